@@ -1,0 +1,1 @@
+//! Masked image generation (MaskGIT and its learned shortcut) on any GPU, through WebGPU.
