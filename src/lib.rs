@@ -1,1 +1,2 @@
 //! Masked image generation (MaskGIT and its learned shortcut) on any GPU, through WebGPU.
+pub mod kernels;

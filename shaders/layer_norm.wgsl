@@ -1,0 +1,60 @@
+// layer_norm: y[r] = (x[r] - mean) / sqrt(var + eps) * weight + bias, then y * (1 + scale) + shift where modulated.
+// One workgroup a row, statistics in f32, two passes: the mean first, so that the variance does not cancel.
+
+struct Params { rows: u32, width: u32, eps: f32, unused: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;          // [rows, width]
+@group(0) @binding(2) var<storage, read> weight: array<f32>;     // [width]
+@group(0) @binding(3) var<storage, read> bias: array<f32>;       // [width]
+#ifdef MODULATION
+@group(0) @binding(4) var<storage, read> modulation: array<f32>; // [1, 2 * width]: scale, shift
+#endif
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;    // [rows, width]
+
+const LANES = 128u;
+var<workgroup> partial: array<f32, LANES>;
+
+fn sum_over_lanes(lane: u32, value: f32) -> f32 {
+    partial[lane] = value;
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half {
+            partial[lane] += partial[lane + half];
+        }
+    }
+    workgroupBarrier();
+    let total = partial[0];
+    workgroupBarrier(); // the next sum must not overwrite what others still read
+    return total;
+}
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = group.x + group.y * groups.x;
+    if row >= params.rows {
+        return;
+    }
+    let start = row * params.width;
+    var sum = 0.0;
+    for (var i = lane; i < params.width; i += LANES) {
+        sum += x[start + i];
+    }
+    let mean = sum_over_lanes(lane, sum) / f32(params.width);
+    var squares = 0.0;
+    for (var i = lane; i < params.width; i += LANES) {
+        let d = x[start + i] - mean;
+        squares += d * d;
+    }
+    let scale = inverseSqrt(sum_over_lanes(lane, squares) / f32(params.width) + params.eps);
+    for (var i = lane; i < params.width; i += LANES) {
+        var v = (x[start + i] - mean) * scale * weight[i] + bias[i];
+#ifdef MODULATION
+        v = v * (1.0 + modulation[i]) + modulation[params.width + i];
+#endif
+        y[start + i] = v;
+    }
+}

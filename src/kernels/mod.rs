@@ -1,0 +1,288 @@
+//! The kernels: a WGSL file in `shaders/` and a Rust file of the same name here, side by side.
+//!
+//! A Rust file holds the operation's description (which slots, which sizes), its parameter struct (the same
+//! bytes that the shader reads), its dispatch geometry, and its CPU twin: the same computation in plain
+//! Rust, which the `cpu` executor runs and the tests compare the shader with. Nothing here knows of models or
+//! of devices; `program` strings kernels together and `exec` runs them.
+
+use std::fmt::Debug;
+
+pub(crate) mod attention;
+pub(crate) mod commit;
+pub(crate) mod conv2d;
+pub(crate) mod embed_rows;
+pub(crate) mod embed_tokens;
+pub(crate) mod fma_peak;
+pub(crate) mod group_norm;
+pub(crate) mod layer_norm;
+pub(crate) mod linear;
+pub(crate) mod masked_logits;
+pub(crate) mod math;
+pub(crate) mod nearest_code;
+pub(crate) mod philox;
+pub(crate) mod rows;
+pub(crate) mod sample;
+pub mod shader;
+pub(crate) mod time_embedding;
+pub(crate) mod top_k;
+
+/// A tensor of a program, by index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(pub(crate) u32);
+
+/// A size that the unmasking schedule fixes anew for each step, known to the host before the first step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Symbol {
+    /// Tokens per image that the step before revealed.
+    NewTokens,
+    /// Positions per image that are still masked before the step.
+    Masked,
+}
+
+/// A number of rows: fixed, or so many times a symbol. Buffers are sized for `max`, dispatches follow the step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Extent {
+    factor: u32,
+    symbol: Option<(Symbol, u32)>,
+}
+
+impl Extent {
+    /// Always `rows`.
+    pub const fn fixed(rows: u32) -> Self {
+        Self { factor: rows, symbol: None }
+    }
+
+    /// `images` times the step's value of `symbol`, which never exceeds `most`.
+    pub const fn symbolic(images: u32, symbol: Symbol, most: u32) -> Self {
+        Self { factor: images, symbol: Some((symbol, most)) }
+    }
+
+    /// The rows at this step.
+    pub fn at(self, step: &StepValues) -> u32 {
+        match self.symbol {
+            None => self.factor,
+            Some((symbol, most)) => self.factor * step.value(symbol).min(most),
+        }
+    }
+
+    /// The largest value that any step can ask for; buffers are sized for it.
+    pub const fn max(self) -> u32 {
+        match self.symbol {
+            None => self.factor,
+            Some((_, most)) => self.factor * most,
+        }
+    }
+
+    /// The same extent for a batch of one out of `images`.
+    pub(crate) fn per_image(self, images: u32) -> Self {
+        match self.symbol {
+            None => Self::fixed(self.factor / images),
+            Some((symbol, most)) => Self::symbolic(self.factor / images, symbol, most),
+        }
+    }
+}
+
+impl std::fmt::Display for Extent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.symbol {
+            None => write!(f, "{}", self.factor),
+            Some((symbol, most)) => write!(f, "{}*{symbol:?}<={most}", self.factor),
+        }
+    }
+}
+
+/// How the score that decides which tokens to keep is made from a token's confidence (section 1c).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChoiceNoise {
+    /// Log confidence plus Gumbel noise whose temperature falls linearly to zero.
+    #[default]
+    Linear,
+    /// Uniformly random for the first two steps, then the confidence alone.
+    WarmUp,
+    /// Uniformly random at every step.
+    Random,
+}
+
+/// What changes from step to step; all of it known to the host before the first step.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StepValues {
+    /// Index of the step, from 0.
+    pub step: u32,
+    /// Tokens per image that the step before revealed.
+    pub new_tokens: u32,
+    /// Positions per image still masked before this step.
+    pub masked: u32,
+    /// Tokens per image that this step reveals.
+    pub reveal: u32,
+    /// Share of positions masked before this step, in `[0, 1]`.
+    pub mask_ratio: f32,
+    /// Guidance weight w: `(1 + w) * conditional - w * unconditional`.
+    pub guidance: f32,
+    /// Factor on the Gumbel noise of the choice, annealing included.
+    pub choice_temperature: f32,
+    /// Multiplies the logits (an inverse temperature, as in the official code).
+    pub softmax_temperature: f32,
+    /// Whether this step chooses uniformly at random, without regard to confidence.
+    pub random_choice: bool,
+}
+
+impl StepValues {
+    /// The step's value of a symbolic size.
+    pub fn value(&self, symbol: Symbol) -> u32 {
+        match symbol {
+            Symbol::NewTokens => self.new_tokens,
+            Symbol::Masked => self.masked,
+        }
+    }
+}
+
+/// What a shader does with a binding. `Update` covers plain writing: WGSL has no write-only buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`, every element written and none read before.
+    Write,
+    /// `var<storage, read_write>`, old contents used.
+    Update,
+}
+
+/// One buffer of a dispatch: `@group(0) @binding(index)`. Binding 0 is the parameter block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The number in the shader.
+    pub index: u32,
+    /// The tensor bound there.
+    pub slot: Slot,
+    /// What the shader does with it.
+    pub access: Access,
+}
+
+impl Binding {
+    pub(crate) fn read(index: u32, slot: Slot) -> Self {
+        Self { index, slot, access: Access::Read }
+    }
+    pub(crate) fn write(index: u32, slot: Slot) -> Self {
+        Self { index, slot, access: Access::Write }
+    }
+    pub(crate) fn update(index: u32, slot: Slot) -> Self {
+        Self { index, slot, access: Access::Update }
+    }
+}
+
+/// Floating-point operations and bytes moved to and from memory (each tensor counted once) by a dispatch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Floating-point operations; a multiply-add counts as two.
+    pub flops: u64,
+    /// Bytes read and written if every operand is touched once.
+    pub bytes: u64,
+}
+
+impl Cost {
+    /// A cost from `flops` and a number of four-byte elements.
+    pub(crate) fn new(flops: u64, elements: u64) -> Self {
+        Self { flops, bytes: elements * 4 }
+    }
+}
+
+impl std::ops::Add for Cost {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self { flops: self.flops + other.flops, bytes: self.bytes + other.bytes }
+    }
+}
+
+impl std::iter::Sum for Cost {
+    fn sum<I: Iterator<Item = Self>>(iter: I) -> Self {
+        iter.fold(Self::default(), |a, b| a + b)
+    }
+}
+
+/// How a weight matrix stands in memory. On the CPU executor every format is widened to f32 when loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum WeightFormat {
+    /// Four-byte floats.
+    #[default]
+    F32,
+    /// Two f16 in each u32, read with `unpack2x16float`: needs no `shader-f16`.
+    F16,
+}
+
+/// Rows of a weight matrix are padded with zeros to a multiple of this, so that shaders load four at a time.
+pub(crate) const ROW_ALIGNMENT: u32 = 4;
+
+/// `width` rounded up to the padded row length of a weight matrix.
+pub(crate) const fn padded(width: u32) -> u32 {
+    width.next_multiple_of(ROW_ALIGNMENT)
+}
+
+/// One operation of a program: what to bind, what to dispatch, what it costs, and its CPU twin.
+pub trait Kernel: Debug + Send + Sync {
+    /// The shader and how it is specialised.
+    fn permutation(&self) -> shader::Permutation;
+    /// Every buffer, in binding order.
+    fn bindings(&self) -> Vec<Binding>;
+    /// The parameter block at a step: the bytes of the shader's `Params`.
+    fn params(&self, step: &StepValues) -> Vec<u8>;
+    /// Workgroups in x, y, z at a step; a zero means nothing is to be done.
+    fn workgroups(&self, step: &StepValues) -> [u32; 3];
+    /// Work and traffic at a step.
+    fn cost(&self, step: &StepValues) -> Cost;
+    /// Sizes and options in a few words, for dumps and profiles.
+    fn describe(&self) -> String;
+    /// Runs the CPU twin.
+    fn run(&self, step: &StepValues, io: &mut Buffers<'_>);
+}
+
+/// The buffers of one dispatch on the CPU, by binding number.
+#[derive(Debug, Default)]
+pub struct Buffers<'a> {
+    read: [Option<&'a [f32]>; MAX_BINDINGS],
+    write: [Option<&'a mut [f32]>; MAX_BINDINGS],
+}
+
+/// Binding 0 is the parameter block, then at most eight storage buffers: WebGPU's default limit.
+pub(crate) const MAX_BINDINGS: usize = 9;
+
+impl<'a> Buffers<'a> {
+    pub(crate) fn bind_read(&mut self, index: u32, data: &'a [f32]) {
+        self.read[index as usize] = Some(data);
+    }
+
+    pub(crate) fn bind_write(&mut self, index: u32, data: &'a mut [f32]) {
+        self.write[index as usize] = Some(data);
+    }
+
+    /// The read-only floats at a binding; empty when the binding is absent.
+    pub(crate) fn f32(&self, index: u32) -> &'a [f32] {
+        self.read[index as usize].unwrap_or(&[])
+    }
+
+    /// The read-only integers at a binding; empty when the binding is absent.
+    pub(crate) fn u32(&self, index: u32) -> &'a [u32] {
+        bytemuck::cast_slice(self.f32(index))
+    }
+
+    /// Takes the writable floats at a binding; empty when absent or taken before.
+    pub(crate) fn f32_mut(&mut self, index: u32) -> &'a mut [f32] {
+        self.write[index as usize].take().unwrap_or(&mut [])
+    }
+
+    /// Takes the writable integers at a binding.
+    pub(crate) fn u32_mut(&mut self, index: u32) -> &'a mut [u32] {
+        bytemuck::cast_slice_mut(self.f32_mut(index))
+    }
+}
+
+/// Splits `groups` workgroups over x and y where one dimension (65,535) is not enough; shaders rebuild the
+/// index as `x + y * num_workgroups.x` and check it against their count.
+pub(crate) fn split_workgroups(groups: u32) -> [u32; 3] {
+    const MAX: u32 = 65_535;
+    if groups <= MAX {
+        return [groups, 1, 1];
+    }
+    let y = groups.div_ceil(MAX);
+    [groups.div_ceil(y), y, 1]
+}
