@@ -1,1 +1,36 @@
-// (in work)
+// embed_tokens: x[s, t] = table[token(s, t)] + position[t]; one workgroup a row.
+
+struct Params { images: u32, sequences: u32, tokens: u32, width: u32, vocabulary: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> ids: array<u32>;      // [images, tokens]
+@group(0) @binding(2) var<storage, read> labels: array<u32>;   // [sequences]: the token after the image's
+#import embedding
+@group(0) @binding(4) var<storage, read> position: array<f32>; // [tokens + 1, width]
+@group(0) @binding(5) var<storage, read_write> x: array<f32>;  // [sequences, tokens + 1, width]
+
+const LANES = 64u;
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = group.x + group.y * groups.x;
+    let length = params.tokens + 1u;
+    if row >= params.sequences * length {
+        return;
+    }
+    let sequence = row / length;
+    let t = row % length;
+    var id: u32;
+    if t < params.tokens {
+        id = ids[(sequence % params.images) * params.tokens + t];
+    } else {
+        id = labels[sequence];
+    }
+    id = min(id, params.vocabulary - 1u);
+    for (var i = lane; i < params.width; i += LANES) {
+        x[row * params.width + i] = table_at(id, params.width, i) + position[t * params.width + i];
+    }
+}

@@ -1,1 +1,124 @@
-// (in work)
+// sample: guidance, softmax, Gumbel-max draw and score of every masked position; one workgroup a position.
+#import philox
+
+struct Params {
+    images: u32, tokens: u32, masked: u32, codebook: u32,
+    step: u32, guidance: f32, softmax_temperature: f32, choice_temperature: f32,
+    random_choice: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> logits: array<f32>;          // [sequences * masked, codebook]
+@group(0) @binding(2) var<storage, read> positions: array<u32>;       // [images, tokens], the first `masked` of a row
+@group(0) @binding(3) var<storage, read> seeds: array<u32>;           // [images, 2]
+#ifdef RECORDED
+@group(0) @binding(4) var<storage, read> recorded_token: array<f32>;  // [images, tokens, codebook]
+@group(0) @binding(5) var<storage, read> recorded_choice: array<f32>; // [images, tokens]
+#endif
+@group(0) @binding(6) var<storage, read_write> drawn: array<u32>;     // [images, tokens], by position
+@group(0) @binding(7) var<storage, read_write> scores: array<f32>;    // [images, tokens], by place in the list
+
+const LANES = 64u;
+const LOWEST = -3.4e38;
+var<workgroup> values: array<f32, LANES>;
+var<workgroup> indices: array<u32, LANES>;
+
+fn scaled_logit(row: u32, code: u32) -> f32 {
+    let c = logits[row * params.codebook + code];
+#ifdef GUIDED
+    let u = logits[(params.images * params.masked + row) * params.codebook + code];
+    return ((1.0 + params.guidance) * c - params.guidance * u) * params.softmax_temperature;
+#else
+    return c * params.softmax_temperature;
+#endif
+}
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = group.x + group.y * groups.x;
+    if row >= params.images * params.masked {
+        return;
+    }
+    let image = row / params.masked;
+    let entry = image * params.tokens + row % params.masked;
+    let position = min(positions[entry], params.tokens - 1u);
+    let at = image * params.tokens + position;
+    let seed = vec2<u32>(seeds[2u * image], seeds[2u * image + 1u]);
+
+    // Each lane takes blocks of four codes: one Philox call draws for four.
+    var most = LOWEST;
+    var best = LOWEST;
+    var token = 0u;
+    for (var block = lane; block * 4u < params.codebook; block += LANES) {
+#ifndef RECORDED
+        let bits = philox(vec4<u32>(block, position, params.step, STREAM_TOKEN), seed);
+#endif
+        for (var i = 0u; i < 4u; i++) {
+            let code = block * 4u + i;
+            if code < params.codebook {
+                let z = scaled_logit(row, code);
+                most = max(most, z);
+#ifdef RECORDED
+                let noisy = z + recorded_token[at * params.codebook + code];
+#else
+                let noisy = z + gumbel(bits[i]);
+#endif
+                if noisy > best {
+                    best = noisy;
+                    token = code;
+                }
+            }
+        }
+    }
+    values[lane] = best;
+    indices[lane] = token;
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half {
+            let other = lane + half;
+            if values[other] > values[lane] || (values[other] == values[lane] && indices[other] < indices[lane]) {
+                values[lane] = values[other];
+                indices[lane] = indices[other];
+            }
+        }
+    }
+    workgroupBarrier();
+    token = indices[0];
+    workgroupBarrier();
+    values[lane] = most;
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half {
+            values[lane] = max(values[lane], values[lane + half]);
+        }
+    }
+    workgroupBarrier();
+    most = values[0];
+    workgroupBarrier();
+    var sum = 0.0;
+    for (var code = lane; code < params.codebook; code += LANES) {
+        sum += exp(scaled_logit(row, code) - most);
+    }
+    values[lane] = sum;
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half {
+            values[lane] += values[lane + half];
+        }
+    }
+    workgroupBarrier();
+    if lane == 0u {
+        let log_confidence = scaled_logit(row, token) - most - log_precise(values[0]);
+        let bits = philox(vec4<u32>(0u, position, params.step, STREAM_CHOICE), seed).x;
+#ifdef RECORDED
+        let noise = recorded_choice[at];
+#else
+        let noise = gumbel(bits);
+#endif
+        drawn[at] = token;
+        scores[entry] = select(log_confidence + params.choice_temperature * noise, uniform_draw(bits), params.random_choice != 0u);
+    }
+}

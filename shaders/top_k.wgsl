@@ -1,1 +1,50 @@
-// (in work)
+// top_k: marks the `reveal` best of each image's scores. An entry is chosen when fewer than `reveal` others beat
+// it; the first of equal scores wins, so the choice is exact. Quadratic, but trivially parallel: 1,024 masked
+// positions are a million comparisons out of workgroup memory.
+
+struct Params { images: u32, tokens: u32, masked: u32, reveal: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> scores: array<f32>;       // [images, tokens]
+@group(0) @binding(2) var<storage, read_write> chosen: array<u32>; // [images, tokens]
+
+const LANES = 256u;
+var<workgroup> others: array<u32, LANES>;
+
+// The float as an integer of the same order; NaN is the lowest, and both zeros are one.
+fn order(score: f32) -> u32 {
+    let bits = bitcast<u32>(score);
+    if (bits & 0x7fffffffu) > 0x7f800000u {
+        return 0u;
+    }
+    if bits == 0x80000000u {
+        return 0x80000000u;
+    }
+    return select(~bits, bits | 0x80000000u, (bits >> 31u) == 0u);
+}
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let start = group.y * params.tokens;
+    let j = group.x * LANES + lane;
+    var mine = 0u;
+    if j < params.masked {
+        mine = order(scores[start + j]);
+    }
+    var better = 0u;
+    for (var base = 0u; base < params.masked; base += LANES) {
+        workgroupBarrier();
+        others[lane] = 0u;
+        if base + lane < params.masked {
+            others[lane] = order(scores[start + base + lane]);
+        }
+        workgroupBarrier();
+        let count = min(LANES, params.masked - base);
+        for (var i = 0u; i < count; i++) {
+            let other = others[i];
+            better += select(0u, 1u, other > mine || (other == mine && base + i < j));
+        }
+    }
+    if j < params.masked {
+        chosen[start + j] = select(0u, 1u, better < params.reveal);
+    }
+}

@@ -1,1 +1,36 @@
-// (in work)
+// Philox 4x32-10 and the draws made of it. Twin of src/kernels/philox.rs.
+#import math
+
+const STREAM_TOKEN = 0u;
+const STREAM_CHOICE = 1u;
+
+// WGSL has no 32x32 -> 64 bit product: the high word from four 16-bit products.
+fn multiply_high(a: u32, b: u32) -> u32 {
+    let al = a & 0xffffu;
+    let ah = a >> 16u;
+    let bl = b & 0xffffu;
+    let bh = b >> 16u;
+    let mid = ah * bl + ((al * bl) >> 16u);
+    let low = al * bh + (mid & 0xffffu);
+    return ah * bh + (mid >> 16u) + (low >> 16u);
+}
+
+fn philox(counter: vec4<u32>, seed: vec2<u32>) -> vec4<u32> {
+    var c = counter;
+    var k = seed;
+    for (var round = 0; round < 10; round++) {
+        let h0 = multiply_high(0xD2511F53u, c.x);
+        let h1 = multiply_high(0xCD9E8D57u, c.z);
+        c = vec4<u32>(h1 ^ c.y ^ k.x, 0xCD9E8D57u * c.z, h0 ^ c.w ^ k.y, 0xD2511F53u * c.x);
+        k += vec2<u32>(0x9E3779B9u, 0xBB67AE85u);
+    }
+    return c;
+}
+
+fn uniform_draw(bits: u32) -> f32 {
+    return (f32(bits >> 9u) + 0.5) * (1.0 / 8388608.0);
+}
+
+fn gumbel(bits: u32) -> f32 {
+    return -log_precise(-log_precise(uniform_draw(bits)));
+}

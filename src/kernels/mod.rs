@@ -10,6 +10,7 @@ use std::fmt::Debug;
 pub(crate) mod attention;
 pub(crate) mod commit;
 pub(crate) mod conv2d;
+pub(crate) mod copy;
 pub(crate) mod embed_rows;
 pub(crate) mod embed_tokens;
 pub(crate) mod fma_peak;

@@ -1,1 +1,203 @@
-//! In work.
+//! Guidance, softmax, categorical draw and confidence of every masked position. Twin of `shaders/sample.wgsl`.
+
+use super::philox::{Stream, draw, gumbel, uniform};
+use super::{Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, math, shader::Permutation, split_workgroups};
+use rayon::prelude::*;
+
+/// Draws a token at each masked position and scores it for the choice of which to keep (section 1c).
+///
+/// With m masked positions per image: `logits` is `[sequences * m, codebook]`, where a guided batch has the
+/// unconditional sequences after the conditional ones; `positions` `[images, tokens]` lists the masked positions
+/// in its first m entries; `drawn` `[images, tokens]` receives the draw at its position; `scores`
+/// `[images, tokens]` the score at its place in the list.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    pub(crate) logits: Slot,
+    pub(crate) positions: Slot,
+    /// `[images, 2]`: low and high word of each image's seed.
+    pub(crate) seeds: Slot,
+    /// Noise to use instead of drawing it: `[images, tokens, codebook]` for the draw, `[images, tokens]` for the choice.
+    pub(crate) recorded: Option<(Slot, Slot)>,
+    pub(crate) drawn: Slot,
+    pub(crate) scores: Slot,
+    pub(crate) images: u32,
+    pub(crate) tokens: u32,
+    /// Masked positions per image.
+    pub(crate) masked: Extent,
+    pub(crate) codebook: u32,
+    pub(crate) guided: bool,
+}
+
+/// The shader's parameter block.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct Params {
+    pub(crate) images: u32,
+    pub(crate) tokens: u32,
+    pub(crate) masked: u32,
+    pub(crate) codebook: u32,
+    pub(crate) step: u32,
+    pub(crate) guidance: f32,
+    pub(crate) softmax_temperature: f32,
+    pub(crate) choice_temperature: f32,
+    pub(crate) random_choice: u32,
+    pub(crate) unused: [u32; 3],
+}
+
+impl Sample {
+    fn at(&self, step: &StepValues) -> Params {
+        Params {
+            images: self.images,
+            tokens: self.tokens,
+            masked: self.masked.at(step),
+            codebook: self.codebook,
+            step: step.step,
+            guidance: step.guidance,
+            softmax_temperature: step.softmax_temperature,
+            choice_temperature: step.choice_temperature,
+            random_choice: u32::from(step.random_choice),
+            unused: [0; 3],
+        }
+    }
+}
+
+impl Kernel for Sample {
+    fn permutation(&self) -> Permutation {
+        Permutation::new("sample").flag("GUIDED", self.guided).flag("RECORDED", self.recorded.is_some())
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        let mut bindings =
+            vec![Binding::read(1, self.logits), Binding::read(2, self.positions), Binding::read(3, self.seeds)];
+        if let Some((token, choice)) = self.recorded {
+            bindings.extend([Binding::read(4, token), Binding::read(5, choice)]);
+        }
+        // Only masked positions are written: what was drawn at the others before stays.
+        bindings.extend([Binding::update(6, self.drawn), Binding::write(7, self.scores)]);
+        bindings
+    }
+
+    fn params(&self, step: &StepValues) -> Vec<u8> {
+        bytemuck::bytes_of(&self.at(step)).to_vec()
+    }
+
+    fn workgroups(&self, step: &StepValues) -> [u32; 3] {
+        split_workgroups(self.images * self.masked.at(step))
+    }
+
+    fn cost(&self, step: &StepValues) -> Cost {
+        let draws = u64::from(self.images * self.masked.at(step)) * u64::from(self.codebook);
+        Cost::new(40 * draws, draws * if self.guided { 2 } else { 1 })
+    }
+
+    fn describe(&self) -> String {
+        let guided = if self.guided { ", guided" } else { "" };
+        format!("[{} x {}, {}]{guided}", self.images, self.masked, self.codebook)
+    }
+
+    fn run(&self, step: &StepValues, io: &mut Buffers<'_>) {
+        let recorded = self.recorded.map(|_| (io.f32(4), io.f32(5)));
+        sample(
+            self.at(step),
+            self.guided,
+            io.f32(1),
+            io.u32(2),
+            io.u32(3),
+            recorded,
+            io.u32_mut(6),
+            io.f32_mut(7),
+        );
+    }
+}
+
+/// The twin.
+pub(crate) fn sample(
+    p: Params,
+    guided: bool,
+    logits: &[f32],
+    positions: &[u32],
+    seeds: &[u32],
+    recorded: Option<(&[f32], &[f32])>,
+    drawn: &mut [u32],
+    scores: &mut [f32],
+) {
+    let (tokens, masked, codebook) = (p.tokens as usize, p.masked as usize, p.codebook as usize);
+    let images = p.images as usize;
+    if masked == 0 {
+        return;
+    }
+    // An image a task, its rows in parallel; draws are collected first, as positions within an image are scattered.
+    for image in 0..images {
+        let seed = [seeds[2 * image], seeds[2 * image + 1]];
+        let results: Vec<(u32, f32)> = (0..masked)
+            .into_par_iter()
+            .with_min_len(8)
+            .map_init(
+                || vec![0.0_f32; codebook],
+                |z, j| {
+                    let position = positions[image * tokens + j];
+                    let row = image * masked + j;
+                    let conditional = &logits[row * codebook..][..codebook];
+                    if guided {
+                        let unconditional = &logits[(images * masked + row) * codebook..][..codebook];
+                        let w = p.guidance;
+                        for code in 0..codebook {
+                            let guided = (1.0 + w) * conditional[code] - w * unconditional[code];
+                            z[code] = guided * p.softmax_temperature;
+                        }
+                    } else {
+                        for code in 0..codebook {
+                            z[code] = conditional[code] * p.softmax_temperature;
+                        }
+                    }
+                    let at = image * tokens + position as usize;
+                    let token = match recorded {
+                        Some((noise, _)) => {
+                            let noise = &noise[at * codebook..][..codebook];
+                            argmax(codebook, |code| z[code] + noise[code])
+                        }
+                        None => {
+                            let mut noise = [0.0; 4];
+                            argmax(codebook, |code| {
+                                if code % 4 == 0 {
+                                    noise = draw(seed, p.step, position, Stream::Token, code as u32 / 4).map(gumbel);
+                                }
+                                z[code] + noise[code % 4]
+                            })
+                        }
+                    };
+                    let most = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                    let sum: f32 = math::simd(
+                        #[inline(always)]
+                        || super::layer_norm::lanes(z, |z| math::exp(z - most)),
+                    );
+                    let log_confidence = z[token] - most - math::log(sum);
+                    let bits = draw(seed, p.step, position, Stream::Choice, 0)[0];
+                    let score = if p.random_choice != 0 {
+                        uniform(bits)
+                    } else {
+                        let noise = recorded.map_or_else(|| gumbel(bits), |(_, choice)| choice[at]);
+                        log_confidence + p.choice_temperature * noise
+                    };
+                    (token as u32, score)
+                },
+            )
+            .collect();
+        for (j, (token, score)) in results.into_iter().enumerate() {
+            drawn[image * tokens + positions[image * tokens + j] as usize] = token;
+            scores[image * tokens + j] = score;
+        }
+    }
+}
+
+/// The lowest index of the largest value.
+fn argmax(n: usize, mut value: impl FnMut(usize) -> f32) -> usize {
+    let mut best = (0, f32::NEG_INFINITY);
+    for i in 0..n {
+        let v = value(i);
+        if v > best.1 {
+            best = (i, v);
+        }
+    }
+    best.0
+}

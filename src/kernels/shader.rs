@@ -140,13 +140,13 @@ macro_rules! sources {
 
 /// Every shader that can be dispatched.
 pub(crate) const SHADERS: &[(&str, &str)] = sources!("":
-    "attention", "attention_wide", "commit", "conv2d", "embed_rows", "embed_tokens", "fma_peak", "gather_rows",
+    "attention", "attention_wide", "commit", "conv2d", "copy", "embed_rows", "embed_tokens", "fma_peak", "gather_rows",
     "group_norm", "group_norm_stats", "layer_norm", "linear", "masked_logits", "nearest_code", "sample",
     "scatter_rows", "time_embedding", "top_k",
 );
 
 /// What `#import` finds.
-pub(crate) const SHARED: &[(&str, &str)] = sources!("shared/": "activation", "gemm_tile", "math", "philox", "weights");
+pub(crate) const SHARED: &[(&str, &str)] = sources!("shared/": "activation", "embedding", "gemm_tile", "math", "philox", "weights");
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,205 @@
+//! The CPU executor: every kernel's twin, in order. The oracle of the tests, and the fallback without an adapter.
+
+use super::{Counters, ExecError, Executor, LocalFuture, Memory, OpTime};
+use crate::kernels::{Access, Buffers, StepValues};
+use crate::program::{Program, Storage, WeightSource, WeightSpec, plan};
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// Runs programs on all threads of rayon's pool. Weights are widened to f32 when loaded.
+#[derive(Debug)]
+pub struct CpuExecutor {
+    programs: Vec<Program>,
+    /// Every buffer: weights, states, then the pool.
+    buffers: Vec<Vec<f32>>,
+    states: HashMap<String, usize>,
+    /// The buffer of each slot of each program.
+    slots: Vec<Vec<Option<usize>>>,
+    steps: Vec<StepValues>,
+    times: Vec<Option<f64>>,
+    memory: Memory,
+    counters: Counters,
+}
+
+impl CpuExecutor {
+    /// Loads the weights of `programs` and makes their buffers.
+    ///
+    /// # Errors
+    /// A weight cannot be loaded, or two programs disagree on a state's size.
+    pub fn new(programs: Vec<Program>, weights: &mut dyn WeightSource) -> Result<Self, ExecError> {
+        let mut new = Self {
+            programs: Vec::new(),
+            buffers: Vec::new(),
+            states: HashMap::new(),
+            slots: Vec::new(),
+            steps: Vec::new(),
+            times: Vec::new(),
+            memory: Memory::default(),
+            counters: Counters::default(),
+        };
+        let plans: Vec<_> = programs.iter().map(plan::plan).collect();
+        let mut pool = Vec::new();
+        for bytes in plan::shared_pool(&plans) {
+            new.memory.temporaries += bytes;
+            pool.push(new.buffer(vec![0.0; bytes as usize / 4]));
+        }
+        // The format does not matter here: two programs that want a weight in two formats share its f32.
+        let mut loaded: HashMap<WeightSpec, usize> = HashMap::new();
+        for (program, plan) in programs.iter().zip(&plans) {
+            let mut slots = Vec::with_capacity(program.tensors().len());
+            for (tensor, place) in program.tensors().iter().zip(&plan.buffer_of) {
+                slots.push(match &tensor.storage {
+                    Storage::Temporary => place.map(|place| pool[place]),
+                    Storage::State => Some(new.state(&tensor.name, tensor.elements() as usize)?),
+                    Storage::Weight(spec) => {
+                        let key = WeightSpec { format: crate::kernels::WeightFormat::F32, ..spec.clone() };
+                        Some(match loaded.get(&key) {
+                            Some(&index) => index,
+                            None => {
+                                let data = key.arrange(weights.load(spec)?);
+                                new.memory.weights += data.len() as u64 * 4;
+                                let index = new.buffer(data);
+                                loaded.insert(key, index);
+                                index
+                            }
+                        })
+                    }
+                });
+            }
+            new.slots.push(slots);
+        }
+        new.programs = programs;
+        Ok(new)
+    }
+
+    fn buffer(&mut self, data: Vec<f32>) -> usize {
+        self.counters.buffers += 1;
+        self.buffers.push(data);
+        self.buffers.len() - 1
+    }
+
+    fn state(&mut self, name: &str, elements: usize) -> Result<usize, ExecError> {
+        if let Some(&index) = self.states.get(name) {
+            let known = self.buffers[index].len();
+            if known != elements {
+                let what = format!("one program wants {known} elements, another {elements}");
+                return Err(ExecError::State { name: name.to_owned(), what });
+            }
+            return Ok(index);
+        }
+        let index = self.buffer(vec![0.0; elements]);
+        self.memory.states += elements as u64 * 4;
+        self.states.insert(name.to_owned(), index);
+        Ok(index)
+    }
+
+    fn find(&self, name: &str, len: usize) -> Result<usize, ExecError> {
+        let error = |what| ExecError::State { name: name.to_owned(), what };
+        let index = *self.states.get(name).ok_or_else(|| error("no program declares it".to_owned()))?;
+        let held = self.buffers[index].len();
+        if len > held { Err(error(format!("holds {held} elements, not {len}"))) } else { Ok(index) }
+    }
+
+    fn run_op(&mut self, program: usize, op: usize, step: &StepValues) {
+        let kernel = &self.programs[program].ops()[op].kernel;
+        if kernel.workgroups(step).contains(&0) {
+            return;
+        }
+        let slots = &self.slots[program];
+        let bindings = kernel.bindings();
+        // Writable buffers are taken out of the list while the twin runs: no two bindings are one buffer.
+        let mut taken: Vec<(u32, usize, usize, Vec<f32>)> = Vec::with_capacity(4);
+        let length = |slot| self.programs[program].tensor(slot).elements() as usize;
+        for binding in bindings.iter().filter(|binding| binding.access != Access::Read) {
+            if let Some(index) = slots[binding.slot.0 as usize] {
+                let buffer = std::mem::take(&mut self.buffers[index]);
+                taken.push((binding.index, index, length(binding.slot), buffer));
+            }
+        }
+        let mut io = Buffers::default();
+        for binding in bindings.iter().filter(|binding| binding.access == Access::Read) {
+            if let Some(index) = slots[binding.slot.0 as usize] {
+                let buffer = &self.buffers[index];
+                let length = length(binding.slot).min(buffer.len());
+                io.bind_read(binding.index, &buffer[..length]);
+            }
+        }
+        for (binding, _, length, buffer) in &mut taken {
+            io.bind_write(*binding, &mut buffer[..*length]);
+        }
+        kernel.run(step, &mut io);
+        for (_, index, _, buffer) in taken {
+            self.buffers[index] = buffer;
+        }
+    }
+}
+
+impl Executor for CpuExecutor {
+    fn describe(&self) -> String {
+        format!("CPU, {} threads", rayon::current_num_threads())
+    }
+
+    fn prepare(&mut self, steps: &[StepValues]) -> Result<(), ExecError> {
+        self.steps = steps.to_vec();
+        self.times = vec![None; steps.len()];
+        Ok(())
+    }
+
+    fn run(&mut self, programs: &[usize], step: usize, timed: bool) -> Result<(), ExecError> {
+        let start = Instant::now();
+        let values = self.steps[step];
+        for &program in programs {
+            for op in 0..self.programs[program].ops().len() {
+                self.run_op(program, op, &values);
+            }
+        }
+        if timed {
+            *self.times[step].get_or_insert(0.0) += start.elapsed().as_secs_f64() * 1e3;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, state: &str, data: &[u32]) -> Result<(), ExecError> {
+        let index = self.find(state, data.len())?;
+        self.buffers[index][..data.len()].copy_from_slice(bytemuck::cast_slice(data));
+        Ok(())
+    }
+
+    fn read<'a>(&'a mut self, state: &'a str, len: usize) -> LocalFuture<'a, Result<Vec<u32>, ExecError>> {
+        self.counters.readbacks += 1;
+        Box::pin(async move {
+            let index = self.find(state, len)?;
+            Ok(bytemuck::cast_slice(&self.buffers[index][..len]).to_vec())
+        })
+    }
+
+    fn wait(&mut self) -> Result<(), ExecError> {
+        Ok(())
+    }
+
+    fn step_times<'a>(&'a mut self) -> LocalFuture<'a, Result<Vec<Option<f64>>, ExecError>> {
+        Box::pin(async move { Ok(self.times.clone()) })
+    }
+
+    fn profile(&mut self, program: usize, step: usize) -> Result<Vec<OpTime>, ExecError> {
+        let values = self.steps[step];
+        let times = (0..self.programs[program].ops().len()).map(|op| {
+            let start = Instant::now();
+            self.run_op(program, op, &values);
+            OpTime { op, ms: start.elapsed().as_secs_f64() * 1e3 }
+        });
+        Ok(times.collect())
+    }
+
+    fn programs(&self) -> &[Program] {
+        &self.programs
+    }
+
+    fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+}

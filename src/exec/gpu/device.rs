@@ -1,0 +1,266 @@
+//! The device: which adapter, which capability tier and why, which limits; and what became of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What can go wrong with a graphics device.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// No adapter of any kind, or none of the name asked for.
+    #[error("no graphics adapter{}; found: {found}", .wanted.as_ref().map(|name| format!(" whose name contains {name:?}")).unwrap_or_default())]
+    NoAdapter {
+        /// The name asked for.
+        wanted: Option<String>,
+        /// The adapters that are there.
+        found: String,
+    },
+    /// The adapter exists but gave no device.
+    #[error("adapter {adapter} gave no device: {reason}")]
+    Refused {
+        /// The adapter's name.
+        adapter: String,
+        /// The driver's words.
+        reason: String,
+    },
+    /// A tensor does not fit a binding.
+    #[error("tensor `{tensor}` needs {bytes} bytes, and {adapter} binds at most {limit}; use a smaller batch or image, or another adapter")]
+    TooLarge {
+        /// The tensor.
+        tensor: String,
+        /// Its size.
+        bytes: u64,
+        /// The adapter's limit.
+        limit: u64,
+        /// The adapter's name.
+        adapter: String,
+    },
+    /// A dispatch has more workgroups than the adapter allows.
+    #[error("{shader} needs {groups:?} workgroups, and {adapter} allows {limit} in each direction")]
+    TooManyWorkgroups {
+        /// The shader.
+        shader: String,
+        /// What it needs.
+        groups: [u32; 3],
+        /// The adapter's limit.
+        limit: u32,
+        /// The adapter's name.
+        adapter: String,
+    },
+    /// Memory ran out.
+    #[error("{adapter} ran out of memory: {reason}; use a smaller batch, or `--backend cpu`")]
+    OutOfMemory {
+        /// The adapter's name.
+        adapter: String,
+        /// The driver's words.
+        reason: String,
+    },
+    /// The device went away: unplugged, reset by a watchdog, driver updated.
+    #[error("{adapter} was lost: {reason}; run again, or use `--backend cpu`")]
+    Lost {
+        /// The adapter's name.
+        adapter: String,
+        /// The driver's words.
+        reason: String,
+    },
+    /// The driver refused something that this package asked for: a mistake in it, or in the driver.
+    #[error("{adapter} refused a command: {reason}")]
+    Invalid {
+        /// The adapter's name.
+        adapter: String,
+        /// The driver's words.
+        reason: String,
+    },
+}
+
+/// What a device can do beyond WebGPU's defaults, chosen once. Kernels are written for the portable tier; the
+/// others are known to `migm info`, and kernels of their own can follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// WebGPU's default limits, f32, no subgroups: runs everywhere.
+    Portable,
+    /// The adapter has `shader-f16`.
+    F16,
+    /// The adapter multiplies 16x16 matrices of f16 into f32 in one instruction.
+    CooperativeMatrix,
+}
+
+impl std::fmt::Display for Tier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Portable => "portable",
+            Self::F16 => "f16",
+            Self::CooperativeMatrix => "cooperative-matrix",
+        })
+    }
+}
+
+/// The highest tier that an adapter offers.
+pub fn offered_tier(adapter: &wgpu::Adapter) -> Tier {
+    let features = adapter.features();
+    if features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+        Tier::CooperativeMatrix
+    } else if features.contains(wgpu::Features::SHADER_F16) {
+        Tier::F16
+    } else {
+        Tier::Portable
+    }
+}
+
+/// Which adapter to take, and under which limits.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// Part of the adapter's name, in any case; `None` takes the fastest kind.
+    pub name: Option<String>,
+    /// Ask for no more than WebGPU's default limits, as tests of the portable tier do.
+    pub default_limits: bool,
+}
+
+impl Choice {
+    /// From `MIGM_ADAPTER` (part of a name) and `MIGM_DEFAULT_LIMITS` (any value).
+    pub fn from_environment() -> Self {
+        Self {
+            name: std::env::var("MIGM_ADAPTER").ok().filter(|name| !name.is_empty()),
+            default_limits: std::env::var_os("MIGM_DEFAULT_LIMITS").is_some(),
+        }
+    }
+}
+
+/// An open device with what is known of it.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    /// The device.
+    pub device: wgpu::Device,
+    /// Its queue.
+    pub queue: wgpu::Queue,
+    /// The adapter's name, driver and kind.
+    pub info: wgpu::AdapterInfo,
+    /// Whether steps can be timed on the device.
+    pub timestamps: bool,
+    failure: Arc<Mutex<Option<Failure>>>,
+}
+
+/// What a callback of the driver reported, until somebody asks.
+#[derive(Clone, Debug)]
+enum Failure {
+    OutOfMemory(String),
+    Lost(String),
+    Invalid(String),
+}
+
+/// Every adapter of the system, the fastest kind first.
+pub async fn adapters() -> Vec<wgpu::Adapter> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let mut adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    });
+    adapters
+}
+
+/// The adapter that a choice names.
+///
+/// # Errors
+/// There is none, or none of that name.
+pub async fn choose(choice: &Choice) -> Result<wgpu::Adapter, DeviceError> {
+    let adapters = adapters().await;
+    let fits = |adapter: &wgpu::Adapter| {
+        choice.name.as_ref().is_none_or(|name| adapter.get_info().name.to_lowercase().contains(&name.to_lowercase()))
+    };
+    match adapters.iter().find(|adapter| fits(adapter)) {
+        Some(adapter) => Ok(adapter.clone()),
+        None => {
+            let names: Vec<String> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
+            let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            Err(DeviceError::NoAdapter { wanted: choice.name.clone(), found })
+        }
+    }
+}
+
+impl Gpu {
+    /// Opens the chosen adapter.
+    ///
+    /// # Errors
+    /// There is no such adapter, or it gives no device.
+    pub async fn open(choice: &Choice) -> Result<Self, DeviceError> {
+        let adapter = choose(choice).await?;
+        Self::from_adapter(&adapter, choice.default_limits).await
+    }
+
+    /// Opens an adapter.
+    ///
+    /// # Errors
+    /// It gives no device.
+    pub async fn from_adapter(adapter: &wgpu::Adapter, default_limits: bool) -> Result<Self, DeviceError> {
+        let info = adapter.get_info();
+        let timestamps = adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY);
+        let features = if timestamps { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() };
+        let limits = if default_limits { wgpu::Limits::default() } else { adapter.limits() };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("migm"),
+            required_features: features,
+            required_limits: limits,
+            ..Default::default()
+        };
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| DeviceError::Refused {
+            adapter: info.name.clone(),
+            reason: error.to_string(),
+        })?;
+        let failure = Arc::new(Mutex::new(None));
+        let report = Arc::clone(&failure);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let found = match error {
+                wgpu::Error::OutOfMemory { source } => Failure::OutOfMemory(source.to_string()),
+                other => Failure::Invalid(other.to_string()),
+            };
+            // The first report is the cause; what follows are its consequences.
+            report.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(found);
+        }));
+        let report = Arc::clone(&failure);
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                *report.lock().unwrap_or_else(PoisonError::into_inner) = Some(Failure::Lost(message));
+            }
+        });
+        Ok(Self { device, queue, info, timestamps, failure })
+    }
+
+    /// Reports what went wrong since the last call, if anything.
+    ///
+    /// # Errors
+    /// The device was lost, ran out of memory or refused a command.
+    pub fn check(&self) -> Result<(), DeviceError> {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = match &*failure {
+            // A lost device stays lost.
+            Some(lost @ Failure::Lost(_)) => Some(lost.clone()),
+            _ => failure.take(),
+        };
+        let adapter = self.info.name.clone();
+        match found {
+            None => Ok(()),
+            Some(Failure::OutOfMemory(reason)) => Err(DeviceError::OutOfMemory { adapter, reason }),
+            Some(Failure::Lost(reason)) => Err(DeviceError::Lost { adapter, reason }),
+            Some(Failure::Invalid(reason)) => Err(DeviceError::Invalid { adapter, reason }),
+        }
+    }
+
+    /// Waits until everything submitted has run. On the browser it returns at once: nothing may block there.
+    ///
+    /// # Errors
+    /// As [`Gpu::check`].
+    pub fn wait(&self) -> Result<(), DeviceError> {
+        if let Err(error) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
+            self.check()?;
+            return Err(DeviceError::Lost { adapter: self.info.name.clone(), reason: error.to_string() });
+        }
+        self.check()
+    }
+
+    /// Whether the adapter computes on the CPU: then the CPU executor is the faster one.
+    pub fn is_software(&self) -> bool {
+        self.info.device_type == wgpu::DeviceType::Cpu
+    }
+}

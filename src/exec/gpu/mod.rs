@@ -1,0 +1,350 @@
+//! The GPU executor: each operation a compute dispatch; pipelines, bind groups and parameters made before the loop.
+//!
+//! [`device`] opens an adapter, [`pipelines`] compiles shaders, [`readback`] brings data home; this file holds
+//! buffers and replays programs.
+
+use super::{Counters, ExecError, Executor, LocalFuture, Memory, OpTime};
+use crate::kernels::{StepValues, WeightFormat};
+use crate::program::{Program, Storage, WeightSource, WeightSpec, plan};
+use device::{DeviceError, Gpu};
+use std::collections::HashMap;
+use std::time::Instant;
+use timing::StepClock;
+
+pub mod device;
+mod pipelines;
+mod readback;
+mod timing;
+
+/// Bytes of weights between two waits while loading: bounds the copies that the driver holds for uploads.
+const UPLOAD_CHUNK: u64 = 64 << 20;
+
+/// Runs programs on a wgpu device.
+#[derive(Debug)]
+pub struct GpuExecutor {
+    gpu: Gpu,
+    programs: Vec<Program>,
+    pipelines: pipelines::Cache,
+    buffers: Vec<wgpu::Buffer>,
+    states: HashMap<String, (usize, u64)>,
+    /// The buffer of each slot of each program.
+    slots: Vec<Vec<Option<usize>>>,
+    /// Parameter blocks of all operations at all steps.
+    parameters: Option<wgpu::Buffer>,
+    /// By program and operation.
+    dispatches: Vec<Vec<Dispatch>>,
+    clock: StepClock,
+    memory: Memory,
+    counters: Counters,
+}
+
+/// An operation ready to be encoded.
+#[derive(Debug)]
+struct Dispatch {
+    pipeline: wgpu::ComputePipeline,
+    bind_group: wgpu::BindGroup,
+    /// Offset of the parameter block and workgroups by step; a single entry if all steps are alike.
+    steps: Vec<(u32, [u32; 3])>,
+}
+
+impl Dispatch {
+    fn at(&self, step: usize) -> (u32, [u32; 3]) {
+        self.steps[if self.steps.len() == 1 { 0 } else { step }]
+    }
+
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, step: usize) {
+        let (offset, [x, y, z]) = self.at(step);
+        if x > 0 && y > 0 && z > 0 {
+            pass.set_pipeline(&self.pipeline);
+            pass.set_bind_group(0, &self.bind_group, &[offset]);
+            pass.dispatch_workgroups(x, y, z);
+        }
+    }
+}
+
+impl GpuExecutor {
+    /// Loads the weights of `programs` onto the device, makes buffers and compiles shaders.
+    ///
+    /// # Errors
+    /// A weight cannot be loaded, a tensor exceeds the adapter's limits, memory runs out, or two programs
+    /// disagree on a state's size.
+    pub fn new(gpu: Gpu, programs: Vec<Program>, weights: &mut dyn WeightSource) -> Result<Self, ExecError> {
+        let mut new = Self {
+            pipelines: pipelines::Cache::default(),
+            clock: StepClock::new(&gpu),
+            gpu,
+            programs: Vec::new(),
+            buffers: Vec::new(),
+            states: HashMap::new(),
+            slots: Vec::new(),
+            parameters: None,
+            dispatches: Vec::new(),
+            memory: Memory::default(),
+            counters: Counters::default(),
+        };
+        let plans: Vec<_> = programs.iter().map(plan::plan).collect();
+        let mut pool = Vec::new();
+        for (index, bytes) in plan::shared_pool(&plans).into_iter().enumerate() {
+            new.memory.temporaries += bytes;
+            pool.push(new.buffer(&format!("pool {index}"), bytes)?);
+        }
+        let mut loaded: HashMap<WeightSpec, usize> = HashMap::new();
+        let mut pending = 0;
+        for (program, plan) in programs.iter().zip(&plans) {
+            let mut slots = Vec::with_capacity(program.tensors().len());
+            for (tensor, place) in program.tensors().iter().zip(&plan.buffer_of) {
+                slots.push(match &tensor.storage {
+                    Storage::Temporary => place.map(|place| pool[place]),
+                    Storage::State => Some(new.state(&tensor.name, tensor.bytes())?),
+                    Storage::Weight(spec) => Some(match loaded.get(spec) {
+                        Some(&index) => index,
+                        None => {
+                            let index = new.upload(spec, spec.arrange(weights.load(spec)?))?;
+                            loaded.insert(spec.clone(), index);
+                            pending += spec.bytes();
+                            if pending > UPLOAD_CHUNK {
+                                new.gpu.queue.submit([]);
+                                new.gpu.wait()?;
+                                pending = 0;
+                            }
+                            index
+                        }
+                    }),
+                });
+            }
+            new.slots.push(slots);
+        }
+        new.programs = programs;
+        new.gpu.queue.submit([]);
+        new.gpu.check()?;
+        Ok(new)
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    fn buffer(&mut self, name: &str, bytes: u64) -> Result<usize, ExecError> {
+        let limits = self.gpu.device.limits();
+        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        if bytes > limit {
+            let adapter = self.gpu.info.name.clone();
+            return Err(DeviceError::TooLarge { tensor: name.to_owned(), bytes, limit, adapter }.into());
+        }
+        let usage =
+            wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        // At least one vec4, so that shaders may declare arrays of them.
+        let size = bytes.next_multiple_of(16).max(16);
+        self.counters.buffers += 1;
+        self.buffers.push(self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(name),
+            size,
+            usage,
+            mapped_at_creation: false,
+        }));
+        self.gpu.check()?;
+        Ok(self.buffers.len() - 1)
+    }
+
+    fn state(&mut self, name: &str, bytes: u64) -> Result<usize, ExecError> {
+        if let Some(&(index, known)) = self.states.get(name) {
+            if known != bytes {
+                let what = format!("one program wants {known} bytes, another {bytes}");
+                return Err(ExecError::State { name: name.to_owned(), what });
+            }
+            return Ok(index);
+        }
+        let index = self.buffer(name, bytes)?;
+        self.memory.states += bytes;
+        self.states.insert(name.to_owned(), (index, bytes));
+        Ok(index)
+    }
+
+    fn upload(&mut self, spec: &WeightSpec, data: Vec<f32>) -> Result<usize, ExecError> {
+        let index = self.buffer(&spec.name, spec.bytes())?;
+        self.memory.weights += spec.bytes();
+        match spec.format {
+            WeightFormat::F32 => self.gpu.queue.write_buffer(&self.buffers[index], 0, bytemuck::cast_slice(&data)),
+            WeightFormat::F16 => {
+                let halves: Vec<half::f16> = data.iter().map(|&v| half::f16::from_f32(v)).collect();
+                self.gpu.queue.write_buffer(&self.buffers[index], 0, bytemuck::cast_slice(&halves));
+            }
+        }
+        Ok(index)
+    }
+
+    fn find(&self, name: &str, len: usize) -> Result<usize, ExecError> {
+        let error = |what| ExecError::State { name: name.to_owned(), what };
+        let &(index, bytes) = self.states.get(name).ok_or_else(|| error("no program declares it".to_owned()))?;
+        if len as u64 * 4 > bytes {
+            return Err(error(format!("holds {} elements, not {len}", bytes / 4)));
+        }
+        Ok(index)
+    }
+
+    /// Lays out parameter blocks: one for an operation that is alike in all steps, one a step otherwise.
+    fn layout_parameters(&self, steps: &[StepValues]) -> Result<(Vec<u8>, Vec<Vec<StepTable>>), ExecError> {
+        let limits = self.gpu.device.limits();
+        let alignment = limits.min_uniform_buffer_offset_alignment.max(16) as usize;
+        let mut bytes = Vec::new();
+        let mut tables = Vec::new();
+        for program in &self.programs {
+            let mut of_program = Vec::with_capacity(program.ops().len());
+            for op in program.ops() {
+                let mut blocks: Vec<(Vec<u8>, [u32; 3])> =
+                    steps.iter().map(|step| (op.kernel.params(step), op.kernel.workgroups(step))).collect();
+                if blocks.iter().all(|block| *block == blocks[0]) {
+                    blocks.truncate(1);
+                }
+                let mut table = Vec::with_capacity(blocks.len());
+                for (block, groups) in blocks {
+                    let limit = limits.max_compute_workgroups_per_dimension;
+                    if groups.iter().any(|&n| n > limit) {
+                        let shader = op.kernel.permutation().to_string();
+                        let adapter = self.gpu.info.name.clone();
+                        return Err(DeviceError::TooManyWorkgroups { shader, groups, limit, adapter }.into());
+                    }
+                    table.push((bytes.len() as u32, groups));
+                    bytes.extend(block);
+                    bytes.resize(bytes.len().next_multiple_of(alignment), 0);
+                }
+                of_program.push(table);
+            }
+            tables.push(of_program);
+        }
+        // A block is bound by its largest possible size: the last one needs room behind it.
+        bytes.resize(bytes.len() + pipelines::PARAMETER_BYTES as usize, 0);
+        Ok((bytes, tables))
+    }
+
+    fn submit(&mut self, encoder: wgpu::CommandEncoder) -> Result<(), ExecError> {
+        self.gpu.queue.submit([encoder.finish()]);
+        Ok(self.gpu.check()?)
+    }
+}
+
+/// Offset and workgroups by step.
+type StepTable = Vec<(u32, [u32; 3])>;
+
+impl Executor for GpuExecutor {
+    fn describe(&self) -> String {
+        format!("{} ({:?})", self.gpu.info.name, self.gpu.info.backend)
+    }
+
+    fn prepare(&mut self, steps: &[StepValues]) -> Result<(), ExecError> {
+        let (bytes, mut tables) = self.layout_parameters(steps)?;
+        if self.parameters.as_ref().is_none_or(|buffer| buffer.size() < bytes.len() as u64) {
+            self.counters.buffers += 1;
+            self.memory.other = bytes.len() as u64;
+            self.parameters = Some(self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("parameters"),
+                size: bytes.len() as u64,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            }));
+            self.dispatches.clear();
+        }
+        let Some(parameters) = self.parameters.clone() else { return Ok(()) };
+        self.gpu.queue.write_buffer(&parameters, 0, &bytes);
+        if self.dispatches.is_empty() {
+            for (program, slots) in self.programs.iter().zip(&self.slots) {
+                let mut dispatches = Vec::with_capacity(program.ops().len());
+                for op in program.ops() {
+                    let bindings = op.kernel.bindings();
+                    let (pipeline, layout) =
+                        self.pipelines.get(&self.gpu, &op.kernel.permutation(), &bindings, &mut self.counters)?;
+                    let entries: Vec<wgpu::BindGroupEntry<'_>> =
+                        pipelines::bind_group_entries(&parameters, &bindings, |slot| {
+                            slots[slot.0 as usize].map(|index| &self.buffers[index])
+                        });
+                    self.counters.bind_groups += 1;
+                    let bind_group = self.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                        label: Some(&op.scope),
+                        layout: &layout,
+                        entries: &entries,
+                    });
+                    dispatches.push(Dispatch { pipeline, bind_group, steps: Vec::new() });
+                }
+                self.dispatches.push(dispatches);
+            }
+        }
+        for (dispatches, tables) in self.dispatches.iter_mut().zip(&mut tables) {
+            for (dispatch, table) in dispatches.iter_mut().zip(tables) {
+                dispatch.steps = std::mem::take(table);
+            }
+        }
+        self.clock.reset(&self.gpu, steps.len(), &mut self.counters);
+        Ok(self.gpu.check()?)
+    }
+
+    fn run(&mut self, programs: &[usize], step: usize, timed: bool) -> Result<(), ExecError> {
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: if timed { self.clock.writes(step) } else { None },
+            });
+            for &program in programs {
+                for dispatch in &self.dispatches[program] {
+                    dispatch.encode(&mut pass, step);
+                }
+            }
+        }
+        self.submit(encoder)
+    }
+
+    fn write(&mut self, state: &str, data: &[u32]) -> Result<(), ExecError> {
+        let index = self.find(state, data.len())?;
+        self.gpu.queue.write_buffer(&self.buffers[index], 0, bytemuck::cast_slice(data));
+        Ok(())
+    }
+
+    fn read<'a>(&'a mut self, state: &'a str, len: usize) -> LocalFuture<'a, Result<Vec<u32>, ExecError>> {
+        self.counters.readbacks += 1;
+        self.counters.buffers += 1;
+        Box::pin(async move {
+            let index = self.find(state, len)?;
+            Ok(readback::read(&self.gpu, &self.buffers[index], len as u64 * 4).await?)
+        })
+    }
+
+    fn wait(&mut self) -> Result<(), ExecError> {
+        Ok(self.gpu.wait()?)
+    }
+
+    fn step_times<'a>(&'a mut self) -> LocalFuture<'a, Result<Vec<Option<f64>>, ExecError>> {
+        self.counters.readbacks += 1;
+        Box::pin(async move { Ok(self.clock.read(&self.gpu).await?) })
+    }
+
+    fn profile(&mut self, program: usize, step: usize) -> Result<Vec<OpTime>, ExecError> {
+        self.gpu.wait()?;
+        let mut times = Vec::with_capacity(self.dispatches[program].len());
+        for op in 0..self.dispatches[program].len() {
+            // The whole way there and back: comparable among operations, and above what a busy queue would show.
+            let start = Instant::now();
+            let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                self.dispatches[program][op].encode(&mut pass, step);
+            }
+            self.submit(encoder)?;
+            self.gpu.wait()?;
+            times.push(OpTime { op, ms: start.elapsed().as_secs_f64() * 1e3 });
+        }
+        Ok(times)
+    }
+
+    fn programs(&self) -> &[Program] {
+        &self.programs
+    }
+
+    fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+}

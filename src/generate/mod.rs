@@ -1,0 +1,65 @@
+//! Generation: how a fully masked grid becomes a picture.
+//!
+//! [`schedule`] says how many tokens each step reveals, [`refresh`] which steps run the full model, [`predict`] what
+//! stands in for it at the others, [`sampling`] how tokens are drawn and chosen; [`session`] puts them together over
+//! an executor, and [`model`] brings a model folder to it. [`picture`] turns results into files.
+
+pub mod model;
+pub mod picture;
+pub mod predict;
+pub mod refresh;
+pub mod sampling;
+pub mod schedule;
+pub mod session;
+
+/// What a person can ask of generation that cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerateError {
+    /// The program could not be built or run.
+    #[error(transparent)]
+    Exec(#[from] crate::exec::ExecError),
+    /// A model's folder or tensors are wrong.
+    #[error(transparent)]
+    Weight(#[from] crate::weights::WeightError),
+    /// `config.json` holds sizes that do not go together, or lacks some.
+    #[error("config.json of {model}: {what}")]
+    Config {
+        /// The model's name.
+        model: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// A setting is out of range.
+    #[error("{0}")]
+    Setting(String),
+    /// A class is not among the model's.
+    #[error("there is no class {wanted:?}; {hint}")]
+    Class {
+        /// What was asked for.
+        wanted: String,
+        /// The nearest names, or the range.
+        hint: String,
+    },
+    /// A file could not be written or read.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A picture could not be encoded.
+    #[error("{path}: {reason}")]
+    Picture {
+        /// The file.
+        path: String,
+        /// What the encoder said.
+        reason: String,
+    },
+}
+
+impl From<crate::program::ProgramError> for GenerateError {
+    fn from(error: crate::program::ProgramError) -> Self {
+        Self::Exec(error.into())
+    }
+}

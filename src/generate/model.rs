@@ -1,0 +1,316 @@
+//! A model folder ready to generate: its sizes, its classes, its sampling defaults, and its weights, all accounted for.
+
+use super::GenerateError;
+use super::sampling::Sampling;
+use crate::exec::{Executor, cpu::CpuExecutor, gpu};
+use crate::kernels::WeightFormat;
+use crate::models::{self, Batch, Model as _, maskgit, shortcut, vqgan};
+use crate::program::{Program, WeightSource, WeightSpec};
+use crate::weights::{Checkpoint, ModelFolder, WeightError};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// What `config.json` says.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ModelConfig {
+    /// `maskgit`.
+    pub architecture: String,
+    /// Pixels along a side.
+    pub image_size: u32,
+    /// The transformer's sizes.
+    #[serde(flatten)]
+    pub transformer: maskgit::Config,
+    /// Class names in order of class; empty where classes are only numbered.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// The tokenizer's sizes.
+    pub tokenizer: vqgan::Config,
+    /// The shortcut's sizes, where there is one.
+    #[serde(default)]
+    pub shortcut: Option<shortcut::Config>,
+    /// Sampling defaults.
+    pub sampling: Sampling,
+}
+
+impl ModelConfig {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// A field is missing or of the wrong type, or sizes do not go together.
+    pub fn parse(model: &str, config: &serde_json::Value) -> Result<Self, GenerateError> {
+        let error = |what: String| GenerateError::Config { model: model.to_owned(), what };
+        let config: Self = serde_json::from_value(config.clone()).map_err(|e| error(e.to_string()))?;
+        config.check().map_err(error)?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let t = &self.transformer;
+        let positive = |name: &str, value: u32, most: u32| match value {
+            0 => Err(format!("`{name}` is 0")),
+            v if v > most => Err(format!("`{name}` is {v}; at most {most} makes sense")),
+            _ => Ok(()),
+        };
+        if self.architecture != "maskgit" {
+            return Err(format!("architecture {:?} is not known; this version knows \"maskgit\"", self.architecture));
+        }
+        positive("grid", t.grid, 256)?;
+        positive("hidden", t.hidden, 1 << 16)?;
+        positive("depth", t.depth, 1024)?;
+        positive("heads", t.heads, 1024)?;
+        positive("mlp", t.mlp, 1 << 18)?;
+        positive("codebook", t.codebook, 1 << 20)?;
+        positive("classes", t.classes, 1 << 20)?;
+        if t.hidden % t.heads != 0 {
+            return Err(format!("`hidden` {} is not a multiple of `heads` {}", t.hidden, t.heads));
+        }
+        if t.hidden / t.heads > 1024 {
+            return Err(format!("heads of width {} are wider than 1024", t.hidden / t.heads));
+        }
+        if !self.labels.is_empty() && self.labels.len() != t.classes as usize {
+            return Err(format!("{} labels for {} classes", self.labels.len(), t.classes));
+        }
+        let v = &self.tokenizer;
+        if v.ch_mult.is_empty() || v.ch_mult.len() > 8 || v.ch_mult.iter().any(|&m| m == 0 || m > 64) {
+            return Err(format!("`tokenizer.ch_mult` {:?} is not 1 to 8 multiples from 1 to 64", v.ch_mult));
+        }
+        positive("tokenizer.ch", v.ch, 4096)?;
+        positive("tokenizer.z_channels", v.z_channels, 4096)?;
+        positive("tokenizer.embed_dim", v.embed_dim, 4096)?;
+        positive("tokenizer.num_res_blocks", v.num_res_blocks, 64)?;
+        if v.ch % 32 != 0 {
+            return Err(format!("`tokenizer.ch` {} is not a multiple of the 32 groups of its normalisations", v.ch));
+        }
+        if v.ch_mult.iter().any(|m| m * v.ch > 1024) {
+            return Err("the tokenizer has more than 1024 channels, which its attention does not take".to_owned());
+        }
+        let pixels = t.grid * v.factor();
+        if pixels != self.image_size {
+            return Err(format!(
+                "`image_size` is {}, but a grid of {} tokens of {} pixels makes {pixels}",
+                self.image_size,
+                t.grid,
+                v.factor()
+            ));
+        }
+        if let Some(s) = &self.shortcut {
+            positive("shortcut.n_block", s.blocks, 64)?;
+            positive("shortcut.bottleneck_ratio", s.bottleneck_ratio, 64)?;
+            positive("shortcut.heads", s.heads, 1024)?;
+            if t.hidden % s.bottleneck_ratio != 0 {
+                return Err(format!("`hidden` {} is not a multiple of `shortcut.bottleneck_ratio` {}", t.hidden, s.bottleneck_ratio));
+            }
+            if s.width(t) % s.heads != 0 {
+                return Err(format!("the shortcut's width {} is not a multiple of its {} heads", s.width(t), s.heads));
+            }
+        }
+        Ok(())
+    }
+
+    /// The class of a name or number.
+    ///
+    /// # Errors
+    /// There is no such class; the message names the nearest ones.
+    pub fn class(&self, wanted: &str) -> Result<u32, GenerateError> {
+        let wanted = wanted.trim();
+        let error = |hint| GenerateError::Class { wanted: wanted.to_owned(), hint };
+        let range = format!("classes are numbered 0 to {}", self.transformer.classes - 1);
+        if let Ok(number) = wanted.parse::<u32>() {
+            return if number < self.transformer.classes { Ok(number) } else { Err(error(range)) };
+        }
+        if self.labels.is_empty() {
+            return Err(error(format!("this model has no class names; {range}")));
+        }
+        let lower = wanted.to_lowercase();
+        if let Some(class) = self.labels.iter().position(|label| label.to_lowercase() == lower) {
+            return Ok(class as u32);
+        }
+        // A word of a name will do where only one name has it: `cat` for `cat face`.
+        let with_word: Vec<usize> = (0..self.labels.len())
+            .filter(|&i| self.labels[i].to_lowercase().split_whitespace().any(|word| word == lower))
+            .collect();
+        if let [class] = with_word[..] {
+            return Ok(class as u32);
+        }
+        let mut near: Vec<&String> = self.labels.iter().collect();
+        near.sort_by_key(|label| {
+            let label = label.to_lowercase();
+            label.split_whitespace().chain([label.as_str()]).map(|word| distance(word, &lower)).min()
+        });
+        near.truncate(3);
+        let near: Vec<&str> = near.into_iter().map(String::as_str).collect();
+        Err(error(format!("the nearest are: {}; {range}", near.join(", "))))
+    }
+
+    /// The name of a class, or its number.
+    pub fn class_name(&self, class: u32) -> String {
+        self.labels.get(class as usize).cloned().unwrap_or_else(|| format!("class {class}"))
+    }
+}
+
+/// Levenshtein distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// What computes.
+#[derive(Clone, Debug, Default)]
+pub enum Device {
+    /// The CPU executor.
+    #[default]
+    Cpu,
+    /// A graphics device.
+    Gpu(gpu::device::Gpu),
+}
+
+impl Device {
+    /// An executor of `programs` on this device.
+    ///
+    /// # Errors
+    /// A weight cannot be loaded, or the device cannot hold the programs.
+    pub fn executor(
+        &self,
+        programs: Vec<Program>,
+        weights: &mut dyn WeightSource,
+    ) -> Result<Box<dyn Executor>, GenerateError> {
+        Ok(match self {
+            Self::Cpu => Box::new(CpuExecutor::new(programs, weights)?),
+            Self::Gpu(gpu) => Box::new(gpu::GpuExecutor::new(gpu.clone(), programs, weights)?),
+        })
+    }
+}
+
+/// A model folder, opened and checked.
+#[derive(Debug)]
+pub struct Model {
+    /// The folder's name, for messages and metadata.
+    pub name: String,
+    /// What its `config.json` says.
+    pub config: ModelConfig,
+    folder: ModelFolder,
+    formats: fn(&WeightSpec) -> WeightFormat,
+}
+
+impl Model {
+    /// Opens a folder and accounts for every tensor in it.
+    ///
+    /// # Errors
+    /// A file is missing or malformed, the configuration contradicts itself, or a tensor is missing, surplus or misshapen.
+    pub fn open(path: &Path) -> Result<Self, GenerateError> {
+        Self::check(ModelFolder::open(path)?)
+    }
+
+    /// The model inside the executable.
+    ///
+    /// # Errors
+    /// As [`Model::open`]; not for the bundled files.
+    pub fn bundled() -> Result<Self, GenerateError> {
+        Self::check(ModelFolder::from_embedded(crate::assets::NAME, crate::assets::FILES)?)
+    }
+
+    fn check(folder: ModelFolder) -> Result<Self, GenerateError> {
+        let name = folder.name().to_owned();
+        let config = ModelConfig::parse(&name, folder.config())?;
+        let mut formats: fn(&WeightSpec) -> WeightFormat = models::keep_f32;
+        for part in Self::parts(&config) {
+            let checkpoint = required(&folder, part)?;
+            let expected = part_tensors(&config, part)?;
+            crate::weights::account(&checkpoint, &expected, &|_| false)?;
+            if part == "maskgit" && checkpoint.tensor("tok_emb.weight").is_some_and(|t| t.dtype == crate::weights::Dtype::F16)
+            {
+                formats = models::keep_f16;
+            }
+        }
+        Ok(Self { name, config, folder, formats })
+    }
+
+    /// The parts that a configuration asks for.
+    fn parts(config: &ModelConfig) -> impl Iterator<Item = &'static str> {
+        ["maskgit", "vqgan"].into_iter().chain(config.shortcut.map(|_| "shortcut"))
+    }
+
+    /// The weights.
+    ///
+    /// # Errors
+    /// A file went away since the folder was opened.
+    pub fn weights(&self) -> Result<FolderWeights, GenerateError> {
+        let mut parts = HashMap::new();
+        for part in Self::parts(&self.config) {
+            parts.insert(part.to_owned(), required(&self.folder, part)?);
+        }
+        Ok(FolderWeights { parts })
+    }
+
+    /// In which precision weights are kept on a device.
+    pub fn formats(&self) -> fn(&WeightSpec) -> WeightFormat {
+        self.formats
+    }
+}
+
+fn required(folder: &ModelFolder, part: &str) -> Result<Checkpoint, GenerateError> {
+    folder.checkpoint(part)?.ok_or_else(|| GenerateError::Config {
+        model: folder.name().to_owned(),
+        what: format!("it describes a {part}, but the folder has no {part}.safetensors"),
+    })
+}
+
+/// What the checkpoint of a part must hold, under official names.
+///
+/// # Errors
+/// The configuration makes no program.
+pub fn part_tensors(config: &ModelConfig, part: &str) -> Result<Vec<(String, Vec<usize>)>, GenerateError> {
+    let batch = Batch { images: 1, guided: false };
+    let t = &config.transformer;
+    let programs = match part {
+        "maskgit" => vec![models::build("maskgit", models::keep_f32, |b| {
+            t.features(b, batch);
+            t.logits(b, batch);
+        })?],
+        "shortcut" => match &config.shortcut {
+            None => Vec::new(),
+            Some(shortcut) => {
+                vec![models::build("shortcut", models::keep_f32, |b| shortcut.predict(b, t, batch))?]
+            }
+        },
+        _ => vec![
+            models::build("decode", models::keep_f32, |b| {
+                config.tokenizer.decode(b, t.codebook, 1, t.grid, t.grid);
+            })?,
+            models::build("encode", models::keep_f32, |b| {
+                config.tokenizer.encode(b, t.codebook, 1, config.image_size, config.image_size);
+            })?,
+        ],
+    };
+    let prefix = format!("{part}.");
+    Ok(models::tensors(&programs)
+        .into_iter()
+        .filter_map(|(name, shape)| name.strip_prefix(&prefix).map(|name| (name.to_owned(), shape)))
+        .collect())
+}
+
+/// Weights from one checkpoint a part.
+#[derive(Debug)]
+pub struct FolderWeights {
+    parts: HashMap<String, Checkpoint>,
+}
+
+impl WeightSource for FolderWeights {
+    fn load(&mut self, spec: &WeightSpec) -> Result<Vec<f32>, WeightError> {
+        let (part, name) = spec.name.split_once('.').unwrap_or(("", &spec.name));
+        match self.parts.get(part) {
+            Some(checkpoint) => checkpoint.read_shaped(name, &spec.shape),
+            None => Err(WeightError::missing(&spec.name, &spec.shape, part)),
+        }
+    }
+}

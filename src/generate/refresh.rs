@@ -1,0 +1,153 @@
+//! Which steps run the full model.
+
+use super::GenerateError;
+
+/// A rule for the full steps. Step 0 is always full: there is nothing to predict from before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refresh {
+    /// Every step: the model as published, without acceleration.
+    #[default]
+    Every,
+    /// So many full steps in all, spread evenly, exactly as the paper's code spreads them.
+    Uniform(u32),
+    /// These steps, and step 0.
+    List(Vec<u32>),
+}
+
+impl Refresh {
+    /// For each of `steps` steps, whether it is full. `nominal` is the number of steps asked for, which is larger
+    /// than `steps` only where every token was revealed early.
+    ///
+    /// # Errors
+    /// A budget of 0 or above `nominal`, or a listed step beyond the last.
+    pub fn full_steps(&self, steps: usize, nominal: u32) -> Result<Vec<bool>, GenerateError> {
+        let mut full = vec![false; steps];
+        let mut mark = |step: u32| {
+            if let Some(flag) = full.get_mut(step as usize) {
+                *flag = true;
+            }
+        };
+        mark(0);
+        match self {
+            Self::Every => full.fill(true),
+            Self::Uniform(0) => {
+                let message = "a refresh budget of 0 leaves nothing to predict from; use 1 or more";
+                return Err(GenerateError::Setting(message.to_owned()));
+            }
+            Self::Uniform(budget) if *budget > nominal => {
+                let message = format!(
+                    "a refresh budget of {budget} is more than the {nominal} steps; use {nominal} or fewer, or --refresh every"
+                );
+                return Err(GenerateError::Setting(message));
+            }
+            Self::Uniform(budget) => {
+                // Rounded half to even, as Python rounds: (15, 10) has 1.5, 4.5, 7.5, 10.5 and 13.5.
+                let mut last = 0;
+                for k in 1..*budget {
+                    let ideal = f64::from(nominal) * (f64::from(k) / f64::from(*budget));
+                    last = (ideal.round_ties_even() as u32).max(last + 1);
+                    mark(last);
+                }
+            }
+            Self::List(list) => {
+                for &step in list {
+                    if step >= nominal {
+                        let message = format!("full step {step} is beyond the last of {nominal} steps ({})", nominal - 1);
+                        return Err(GenerateError::Setting(message));
+                    }
+                    mark(step);
+                }
+            }
+        }
+        Ok(full)
+    }
+}
+
+impl std::fmt::Display for Refresh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Every => f.write_str("every"),
+            Self::Uniform(budget) => write!(f, "uniform:{budget}"),
+            Self::List(list) => {
+                let list: Vec<String> = list.iter().map(u32::to_string).collect();
+                write!(f, "list:{}", list.join(","))
+            }
+        }
+    }
+}
+
+impl std::str::FromStr for Refresh {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.trim().parse::<u32>().map_err(|_| format!("{text:?} is not a step or a number of steps"));
+        match text.split_once(':') {
+            None if text == "every" => Ok(Self::Every),
+            Some(("uniform", budget)) => Ok(Self::Uniform(number(budget)?)),
+            Some(("list", list)) => Ok(Self::List(list.split(',').map(number).collect::<Result<_, _>>()?)),
+            _ => Err(format!("{text:?} is none of: every, uniform:B, list:0,3,7")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn steps(refresh: &Refresh, n: u32) -> Vec<usize> {
+        let full = refresh.full_steps(n as usize, n).unwrap();
+        full.iter().enumerate().filter(|(_, full)| **full).map(|(step, _)| step).collect()
+    }
+
+    /// The published tables: specification section 1c.
+    #[test]
+    fn published_budgets() {
+        let table: &[(u32, u32, &[usize])] = &[
+            (15, 7, &[0, 2, 4, 6, 9, 11, 13]),
+            (15, 8, &[0, 2, 4, 6, 8, 9, 11, 13]),
+            (15, 5, &[0, 3, 6, 9, 12]),
+            (15, 10, &[0, 2, 3, 4, 6, 8, 9, 10, 12, 14]),
+            (32, 8, &[0, 4, 8, 12, 16, 20, 24, 28]),
+            (32, 9, &[0, 4, 7, 11, 14, 18, 21, 25, 28]),
+            (32, 12, &[0, 3, 5, 8, 11, 13, 16, 19, 21, 24, 27, 29]),
+            (32, 5, &[0, 6, 13, 19, 26]),
+            (64, 14, &[0, 5, 9, 14, 18, 23, 27, 32, 37, 41, 46, 50, 55, 59]),
+            (64, 11, &[0, 6, 12, 17, 23, 29, 35, 41, 47, 52, 58]),
+            (64, 9, &[0, 7, 14, 21, 28, 36, 43, 50, 57]),
+        ];
+        for (n, budget, wanted) in table {
+            assert_eq!(steps(&Refresh::Uniform(*budget), *n), *wanted, "({n}, {budget})");
+        }
+    }
+
+    #[test]
+    fn budget_one_runs_only_the_first_step_in_full() {
+        assert_eq!(steps(&Refresh::Uniform(1), 12), [0]);
+    }
+
+    #[test]
+    fn impossible_budgets_are_refused_with_a_way_on() {
+        assert!(Refresh::Uniform(0).full_steps(8, 8).unwrap_err().to_string().contains("1 or more"));
+        assert!(Refresh::Uniform(9).full_steps(8, 8).unwrap_err().to_string().contains("8 or fewer"));
+        assert!(Refresh::List(vec![8]).full_steps(8, 8).unwrap_err().to_string().contains("(7)"));
+    }
+
+    #[test]
+    fn rules_read_and_print_alike() {
+        for text in ["every", "uniform:4", "list:0,3,7"] {
+            assert_eq!(text.parse::<Refresh>().unwrap().to_string(), text);
+        }
+        assert!("list:a".parse::<Refresh>().is_err() && "often".parse::<Refresh>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_uniform_budget_is_exact(n in 1_u32..200, share in 0.0_f64..1.0) {
+            let budget = 1 + (share * f64::from(n - 1)) as u32;
+            prop_assert_eq!(steps(&Refresh::Uniform(budget), n).len(), budget as usize);
+            prop_assert_eq!(steps(&Refresh::Uniform(n), n).len(), n as usize);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Unmasking schedules: how many tokens each step reveals (specification section 1c, `adap_sche`).
+
+/// The curve along which tokens are revealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(clap::ValueEnum))]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Few at first: the official default.
+    #[default]
+    Arccos,
+    /// Rising smoothly.
+    Cosine,
+    /// Rising evenly.
+    Linear,
+    /// Rising fast.
+    Square,
+    /// Most of them last.
+    Root,
+}
+
+impl Schedule {
+    /// Tokens to reveal at each step; they add up to `tokens`. Where `steps` exceeds `tokens`, the list is shorter:
+    /// every step reveals at least one token, and generation ends with the last masked one.
+    pub fn counts(self, steps: u32, tokens: u32) -> Vec<u32> {
+        // In f32, as the official code: ties at .5 fall as they fall there.
+        let weights: Vec<f32> = linspace_1_to_0(steps)
+            .into_iter()
+            .map(|r| match self {
+                Self::Arccos => r.acos() / std::f32::consts::FRAC_PI_2,
+                Self::Cosine => (r * std::f32::consts::FRAC_PI_2).cos(),
+                Self::Linear => 1.0 - r,
+                Self::Square => 1.0 - r * r,
+                Self::Root => 1.0 - r.sqrt(),
+            })
+            .collect();
+        let sum: f32 = weights.iter().sum();
+        let round = |w: f32| if sum > 0.0 { (w / sum * tokens as f32).round_ties_even() as i64 } else { 0 };
+        let mut counts: Vec<i64> = weights.iter().map(|&w| round(w).max(1)).collect();
+        // The last step makes good what rounding left over; with very many steps it may fall below 1, and then
+        // the steps before it have revealed everything.
+        let excess = i64::from(tokens) - counts.iter().sum::<i64>();
+        if let Some(last) = counts.last_mut() {
+            *last += excess;
+        }
+        let mut left = tokens;
+        let mut out: Vec<u32> = Vec::with_capacity(counts.len());
+        for count in counts {
+            if left == 0 {
+                break;
+            }
+            let count = u32::try_from(count.max(1)).unwrap_or(left).min(left);
+            out.push(count);
+            left -= count;
+        }
+        out
+    }
+}
+
+/// `torch.linspace(1, 0, n)` in f32: the first half counts from the start, the second from the end.
+fn linspace_1_to_0(n: u32) -> Vec<f32> {
+    if n == 1 {
+        return vec![1.0];
+    }
+    let step = -1.0 / (n - 1) as f32;
+    (0..n)
+        .map(|i| if i < n / 2 { 1.0 + step * i as f32 } else { 0.0 - step * (n - 1 - i) as f32 })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The published tables: specification sections 1c and 5b.
+    #[test]
+    fn published_tables() {
+        use Schedule::{Arccos, Cosine, Linear, Root, Square};
+        let table: &[(Schedule, u32, &[u32])] = &[
+            (Arccos, 1024, &[1, 72, 103, 128, 150, 171, 190, 209]),
+            (Arccos, 1024, &[1, 60, 85, 106, 123, 140, 155, 170, 184]),
+            (Arccos, 1024, &[1, 43, 62, 76, 89, 100, 111, 121, 131, 141, 149]),
+            (Arccos, 1024, &[1, 33, 47, 58, 68, 76, 84, 92, 99, 106, 113, 120, 127]),
+            (Arccos, 1024, &[1, 26, 38, 46, 54, 61, 67, 73, 79, 84, 89, 94, 99, 104, 109]),
+            (
+                Arccos,
+                1024,
+                &[
+                    1, 8, 12, 14, 17, 19, 20, 22, 24, 25, 27, 28, 29, 31, 32, 33, 34, 36, 37, 38, 39, 40, 41, 42, 43,
+                    44, 45, 47, 48, 49, 50, 49,
+                ],
+            ),
+            (Arccos, 256, &[1, 18, 26, 32, 38, 43, 48, 50]),
+            (Arccos, 256, &[1, 7, 9, 12, 13, 15, 17, 18, 20, 21, 22, 24, 25, 26, 26]),
+            (Linear, 1024, &[1, 10, 20, 29, 39, 49, 59, 68, 78, 88, 98, 107, 117, 127, 134]),
+            (Cosine, 1024, &[1, 12, 24, 36, 47, 58, 68, 77, 85, 92, 98, 103, 106, 108, 109]),
+            (Square, 1024, &[1, 14, 28, 40, 51, 61, 70, 78, 85, 91, 96, 99, 102, 104, 104]),
+            (Root, 1024, &[1, 7, 15, 22, 30, 39, 48, 57, 68, 79, 91, 105, 122, 144, 196]),
+        ];
+        for (schedule, tokens, wanted) in table {
+            assert_eq!(schedule.counts(wanted.len() as u32, *tokens), *wanted, "{schedule:?} over {tokens}");
+        }
+    }
+
+    #[test]
+    fn one_step_reveals_everything() {
+        assert_eq!(Schedule::Arccos.counts(1, 64), [64]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_schedule_reveals_every_token_once(steps in 1_u32..400, side in 1_u32..33, which in 0_usize..5) {
+            use Schedule::{Arccos, Cosine, Linear, Root, Square};
+            let schedule = [Arccos, Cosine, Linear, Square, Root][which];
+            let counts = schedule.counts(steps, side * side);
+            prop_assert_eq!(counts.iter().sum::<u32>(), side * side);
+            prop_assert!(counts.iter().all(|&count| count > 0));
+            prop_assert!(counts.len() <= steps as usize);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! MaskGIT: a bidirectional transformer over a grid of image tokens and one class token at the end.
+//!
+//! Chang et al. 2022 (arXiv 2202.04200), in the form of valeoai's PyTorch port, whose tensor names are used as they
+//! are. Try it: `migm generate --class fox`.
+
+use super::{Batch, Model, states};
+use crate::kernels::linear::Activation;
+use crate::kernels::masked_logits::MaskedLogits;
+use crate::kernels::{Extent, Slot, Symbol, embed_tokens::EmbedTokens};
+use crate::program::{Builder, Element, Layout};
+
+/// Sizes of a MaskGIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Config {
+    /// Tokens along a side of the grid.
+    pub grid: u32,
+    /// Width of the residual stream.
+    pub hidden: u32,
+    /// Transformer layers.
+    pub depth: u32,
+    /// Attention heads; their width is `hidden / heads`.
+    pub heads: u32,
+    /// Width of the feed-forward layer.
+    pub mlp: u32,
+    /// Codes of the tokenizer.
+    pub codebook: u32,
+    /// Classes.
+    pub classes: u32,
+}
+
+/// Layer normalisation inside the transformer: PyTorch's default.
+const EPS: f32 = 1e-5;
+/// Layer normalisation of the first and last layer, as the port sets it.
+const OUTER_EPS: f32 = 1e-12;
+
+impl Config {
+    /// The official 512-pixel model.
+    pub const OFFICIAL_512: Self =
+        Self { grid: 32, hidden: 768, depth: 24, heads: 16, mlp: 3072, codebook: 1024, classes: 1000 };
+    /// The official 256-pixel model.
+    pub const OFFICIAL_256: Self = Self { grid: 16, ..Self::OFFICIAL_512 };
+
+    /// Image tokens plus the class token.
+    pub fn length(&self) -> u32 {
+        self.tokens() + 1
+    }
+
+    /// Codes, the mask, the classes, and the dropped class.
+    pub fn vocabulary(&self) -> u32 {
+        self.codebook + self.classes + 2
+    }
+
+    /// The id of a masked position.
+    pub fn mask_id(&self) -> u32 {
+        self.codebook
+    }
+
+    /// The id of a class.
+    pub fn class_id(&self, class: u32) -> u32 {
+        self.codebook + 1 + class
+    }
+
+    /// The id in place of a class for the unconditional half.
+    pub fn unconditional_id(&self) -> u32 {
+        self.codebook + 1 + self.classes
+    }
+
+    /// The token table, `[vocabulary, hidden]`, tied to the head.
+    pub(super) fn token_table(&self, b: &mut Builder) -> Slot {
+        let shape = [self.vocabulary() as usize, self.hidden as usize];
+        b.weight("maskgit.tok_emb.weight", &shape, Layout::Matrix)
+    }
+
+    /// The position table, `[length, hidden]`.
+    pub(super) fn position_table(&self, b: &mut Builder) -> Slot {
+        let shape = [1, self.length() as usize, self.hidden as usize];
+        b.weight("maskgit.pos_emb", &shape, Layout::Dense)
+    }
+
+    pub(super) fn features_state(&self, b: &mut Builder, batch: Batch) -> Slot {
+        b.state(states::FEATURES, batch.sequences() * self.length(), self.hidden, Element::F32)
+    }
+
+    fn embed(&self, b: &mut Builder, batch: Batch) -> Slot {
+        let rows = Extent::fixed(batch.sequences() * self.length());
+        let x = b.temporary("embedding", rows, self.hidden);
+        let table = self.token_table(b);
+        let kernel = EmbedTokens {
+            ids: b.state(states::IDS, batch.images, self.tokens(), Element::U32),
+            labels: b.state(states::LABELS, batch.sequences(), 1, Element::U32),
+            table,
+            format: b.format(table),
+            position: self.position_table(b),
+            x,
+            images: batch.images,
+            sequences: batch.sequences(),
+            tokens: self.tokens(),
+            width: self.hidden,
+            vocabulary: self.vocabulary(),
+        };
+        b.push(kernel);
+        x
+    }
+
+    /// LN, Linear, GELU, LN, Linear (dropouts take indices 1 and 5 of the official Sequential).
+    fn first_layer(&self, b: &mut Builder, x: Slot) -> Slot {
+        let norm = b.norm("maskgit.first_layer.0", self.hidden);
+        let h = b.layer_norm(x, norm, OUTER_EPS);
+        let expand = b.layer("maskgit.first_layer.2", self.hidden, self.hidden);
+        let h = b.linear_with(h, expand, Activation::Gelu);
+        let norm = b.norm("maskgit.first_layer.4", self.hidden);
+        let h = b.layer_norm(h, norm, OUTER_EPS);
+        let project = b.layer("maskgit.first_layer.6", self.hidden, self.hidden);
+        b.linear(h, project)
+    }
+
+    /// `x += MHA(LN(x)); x += FF(LN(x))`, in place.
+    fn block(&self, b: &mut Builder, x: Slot, sequences: u32, name: &str) {
+        b.scope("attention", |b| {
+            let norm = b.norm(&format!("{name}.0.norm"), self.hidden);
+            let mha = format!("{name}.0.fn.mha");
+            let qkv = b.layer_named(
+                &format!("{mha}.in_proj_weight"),
+                &format!("{mha}.in_proj_bias"),
+                3 * self.hidden,
+                self.hidden,
+            );
+            let out = b.layer(&format!("{mha}.out_proj"), self.hidden, self.hidden);
+            let h = b.layer_norm(x, norm, EPS);
+            let h = b.linear(h, qkv);
+            let h = b.self_attention(h, sequences, self.heads);
+            b.linear_add(h, out, x);
+        });
+        b.scope("feed_forward", |b| {
+            let norm = b.norm(&format!("{name}.1.norm"), self.hidden);
+            let expand = b.layer(&format!("{name}.1.fn.net.0"), self.mlp, self.hidden);
+            let contract = b.layer(&format!("{name}.1.fn.net.3"), self.hidden, self.mlp);
+            let h = b.layer_norm(x, norm, EPS);
+            let h = b.linear_with(h, expand, Activation::Gelu);
+            b.linear_add(h, contract, x);
+        });
+    }
+
+    /// LN, Linear, GELU, LN: its output is the feature that shortcuts predict.
+    fn last_layer(&self, b: &mut Builder, x: Slot, features: Slot) {
+        let norm = b.norm("maskgit.last_layer.0", self.hidden);
+        let h = b.layer_norm(x, norm, OUTER_EPS);
+        let project = b.layer("maskgit.last_layer.2", self.hidden, self.hidden);
+        let h = b.linear_with(h, project, Activation::Gelu);
+        let norm = b.norm("maskgit.last_layer.4", self.hidden);
+        b.layer_norm_into(h, norm, OUTER_EPS, None, features);
+    }
+}
+
+impl Model for Config {
+    fn tokens(&self) -> u32 {
+        self.grid * self.grid
+    }
+
+    fn codebook(&self) -> u32 {
+        self.codebook
+    }
+
+    fn features(&self, b: &mut Builder, batch: Batch) {
+        let features = self.features_state(b, batch);
+        let x = b.scope("embed", |b| self.embed(b, batch));
+        let x = b.scope("first_layer", |b| self.first_layer(b, x));
+        for layer in 0..self.depth {
+            let name = format!("maskgit.transformer.layers.{layer}");
+            b.scope(format!("layers.{layer}"), |b| self.block(b, x, batch.sequences(), &name));
+        }
+        b.scope("last_layer", |b| self.last_layer(b, x, features));
+    }
+
+    /// The head is tied to the token table, with a bias of its own for each position; only codes can be drawn.
+    fn logits(&self, b: &mut Builder, batch: Batch) -> Slot {
+        let features = self.features_state(b, batch);
+        let positions = b.state(states::POSITIONS, batch.images, self.tokens(), Element::U32);
+        let table = self.token_table(b);
+        let bias = b.weight(
+            "maskgit.bias",
+            &[self.length() as usize, self.vocabulary() as usize],
+            Layout::Corner { rows: self.tokens(), columns: self.codebook },
+        );
+        let rows = Extent::symbolic(batch.sequences(), Symbol::Masked, self.tokens());
+        let logits = b.temporary("logits", rows, self.codebook);
+        let kernel = MaskedLogits {
+            features,
+            positions,
+            table,
+            format: b.format(table),
+            bias,
+            logits,
+            sequences: batch.sequences(),
+            images: batch.images,
+            tokens: self.tokens(),
+            sequence_length: self.length(),
+            masked: Extent::symbolic(1, Symbol::Masked, self.tokens()),
+            hidden: self.hidden,
+            codebook: self.codebook,
+        };
+        b.scope("head", |b| b.push(kernel));
+        logits
+    }
+}

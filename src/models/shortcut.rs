@@ -1,0 +1,184 @@
+//! The MIGM-Shortcut of MaskGIT: predicts how the features move from the tokens just revealed.
+//!
+//! *Accelerating Masked Image Generation by Learning Latent Controlled Dynamics* (arXiv 2602.23996). A narrow
+//! transformer over the last features: cross-attention to the new tokens, self-attention, a scale-shift by the
+//! mask ratio, and a residual onto the features. Keys and values come from inputs that were *not* normalised: the
+//! official PreNorm wraps the query alone. Try it: `migm generate --class fox --budget 4`.
+
+use super::{Batch, Model as _, maskgit, states};
+use crate::kernels::attention::Operand;
+use crate::kernels::copy::Copy;
+use crate::kernels::linear::Activation;
+use crate::kernels::{Extent, Slot, Symbol, embed_rows::EmbedRows, time_embedding::TimeEmbedding};
+use crate::program::{Builder, Element, Layer};
+
+/// Sizes of a shortcut; the base model's sizes are given beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Config {
+    /// Blocks of cross- and self-attention.
+    #[serde(rename = "n_block")]
+    pub blocks: u32,
+    /// Hidden width of the base over the width inside; at 1 there are no projections.
+    pub bottleneck_ratio: u32,
+    /// Attention heads.
+    pub heads: u32,
+}
+
+/// Layer normalisation inside the blocks.
+const EPS: f32 = 1e-5;
+/// Layer normalisation of the last layer.
+const OUTER_EPS: f32 = 1e-12;
+/// Width of the sinusoidal embedding of the mask ratio.
+const SINUSOID: u32 = 256;
+
+impl Config {
+    /// The official shortcut of one block (the command line's default; see section 0 of the specification).
+    pub const OFFICIAL: Self = Self { blocks: 1, bottleneck_ratio: 2, heads: 16 };
+
+    /// Width inside.
+    pub fn width(&self, base: &maskgit::Config) -> u32 {
+        base.hidden / self.bottleneck_ratio
+    }
+
+    /// Width between the two layers of the time embedding: the geometric mean of what goes in and out.
+    fn time_width(&self, base: &maskgit::Config) -> u32 {
+        (f64::from(self.width(base)) * f64::from(SINUSOID)).sqrt().round_ties_even() as u32
+    }
+
+    /// Appends the shortcut: [`states::FEATURES`] moves on by a step, given [`states::NEW_IDS`] and [`states::NEW_POSITIONS`].
+    pub fn predict(&self, b: &mut Builder, base: &maskgit::Config, batch: Batch) {
+        let features = base.features_state(b, batch);
+        let modulation = b.scope("time", |b| self.modulation(b, base));
+        let new = b.scope("new_tokens", |b| self.new_tokens(b, base, batch));
+        let x = b.scope("proj_in", |b| self.proj_in(b, base, batch, features));
+        for block in 0..self.blocks {
+            b.scope(format!("blocks.{block}"), |b| self.block(b, base, batch, x, new, block));
+        }
+        b.scope("last_layer", |b| self.last_layer(b, base, x, modulation, features));
+    }
+
+    /// `Linear(SiLU(Linear(sinusoid(1000 * mask_ratio))))`, then the adaLN layer: `[1, 2 * width]`, scale first.
+    fn modulation(&self, b: &mut Builder, base: &maskgit::Config) -> Slot {
+        let (width, middle) = (self.width(base), self.time_width(base));
+        let sinusoid = b.temporary("sinusoid", Extent::fixed(1), SINUSOID);
+        b.push(TimeEmbedding { y: sinusoid, width: SINUSOID });
+        let first = b.layer("shortcut.time_embedder.mlp.0", middle, SINUSOID);
+        let second = b.layer("shortcut.time_embedder.mlp.2", width, middle);
+        let modulation = b.layer("shortcut.adaLN_modulation", 2 * width, width);
+        let t = b.linear_with(sinusoid, first, Activation::Silu);
+        let t = b.linear(t, second);
+        b.linear(t, modulation)
+    }
+
+    /// The base's embedding of what was just revealed, projected; one set for both halves of a guided batch.
+    fn new_tokens(&self, b: &mut Builder, base: &maskgit::Config, batch: Batch) -> Slot {
+        let tokens = base.tokens();
+        let rows = Extent::symbolic(batch.images, Symbol::NewTokens, tokens);
+        let x = b.temporary("embedding", rows, base.hidden);
+        let table = base.token_table(b);
+        let kernel = EmbedRows {
+            ids: b.state(states::NEW_IDS, batch.images, tokens, Element::U32),
+            positions: b.state(states::NEW_POSITIONS, batch.images, tokens, Element::U32),
+            table,
+            format: b.format(table),
+            position: base.position_table(b),
+            x,
+            images: batch.images,
+            capacity: tokens,
+            entries: Extent::symbolic(1, Symbol::NewTokens, tokens),
+            width: base.hidden,
+            vocabulary: base.vocabulary(),
+            length: base.length(),
+        };
+        b.push(kernel);
+        if self.bottleneck_ratio == 1 {
+            return x;
+        }
+        let project = b.layer("shortcut.new_token_proj_in", self.width(base), base.hidden);
+        b.linear(x, project)
+    }
+
+    fn proj_in(&self, b: &mut Builder, base: &maskgit::Config, batch: Batch, features: Slot) -> Slot {
+        if self.bottleneck_ratio == 1 {
+            let rows = Extent::fixed(batch.sequences() * base.length());
+            let x = b.temporary("copy", rows, base.hidden);
+            b.push(Copy { x: features, y: x, rows, width: base.hidden, accumulate: false });
+            return x;
+        }
+        let project = b.layer("shortcut.proj_in", self.width(base), base.hidden);
+        b.linear(features, project)
+    }
+
+    /// `x += CA(LN(x), new); x += FF(LN(x)); x += SA(LN(x), x); x += FF(LN(x))`, in place.
+    fn block(&self, b: &mut Builder, base: &maskgit::Config, batch: Batch, x: Slot, new: Slot, block: u32) {
+        let name = format!("shortcut.blocks.{block}");
+        b.scope("cross_attn", |b| {
+            self.attend(b, base, &format!("{name}.cross_attn"), x, new, (batch.sequences(), batch.images));
+        });
+        b.scope("cross_attn_ff", |b| self.feed_forward(b, base, &format!("{name}.cross_attn_ff"), x));
+        b.scope("self_attn", |b| {
+            self.attend(b, base, &format!("{name}.self_attn"), x, x, (batch.sequences(), batch.sequences()));
+        });
+        b.scope("self_attn_ff", |b| self.feed_forward(b, base, &format!("{name}.self_attn_ff"), x));
+    }
+
+    /// `x += MHA(q = LN(x), k = v = source)`: the source is not normalised.
+    fn attend(
+        &self,
+        b: &mut Builder,
+        base: &maskgit::Config,
+        name: &str,
+        x: Slot,
+        source: Slot,
+        (sequences, key_sequences): (u32, u32),
+    ) {
+        let width = self.width(base);
+        let norm = b.norm(&format!("{name}.norm"), width);
+        let mha = format!("{name}.fn.mha");
+        let packed: Layer =
+            b.layer_named(&format!("{mha}.in_proj_weight"), &format!("{mha}.in_proj_bias"), 3 * width, width);
+        let out = b.layer(&format!("{mha}.out_proj"), width, width);
+        let h = b.layer_norm(x, norm, EPS);
+        let query = b.linear(h, packed.rows(0, width));
+        let key_value = b.linear(source, packed.rows(width, 2 * width));
+        let h = b.attention(
+            Operand { slot: query, offset: 0, stride: width },
+            Operand { slot: key_value, offset: 0, stride: 2 * width },
+            Operand { slot: key_value, offset: width, stride: 2 * width },
+            sequences,
+            key_sequences,
+            self.heads,
+            width,
+        );
+        b.linear_add(h, out, x);
+    }
+
+    fn feed_forward(&self, b: &mut Builder, base: &maskgit::Config, name: &str, x: Slot) {
+        let width = self.width(base);
+        let norm = b.norm(&format!("{name}.norm"), width);
+        let expand = b.layer(&format!("{name}.fn.net.0"), 4 * width, width);
+        let contract = b.layer(&format!("{name}.fn.net.3"), width, 4 * width);
+        let h = b.layer_norm(x, norm, EPS);
+        let h = b.linear_with(h, expand, Activation::Gelu);
+        b.linear_add(h, contract, x);
+    }
+
+    /// LN, Linear, GELU, LN with scale-shift; then the projection out, onto the features.
+    fn last_layer(&self, b: &mut Builder, base: &maskgit::Config, x: Slot, modulation: Slot, features: Slot) {
+        let width = self.width(base);
+        let norm = b.norm("shortcut.last_layer.0", width);
+        let h = b.layer_norm(x, norm, OUTER_EPS);
+        let project = b.layer("shortcut.last_layer.1", width, width);
+        let h = b.linear_with(h, project, Activation::Gelu);
+        let norm = b.norm("shortcut.last_layer.3", width);
+        let rows = Extent::fixed(b.rows(features));
+        let y = b.temporary("modulated", rows, width);
+        b.layer_norm_into(h, norm, OUTER_EPS, Some(modulation), y);
+        if self.bottleneck_ratio == 1 {
+            b.push(Copy { x: y, y: features, rows, width, accumulate: true });
+        } else {
+            let project = b.layer("shortcut.proj_out", base.hidden, width);
+            b.linear_add(y, project, features);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! VQGAN: the tokenizer that turns pictures into codes and back (taming-transformers' autoencoder).
+//!
+//! Esser et al. 2021 (arXiv 2012.09841); official tensor names. Activations are channels-last, so a 1x1
+//! convolution is a linear layer and attention over pixels is attention over rows. Pictures are in [-1, 1].
+
+use super::states;
+use crate::kernels::attention::Operand;
+use crate::kernels::conv2d::ConvForm;
+use crate::kernels::nearest_code::NearestCode;
+use crate::kernels::{Extent, Slot};
+use crate::program::{Builder, Element, Layout};
+
+/// Sizes of a VQGAN.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Config {
+    /// Channels at the narrow end of the encoder and decoder.
+    pub z_channels: u32,
+    /// Width of a code's vector.
+    pub embed_dim: u32,
+    /// Channels at full resolution.
+    pub ch: u32,
+    /// Channels by level, as multiples of `ch`; each level but the last halves the resolution.
+    pub ch_mult: Vec<u32>,
+    /// Residual blocks a level (the decoder has one more).
+    pub num_res_blocks: u32,
+    /// Resolutions with attention, counted from `resolution` downwards, whatever the picture's real size.
+    pub attn_resolutions: Vec<u32>,
+    /// The resolution that `attn_resolutions` refers to.
+    pub resolution: u32,
+}
+
+/// Groups of every GroupNorm.
+const GROUPS: u32 = 32;
+
+/// An activation: its slot, `[images * height * width, channels]`.
+#[derive(Clone, Copy)]
+struct Map {
+    slot: Slot,
+    images: u32,
+    height: u32,
+    width: u32,
+    channels: u32,
+}
+
+impl Map {
+    fn shape(&self) -> [u32; 3] {
+        [self.images, self.height, self.width]
+    }
+}
+
+impl Config {
+    /// The official ImageNet tokenizer: 16 pixels a token, 1,024 codes.
+    pub fn official() -> Self {
+        Self {
+            z_channels: 256,
+            embed_dim: 256,
+            ch: 128,
+            ch_mult: vec![1, 1, 2, 2, 4],
+            num_res_blocks: 2,
+            attn_resolutions: vec![16],
+            resolution: 256,
+        }
+    }
+
+    /// Pixels a token along a side.
+    pub fn factor(&self) -> u32 {
+        1 << (self.ch_mult.len() as u32).saturating_sub(1)
+    }
+
+    /// Levels of resolution.
+    fn levels(&self) -> u32 {
+        self.ch_mult.len() as u32
+    }
+
+    fn channels(&self, level: u32) -> u32 {
+        self.ch * self.ch_mult.get(level as usize).copied().unwrap_or(1)
+    }
+
+    /// Whether a level's blocks are followed by attention, as decided when the official modules are made.
+    fn attends(&self, level: u32) -> bool {
+        self.attn_resolutions.contains(&(self.resolution >> level))
+    }
+
+    /// Appends the decoder: [`states::CODES`] of `images` grids of `height x width` to [`states::IMAGE`].
+    pub fn decode(&self, b: &mut Builder, codes: u32, images: u32, height: u32, width: u32) {
+        let pixels = images * height * width;
+        let table = self.codebook(b, codes);
+        let indices = b.state(states::CODES, pixels, 1, Element::U32);
+        let z = b.lookup(table, codes, indices, pixels, self.embed_dim);
+        let post_quant = b.pointwise("vqgan.post_quant_conv", self.z_channels, self.embed_dim);
+        let z = b.linear(z, post_quant);
+        let last = self.levels() - 1;
+        let x = Map { slot: z, images, height, width, channels: self.z_channels };
+        let mut x = self.conv(b, x, "vqgan.decoder.conv_in", self.channels(last), ConvForm::Same);
+        b.scope("mid", |b| {
+            x = self.res_block(b, x, "vqgan.decoder.mid.block_1", self.channels(last));
+            self.attention(b, x, "vqgan.decoder.mid.attn_1");
+            x = self.res_block(b, x, "vqgan.decoder.mid.block_2", self.channels(last));
+        });
+        for level in (0..self.levels()).rev() {
+            b.scope(format!("up.{level}"), |b| {
+                let name = format!("vqgan.decoder.up.{level}");
+                for block in 0..=self.num_res_blocks {
+                    x = self.res_block(b, x, &format!("{name}.block.{block}"), self.channels(level));
+                    if self.attends(level) {
+                        self.attention(b, x, &format!("{name}.attn.{block}"));
+                    }
+                }
+                if level > 0 {
+                    let name = format!("{name}.upsample.conv");
+                    x = self.conv(b, x, &name, x.channels, ConvForm::Upsample);
+                }
+            });
+        }
+        let norm = b.norm("vqgan.decoder.norm_out", x.channels);
+        let h = b.group_norm(x.slot, norm, images, GROUPS, true);
+        let image = b.state(states::IMAGE, images * x.height * x.width, 3, Element::F32);
+        b.conv3x3_into(h, "vqgan.decoder.conv_out", 3, x.shape(), ConvForm::Same, image, false);
+    }
+
+    /// Appends the encoder: [`states::IMAGE`] of `images` pictures to [`states::LATENTS`] and [`states::CODES`].
+    pub fn encode(&self, b: &mut Builder, codes: u32, images: u32, height: u32, width: u32) {
+        let image = b.state(states::IMAGE, images * height * width, 3, Element::F32);
+        let x = Map { slot: image, images, height, width, channels: 3 };
+        let mut x = self.conv(b, x, "vqgan.encoder.conv_in", self.ch, ConvForm::Same);
+        for level in 0..self.levels() {
+            b.scope(format!("down.{level}"), |b| {
+                let name = format!("vqgan.encoder.down.{level}");
+                for block in 0..self.num_res_blocks {
+                    x = self.res_block(b, x, &format!("{name}.block.{block}"), self.channels(level));
+                    if self.attends(level) {
+                        self.attention(b, x, &format!("{name}.attn.{block}"));
+                    }
+                }
+                if level + 1 < self.levels() {
+                    let name = format!("{name}.downsample.conv");
+                    x = self.conv(b, x, &name, x.channels, ConvForm::Downsample);
+                }
+            });
+        }
+        b.scope("mid", |b| {
+            x = self.res_block(b, x, "vqgan.encoder.mid.block_1", x.channels);
+            self.attention(b, x, "vqgan.encoder.mid.attn_1");
+            x = self.res_block(b, x, "vqgan.encoder.mid.block_2", x.channels);
+        });
+        let norm = b.norm("vqgan.encoder.norm_out", x.channels);
+        let h = b.group_norm(x.slot, norm, images, GROUPS, true);
+        let x = Map { slot: h, ..x };
+        let z = self.conv(b, x, "vqgan.encoder.conv_out", self.z_channels, ConvForm::Same);
+        let quant = b.pointwise("vqgan.quant_conv", self.embed_dim, self.z_channels);
+        let pixels = images * z.height * z.width;
+        let latents = b.state(states::LATENTS, pixels, self.embed_dim, Element::F32);
+        b.linear_out(z.slot, quant, latents);
+        let codebook = self.codebook(b, codes);
+        let codes_out = b.state(states::CODES, pixels, 1, Element::U32);
+        b.push(NearestCode {
+            z: latents,
+            codebook,
+            codes_out,
+            rows: Extent::fixed(pixels),
+            width: self.embed_dim,
+            codes,
+        });
+    }
+
+    fn codebook(&self, b: &mut Builder, codes: u32) -> Slot {
+        b.weight("vqgan.quantize.embedding.weight", &[codes as usize, self.embed_dim as usize], Layout::Table)
+    }
+
+    fn conv(&self, b: &mut Builder, x: Map, name: &str, channels: u32, form: ConvForm) -> Map {
+        let slot = b.conv3x3(x.slot, name, channels, x.shape(), form);
+        let (height, width) = form.output_size(x.height, x.width);
+        Map { slot, height, width, channels, ..x }
+    }
+
+    /// GN, SiLU, conv, GN, SiLU, conv; the skip is `x` itself or its 1x1 `nin_shortcut`, and the sum is in place.
+    fn res_block(&self, b: &mut Builder, x: Map, name: &str, channels: u32) -> Map {
+        let norm = b.norm(&format!("{name}.norm1"), x.channels);
+        let h = b.group_norm(x.slot, norm, x.images, GROUPS, true);
+        let h = b.conv3x3(h, &format!("{name}.conv1"), channels, x.shape(), ConvForm::Same);
+        let norm = b.norm(&format!("{name}.norm2"), channels);
+        let h = b.group_norm(h, norm, x.images, GROUPS, true);
+        let skip = if channels == x.channels {
+            x.slot
+        } else {
+            let shortcut = b.pointwise(&format!("{name}.nin_shortcut"), channels, x.channels);
+            b.linear(x.slot, shortcut)
+        };
+        b.conv3x3_into(h, &format!("{name}.conv2"), channels, x.shape(), ConvForm::Same, skip, true);
+        Map { slot: skip, channels, ..x }
+    }
+
+    /// `x += proj(attention(GN(x)))`: one head of all channels over all pixels, in place.
+    fn attention(&self, b: &mut Builder, x: Map, name: &str) {
+        let norm = b.norm(&format!("{name}.norm"), x.channels);
+        let h = b.group_norm(x.slot, norm, x.images, GROUPS, false);
+        let [q, k, v] = ["q", "k", "v"].map(|part| {
+            let layer = b.pointwise(&format!("{name}.{part}"), x.channels, x.channels);
+            let slot = b.linear(h, layer);
+            Operand { slot, offset: 0, stride: x.channels }
+        });
+        let h = b.attention(q, k, v, x.images, x.images, 1, x.channels);
+        let out = b.pointwise(&format!("{name}.proj_out"), x.channels, x.channels);
+        b.linear_add(h, out, x.slot);
+    }
+}

@@ -1,0 +1,326 @@
+//! The builder: one short method an operation, so that a model file reads like its paper.
+
+use super::{Element, Layout, Op, Program, ProgramError, Storage, Tensor, WeightSpec};
+use crate::kernels::attention::{Attention, Operand};
+use crate::kernels::conv2d::{Conv2d, ConvForm};
+use crate::kernels::group_norm::{GroupNorm, GroupNormStats};
+use crate::kernels::layer_norm::LayerNorm;
+use crate::kernels::linear::{Activation, Linear};
+use crate::kernels::rows::GatherRows;
+use crate::kernels::{Extent, Kernel, Slot, WeightFormat};
+
+/// Builds a [`Program`]. Slots are handed out in order; operations run in the order of the calls.
+#[derive(Debug)]
+pub struct Builder {
+    program: Program,
+    scope: Vec<String>,
+    formats: fn(&WeightSpec) -> WeightFormat,
+}
+
+/// Weight and bias of a linear layer or convolution, declared and ready to use.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer {
+    weight: Slot,
+    bias: Option<Slot>,
+    inner: u32,
+    /// First row of the weight used, and how many: all of them, or a part of a packed projection.
+    first: u32,
+    outer: u32,
+}
+
+impl Layer {
+    /// Rows `first..first + count` of a packed projection as a layer of its own.
+    pub fn rows(self, first: u32, count: u32) -> Self {
+        Self { first: self.first + first, outer: count, ..self }
+    }
+}
+
+/// Weight and bias of a normalisation.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm {
+    weight: Slot,
+    bias: Slot,
+}
+
+impl Builder {
+    /// An empty program. `formats` says in which precision a weight matrix is kept.
+    pub fn new(name: &str, formats: fn(&WeightSpec) -> WeightFormat) -> Self {
+        let program = Program { name: name.to_owned(), tensors: Vec::new(), ops: Vec::new() };
+        Self { program, scope: Vec::new(), formats }
+    }
+
+    /// The finished program.
+    ///
+    /// # Errors
+    /// An operation reads what nothing wrote, binds a tensor twice or writes to a weight.
+    pub fn finish(self) -> Result<Program, ProgramError> {
+        self.program.check()?;
+        Ok(self.program)
+    }
+
+    /// Runs `body` with `name` added to the scope of its operations.
+    pub fn scope<R>(&mut self, name: impl Into<String>, body: impl FnOnce(&mut Self) -> R) -> R {
+        self.scope.push(name.into());
+        let result = body(self);
+        self.scope.pop();
+        result
+    }
+
+    /// Appends any kernel.
+    pub fn push(&mut self, kernel: impl Kernel + 'static) {
+        self.program.ops.push(Op { kernel: Box::new(kernel), scope: self.scope.join(".") });
+    }
+
+    fn tensor(&mut self, tensor: Tensor) -> Slot {
+        self.program.tensors.push(tensor);
+        Slot(self.program.tensors.len() as u32 - 1)
+    }
+
+    /// A temporary of floats.
+    pub fn temporary(&mut self, name: &str, rows: Extent, width: u32) -> Slot {
+        let scope = self.scope.join(".");
+        let name = if scope.is_empty() { name.to_owned() } else { format!("{scope}.{name}") };
+        self.tensor(Tensor { name, rows, width, element: Element::F32, storage: Storage::Temporary })
+    }
+
+    /// A temporary of integers.
+    pub fn temporary_u32(&mut self, name: &str, rows: Extent, width: u32) -> Slot {
+        let slot = self.temporary(name, rows, width);
+        self.program.tensors[slot.0 as usize].element = Element::U32;
+        slot
+    }
+
+    /// The session's tensor of that name; asked for twice, it is the same slot.
+    pub fn state(&mut self, name: &str, rows: u32, width: u32, element: Element) -> Slot {
+        let known = self.program.tensors.iter().position(|t| t.storage == Storage::State && t.name == name);
+        if let Some(index) = known {
+            return Slot(index as u32);
+        }
+        let rows = Extent::fixed(rows);
+        self.tensor(Tensor { name: name.to_owned(), rows, width, element, storage: Storage::State })
+    }
+
+    /// A weight by official name and shape; asked for twice, it is the same slot.
+    pub fn weight(&mut self, name: &str, shape: &[usize], layout: Layout) -> Slot {
+        let mut spec =
+            WeightSpec { name: name.to_owned(), shape: shape.to_vec(), layout, format: WeightFormat::F32 };
+        if matches!(layout, Layout::Matrix | Layout::Convolution) {
+            spec.format = (self.formats)(&spec);
+        }
+        let known = self.program.tensors.iter().position(|t| t.storage == Storage::Weight(spec.clone()));
+        if let Some(index) = known {
+            return Slot(index as u32);
+        }
+        let (rows, width) = spec.extent();
+        let rows = Extent::fixed(rows);
+        let name = name.to_owned();
+        self.tensor(Tensor { name, rows, width, element: Element::F32, storage: Storage::Weight(spec) })
+    }
+
+    /// A vector of `width`, unpadded f32.
+    pub fn vector(&mut self, name: &str, width: u32) -> Slot {
+        self.weight(name, &[width as usize], Layout::Dense)
+    }
+
+    /// The precision in which a weight is kept.
+    pub fn format(&self, weight: Slot) -> WeightFormat {
+        match &self.program.tensor(weight).storage {
+            Storage::Weight(spec) => spec.format,
+            _ => WeightFormat::F32,
+        }
+    }
+
+    /// The linear layer `{name}.weight [outer, inner]`, `{name}.bias [outer]`.
+    pub fn layer(&mut self, name: &str, outer: u32, inner: u32) -> Layer {
+        self.layer_named(&format!("{name}.weight"), &format!("{name}.bias"), outer, inner)
+    }
+
+    /// A linear layer whose tensors do not end in `.weight` and `.bias`.
+    pub fn layer_named(&mut self, weight: &str, bias: &str, outer: u32, inner: u32) -> Layer {
+        let weight = self.weight(weight, &[outer as usize, inner as usize], Layout::Matrix);
+        let bias = Some(self.vector(bias, outer));
+        Layer { weight, bias, inner, first: 0, outer }
+    }
+
+    /// A 1x1 convolution `{name}.weight [outer, inner, 1, 1]`: on channels-last activations, a linear layer.
+    pub fn pointwise(&mut self, name: &str, outer: u32, inner: u32) -> Layer {
+        let shape = [outer as usize, inner as usize, 1, 1];
+        let weight = self.weight(&format!("{name}.weight"), &shape, Layout::Matrix);
+        let bias = Some(self.vector(&format!("{name}.bias"), outer));
+        Layer { weight, bias, inner, first: 0, outer }
+    }
+
+    /// The normalisation `{name}.{weight,bias} [width]`.
+    pub fn norm(&mut self, name: &str, width: u32) -> Norm {
+        Norm {
+            weight: self.vector(&format!("{name}.weight"), width),
+            bias: self.vector(&format!("{name}.bias"), width),
+        }
+    }
+
+    /// Rows of a tensor at the largest step.
+    pub fn rows(&self, slot: Slot) -> u32 {
+        self.rows_of(slot).max()
+    }
+
+    fn rows_of(&self, slot: Slot) -> Extent {
+        self.program.tensor(slot).rows
+    }
+
+    fn width_of(&self, slot: Slot) -> u32 {
+        self.program.tensor(slot).width
+    }
+
+    fn linear_into(&mut self, x: Slot, layer: Layer, y: Slot, activation: Activation, accumulate: bool) {
+        let kernel = Linear {
+            x,
+            weight: layer.weight,
+            format: self.format(layer.weight),
+            bias: layer.bias,
+            y,
+            rows: self.rows_of(x),
+            inner: layer.inner,
+            outer: layer.outer,
+            weight_row: layer.first,
+            activation,
+            accumulate,
+        };
+        self.push(kernel);
+    }
+
+    /// `activation(x W^T + b)`.
+    pub fn linear_with(&mut self, x: Slot, layer: Layer, activation: Activation) -> Slot {
+        let y = self.temporary("linear", self.rows_of(x), layer.outer);
+        self.linear_into(x, layer, y, activation, false);
+        y
+    }
+
+    /// `x W^T + b`.
+    pub fn linear(&mut self, x: Slot, layer: Layer) -> Slot {
+        self.linear_with(x, layer, Activation::None)
+    }
+
+    /// `y = x W^T + b`, into a state.
+    pub fn linear_out(&mut self, x: Slot, layer: Layer, y: Slot) {
+        self.linear_into(x, layer, y, Activation::None, false);
+    }
+
+    /// `y += x W^T + b`: the end of a residual branch, in place.
+    pub fn linear_add(&mut self, x: Slot, layer: Layer, y: Slot) {
+        self.linear_into(x, layer, y, Activation::None, true);
+    }
+
+    /// Layer normalisation into a new temporary.
+    pub fn layer_norm(&mut self, x: Slot, norm: Norm, eps: f32) -> Slot {
+        let y = self.temporary("norm", self.rows_of(x), self.width_of(x));
+        self.layer_norm_into(x, norm, eps, None, y);
+        y
+    }
+
+    /// Layer normalisation into `y`, with a scale-shift `[1, 2 * width]` after it if given.
+    pub fn layer_norm_into(&mut self, x: Slot, norm: Norm, eps: f32, modulation: Option<Slot>, y: Slot) {
+        let (rows, width) = (self.rows_of(x), self.width_of(x));
+        self.push(LayerNorm { x, weight: norm.weight, bias: norm.bias, modulation, y, rows, width, eps });
+    }
+
+    /// Attention of `sequences` over keys of `key_sequences` (sequence s reads `s % key_sequences`).
+    pub fn attention(
+        &mut self,
+        query: Operand,
+        key: Operand,
+        value: Operand,
+        sequences: u32,
+        key_sequences: u32,
+        heads: u32,
+        width: u32,
+    ) -> Slot {
+        let rows = self.rows_of(query.slot);
+        let queries = rows.per_image(sequences);
+        let keys = self.rows_of(key.slot).per_image(key_sequences);
+        let y = self.temporary("attention", rows, width);
+        let head_width = width / heads;
+        self.push(Attention {
+            query,
+            key,
+            value,
+            y,
+            sequences,
+            key_sequences,
+            queries,
+            keys,
+            heads,
+            head_width,
+        });
+        y
+    }
+
+    /// Self-attention over the packed projection `[rows, 3 * width]` of queries, keys and values.
+    pub fn self_attention(&mut self, qkv: Slot, sequences: u32, heads: u32) -> Slot {
+        let stride = self.width_of(qkv);
+        let width = stride / 3;
+        let part = |i| Operand { slot: qkv, offset: i * width, stride };
+        self.attention(part(0), part(1), part(2), sequences, sequences, heads, width)
+    }
+
+    /// Group normalisation of `[images * pixels, channels]`, with SiLU after it if asked.
+    pub fn group_norm(&mut self, x: Slot, norm: Norm, images: u32, groups: u32, silu: bool) -> Slot {
+        let (rows, channels) = (self.rows_of(x), self.width_of(x));
+        let pixels = rows.max() / images;
+        let chunks = GroupNormStats::chunks_for(pixels, channels, groups);
+        let statistics = self.temporary("statistics", Extent::fixed(images * groups * chunks), 2);
+        let y = self.temporary("norm", rows, channels);
+        self.push(GroupNormStats { x, statistics, images, pixels, channels, groups, chunks });
+        self.push(GroupNorm {
+            x,
+            statistics,
+            weight: norm.weight,
+            bias: norm.bias,
+            y,
+            images,
+            pixels,
+            channels,
+            groups,
+            chunks,
+            eps: 1e-6,
+            silu,
+        });
+        y
+    }
+
+    /// The 3x3 convolution `{name}.{weight,bias}` over `[images, height, width, channels]` into a new temporary.
+    pub fn conv3x3(&mut self, x: Slot, name: &str, cout: u32, shape: [u32; 3], form: ConvForm) -> Slot {
+        let [images, height, width] = shape;
+        let (out_height, out_width) = form.output_size(height, width);
+        let y = self.temporary("conv", Extent::fixed(images * out_height * out_width), cout);
+        self.conv3x3_into(x, name, cout, shape, form, y, false);
+        y
+    }
+
+    /// The same into `y`, or added to it.
+    pub fn conv3x3_into(
+        &mut self,
+        x: Slot,
+        name: &str,
+        cout: u32,
+        [images, height, width]: [u32; 3],
+        form: ConvForm,
+        y: Slot,
+        accumulate: bool,
+    ) {
+        let cin = self.width_of(x);
+        let official = [cout as usize, cin as usize, 3, 3];
+        let weight = self.weight(&format!("{name}.weight"), &official, Layout::Convolution);
+        let bias = Some(self.vector(&format!("{name}.bias"), cout));
+        let format = self.format(weight);
+        self.push(Conv2d { x, weight, format, bias, y, images, height, width, cin, cout, form, accumulate });
+    }
+
+    /// Rows of a padded table by index: the codebook lookup.
+    pub fn lookup(&mut self, table: Slot, table_rows: u32, indices: Slot, rows: u32, width: u32) -> Slot {
+        let table_stride = self.width_of(table);
+        let rows = Extent::fixed(rows);
+        let y = self.temporary("lookup", rows, width);
+        self.push(GatherRows { table, indices, y, rows, width, table_stride, table_rows });
+        y
+    }
+}

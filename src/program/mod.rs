@@ -1,0 +1,254 @@
+//! Programs: static lists of kernels over tensor slots, built once for a shape and replayed every step.
+//!
+//! Model code appends operations through a [`Builder`]; [`plan`] places temporary tensors in memory by liveness;
+//! `exec` runs the result on a GPU or on the CPU. A program knows sizes, costs and names, but holds no data:
+//! weights are described by [`WeightSpec`]s and fetched by the executor, one at a time, from a [`WeightSource`].
+
+use crate::kernels::{Access, Cost, Extent, Kernel, Slot, StepValues, WeightFormat, padded};
+
+mod builder;
+mod dump;
+pub mod plan;
+
+pub use builder::{Builder, Layer, Norm};
+
+/// What a tensor's four-byte elements are. Weights may be packed tighter, see [`WeightFormat`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// Floats.
+    F32,
+    /// Unsigned integers: token ids, positions, flags.
+    U32,
+}
+
+/// Where a tensor lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// Between its first and last use, in a buffer shared with others.
+    Temporary,
+    /// For as long as the executor: the session's state, shared by name among programs.
+    State,
+    /// Constant, from a checkpoint.
+    Weight(WeightSpec),
+}
+
+/// A tensor of a program: `rows` times `width` elements, without gaps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// Name in dumps; of a state, the name that programs share; of a weight, its official name with the part before it.
+    pub name: String,
+    /// Rows, fixed or by step.
+    pub rows: Extent,
+    /// Elements of a row.
+    pub width: u32,
+    /// Element type.
+    pub element: Element,
+    /// Lifetime.
+    pub storage: Storage,
+}
+
+impl Tensor {
+    /// Elements in memory at the largest step; rows of weight matrices are padded.
+    pub fn elements(&self) -> u64 {
+        u64::from(self.rows.max()) * u64::from(self.width)
+    }
+
+    /// Bytes in memory at the largest step.
+    pub fn bytes(&self) -> u64 {
+        match &self.storage {
+            Storage::Weight(spec) => spec.bytes(),
+            _ => self.elements() * 4,
+        }
+    }
+}
+
+/// How a checkpoint's tensor is laid out for the kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// `[n, ...]` as a matrix of n rows, each padded with zeros to a multiple of four.
+    Matrix,
+    /// Like a matrix, but always f32: codebooks, whose rows are compared and copied.
+    Table,
+    /// As it stands, without padding: biases, norms, positions.
+    Dense,
+    /// A convolution's `[out, in, kh, kw]` as rows of `(kh, kw, in)`, padded like a matrix.
+    Convolution,
+    /// The upper left corner of a matrix, without padding: MaskGIT's bias per position and code.
+    Corner {
+        /// Rows kept.
+        rows: u32,
+        /// Columns kept.
+        columns: u32,
+    },
+}
+
+/// A weight by its official name, the shape that the checkpoint must have, and how kernels want it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WeightSpec {
+    /// Part and official tensor name: `maskgit.tok_emb.weight`.
+    pub name: String,
+    /// Official shape.
+    pub shape: Vec<usize>,
+    /// Arrangement in memory.
+    pub layout: Layout,
+    /// Precision in memory (matrices and convolutions; everything else is f32).
+    pub format: WeightFormat,
+}
+
+impl WeightSpec {
+    /// Rows and elements of a row in memory, padding included.
+    pub fn extent(&self) -> (u32, u32) {
+        let rows = self.shape.first().copied().unwrap_or(1) as u32;
+        let width = self.shape.iter().skip(1).product::<usize>() as u32;
+        match self.layout {
+            Layout::Matrix | Layout::Table | Layout::Convolution => (rows, padded(width)),
+            Layout::Dense => (rows, width),
+            Layout::Corner { rows, columns } => (rows, columns),
+        }
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> u64 {
+        let (rows, width) = self.extent();
+        let element = match self.format {
+            WeightFormat::F32 => 4,
+            WeightFormat::F16 => 2,
+        };
+        u64::from(rows) * u64::from(width) * element
+    }
+
+    /// Brings a tensor of the official shape into its layout.
+    pub fn arrange(&self, data: Vec<f32>) -> Vec<f32> {
+        let (rows, width) = self.extent();
+        let (rows, width) = (rows as usize, width as usize);
+        let inner = self.shape.iter().skip(1).product::<usize>();
+        match self.layout {
+            Layout::Dense => data,
+            Layout::Matrix | Layout::Table if inner == width => data,
+            Layout::Matrix | Layout::Table => {
+                let mut out = vec![0.0; rows * width];
+                for (out, row) in out.chunks_exact_mut(width).zip(data.chunks_exact(inner)) {
+                    out[..inner].copy_from_slice(row);
+                }
+                out
+            }
+            Layout::Convolution => {
+                let (channels, taps) = (self.shape[1], inner / self.shape[1]);
+                let mut out = vec![0.0; rows * width];
+                for (out, row) in out.chunks_exact_mut(width).zip(data.chunks_exact(inner)) {
+                    for channel in 0..channels {
+                        for tap in 0..taps {
+                            out[tap * channels + channel] = row[channel * taps + tap];
+                        }
+                    }
+                }
+                out
+            }
+            Layout::Corner { .. } => {
+                data.chunks_exact(inner).take(rows).flat_map(|row| &row[..width]).copied().collect()
+            }
+        }
+    }
+}
+
+/// Gives a tensor's values by name, as f32 in the official order.
+pub trait WeightSource {
+    /// The values of `spec.name`, checked against `spec.shape`.
+    ///
+    /// # Errors
+    /// The tensor is missing, misshapen, unreadable or not finite.
+    fn load(&mut self, spec: &WeightSpec) -> Result<Vec<f32>, crate::weights::WeightError>;
+}
+
+/// A kernel in its place, with the part of the model that it belongs to.
+#[derive(Debug)]
+pub struct Op {
+    /// What to run.
+    pub kernel: Box<dyn Kernel>,
+    /// Where in the model: `layers.3.attention`.
+    pub scope: String,
+}
+
+/// A list of operations and the tensors they touch.
+#[derive(Debug)]
+pub struct Program {
+    /// What it computes: `full`, `shortcut`, `sample`, `decode`.
+    pub name: String,
+    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) ops: Vec<Op>,
+}
+
+impl Program {
+    /// The tensor of a slot.
+    pub fn tensor(&self, slot: Slot) -> &Tensor {
+        &self.tensors[slot.0 as usize]
+    }
+
+    /// Operations in order.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// Every tensor, by slot.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// Work and traffic of one run at a step.
+    pub fn cost(&self, step: &StepValues) -> Cost {
+        self.ops.iter().map(|op| op.kernel.cost(step)).sum()
+    }
+
+    /// Every weight it needs, each once.
+    pub fn weights(&self) -> impl Iterator<Item = &WeightSpec> {
+        self.tensors.iter().filter_map(|tensor| match &tensor.storage {
+            Storage::Weight(spec) => Some(spec),
+            _ => None,
+        })
+    }
+
+    /// Checks what every executor relies on.
+    fn check(&self) -> Result<(), ProgramError> {
+        let mut written = vec![false; self.tensors.len()];
+        for (index, op) in self.ops.iter().enumerate() {
+            let error = |what, slot: Slot| ProgramError {
+                program: self.name.clone(),
+                op: index,
+                shader: op.kernel.permutation().to_string(),
+                scope: op.scope.clone(),
+                tensor: self.tensor(slot).name.clone(),
+                what,
+            };
+            let bindings = op.kernel.bindings();
+            for (i, binding) in bindings.iter().enumerate() {
+                let slot = binding.slot;
+                if bindings[..i].iter().any(|other| other.slot == slot) {
+                    return Err(error("is bound twice", slot));
+                }
+                let temporary = self.tensor(slot).storage == Storage::Temporary;
+                if binding.access != Access::Write && temporary && !written[slot.0 as usize] {
+                    return Err(error("is read before anything is written to it", slot));
+                }
+                if binding.access != Access::Read && matches!(self.tensor(slot).storage, Storage::Weight(_)) {
+                    return Err(error("is a weight and is written to", slot));
+                }
+            }
+            for binding in bindings.iter().filter(|binding| binding.access != Access::Read) {
+                written[binding.slot.0 as usize] = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A program that no executor could run: a mistake in model code.
+#[derive(Debug, thiserror::Error)]
+#[error("program {program}, operation {op} ({shader} in {scope}): tensor `{tensor}` {what}")]
+pub struct ProgramError {
+    program: String,
+    op: usize,
+    shader: String,
+    scope: String,
+    tensor: String,
+    what: &'static str,
+}

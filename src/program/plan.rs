@@ -1,0 +1,186 @@
+//! Memory by liveness: temporaries that are never alive together share a buffer.
+//!
+//! Greedy by size, as inference runtimes do: the largest tensor first, each into the first buffer that is free
+//! during its life. Buffers rather than one arena with offsets, because WebGPU refuses a dispatch that reads and
+//! writes one buffer, even in parts that do not overlap.
+
+use super::{Program, Storage};
+use crate::kernels::Slot;
+
+/// Where a program's temporaries go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Bytes of each shared buffer, largest first.
+    pub buffers: Vec<u64>,
+    /// The buffer of each temporary, by slot; `None` for states and weights, and for what no operation touches.
+    pub buffer_of: Vec<Option<usize>>,
+    /// Bytes alive at the busiest operation: no plan can do with less.
+    pub live_bytes: u64,
+    /// Bytes if nothing were shared.
+    pub unshared_bytes: u64,
+}
+
+/// First and last operation that touch a tensor.
+type Life = (usize, usize);
+
+/// Plans one program.
+pub fn plan(program: &Program) -> Plan {
+    let lives = lives(program);
+    let bytes: Vec<u64> = program.tensors.iter().map(super::Tensor::bytes).collect();
+    let mut order: Vec<(usize, Life)> =
+        lives.iter().enumerate().filter_map(|(slot, life)| life.map(|life| (slot, life))).collect();
+    order.sort_by_key(|&(slot, life)| (std::cmp::Reverse(bytes[slot]), life));
+
+    let mut buffers: Vec<(u64, Vec<Life>)> = Vec::new();
+    let mut buffer_of = vec![None; lives.len()];
+    for &(slot, life) in &order {
+        let free = buffers.iter().position(|(_, held)| held.iter().all(|&other| !overlap(life, other)));
+        let index = free.unwrap_or_else(|| {
+            buffers.push((bytes[slot], Vec::new()));
+            buffers.len() - 1
+        });
+        buffers[index].1.push(life);
+        buffer_of[slot] = Some(index);
+    }
+    let live_bytes = (0..program.ops.len())
+        .map(|op| order.iter().filter(|(_, life)| overlap(*life, (op, op))).map(|&(slot, _)| bytes[slot]).sum())
+        .max()
+        .unwrap_or(0);
+    Plan {
+        buffers: buffers.into_iter().map(|(bytes, _)| bytes).collect(),
+        buffer_of,
+        live_bytes,
+        unshared_bytes: order.iter().map(|&(slot, _)| bytes[slot]).sum(),
+    }
+}
+
+/// Buffers for programs that never run at the same time: the largest with the largest, and so on.
+pub fn shared_pool(plans: &[Plan]) -> Vec<u64> {
+    let longest = plans.iter().map(|plan| plan.buffers.len()).max().unwrap_or(0);
+    (0..longest)
+        .map(|i| plans.iter().filter_map(|plan| plan.buffers.get(i)).copied().max().unwrap_or(0))
+        .collect()
+}
+
+fn overlap(a: Life, b: Life) -> bool {
+    a.0 <= b.1 && b.0 <= a.1
+}
+
+fn lives(program: &Program) -> Vec<Option<Life>> {
+    let mut lives: Vec<Option<Life>> = vec![None; program.tensors.len()];
+    for (index, op) in program.ops.iter().enumerate() {
+        for binding in op.kernel.bindings() {
+            let Slot(slot) = binding.slot;
+            if program.tensors[slot as usize].storage == Storage::Temporary {
+                let life = lives[slot as usize].get_or_insert((index, index));
+                life.1 = index;
+            }
+        }
+    }
+    lives
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{Binding, Buffers, Cost, Extent, Kernel, StepValues, shader::Permutation};
+    use crate::program::{Element, Op, Tensor};
+    use proptest::prelude::*;
+
+    #[derive(Debug)]
+    struct Touch(Vec<Binding>);
+
+    impl Kernel for Touch {
+        fn permutation(&self) -> Permutation {
+            Permutation::new("touch")
+        }
+        fn bindings(&self) -> Vec<Binding> {
+            self.0.clone()
+        }
+        fn params(&self, _: &StepValues) -> Vec<u8> {
+            Vec::new()
+        }
+        fn workgroups(&self, _: &StepValues) -> [u32; 3] {
+            [1; 3]
+        }
+        fn cost(&self, _: &StepValues) -> Cost {
+            Cost::default()
+        }
+        fn describe(&self) -> String {
+            String::new()
+        }
+        fn run(&self, _: &StepValues, _: &mut Buffers<'_>) {}
+    }
+
+    /// Random programs: each operation reads up to three earlier tensors and writes a new one.
+    fn programs() -> impl Strategy<Value = Program> {
+        prop::collection::vec((1_u32..5000, prop::collection::vec(any::<prop::sample::Index>(), 0..3)), 1..40).prop_map(
+            |ops| {
+                let mut program = Program { name: "test".into(), tensors: Vec::new(), ops: Vec::new() };
+                for (width, reads) in ops {
+                    let before = program.tensors.len();
+                    let mut slots: Vec<u32> = match before {
+                        0 => Vec::new(),
+                        _ => reads.iter().map(|i| i.index(before) as u32).collect(),
+                    };
+                    slots.sort_unstable();
+                    slots.dedup();
+                    let mut bindings: Vec<_> = slots.iter().map(|&s| Binding::read(1, Slot(s))).collect();
+                    bindings.push(Binding::write(2, Slot(before as u32)));
+                    program.tensors.push(Tensor {
+                        name: format!("t{before}"),
+                        rows: Extent::fixed(1),
+                        width,
+                        element: Element::F32,
+                        storage: Storage::Temporary,
+                    });
+                    program.ops.push(Op { kernel: Box::new(Touch(bindings)), scope: String::new() });
+                }
+                program
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn tensors_alive_together_never_share_a_buffer(program in programs()) {
+            let plan = plan(&program);
+            let lives = lives(&program);
+            for (a, life_a) in lives.iter().enumerate() {
+                prop_assert_eq!(plan.buffer_of[a].is_some(), life_a.is_some());
+                let (Some(life_a), Some(buffer)) = (life_a, plan.buffer_of[a]) else { continue };
+                prop_assert!(plan.buffers[buffer] >= program.tensors[a].bytes());
+                for (b, life_b) in lives.iter().enumerate().skip(a + 1) {
+                    let Some(life_b) = life_b else { continue };
+                    prop_assert!(!overlap(*life_a, *life_b) || plan.buffer_of[b] != Some(buffer), "{} and {}", a, b);
+                }
+            }
+            let total: u64 = plan.buffers.iter().sum();
+            prop_assert!(plan.live_bytes <= total && total <= plan.unshared_bytes);
+            prop_assert!(plan.buffers.is_sorted_by(|a, b| a >= b));
+        }
+    }
+
+    #[test]
+    fn a_chain_needs_two_buffers() {
+        let mut program = Program { name: "chain".into(), tensors: Vec::new(), ops: Vec::new() };
+        for i in 0..10_u32 {
+            let mut bindings = vec![Binding::write(2, Slot(i))];
+            if i > 0 {
+                bindings.push(Binding::read(1, Slot(i - 1)));
+            }
+            program.tensors.push(Tensor {
+                name: format!("t{i}"),
+                rows: Extent::fixed(8),
+                width: 8,
+                element: Element::F32,
+                storage: Storage::Temporary,
+            });
+            program.ops.push(Op { kernel: Box::new(Touch(bindings)), scope: String::new() });
+        }
+        let plan = plan(&program);
+        assert_eq!(plan.buffers, [256, 256]);
+        assert_eq!(plan.live_bytes, 512);
+        assert_eq!(plan.unshared_bytes, 2560);
+    }
+}
