@@ -1,1 +1,66 @@
-// (in work)
+// linear: y[r, o] = act(x[r] . weight[weight_row + o] + bias[weight_row + o]), plus the old y[r, o] where accumulating.
+#import gemm_tile
+#import weights
+#import activation
+
+struct Params { rows: u32, inner: u32, outer: u32, weight_row: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+#ifdef VEC4
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;    // [rows, inner / 4]
+#else
+@group(0) @binding(1) var<storage, read> x: array<f32>;          // [rows, inner]
+#endif
+// binding 2: weight, [at least weight_row + outer, padded(inner)]
+#ifdef BIAS
+@group(0) @binding(3) var<storage, read> bias: array<f32>;       // [at least weight_row + outer]
+#endif
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;    // [rows, outer]
+
+struct Row { index: u32, inside: bool }
+
+fn find_row(row: u32) -> Row {
+    return Row(row, row < params.rows);
+}
+
+fn load_x(row: Row, k4: u32) -> vec4<f32> {
+    var v = vec4<f32>();
+    if row.inside {
+#ifdef VEC4
+        let width = params.inner / 4u;
+        if k4 < width {
+            v = x[row.index * width + k4];
+        }
+#else
+        let at = row.index * params.inner + 4u * k4;
+        let left = params.inner - min(4u * k4, params.inner);
+        if left > 0u { v.x = x[at]; }
+        if left > 1u { v.y = x[at + 1u]; }
+        if left > 2u { v.z = x[at + 2u]; }
+        if left > 3u { v.w = x[at + 3u]; }
+#endif
+    }
+    return v;
+}
+
+fn load_w(column: u32, k4: u32) -> vec4<f32> {
+    if column < params.outer && 4u * k4 < params.inner {
+        return weight_at(params.weight_row + column, k4);
+    }
+    return vec4<f32>();
+}
+
+fn store(row: Row, column: u32, sum: f32) {
+    if !row.inside || column >= params.outer {
+        return;
+    }
+    var value = sum;
+#ifdef BIAS
+    value += bias[params.weight_row + column];
+#endif
+    value = activate(value);
+    let at = row.index * params.outer + column;
+#ifdef ACCUMULATE
+    value += y[at];
+#endif
+    y[at] = value;
+}

@@ -1,1 +1,70 @@
-// (in work)
+// masked_logits: logits[s * masked + j, c] = features[s, p] . weight[c] + bias[p, c], where p = positions[image of s, j]:
+// the product with the token embedding, for the masked positions only.
+#import gemm_tile
+#import weights
+
+struct Params {
+    rows: u32,    // sequences * masked
+    inner: u32,   // hidden
+    outer: u32,   // codebook
+    masked: u32,  // positions per image that are masked at this step
+    images: u32,  // sequence s belongs to image s % images
+    tokens: u32,  // positions per image, the row stride of `positions`
+    sequence_length: u32,
+    unused: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+#ifdef VEC4
+@group(0) @binding(1) var<storage, read> features: array<vec4<f32>>;     // [sequences, sequence_length, hidden / 4]
+#else
+@group(0) @binding(1) var<storage, read> features: array<f32>;           // [sequences, sequence_length, hidden]
+#endif
+// binding 2: weight, the token embedding, [at least codebook, padded(hidden)]
+@group(0) @binding(3) var<storage, read> positions: array<u32>;          // [images, tokens]
+@group(0) @binding(4) var<storage, read> bias: array<f32>;               // [tokens, codebook]
+@group(0) @binding(5) var<storage, read_write> logits: array<f32>;       // [sequences * masked, codebook]
+
+struct Row { index: u32, inside: bool, position: u32, feature: u32 }
+
+fn find_row(row: u32) -> Row {
+    if row >= params.rows {
+        return Row(row, false, 0u, 0u);
+    }
+    let sequence = row / params.masked;
+    let at = (sequence % params.images) * params.tokens + row % params.masked;
+    let position = min(positions[at], params.tokens - 1u);
+    return Row(row, true, position, sequence * params.sequence_length + position);
+}
+
+fn load_x(row: Row, k4: u32) -> vec4<f32> {
+    var v = vec4<f32>();
+    if row.inside {
+#ifdef VEC4
+        let width = params.inner / 4u;
+        if k4 < width {
+            v = features[row.feature * width + k4];
+        }
+#else
+        let at = row.feature * params.inner + 4u * k4;
+        let left = params.inner - min(4u * k4, params.inner);
+        if left > 0u { v.x = features[at]; }
+        if left > 1u { v.y = features[at + 1u]; }
+        if left > 2u { v.z = features[at + 2u]; }
+        if left > 3u { v.w = features[at + 3u]; }
+#endif
+    }
+    return v;
+}
+
+fn load_w(column: u32, k4: u32) -> vec4<f32> {
+    if column < params.outer && 4u * k4 < params.inner {
+        return weight_at(column, k4);
+    }
+    return vec4<f32>();
+}
+
+fn store(row: Row, column: u32, sum: f32) {
+    if row.inside && column < params.outer {
+        logits[row.index * params.outer + column] = sum + bias[row.position * params.outer + column];
+    }
+}

@@ -1,6 +1,8 @@
 //! Layer normalisation over the last axis, with an optional scale-shift after it. Twin of `shaders/layer_norm.wgsl`.
 
-use super::{Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, math, shader::Permutation, split_workgroups};
+use super::{
+    Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, math, shader::Permutation, split_workgroups,
+};
 use rayon::prelude::*;
 
 /// `y[r] = (x[r] - mean) / sqrt(variance + eps) * weight + bias`, then `y * (1 + scale) + shift` if modulated.
@@ -71,7 +73,14 @@ impl Kernel for LayerNorm {
 }
 
 /// The twin. An empty `modulation` means none.
-pub(crate) fn layer_norm(p: Params, x: &[f32], weight: &[f32], bias: &[f32], modulation: &[f32], y: &mut [f32]) {
+pub(crate) fn layer_norm(
+    p: Params,
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    modulation: &[f32],
+    y: &mut [f32],
+) {
     let width = p.width as usize;
     let rows = p.rows as usize * width;
     x[..rows].par_chunks(width).zip(y[..rows].par_chunks_mut(width)).with_min_len(16).for_each(|(x, y)| {

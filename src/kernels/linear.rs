@@ -1,1 +1,482 @@
-//! In work.
+//! A matrix product with its epilogue: bias, activation, residual. Twin of `shaders/linear.wgsl`.
+//!
+//! The product itself, [`product`], serves `masked_logits` and `conv2d` too.
+
+use super::{
+    Binding, Buffers, Cost, Extent, Kernel, ROW_ALIGNMENT, Slot, StepValues, WeightFormat, math, padded,
+    shader::Permutation, split_workgroups,
+};
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+/// What is applied to a product after its bias.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    None,
+    /// Exact (erf) GELU.
+    Gelu,
+    /// SiLU.
+    Silu,
+}
+
+impl Activation {
+    /// The function itself. Twin of `shaders/shared/activation.wgsl`.
+    #[inline(always)]
+    pub(crate) fn apply(self, x: f32) -> f32 {
+        match self {
+            Self::None => x,
+            Self::Gelu => math::gelu(x),
+            Self::Silu => math::silu(x),
+        }
+    }
+
+    /// The shader flag, if there is one.
+    pub(crate) fn flag(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Gelu => Some("GELU"),
+            Self::Silu => Some("SILU"),
+        }
+    }
+}
+
+/// `y[r, o] = activation(x[r] . weight[weight_row + o] + bias[weight_row + o])`, plus the old `y[r, o]` if accumulating.
+///
+/// Shapes: `x` is `[rows, inner]`, `y` is `[rows, outer]`, `weight` is `[N, padded(inner)]` and `bias` `[N]` with
+/// `N >= weight_row + outer`: the parts of a packed projection are products of their own.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    pub(crate) x: Slot,
+    pub(crate) weight: Slot,
+    pub(crate) format: WeightFormat,
+    pub(crate) bias: Option<Slot>,
+    pub(crate) y: Slot,
+    pub(crate) rows: Extent,
+    pub(crate) inner: u32,
+    pub(crate) outer: u32,
+    pub(crate) weight_row: u32,
+    pub(crate) activation: Activation,
+    pub(crate) accumulate: bool,
+}
+
+/// The shader's parameter block.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct Params {
+    pub(crate) rows: u32,
+    pub(crate) inner: u32,
+    pub(crate) outer: u32,
+    pub(crate) weight_row: u32,
+}
+
+impl Linear {
+    fn at(&self, step: &StepValues) -> Params {
+        Params { rows: self.rows.at(step), inner: self.inner, outer: self.outer, weight_row: self.weight_row }
+    }
+}
+
+impl Kernel for Linear {
+    fn permutation(&self) -> Permutation {
+        let mut permutation = Permutation::new("linear")
+            .flag("VEC4", self.inner.is_multiple_of(4))
+            .flag("F16_WEIGHTS", self.format == WeightFormat::F16)
+            .flag("BIAS", self.bias.is_some())
+            .flag("ACCUMULATE", self.accumulate);
+        permutation.flags.extend(self.activation.flag());
+        permutation
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        let mut bindings = vec![Binding::read(1, self.x), Binding::read(2, self.weight)];
+        bindings.extend(self.bias.map(|slot| Binding::read(3, slot)));
+        bindings.push(if self.accumulate { Binding::update(4, self.y) } else { Binding::write(4, self.y) });
+        bindings
+    }
+
+    fn params(&self, step: &StepValues) -> Vec<u8> {
+        bytemuck::bytes_of(&self.at(step)).to_vec()
+    }
+
+    fn workgroups(&self, step: &StepValues) -> [u32; 3] {
+        tiles(self.rows.at(step), self.outer)
+    }
+
+    fn cost(&self, step: &StepValues) -> Cost {
+        let [rows, inner, outer] = [self.rows.at(step), self.inner, self.outer].map(u64::from);
+        let results = rows * outer * if self.accumulate { 2 } else { 1 };
+        let biases = if self.bias.is_some() { outer } else { 0 };
+        Cost::new(2 * rows * inner * outer, rows * inner + results + biases)
+            + weight_cost(self.format, outer, self.inner)
+    }
+
+    fn describe(&self) -> String {
+        let mut text = format!("[{}, {}] x [{}, {1}]", self.rows, self.inner, self.outer);
+        if self.weight_row > 0 {
+            text += &format!(" from row {}", self.weight_row);
+        }
+        if let Some(flag) = self.activation.flag() {
+            text += &format!(", {}", flag.to_lowercase());
+        }
+        if self.accumulate {
+            text += ", added";
+        }
+        text
+    }
+
+    fn run(&self, step: &StepValues, io: &mut Buffers<'_>) {
+        let epilogue = Epilogue { activation: self.activation, accumulate: self.accumulate };
+        linear(self.at(step), epilogue, io.f32(1), io.f32(2), io.f32(3), io.f32_mut(4));
+    }
+}
+
+/// Side of the square of results that a workgroup of `shared/gemm_tile.wgsl` makes.
+const TILE: u32 = 64;
+
+/// The workgroups of `shared/gemm_tile.wgsl` for a result of `rows` by `outer`.
+pub(crate) fn tiles(rows: u32, outer: u32) -> [u32; 3] {
+    split_workgroups(rows.div_ceil(TILE) * outer.div_ceil(TILE))
+}
+
+/// The traffic of reading `rows` rows of a weight matrix once.
+pub(crate) fn weight_cost(format: WeightFormat, rows: u64, inner: u32) -> Cost {
+    let element_bytes = match format {
+        WeightFormat::F32 => 4,
+        WeightFormat::F16 => 2,
+    };
+    Cost { flops: 0, bytes: rows * u64::from(padded(inner)) * element_bytes }
+}
+
+/// What becomes of a product's results.
+#[derive(Clone, Copy)]
+pub(crate) struct Epilogue {
+    pub(crate) activation: Activation,
+    pub(crate) accumulate: bool,
+}
+
+/// The twin. An empty `bias` means none.
+pub(crate) fn linear(p: Params, epilogue: Epilogue, x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
+    let [rows, inner, outer, weight_row] = [p.rows, p.inner, p.outer, p.weight_row].map(|size| size as usize);
+    let weight = &weight[weight_row * padded(p.inner) as usize..];
+    let bias = if bias.is_empty() { bias } else { &bias[weight_row..][..outer] };
+    let y = &mut y[..rows * outer];
+    let Epilogue { activation, accumulate } = epilogue;
+    if accumulate && activation != Activation::None {
+        // The old contents must not pass through the activation: they are added from a copy.
+        let old = y.to_vec();
+        product(Sizes { rows, inner, outer }, x, weight, y, false, Parallelism::Rayon(0));
+        finish(y, bias, activation);
+        y.par_iter_mut().zip(&old).with_min_len(1 << 14).for_each(|(y, old)| *y += old);
+        return;
+    }
+    product(Sizes { rows, inner, outer }, x, weight, y, accumulate, Parallelism::Rayon(0));
+    if !bias.is_empty() || activation != Activation::None {
+        finish(y, bias, activation);
+    }
+}
+
+/// Adds the bias (unless empty) and applies the activation, row by row.
+fn finish(y: &mut [f32], bias: &[f32], activation: Activation) {
+    let row = if bias.is_empty() { y.len().max(1) } else { bias.len() };
+    // Long rows without a bias can be cut anywhere.
+    let row = if bias.is_empty() { row.min(4096) } else { row };
+    y.par_chunks_mut(row).with_min_len(1 + 8192 / row).for_each(|y| {
+        math::simd(
+            #[inline(always)]
+            || {
+                if !bias.is_empty() {
+                    for (y, bias) in y.iter_mut().zip(bias) {
+                        *y += bias;
+                    }
+                }
+                // One loop an activation: a branch inside would keep it from being vectorised.
+                match activation {
+                    Activation::None => {}
+                    Activation::Gelu => y.iter_mut().for_each(|y| *y = math::gelu(*y)),
+                    Activation::Silu => y.iter_mut().for_each(|y| *y = math::silu(*y)),
+                }
+            },
+        );
+    });
+}
+
+/// Sizes of a product: the result is `[rows, outer]`, sums run over `inner`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) rows: usize,
+    pub(crate) inner: usize,
+    pub(crate) outer: usize,
+}
+
+/// `y = x weightT`, or `y += x weightT`. Rows of `x` and `y` are dense, rows of `weight` padded to a multiple of four.
+pub(crate) fn product(
+    Sizes { rows, inner, outer }: Sizes,
+    x: &[f32],
+    weight: &[f32],
+    y: &mut [f32],
+    accumulate: bool,
+    threads: Parallelism,
+) {
+    if rows == 0 || outer == 0 {
+        return;
+    }
+    let weight_stride = inner.next_multiple_of(ROW_ALIGNMENT as usize);
+    let x = &x[..rows * inner];
+    let weight = &weight[..outer * weight_stride];
+    let y = &mut y[..rows * outer];
+    // SAFETY: the three slices above cover every element that these sizes and strides reach.
+    unsafe {
+        gemm::gemm(
+            rows,
+            outer,
+            inner,
+            y.as_mut_ptr(),
+            1,
+            outer as isize,
+            accumulate,
+            x.as_ptr(),
+            1,
+            inner as isize,
+            weight.as_ptr(),
+            weight_stride as isize,
+            1,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            threads,
+        );
+    }
+}
+
+/// What the tests of the product kernels share.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// Numbers in [-1, 1), different for every seed.
+    pub(crate) fn values(count: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state as f32 * 2f32.powi(-31) - 1.0
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    /// A weight matrix as the kernels want it: rows padded with zeros.
+    pub(crate) fn padded_rows(dense: &[f32], inner: usize) -> Vec<f32> {
+        let stride = padded(inner as u32) as usize;
+        let mut rows = vec![0.0; dense.len() / inner * stride];
+        for (row, dense) in rows.chunks_exact_mut(stride).zip(dense.chunks_exact(inner)) {
+            row[..inner].copy_from_slice(dense);
+        }
+        rows
+    }
+
+    pub(crate) fn assert_close(got: &[f32], wanted: impl Iterator<Item = f64>, what: &str) {
+        for (index, (got, wanted)) in got.iter().zip(wanted).enumerate() {
+            let error = (f64::from(*got) - wanted).abs();
+            assert!(
+                error < 1e-4 * (1.0 + wanted.abs()),
+                "{what}: element {index} is {got}, expected {wanted}"
+            );
+        }
+    }
+
+    /// The shader of a kernel is valid, binds what the kernel binds, and can be said in every back end's language.
+    pub(crate) fn validate(kernel: &impl Kernel) {
+        use naga::{back, valid};
+        let permutation = kernel.permutation();
+        let source = permutation.source().unwrap();
+        let module = naga::front::wgsl::parse_str(&source)
+            .unwrap_or_else(|error| panic!("{permutation}: {}", error.emit_to_string(&source)));
+        // `unpack2x16float`: wgpu's downlevel flag `SHADER_F16_IN_F32`, which all of WebGPU has.
+        let capabilities = valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+        let info = valid::Validator::new(valid::ValidationFlags::all(), capabilities)
+            .validate(&module)
+            .unwrap_or_else(|error| panic!("{permutation}: {}", error.emit_to_string(&source)));
+        let mut bound: Vec<(u32, bool)> = Vec::new();
+        for (_, variable) in module.global_variables.iter() {
+            if let (Some(binding), naga::AddressSpace::Storage { access }) =
+                (variable.binding, variable.space)
+            {
+                bound.push((binding.binding, access.contains(naga::StorageAccess::STORE)));
+            }
+        }
+        bound.sort_unstable();
+        let wanted: Vec<(u32, bool)> =
+            kernel.bindings().iter().map(|b| (b.index, b.access != crate::kernels::Access::Read)).collect();
+        assert_eq!(bound, wanted, "{permutation}: bindings");
+        let workgroup_bytes: u32 = module
+            .global_variables
+            .iter()
+            .filter(|(_, variable)| variable.space == naga::AddressSpace::WorkGroup)
+            .map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()))
+            .sum();
+        assert!(workgroup_bytes <= 16 << 10, "{permutation}: {workgroup_bytes} bytes of workgroup memory");
+        back::spv::write_vec(&module, &info, &back::spv::Options::default(), None).unwrap();
+        back::msl::write_string(&module, &info, &Default::default(), &Default::default()).unwrap();
+        let mut text = String::new();
+        let (options, pipeline) = (Default::default(), Default::default());
+        back::hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None).unwrap();
+    }
+
+    /// The fastest of several runs of each, taken in turn so that a noisy moment meets all of them.
+    pub(crate) fn fastest_ms<const N: usize>(mut work: [&mut dyn FnMut(); N]) -> [f64; N] {
+        let mut fastest = [f64::INFINITY; N];
+        for _ in 0..12 {
+            for (work, fastest) in work.iter_mut().zip(&mut fastest) {
+                let start = std::time::Instant::now();
+                work();
+                *fastest = fastest.min(start.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+        fastest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{assert_close, fastest_ms, padded_rows, validate, values};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn kernel(rows: u32, inner: u32, outer: u32) -> Linear {
+        Linear {
+            x: Slot(0),
+            weight: Slot(1),
+            format: WeightFormat::F32,
+            bias: Some(Slot(2)),
+            y: Slot(3),
+            rows: Extent::fixed(rows),
+            inner,
+            outer,
+            weight_row: 0,
+            activation: Activation::None,
+            accumulate: false,
+        }
+    }
+
+    fn run(k: &Linear, x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
+        let mut io = Buffers::default();
+        io.bind_read(1, x);
+        io.bind_read(2, weight);
+        if k.bias.is_some() {
+            io.bind_read(3, bias);
+        }
+        io.bind_write(4, y);
+        k.run(&StepValues::default(), &mut io);
+    }
+
+    fn check(k: &Linear) {
+        let [rows, inner, outer, first] =
+            [k.rows.max(), k.inner, k.outer, k.weight_row].map(|size| size as usize);
+        let x = values(rows * inner, 1);
+        let dense = values((first + outer + 1) * inner, 2);
+        let bias = values(first + outer + 1, 3);
+        let old = values(rows * outer + 3, 4);
+        let mut y = old.clone();
+        run(k, &x, &padded_rows(&dense, inner), &bias, &mut y);
+        let wanted = (0..rows * outer).map(|at| {
+            let (r, o) = (at / outer, first + at % outer);
+            let (x, w) = (&x[r * inner..][..inner], &dense[o * inner..][..inner]);
+            let mut sum: f64 = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+            if k.bias.is_some() {
+                sum += f64::from(bias[o]);
+            }
+            let value = f64::from(k.activation.apply(sum as f32));
+            value + if k.accumulate { f64::from(old[at]) } else { 0.0 }
+        });
+        assert_close(&y, wanted, &k.describe());
+        assert_eq!(y[rows * outer..], old[rows * outer..], "wrote past the end");
+    }
+
+    const ACTIVATIONS: [Activation; 3] = [Activation::None, Activation::Gelu, Activation::Silu];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_shape_and_epilogue_agrees_with_the_definition(
+            (rows, inner, outer) in (1_u32..70, 1_u32..200, 1_u32..150),
+            weight_row in 0_u32..9,
+            biased: bool,
+            activation in prop::sample::select(&ACTIVATIONS[..]),
+            accumulate: bool,
+        ) {
+            let bias = Some(Slot(2)).filter(|_| biased);
+            check(&Linear { weight_row, bias, activation, accumulate, ..kernel(rows, inner, outer) });
+        }
+    }
+
+    #[test]
+    fn sizes_of_the_models_agree_with_the_definition() {
+        for (rows, inner, outer) in
+            [(1, 768, 1536), (2, 91, 181), (130, 181, 91), (1, 1, 1), (300, 3, 7), (65, 256, 768)]
+        {
+            check(&kernel(rows, inner, outer));
+            check(&Linear { activation: Activation::Gelu, ..kernel(rows, inner, outer) });
+            check(&Linear { bias: None, accumulate: true, ..kernel(rows, inner, outer) });
+        }
+    }
+
+    #[test]
+    fn no_rows_are_no_work() {
+        let k = kernel(0, 8, 8);
+        assert!(k.workgroups(&StepValues::default()).contains(&0));
+        run(&k, &[], &[0.0; 64], &[0.0; 8], &mut []);
+    }
+
+    #[test]
+    fn every_permutation_is_valid() {
+        for inner in [91, 768] {
+            for format in [WeightFormat::F32, WeightFormat::F16] {
+                for activation in ACTIVATIONS {
+                    for accumulate in [false, true] {
+                        let k = Linear { format, activation, accumulate, ..kernel(1, inner, 8) };
+                        validate(&k);
+                        validate(&Linear { bias: None, ..k });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Run with `cargo test --release -- --ignored --nocapture near_gemm`.
+    #[test]
+    #[ignore = "a measurement"]
+    fn products_run_near_gemm_speed() {
+        const ROWS: u32 = 2050;
+        let mut totals = [0.0; 2];
+        for (inner, outer, activation, accumulate) in [
+            (768, 768, Activation::None, false),
+            (768, 2304, Activation::None, false),
+            (768, 3072, Activation::Gelu, false),
+            (3072, 768, Activation::None, true),
+        ] {
+            let k = Linear { activation, accumulate, ..kernel(ROWS, inner, outer) };
+            let sizes = Sizes { rows: ROWS as usize, inner: inner as usize, outer: outer as usize };
+            let x = values((ROWS * inner) as usize, 1);
+            let weight = values((outer * inner) as usize, 2);
+            let bias = values(outer as usize, 3);
+            let mut y = vec![0.0; (ROWS * outer) as usize];
+            let mut bare_y = y.clone();
+            let [bare, whole] = fastest_ms([
+                &mut || product(sizes, &x, &weight, &mut bare_y, accumulate, Parallelism::Rayon(0)),
+                &mut || run(&k, &x, &weight, &bias, &mut y),
+            ]);
+            totals = [totals[0] + bare, totals[1] + whole];
+            let gflop = k.cost(&StepValues::default()).flops as f64 * 1e-9;
+            println!(
+                "{}: {whole:.1} ms, {:.0} GFLOP/s; bare {bare:.1} ms",
+                k.describe(),
+                gflop / whole * 1e3
+            );
+        }
+        println!("all: {:.1} ms, bare {:.1} ms, ratio {:.3}", totals[1], totals[0], totals[1] / totals[0]);
+    }
+}

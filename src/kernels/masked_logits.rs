@@ -1,1 +1,214 @@
-//! In work.
+//! The logits of the positions that are still masked. Twin of `shaders/masked_logits.wgsl`.
+
+use super::linear::{Sizes, product, tiles, weight_cost};
+use super::{
+    Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, WeightFormat, math, padded, shader::Permutation,
+};
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+/// `logits[s * m + j, c] = features[s, p] . table[c] + bias[p, c]` with `p = positions[s % images, j]` and `m` masked
+/// positions per image at the step.
+///
+/// Shapes: `features` is `[sequences, sequence_length, hidden]`, `positions` `[images, tokens]` (the masked ones of an
+/// image come first), `table` the token embedding, `[at least codebook, padded(hidden)]`, `bias` `[tokens, codebook]`,
+/// `logits` `[sequences * m, codebook]`. Sequence `s` belongs to image `s % images`.
+#[derive(Debug, Clone)]
+pub struct MaskedLogits {
+    pub(crate) features: Slot,
+    pub(crate) positions: Slot,
+    pub(crate) table: Slot,
+    pub(crate) format: WeightFormat,
+    pub(crate) bias: Slot,
+    pub(crate) logits: Slot,
+    pub(crate) sequences: u32,
+    pub(crate) images: u32,
+    pub(crate) tokens: u32,
+    pub(crate) sequence_length: u32,
+    pub(crate) masked: Extent,
+    pub(crate) hidden: u32,
+    pub(crate) codebook: u32,
+}
+
+/// The shader's parameter block.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct Params {
+    pub(crate) rows: u32,
+    pub(crate) inner: u32,
+    pub(crate) outer: u32,
+    pub(crate) masked: u32,
+    pub(crate) images: u32,
+    pub(crate) tokens: u32,
+    pub(crate) sequence_length: u32,
+    pub(crate) unused: u32,
+}
+
+impl MaskedLogits {
+    fn at(&self, step: &StepValues) -> Params {
+        let masked = self.masked.at(step);
+        Params {
+            rows: self.sequences * masked,
+            inner: self.hidden,
+            outer: self.codebook,
+            masked,
+            images: self.images,
+            tokens: self.tokens,
+            sequence_length: self.sequence_length,
+            unused: 0,
+        }
+    }
+}
+
+impl Kernel for MaskedLogits {
+    fn permutation(&self) -> Permutation {
+        Permutation::new("masked_logits")
+            .flag("VEC4", self.hidden.is_multiple_of(4))
+            .flag("F16_WEIGHTS", self.format == WeightFormat::F16)
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        vec![
+            Binding::read(1, self.features),
+            Binding::read(2, self.table),
+            Binding::read(3, self.positions),
+            Binding::read(4, self.bias),
+            Binding::write(5, self.logits),
+        ]
+    }
+
+    fn params(&self, step: &StepValues) -> Vec<u8> {
+        bytemuck::bytes_of(&self.at(step)).to_vec()
+    }
+
+    fn workgroups(&self, step: &StepValues) -> [u32; 3] {
+        tiles(self.sequences * self.masked.at(step), self.codebook)
+    }
+
+    fn cost(&self, step: &StepValues) -> Cost {
+        let p = self.at(step);
+        let [rows, hidden, codebook] = [p.rows, p.inner, p.outer].map(u64::from);
+        let biases = u64::from(p.masked * self.images.min(self.sequences)) * codebook;
+        Cost::new(2 * rows * hidden * codebook, rows * hidden + rows * codebook + biases + rows)
+            + weight_cost(self.format, codebook, self.hidden)
+    }
+
+    fn describe(&self) -> String {
+        format!("[{} * {}, {}] x [{}, {2}]", self.sequences, self.masked, self.hidden, self.codebook)
+    }
+
+    fn run(&self, step: &StepValues, io: &mut Buffers<'_>) {
+        masked_logits(self.at(step), io.f32(1), io.f32(2), io.u32(3), io.f32(4), io.f32_mut(5));
+    }
+}
+
+/// The twin: gathers the masked rows a block at a time, so that a large batch needs no large copy.
+pub(crate) fn masked_logits(
+    p: Params,
+    features: &[f32],
+    table: &[f32],
+    positions: &[u32],
+    bias: &[f32],
+    logits: &mut [f32],
+) {
+    const BLOCK_ROWS: usize = 1024;
+    let [rows, inner, outer] = [p.rows, p.inner, p.outer].map(|size| size as usize);
+    if rows == 0 || outer == 0 {
+        return;
+    }
+    let place = |row: usize| {
+        let (sequence, at) = (row as u32 / p.masked, row as u32 % p.masked);
+        let position = positions[(sequence % p.images * p.tokens + at) as usize];
+        ((sequence * p.sequence_length + position) as usize, position as usize)
+    };
+    let mut gathered = vec![0.0; BLOCK_ROWS.min(rows) * inner];
+    for (block, logits) in logits[..rows * outer].chunks_mut(BLOCK_ROWS * outer).enumerate() {
+        let rows = logits.len() / outer;
+        for (row, x) in gathered.chunks_exact_mut(inner).take(rows).enumerate() {
+            let (feature, _) = place(block * BLOCK_ROWS + row);
+            x.copy_from_slice(&features[feature * inner..][..inner]);
+        }
+        product(Sizes { rows, inner, outer }, &gathered, table, logits, false, Parallelism::Rayon(0));
+        logits.par_chunks_mut(outer).enumerate().for_each(|(row, logits)| {
+            let (_, position) = place(block * BLOCK_ROWS + row);
+            let bias = &bias[position * outer..][..outer];
+            math::simd(
+                #[inline(always)]
+                || logits.iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias),
+            );
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Symbol;
+    use crate::kernels::linear::testing::{assert_close, padded_rows, validate, values};
+
+    fn kernel(format: WeightFormat, hidden: u32) -> MaskedLogits {
+        MaskedLogits {
+            features: Slot(0),
+            positions: Slot(1),
+            table: Slot(2),
+            format,
+            bias: Slot(3),
+            logits: Slot(4),
+            sequences: 4,
+            images: 2,
+            tokens: 9,
+            sequence_length: 10,
+            masked: Extent::symbolic(1, Symbol::Masked, 9),
+            hidden,
+            codebook: 37,
+        }
+    }
+
+    #[test]
+    fn masked_rows_meet_their_own_bias() {
+        for (hidden, masked) in [(8, 9), (7, 4), (16, 1), (3, 0), (64, 5)] {
+            let k = kernel(WeightFormat::F32, hidden);
+            let step = StepValues { masked, ..Default::default() };
+            let (h, m, outer, length) = (hidden as usize, masked as usize, k.codebook as usize, 10);
+            let features = values(4 * length * h, 1);
+            let table = padded_rows(&values((outer + 2) * h, 2), h);
+            let bias = values(9 * outer, 3);
+            // Two different orders of the nine positions.
+            let positions: Vec<u32> = (0..9).map(|i| i * 4 % 9).chain((0..9).map(|i| 8 - i)).collect();
+            let mut logits = vec![f32::NAN; 4 * 9 * outer];
+            let mut io = Buffers::default();
+            io.bind_read(1, &features);
+            io.bind_read(2, &table);
+            io.bind_read(3, bytemuck::cast_slice(&positions));
+            io.bind_read(4, &bias);
+            io.bind_write(5, &mut logits);
+            k.run(&step, &mut io);
+            let stride = padded(hidden) as usize;
+            let wanted = (0..4 * m * outer).map(|i| {
+                let (row, c) = (i / outer, i % outer);
+                let (s, j) = (row / m, row % m);
+                let position = positions[s % 2 * 9 + j] as usize;
+                let x = &features[(s * length + position) * h..][..h];
+                let w = &table[c * stride..][..h];
+                let sum: f64 = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+                sum + f64::from(bias[position * outer + c])
+            });
+            assert_close(&logits[..4 * m * outer], wanted, &format!("hidden {hidden}, masked {masked}"));
+            assert!(logits[4 * m * outer..].iter().all(|logit| logit.is_nan()), "wrote past the masked rows");
+        }
+    }
+
+    #[test]
+    fn nothing_is_dispatched_when_nothing_is_masked() {
+        let step = StepValues::default();
+        assert!(kernel(WeightFormat::F32, 8).workgroups(&step).contains(&0));
+    }
+
+    #[test]
+    fn every_permutation_is_valid() {
+        for format in [WeightFormat::F32, WeightFormat::F16] {
+            validate(&kernel(format, 8));
+            validate(&kernel(format, 7));
+        }
+    }
+}

@@ -122,7 +122,13 @@ mod tests {
     #[test]
     fn erf_and_gelu_meet_known_values() {
         // Abramowitz and Stegun, table 7.1.
-        for (x, wanted) in [(0.0, 0.0), (0.5, 0.520_499_877_8), (1.0, 0.842_700_793), (2.0, 0.995_322_265), (4.0, 0.999_999_985)] {
+        for (x, wanted) in [
+            (0.0, 0.0),
+            (0.5, 0.520_499_877_8),
+            (1.0, 0.842_700_793),
+            (2.0, 0.995_322_265),
+            (4.0, 0.999_999_985),
+        ] {
             assert!((f64::from(erf(x)) - wanted).abs() < 3e-7, "erf({x}) = {}", erf(x));
             assert!((f64::from(erf(-x)) + wanted).abs() < 3e-7);
         }

@@ -146,7 +146,8 @@ pub(crate) const SHADERS: &[(&str, &str)] = sources!("":
 );
 
 /// What `#import` finds.
-pub(crate) const SHARED: &[(&str, &str)] = sources!("shared/": "activation", "embedding", "gemm_tile", "math", "philox", "weights");
+pub(crate) const SHARED: &[(&str, &str)] =
+    sources!("shared/": "activation", "embedding", "gemm_tile", "math", "philox", "weights");
 
 #[cfg(test)]
 mod tests {
@@ -160,7 +161,8 @@ mod tests {
 
     #[test]
     fn nested_conditionals_keep_the_right_lines() {
-        let text = "a\n#ifdef X\nb\n#ifdef Y\nc\n#else\nd\n#endif\n#else\ne\n#ifndef Y\nf\n#endif\n#endif\ng\n";
+        let text =
+            "a\n#ifdef X\nb\n#ifdef Y\nc\n#else\nd\n#endif\n#else\ne\n#ifndef Y\nf\n#endif\n#endif\ng\n";
         assert_eq!(run(text, &[]).unwrap(), "a\ne\nf\ng\n");
         assert_eq!(run(text, &["X"]).unwrap(), "a\nb\nd\ng\n");
         assert_eq!(run(text, &["X", "Y"]).unwrap(), "a\nb\nc\ng\n");
