@@ -61,6 +61,8 @@ pub struct Shape {
     pub predictor: Option<Predictor>,
     /// Whether noise is written by the caller instead of drawn.
     pub recorded_noise: bool,
+    /// Whether pictures will be decoded.
+    pub decoder: bool,
 }
 
 /// One batch in the making.
@@ -95,7 +97,9 @@ pub fn programs(
         models::build("full", formats, |b| t.features(b, shape.batch))?,
         models::build("sample", formats, |b| sampling::append(b, t, shape.batch, shape.recorded_noise))?,
         models::build("decode", formats, |b| {
-            config.tokenizer.decode(b, t.codebook, decode_images(config, shape.batch.images), t.grid, t.grid);
+            if shape.decoder {
+                config.tokenizer.decode(b, t.codebook, decode_images(config, shape.batch.images), t.grid, t.grid);
+            }
         })?,
     ];
     if let Some(predictor) = shape.predictor {

@@ -94,6 +94,7 @@ impl std::fmt::Display for Extent {
 
 /// How the score that decides which tokens to keep is made from a token's confidence (section 1c).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum ChoiceNoise {
     /// Log confidence plus Gumbel noise whose temperature falls linearly to zero.

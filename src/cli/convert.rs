@@ -1,0 +1,103 @@
+//! `migm convert SRC... DST`: PyTorch checkpoints to safetensors, or to a model folder.
+
+use super::{CliError, bytes};
+use crate::weights::{ConvertOptions, StoreAs, WeightError, convert};
+use std::io::Write as _;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Checkpoints (.pth, .pt, .ckpt, .bin, .safetensors) or folders of them
+    #[arg(required = true, value_name = "SRC", value_hint = clap::ValueHint::AnyPath)]
+    sources: Vec<PathBuf>,
+    /// A file that ends in .safetensors, or a model folder to make or complete
+    #[arg(value_name = "DST", value_hint = clap::ValueHint::AnyPath)]
+    destination: PathBuf,
+    /// Element type of the stored weights
+    #[arg(long, value_enum, default_value_t)]
+    dtype: Dtype,
+    /// Attention heads of the transformer, which its weights do not tell
+    #[arg(long)]
+    heads: Option<u32>,
+    /// Attention heads of the shortcut (default: as the transformer)
+    #[arg(long)]
+    shortcut_heads: Option<u32>,
+    /// A text file of class names, one a line, in order of class
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    labels: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Dtype {
+    /// As in the source
+    #[default]
+    Keep,
+    /// Four bytes a weight
+    F32,
+    /// Two bytes a weight
+    F16,
+    /// Two bytes a weight, with the range of f32
+    Bf16,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let labels = match &arguments.labels {
+        None => None,
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|source| WeightError::Io {
+                action: "read",
+                path: path.display().to_string(),
+                source,
+            })?;
+            Some(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+        }
+    };
+    let options = ConvertOptions {
+        dtype: match arguments.dtype {
+            Dtype::Keep => StoreAs::Keep,
+            Dtype::F32 => StoreAs::F32,
+            Dtype::F16 => StoreAs::F16,
+            Dtype::Bf16 => StoreAs::Bf16,
+        },
+        heads: arguments.heads,
+        shortcut_heads: arguments.shortcut_heads,
+        labels,
+    };
+    let bar = indicatif::ProgressBar::new(0).with_style(
+        indicatif::ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes}")
+            .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
+    );
+    let report = convert(&arguments.sources, &arguments.destination, &options, &mut |progress| {
+        bar.set_length(progress.total_bytes);
+        bar.set_position(progress.done_bytes);
+        bar.set_message(progress.file.to_owned());
+    })?;
+    bar.finish_and_clear();
+    let mut out = std::io::stdout().lock();
+    for file in &report.files {
+        let part = file.part.map_or_else(String::new, |part| format!(" ({part})"));
+        writeln!(
+            out,
+            "{} -> {}{part}: {} tensors, {} parameters, {}",
+            file.source.display(),
+            file.destination.display(),
+            file.kept,
+            file.parameters,
+            bytes(file.bytes)
+        )?;
+        if !file.dropped.is_empty() {
+            writeln!(out, "  left out {} tensors, from {} on", file.dropped.len(), file.dropped[0])?;
+        }
+    }
+    for skipped in &report.skipped {
+        writeln!(out, "not used: {}: {}", skipped.path.display(), skipped.reason)?;
+    }
+    for note in &report.notes {
+        writeln!(out, "note: {note}")?;
+    }
+    if !report.missing.is_empty() {
+        let missing: Vec<String> = report.missing.iter().map(ToString::to_string).collect();
+        writeln!(out, "the folder still lacks: {}; convert it into the same folder", missing.join(", "))?;
+    }
+    Ok(())
+}

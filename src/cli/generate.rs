@@ -1,0 +1,492 @@
+//! `migm generate`: pictures of classes, and what each step cost.
+
+use super::strip::strip;
+use super::{Backend, CliError};
+use crate::exec::Memory;
+use crate::generate::GenerateError;
+use crate::generate::model::{Device, Model};
+use crate::generate::picture::{Picture, write_gif, write_png, write_whole};
+use crate::generate::predict::Predictor;
+use crate::generate::refresh::Refresh;
+use crate::generate::sampling::Sampling;
+use crate::generate::schedule::Schedule;
+use crate::generate::session::{self, PlannedStep, Session, Settings, Shape, StepKind};
+use crate::kernels::ChoiceNoise;
+use crate::models::Batch;
+use pollster::block_on;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Class to generate, by name or number; repeat it for several, or say "all"
+    #[arg(long = "class", required = true, value_name = "NAME|ID")]
+    classes: Vec<String>,
+    /// Model folder (default: the bundled model)
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    model: Option<PathBuf>,
+    /// Steps (default: the model's)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: Option<u32>,
+    /// Full steps in all, evenly spread: the refresh budget (default: a third of the steps)
+    #[arg(long, value_name = "B", conflicts_with = "refresh")]
+    budget: Option<u32>,
+    /// Which steps run in full: every, uniform:B, or list:0,3,7
+    #[arg(long, value_name = "RULE")]
+    refresh: Option<Refresh>,
+    /// What stands in for the full model at the other steps
+    #[arg(long, value_enum, default_value = "shortcut")]
+    predictor: Predictor,
+    /// Seed of the first picture; the next ones count up from it
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Pictures of each class
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    count: u32,
+    /// Guidance weight (default: the model's)
+    #[arg(long, value_name = "W")]
+    guidance: Option<f32>,
+    /// Unmasking schedule (default: the model's)
+    #[arg(long, value_enum)]
+    schedule: Option<Schedule>,
+    /// Temperature of the choice (default: the model's)
+    #[arg(long)]
+    choice_temperature: Option<f32>,
+    /// Inverse temperature of the draw (default: the model's)
+    #[arg(long)]
+    softmax_temperature: Option<f32>,
+    /// What the choice is made by (default: the model's)
+    #[arg(long, value_enum)]
+    choice_noise: Option<ChoiceNoise>,
+    /// Pictures computed at once (default: as many as fit in moderate memory, at most 8)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    batch: Option<u32>,
+    /// A .png file (several pictures make a sheet) or a folder (a file each)
+    #[arg(long, value_name = "FILE.png|DIR", value_hint = clap::ValueHint::AnyPath)]
+    out: Option<PathBuf>,
+    /// Also write the pictures resolving step by step
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    gif: Option<PathBuf>,
+    /// Also write times and tokens of every step
+    #[arg(long, value_name = "FILE.json", value_hint = clap::ValueHint::FilePath)]
+    report: Option<PathBuf>,
+    /// Do not run every step in full afterwards to measure the speed-up
+    #[arg(long)]
+    no_compare: bool,
+    /// Print the report as JSON instead of text
+    #[arg(long)]
+    json: bool,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t)]
+    backend: Backend,
+}
+
+/// One picture to make.
+#[derive(Clone, Copy)]
+struct Job {
+    class: u32,
+    seed: u64,
+}
+
+/// What a run of all batches gave.
+#[derive(Default)]
+struct Outcome {
+    tokens: Vec<u32>,
+    /// Wall-clock milliseconds of the step loops.
+    loop_ms: f64,
+    /// Milliseconds by step, over all batches.
+    step_ms: Vec<f64>,
+    frames: Vec<Vec<Picture>>,
+}
+
+#[derive(serde::Serialize)]
+struct StepReport {
+    index: u32,
+    kind: StepKind,
+    milliseconds: f64,
+    tokens_unmasked: u32,
+    mask_ratio: f32,
+}
+
+#[derive(serde::Serialize)]
+struct Totals {
+    images: usize,
+    full_steps: usize,
+    shortcut_steps: usize,
+    full_milliseconds: f64,
+    shortcut_milliseconds: f64,
+    loop_milliseconds: f64,
+    decode_milliseconds: f64,
+    every_step_full_milliseconds: Option<f64>,
+    speed_up: Option<f64>,
+    token_agreement: Option<f64>,
+}
+
+#[derive(serde::Serialize)]
+struct Report<'a> {
+    model: &'a str,
+    device: String,
+    settings: &'a Settings,
+    classes: Vec<String>,
+    seeds: Vec<u64>,
+    files: Vec<PathBuf>,
+    steps: Vec<StepReport>,
+    totals: Totals,
+    memory_bytes: Memory,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let model = super::open_model(arguments.model.as_ref())?;
+    let jobs = jobs(arguments, &model)?;
+    let settings = settings(arguments, &model)?;
+    let (device, reason) = arguments.backend.open()?;
+    let shape = shape(arguments, &model, &settings, &device, jobs.len())?;
+    let started = Instant::now();
+    let mut session = Session::new(&model, shape, &device)?;
+    session.configure(&settings)?;
+    let plan = session.plan().to_vec();
+    let device_name = session.executor().describe();
+    if !arguments.json {
+        eprintln!("{} on {device_name} ({reason}), ready in {:.1} s", model.name, started.elapsed().as_secs_f64());
+    }
+
+    let outcome = run_all(&mut session, &settings, &jobs, arguments.gif.is_some(), arguments.json)?;
+    let decoding = Instant::now();
+    let size = model.config.image_size;
+    let values = block_on(session.decode(&outcome.tokens))?;
+    let pictures: Vec<Picture> =
+        values.chunks_exact((size * size * 3) as usize).map(|v| Picture::from_values(v, size, size)).collect();
+    let decode_ms = decoding.elapsed().as_secs_f64() * 1e3;
+    let mut files = write_pictures(arguments, &model, &settings, &jobs, &pictures)?;
+    if let Some(path) = &arguments.gif {
+        write_frames(path, &outcome.frames, &pictures)?;
+        files.push(path.clone());
+    }
+    if !arguments.json {
+        for file in &files {
+            eprintln!("wrote {}", file.display());
+        }
+    }
+
+    let accelerated = plan.iter().any(|step| step.kind == StepKind::Shortcut);
+    let compared = if accelerated && !arguments.no_compare {
+        let every = Settings { refresh: Refresh::Every, ..settings.clone() };
+        Some(run_all(&mut session, &every, &jobs, false, arguments.json)?)
+    } else {
+        None
+    };
+    let totals = totals(&plan, &outcome, compared.as_ref(), &jobs, decode_ms);
+    let report = Report {
+        model: &model.name,
+        device: device_name,
+        settings: &settings,
+        classes: jobs.iter().map(|job| model.config.class_name(job.class)).collect(),
+        seeds: jobs.iter().map(|job| job.seed).collect(),
+        files,
+        steps: plan
+            .iter()
+            .zip(&outcome.step_ms)
+            .map(|(step, &milliseconds)| StepReport {
+                index: step.values.step,
+                kind: step.kind,
+                milliseconds,
+                tokens_unmasked: step.values.reveal,
+                mask_ratio: step.values.mask_ratio,
+            })
+            .collect(),
+        totals,
+        memory_bytes: session.memory(),
+    };
+    let text = serde_json::to_string_pretty(&report).unwrap_or_default();
+    if let Some(path) = &arguments.report {
+        write_whole(path, text.as_bytes())?;
+    }
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{text}")?;
+    } else {
+        print_summary(&mut out, &plan, &report.totals, compared.is_some())?;
+    }
+    Ok(())
+}
+
+fn jobs(arguments: &Arguments, model: &Model) -> Result<Vec<Job>, CliError> {
+    let mut classes = Vec::new();
+    for class in &arguments.classes {
+        if class == "all" {
+            classes.extend(0..model.config.transformer.classes);
+        } else {
+            classes.push(model.config.class(class)?);
+        }
+    }
+    let each = u64::from(arguments.count);
+    Ok(classes
+        .into_iter()
+        .flat_map(|class| (0..each).map(move |i| Job { class, seed: arguments.seed.wrapping_add(i) }))
+        .collect())
+}
+
+fn settings(arguments: &Arguments, model: &Model) -> Result<Settings, CliError> {
+    let defaults = model.config.sampling;
+    let sampling = Sampling {
+        steps: arguments.steps.unwrap_or(defaults.steps),
+        schedule: arguments.schedule.unwrap_or(defaults.schedule),
+        guidance: arguments.guidance.unwrap_or(defaults.guidance),
+        choice_temperature: arguments.choice_temperature.unwrap_or(defaults.choice_temperature),
+        softmax_temperature: arguments.softmax_temperature.unwrap_or(defaults.softmax_temperature),
+        choice_noise: arguments.choice_noise.unwrap_or(defaults.choice_noise),
+    };
+    let predictable = model.config.shortcut.is_some() || arguments.predictor != Predictor::Shortcut;
+    let refresh = match (&arguments.refresh, arguments.budget) {
+        (Some(refresh), _) => refresh.clone(),
+        (None, Some(budget)) => Refresh::Uniform(budget),
+        (None, None) if predictable => Refresh::Uniform(sampling.steps.div_ceil(3)),
+        (None, None) => Refresh::Every,
+    };
+    Ok(Settings { sampling, refresh, predictor: arguments.predictor })
+}
+
+/// The batch, and the programs it needs.
+fn shape(
+    arguments: &Arguments,
+    model: &Model,
+    settings: &Settings,
+    device: &Device,
+    jobs: usize,
+) -> Result<Shape, CliError> {
+    /// Temporaries beyond this make the default batch smaller.
+    const MODERATE: u64 = 1 << 30;
+    let steps = settings.sampling.steps(model.config.transformer.grid.pow(2))?.len();
+    let full = settings.refresh.full_steps(steps, settings.sampling.steps)?;
+    let mut shape = Shape {
+        batch: Batch { images: 1, guided: settings.sampling.guided() },
+        predictor: full.contains(&false).then_some(settings.predictor),
+        recorded_noise: false,
+        decoder: true,
+    };
+    if let Some(batch) = arguments.batch {
+        shape.batch.images = batch.min(jobs as u32);
+        return Ok(shape);
+    }
+    let limit = match device {
+        Device::Cpu => u64::MAX,
+        Device::Gpu(gpu) => gpu.device.limits().max_storage_buffer_binding_size,
+    };
+    for images in (1..=8.min(jobs as u32)).rev() {
+        shape.batch.images = images;
+        let programs = session::programs(&model.config, shape, model.formats())?;
+        let largest = programs.iter().flat_map(|p| p.tensors()).map(crate::program::Tensor::bytes).max();
+        if Memory::planned(&programs).temporaries <= MODERATE && largest.unwrap_or(0) <= limit {
+            break;
+        }
+    }
+    Ok(shape)
+}
+
+/// Runs every job, a batch at a time; a short last batch is filled up with its last job.
+fn run_all(
+    session: &mut Session,
+    settings: &Settings,
+    jobs: &[Job],
+    keep_frames: bool,
+    quiet: bool,
+) -> Result<Outcome, CliError> {
+    let batch = session.shape().batch.images as usize;
+    let tokens = (session.config().transformer.grid.pow(2)) as usize;
+    let plan = session.configure(settings)?.to_vec();
+    let mut outcome = Outcome { step_ms: vec![0.0; plan.len()], ..Outcome::default() };
+    let total = (jobs.len().div_ceil(batch) * plan.len()) as u64;
+    let bar = if quiet { indicatif::ProgressBar::hidden() } else { indicatif::ProgressBar::new(total) };
+    bar.set_style(
+        indicatif::ProgressStyle::with_template("{msg:>9} {wide_bar} step {pos}/{len} {eta}")
+            .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
+    );
+    for chunk in jobs.chunks(batch) {
+        let padded: Vec<Job> =
+            chunk.iter().copied().chain(chunk.last().copied().into_iter().cycle()).take(batch).collect();
+        let classes: Vec<Option<u32>> = padded.iter().map(|job| Some(job.class)).collect();
+        let seeds: Vec<u64> = padded.iter().map(|job| job.seed).collect();
+        session.configure(settings)?;
+        session.start(&classes, &seeds)?;
+        let mut frames = Vec::new();
+        let mut spent = 0.0;
+        let mut start = Instant::now();
+        while let Some(step) = session.step()? {
+            bar.set_message(if step.kind == StepKind::Full { "full" } else { "shortcut" });
+            bar.inc(1);
+            if keep_frames {
+                session.executor().wait().map_err(GenerateError::from)?;
+                spent += start.elapsed().as_secs_f64() * 1e3;
+                frames.push(frame(session, chunk.len())?);
+                start = Instant::now();
+            }
+        }
+        session.executor().wait().map_err(GenerateError::from)?;
+        outcome.loop_ms += spent + start.elapsed().as_secs_f64() * 1e3;
+        for (sum, ms) in outcome.step_ms.iter_mut().zip(block_on(session.step_times())?) {
+            *sum += ms.unwrap_or(0.0);
+        }
+        outcome.tokens.extend_from_slice(&block_on(session.tokens())?[..chunk.len() * tokens]);
+        outcome.frames.extend(transpose(frames, chunk.len()));
+    }
+    bar.finish_and_clear();
+    // Without timestamps the loop's time is shared out evenly: better than nothing, and the totals stay right.
+    if outcome.step_ms.iter().all(|&ms| ms == 0.0) {
+        let each = outcome.loop_ms / plan.len().max(1) as f64;
+        outcome.step_ms.fill(each);
+    }
+    Ok(outcome)
+}
+
+/// The present draws of each picture, masked cells veiled.
+fn frame(session: &mut Session, count: usize) -> Result<Vec<Picture>, CliError> {
+    let t = session.config().transformer;
+    let size = session.config().image_size;
+    let tokens = (t.grid * t.grid) as usize;
+    let (drawn, ids) = (block_on(session.drawn())?, block_on(session.tokens())?);
+    let values = block_on(session.decode(&drawn[..count * tokens]))?;
+    Ok(values
+        .chunks_exact((size * size * 3) as usize)
+        .zip(ids.chunks_exact(tokens))
+        .map(|(values, ids)| {
+            let masked: Vec<bool> = ids.iter().map(|&id| id == t.mask_id()).collect();
+            Picture::from_values(values, size, size).veiled(&masked, t.grid)
+        })
+        .collect())
+}
+
+/// Frames by step to frames by picture.
+fn transpose(frames: Vec<Vec<Picture>>, pictures: usize) -> Vec<Vec<Picture>> {
+    let mut out: Vec<Vec<Picture>> = (0..pictures).map(|_| Vec::with_capacity(frames.len())).collect();
+    for step in frames {
+        for (picture, frame) in out.iter_mut().zip(step) {
+            picture.push(frame);
+        }
+    }
+    if out.iter().all(Vec::is_empty) { Vec::new() } else { out }
+}
+
+/// A sheet about twice as wide as high.
+fn columns(pictures: usize) -> u32 {
+    ((2.0 * pictures as f64).sqrt().ceil() as u32).max(1)
+}
+
+fn write_frames(path: &Path, frames: &[Vec<Picture>], finished: &[Picture]) -> Result<(), CliError> {
+    const STEP_MS: u32 = 180;
+    const LAST_MS: u32 = 1600;
+    let steps = frames.first().map_or(0, Vec::len);
+    let columns = columns(finished.len());
+    // Small pictures are enlarged, so that a step can be seen.
+    let factor = finished.first().map_or(1, |p| (128 / p.width).clamp(1, 4));
+    let mut sheets: Vec<(Picture, u32)> = (0..steps)
+        .map(|step| {
+            let pictures: Vec<Picture> = frames.iter().map(|frames| frames[step].clone()).collect();
+            (Picture::sheet(&pictures, columns).enlarged(factor), STEP_MS)
+        })
+        .collect();
+    sheets.push((Picture::sheet(finished, columns).enlarged(factor), LAST_MS));
+    Ok(write_gif(path, &sheets)?)
+}
+
+fn write_pictures(
+    arguments: &Arguments,
+    model: &Model,
+    settings: &Settings,
+    jobs: &[Job],
+    pictures: &[Picture],
+) -> Result<Vec<PathBuf>, CliError> {
+    let texts = |jobs: &[Job]| {
+        let classes: Vec<String> = jobs.iter().map(|job| model.config.class_name(job.class)).collect();
+        let seeds: Vec<u64> = jobs.iter().map(|job| job.seed).collect();
+        let all = serde_json::json!({
+            "model": model.name, "classes": classes, "seeds": seeds, "settings": settings,
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        [("Software", format!("migm {}", env!("CARGO_PKG_VERSION"))), ("migm", all.to_string())]
+    };
+    let name = |job: &Job| {
+        let class: String =
+            model.config.class_name(job.class).chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+        format!("{class}-{}.png", job.seed)
+    };
+    let folder = arguments.out.as_ref().filter(|out| {
+        out.is_dir() || !out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"))
+    });
+    if let Some(folder) = folder {
+        std::fs::create_dir_all(folder)
+            .map_err(|source| GenerateError::File { path: folder.display().to_string(), source })?;
+        let mut files = Vec::with_capacity(jobs.len());
+        for (job, picture) in jobs.iter().zip(pictures) {
+            let path = folder.join(name(job));
+            write_png(&path, picture, &texts(std::slice::from_ref(job)))?;
+            files.push(path);
+        }
+        return Ok(files);
+    }
+    let default = if jobs.len() == 1 { name(&jobs[0]) } else { "migm.png".to_owned() };
+    let path = arguments.out.clone().unwrap_or_else(|| PathBuf::from(default));
+    write_png(&path, &Picture::sheet(pictures, columns(pictures.len())), &texts(jobs))?;
+    Ok(vec![path])
+}
+
+fn totals(plan: &[PlannedStep], outcome: &Outcome, compared: Option<&Outcome>, jobs: &[Job], decode_ms: f64) -> Totals {
+    let of_kind = |kind| plan.iter().zip(&outcome.step_ms).filter(move |(step, _)| step.kind == kind);
+    let agreement = |other: &Outcome| {
+        let equal = outcome.tokens.iter().zip(&other.tokens).filter(|(a, b)| a == b).count();
+        equal as f64 / outcome.tokens.len().max(1) as f64
+    };
+    Totals {
+        images: jobs.len(),
+        full_steps: of_kind(StepKind::Full).count(),
+        shortcut_steps: of_kind(StepKind::Shortcut).count(),
+        full_milliseconds: of_kind(StepKind::Full).map(|(_, ms)| ms).sum(),
+        shortcut_milliseconds: of_kind(StepKind::Shortcut).map(|(_, ms)| ms).sum(),
+        loop_milliseconds: outcome.loop_ms,
+        decode_milliseconds: decode_ms,
+        every_step_full_milliseconds: compared.map(|other| other.loop_ms),
+        speed_up: compared.map(|other| other.loop_ms / outcome.loop_ms),
+        token_agreement: compared.map(agreement),
+    }
+}
+
+fn print_summary(
+    out: &mut impl std::io::Write,
+    plan: &[PlannedStep],
+    totals: &Totals,
+    compared: bool,
+) -> Result<(), CliError> {
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    writeln!(out, "steps     {}", strip(plan, colour))?;
+    let each = |ms: f64, n: usize| if n == 0 { 0.0 } else { ms / n as f64 };
+    writeln!(
+        out,
+        "full      {:>3} steps, {:.1} ms each",
+        totals.full_steps,
+        each(totals.full_milliseconds, totals.full_steps)
+    )?;
+    writeln!(
+        out,
+        "shortcut  {:>3} steps, {:.1} ms each",
+        totals.shortcut_steps,
+        each(totals.shortcut_milliseconds, totals.shortcut_steps)
+    )?;
+    writeln!(
+        out,
+        "in all    {:.1} ms for {} {}, and {:.1} ms to decode",
+        totals.loop_milliseconds,
+        totals.images,
+        if totals.images == 1 { "picture" } else { "pictures" },
+        totals.decode_milliseconds
+    )?;
+    if let (true, Some(ms), Some(speed_up), Some(agreement)) =
+        (compared, totals.every_step_full_milliseconds, totals.speed_up, totals.token_agreement)
+    {
+        writeln!(
+            out,
+            "measured  {ms:.1} ms with every step in full: {speed_up:.2}x faster, {:.1} % of tokens equal",
+            100.0 * agreement
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! `migm info`: the adapters, their tiers and limits, and which one would be taken, and why.
+
+use super::{Backend, CliError};
+use crate::exec::gpu::device::{self, Choice, offered_tier};
+use crate::generate::model::Device;
+use std::io::Write as _;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let adapters = pollster::block_on(device::adapters());
+    let chosen = match Backend::Auto.open() {
+        Ok((Device::Cpu, reason)) => ("CPU".to_owned(), reason),
+        Ok((Device::Gpu(gpu), reason)) => (gpu.info.name, reason),
+        Err(error) => ("none".to_owned(), error.to_string()),
+    };
+    let described: Vec<serde_json::Value> = adapters
+        .iter()
+        .map(|adapter| {
+            let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+            serde_json::json!({
+                "name": info.name,
+                "kind": format!("{:?}", info.device_type),
+                "backend": format!("{:?}", info.backend),
+                "driver": format!("{} {}", info.driver, info.driver_info).trim(),
+                "tier_offered": offered_tier(adapter).to_string(),
+                "tier_used": device::Tier::Portable.to_string(),
+                "shader_f16": features.contains(wgpu::Features::SHADER_F16),
+                "subgroups": features.contains(wgpu::Features::SUBGROUP),
+                "timestamps": features.contains(wgpu::Features::TIMESTAMP_QUERY),
+                "largest_binding_bytes": limits.max_storage_buffer_binding_size,
+                "largest_buffer_bytes": limits.max_buffer_size,
+                "storage_buffers": limits.max_storage_buffers_per_shader_stage,
+                "workgroup_memory_bytes": limits.max_compute_workgroup_storage_size,
+                "workgroup_invocations": limits.max_compute_invocations_per_workgroup,
+            })
+        })
+        .collect();
+    let threads = rayon::current_num_threads();
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        let report = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "adapters": described,
+            "cpu_threads": threads,
+            "taken": chosen.0,
+            "because": chosen.1,
+        });
+        writeln!(out, "{}", serde_json::to_string_pretty(&report).unwrap_or_default())?;
+        return Ok(());
+    }
+    writeln!(out, "migm {}", env!("CARGO_PKG_VERSION"))?;
+    for adapter in &adapters {
+        let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+        let has = |feature, name| if features.contains(feature) { name } else { "" };
+        writeln!(out, "\n{} ({:?}, {:?})", info.name, info.device_type, info.backend)?;
+        writeln!(out, "  driver             {} {}", info.driver, info.driver_info)?;
+        writeln!(out, "  tier               portable is used; the adapter offers {}", offered_tier(adapter))?;
+        let list: Vec<&str> = [
+            has(wgpu::Features::SHADER_F16, "shader-f16"),
+            has(wgpu::Features::SUBGROUP, "subgroups"),
+            has(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative matrix"),
+            has(wgpu::Features::TIMESTAMP_QUERY, "timestamps"),
+        ]
+        .into_iter()
+        .filter(|name| !name.is_empty())
+        .collect();
+        writeln!(out, "  features           {}", if list.is_empty() { "none".to_owned() } else { list.join(", ") })?;
+        writeln!(out, "  largest binding    {}", super::bytes(limits.max_storage_buffer_binding_size))?;
+        writeln!(out, "  largest buffer     {}", super::bytes(limits.max_buffer_size))?;
+        writeln!(out, "  workgroup memory   {}", super::bytes(u64::from(limits.max_compute_workgroup_storage_size)))?;
+        writeln!(out, "  invocations        {}", limits.max_compute_invocations_per_workgroup)?;
+    }
+    if adapters.is_empty() {
+        writeln!(out, "\nNo graphics adapter: install a Vulkan driver to use a GPU (Debian: mesa-vulkan-drivers)")?;
+    }
+    writeln!(out, "\nCPU\n  threads            {threads}")?;
+    writeln!(out, "\nTaken by default: {} ({})", chosen.0, chosen.1)?;
+    if let Some(name) = Choice::from_environment().name {
+        writeln!(out, "MIGM_ADAPTER asks for an adapter whose name contains {name:?}")?;
+    }
+    Ok(())
+}

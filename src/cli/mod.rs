@@ -1,0 +1,165 @@
+//! The command line: one file a subcommand. What it prints is for people unless `--json` is given.
+//!
+//! Exit codes: 0 done, 1 failed (or a verification that found differences), 2 the arguments make no sense.
+
+use crate::exec::gpu::device::{self, Choice, Gpu};
+use crate::generate::model::{Device, Model};
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+mod bench;
+mod convert;
+mod generate;
+mod info;
+mod inspect;
+mod strip;
+mod table;
+mod verify;
+
+/// Masked image generation on any GPU, with learned shortcuts.
+#[derive(Debug, Parser)]
+#[command(name = "migm", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Generate pictures of a class, step by step
+    Generate(generate::Arguments),
+    /// Replay recordings of the official code and compare every part
+    Verify(verify::Arguments),
+    /// Show the graphics adapters, what each can do, and which one is taken
+    Info(info::Arguments),
+    /// Show the tensors of a file, or what a model folder needs and whether it fits
+    Inspect(inspect::Arguments),
+    /// Convert PyTorch checkpoints to safetensors or to a model folder
+    Convert(convert::Arguments),
+    /// Measure step times, operations and memory
+    Bench(bench::Arguments),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What a subcommand can end in, besides success.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Generate(#[from] crate::generate::GenerateError),
+    #[error(transparent)]
+    Weight(#[from] crate::weights::WeightError),
+    #[error(transparent)]
+    Device(#[from] device::DeviceError),
+    #[error(transparent)]
+    Exec(#[from] crate::exec::ExecError),
+    #[error("standard output: {0}")]
+    Output(#[from] std::io::Error),
+    /// The work was done, and what it found is bad; already printed.
+    #[error("")]
+    Found,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Generate(arguments) => generate::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Info(arguments) => info::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Completions { shell } => {
+            let mut command = <Cli as clap::CommandFactory>::command();
+            clap_complete::generate(shell, &mut command, "migm", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has had enough: `migm info | head -1`.
+        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(CliError::Found) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Backend {
+    /// A graphics device if there is one in hardware, else the CPU
+    #[default]
+    Auto,
+    /// A graphics device, in software if need be
+    Gpu,
+    /// The CPU executor
+    Cpu,
+}
+
+impl Backend {
+    /// Opens the device, with the reason for the choice.
+    fn open(self) -> Result<(Device, String), CliError> {
+        let choice = Choice::from_environment();
+        if self == Self::Cpu {
+            return Ok((Device::Cpu, "asked for".to_owned()));
+        }
+        let adapter = match pollster::block_on(device::choose(&choice)) {
+            Ok(adapter) => adapter,
+            Err(error) if self == Self::Gpu || choice.name.is_some() => return Err(error.into()),
+            Err(_) => return Ok((Device::Cpu, "no graphics adapter was found".to_owned())),
+        };
+        let info = adapter.get_info();
+        if self == Self::Auto && choice.name.is_none() && info.device_type == wgpu::DeviceType::Cpu {
+            let reason = format!("the only adapter, {}, computes in software; --backend gpu takes it all the same", info.name);
+            return Ok((Device::Cpu, reason));
+        }
+        let gpu = pollster::block_on(Gpu::from_adapter(&adapter, choice.default_limits))?;
+        Ok((Device::Gpu(gpu), format!("{:?}, {:?}", info.device_type, info.backend)))
+    }
+}
+
+/// Opens a folder, or the bundled model.
+fn open_model(folder: Option<&PathBuf>) -> Result<Model, CliError> {
+    Ok(match folder {
+        Some(folder) => Model::open(folder)?,
+        None => Model::bundled()?,
+    })
+}
+
+/// Bytes in the unit that a person would choose.
+fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = n as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn bytes_read_well() {
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(176_306_666 * 4), "672.6 MiB");
+    }
+}

@@ -1,0 +1,202 @@
+//! Pictures in files: values in [-1, 1] to RGB, contact sheets, PNG with its settings inside, animated GIF.
+
+use super::GenerateError;
+use std::io::Write as _;
+use std::path::Path;
+
+/// An RGB picture, rows from the top.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// Three bytes a pixel.
+    pub rgb: Vec<u8>,
+}
+
+impl Picture {
+    /// From channels-last values, nominally in [-1, 1] and clamped to it: the tokenizer's `(x + 1) / 2`.
+    pub fn from_values(values: &[f32], width: u32, height: u32) -> Self {
+        let rgb = values.iter().map(|v| ((v.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8).collect();
+        Self { width, height, rgb }
+    }
+
+    /// Pictures of one size side by side, `columns` in a row.
+    pub fn sheet(pictures: &[Self], columns: u32) -> Self {
+        let Some(first) = pictures.first() else { return Self { width: 0, height: 0, rgb: Vec::new() } };
+        let columns = columns.clamp(1, pictures.len() as u32);
+        let rows = (pictures.len() as u32).div_ceil(columns);
+        let (width, height) = (columns * first.width, rows * first.height);
+        let mut rgb = vec![0; (width * height * 3) as usize];
+        for (i, picture) in pictures.iter().enumerate() {
+            let (x, y) = (i as u32 % columns * first.width, i as u32 / columns * first.height);
+            for (row, line) in picture.rgb.chunks_exact(first.width as usize * 3).enumerate() {
+                let at = (((y + row as u32) * width + x) * 3) as usize;
+                rgb[at..at + line.len()].copy_from_slice(line);
+            }
+        }
+        Self { width, height, rgb }
+    }
+
+    /// The picture with masked cells of a `grid x grid` grid faded to grey: what a step has not decided yet.
+    pub fn veiled(&self, masked: &[bool], grid: u32) -> Self {
+        const GREY: u32 = 128;
+        let (cell_width, cell_height) = (self.width / grid, self.height / grid);
+        let mut rgb = self.rgb.clone();
+        for (i, value) in rgb.iter_mut().enumerate() {
+            let (x, y) = ((i as u32 / 3) % self.width, (i as u32 / 3) / self.width);
+            if masked[((y / cell_height).min(grid - 1) * grid + (x / cell_width).min(grid - 1)) as usize] {
+                *value = ((u32::from(*value) + 3 * GREY) / 4) as u8;
+            }
+        }
+        Self { rgb, ..*self }
+    }
+
+    /// Each pixel as a square of `factor`.
+    pub fn enlarged(&self, factor: u32) -> Self {
+        let (width, height) = (self.width * factor, self.height * factor);
+        let mut rgb = Vec::with_capacity((width * height * 3) as usize);
+        for y in 0..height {
+            for x in 0..width {
+                let at = ((y / factor * self.width + x / factor) * 3) as usize;
+                rgb.extend_from_slice(&self.rgb[at..at + 3]);
+            }
+        }
+        Self { width, height, rgb }
+    }
+}
+
+/// Writes a file whole or not at all: through a temporary name in the same folder.
+///
+/// # Errors
+/// The system refused; the temporary file is removed.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), GenerateError> {
+    let file = |source| GenerateError::File { path: path.display().to_string(), source };
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("out");
+    let temporary = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    let written = (|| {
+        let mut out = std::fs::File::create(&temporary)?;
+        out.write_all(bytes)?;
+        out.sync_all()?;
+        std::fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        // Best effort: the error to report is the first one.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.map_err(file)
+}
+
+/// A PNG with text chunks: the settings travel with the picture.
+///
+/// # Errors
+/// The encoder refused, or the file could not be written.
+pub fn write_png(path: &Path, picture: &Picture, texts: &[(&str, String)]) -> Result<(), GenerateError> {
+    let bytes = encode_png(picture, texts)
+        .map_err(|e| GenerateError::Picture { path: path.display().to_string(), reason: e.to_string() })?;
+    write_whole(path, &bytes)
+}
+
+fn encode_png(picture: &Picture, texts: &[(&str, String)]) -> Result<Vec<u8>, png::EncodingError> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, picture.width, picture.height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    for (key, text) in texts {
+        // iTXt, because labels may be in any script.
+        encoder.add_itxt_chunk((*key).to_owned(), text.clone())?;
+    }
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&picture.rgb)?;
+    writer.finish()?;
+    Ok(bytes)
+}
+
+/// The text chunks of a PNG.
+///
+/// # Errors
+/// The file cannot be read, or is no PNG.
+pub fn read_png_texts(path: &Path) -> Result<Vec<(String, String)>, GenerateError> {
+    let name = path.display().to_string();
+    let picture = |reason: String| GenerateError::Picture { path: name.clone(), reason };
+    let file = std::fs::File::open(path).map_err(|source| GenerateError::File { path: name.clone(), source })?;
+    let reader = png::Decoder::new(std::io::BufReader::new(file)).read_info().map_err(|e| picture(e.to_string()))?;
+    let chunks = &reader.info().utf8_text;
+    chunks.iter().map(|c| Ok((c.keyword.clone(), c.get_text().map_err(|e| picture(e.to_string()))?))).collect()
+}
+
+/// An endless GIF; each frame with its time in milliseconds.
+///
+/// # Errors
+/// The encoder refused, or the file could not be written.
+pub fn write_gif(path: &Path, frames: &[(Picture, u32)]) -> Result<(), GenerateError> {
+    let refused = |reason: String| GenerateError::Picture { path: path.display().to_string(), reason };
+    let mut bytes = Vec::new();
+    {
+        let mut encoder = image::codecs::gif::GifEncoder::new_with_speed(&mut bytes, 10);
+        encoder.set_repeat(image::codecs::gif::Repeat::Infinite).map_err(|e| refused(e.to_string()))?;
+        for (picture, ms) in frames {
+            let rgba = picture.rgb.chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect();
+            let buffer = image::RgbaImage::from_raw(picture.width, picture.height, rgba)
+                .ok_or_else(|| refused("a frame is not of its size".to_owned()))?;
+            let delay = image::Delay::from_numer_denom_ms(*ms, 1);
+            encoder.encode_frame(image::Frame::from_parts(buffer, 0, 0, delay)).map_err(|e| refused(e.to_string()))?;
+        }
+    }
+    write_whole(path, &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checks(width: u32, height: u32) -> Picture {
+        let rgb = (0..width * height * 3).map(|i| (i * 37 % 256) as u8).collect();
+        Picture { width, height, rgb }
+    }
+
+    #[test]
+    fn settings_survive_in_a_png() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        write_png(&path, &checks(5, 3), &[("migm", "{\"label\":\"Füchse\"}".to_owned())]).unwrap();
+        assert_eq!(read_png_texts(&path).unwrap(), [("migm".to_owned(), "{\"label\":\"Füchse\"}".to_owned())]);
+        let pixels = image::open(&path).unwrap().to_rgb8();
+        assert_eq!(pixels.as_raw(), &checks(5, 3).rgb);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = folder.path().join("taken");
+        std::fs::create_dir(&taken).unwrap();
+        assert!(write_whole(&taken, b"x").is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_sheet_places_pictures_in_rows() {
+        let tile = |v| Picture { width: 1, height: 1, rgb: vec![v; 3] };
+        let sheet = Picture::sheet(&[tile(1), tile(2), tile(3)], 2);
+        assert_eq!((sheet.width, sheet.height), (2, 2));
+        assert_eq!(sheet.rgb, [1, 1, 1, 2, 2, 2, 3, 3, 3, 0, 0, 0]);
+    }
+
+    #[test]
+    fn values_are_clamped_to_the_range_of_a_picture() {
+        assert_eq!(Picture::from_values(&[-7.0, -1.0, 0.0, 1.0, 9.0, 0.5], 2, 1).rgb, [0, 0, 128, 255, 255, 191]);
+    }
+
+    #[test]
+    fn a_gif_holds_every_frame() {
+        use image::AnimationDecoder as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.gif");
+        write_gif(&path, &[(checks(4, 4), 100), (checks(4, 4).enlarged(1), 200)]).unwrap();
+        let reader = std::io::BufReader::new(std::fs::File::open(&path).unwrap());
+        let decoder = image::codecs::gif::GifDecoder::new(reader).unwrap();
+        assert_eq!(decoder.into_frames().collect_frames().unwrap().len(), 2);
+    }
+}
