@@ -146,8 +146,9 @@ pub(crate) const SHADERS: &[(&str, &str)] = sources!("":
 );
 
 /// What `#import` finds.
-pub(crate) const SHARED: &[(&str, &str)] =
-    sources!("shared/": "activation", "embedding", "gemm_tile", "math", "philox", "weights");
+pub(crate) const SHARED: &[(&str, &str)] = sources!("shared/":
+    "activation", "attention_operands", "embedding", "gemm_tile", "math", "philox", "weights",
+);
 
 #[cfg(test)]
 mod tests {
