@@ -202,6 +202,17 @@ impl std::iter::Sum for Cost {
     }
 }
 
+/// The shape of a matrix product: `[m, k]` times `[k, n]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Product {
+    /// Rows of the result.
+    pub m: u32,
+    /// Length of the sums.
+    pub k: u32,
+    /// Columns of the result.
+    pub n: u32,
+}
+
 /// How a weight matrix stands in memory. On the CPU executor every format is widened to f32 when loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum WeightFormat {
@@ -232,6 +243,10 @@ pub trait Kernel: Debug + Send + Sync {
     fn workgroups(&self, step: &StepValues) -> [u32; 3];
     /// Work and traffic at a step.
     fn cost(&self, step: &StepValues) -> Cost;
+    /// The matrix products inside, and how often each occurs: what a benchmark runs alone for comparison.
+    fn products(&self, _step: &StepValues) -> Vec<(Product, usize)> {
+        Vec::new()
+    }
     /// Sizes and options in a few words, for dumps and profiles.
     fn describe(&self) -> String;
     /// Runs the CPU twin.

@@ -1,0 +1,135 @@
+//! `migm bench`: what a step costs here, by kind and by operation, and how much memory it takes.
+
+use super::{Backend, CliError, bytes};
+use crate::eval::bench::{self, PRESETS, Report};
+use crate::eval::random::RandomWeights;
+use crate::generate::GenerateError;
+use crate::generate::picture::write_whole;
+use crate::generate::predict::Predictor;
+use crate::generate::refresh::Refresh;
+use crate::generate::session::{Session, Settings};
+use crate::models::keep_f16;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// A known configuration with random weights: maskgit-512, maskgit-256
+    #[arg(long, value_name = "NAME", conflicts_with = "model")]
+    config: Option<String>,
+    /// Model folder (default: the bundled model)
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    model: Option<PathBuf>,
+    /// Random weights in the model's shapes (always so with --config)
+    #[arg(long)]
+    random_weights: bool,
+    /// Steps (default: the model's)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: Option<u32>,
+    /// Full steps in all (default: half of the steps)
+    #[arg(long, value_name = "B")]
+    budget: Option<u32>,
+    /// Images at once
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    batch: u32,
+    /// Also write the findings as JSON
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    json: Option<PathBuf>,
+    /// Print the README's tables in Markdown instead: budgets of the model, then maskgit-512 with random weights
+    #[arg(long, conflicts_with_all = ["config", "random_weights", "steps", "budget", "batch", "json"])]
+    table: bool,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t)]
+    backend: Backend,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    if arguments.table {
+        return super::table::run(arguments.model.as_ref(), arguments.backend);
+    }
+    let (device, reason) = arguments.backend.open()?;
+    eprintln!("measuring ({reason})");
+    let model;
+    let (name, config, formats) = match &arguments.config {
+        Some(name) => {
+            let config = bench::preset(name).ok_or_else(|| {
+                let message = format!("there is no configuration {name:?}; there are {}", PRESETS.join(", "));
+                GenerateError::Setting(message)
+            })?;
+            model = None;
+            (name.clone(), config, keep_f16 as fn(&_) -> _)
+        }
+        None => {
+            let opened = super::open_model(arguments.model.as_ref())?;
+            let found = (opened.name.clone(), opened.config.clone(), opened.formats());
+            model = Some(opened);
+            found
+        }
+    };
+    let mut sampling = config.sampling;
+    sampling.steps = arguments.steps.unwrap_or(sampling.steps);
+    let refresh = Refresh::Uniform(arguments.budget.unwrap_or(sampling.steps.div_ceil(2)));
+    let predictor = if config.shortcut.is_some() { Predictor::Shortcut } else { Predictor::Reuse };
+    let settings = Settings { sampling, refresh, predictor };
+    let shape = bench::shape(arguments.batch, &sampling, predictor);
+    let mut session = match &model {
+        Some(model) if !arguments.random_weights => Session::new(model, shape, &device)?,
+        _ => Session::with_weights(&config, shape, &device, formats, &mut RandomWeights { seed: 1 })?,
+    };
+    let report = bench::measure(&name, &mut session, &device, &settings)?;
+    if let Some(path) = &arguments.json {
+        write_whole(path, serde_json::to_string_pretty(&report).unwrap_or_default().as_bytes())?;
+    }
+    print(&report)
+}
+
+fn print(report: &Report) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{} on {}, batch {}, {} steps, refresh {}", report.model, report.device, report.batch, report.settings.sampling.steps, report.settings.refresh)?;
+    writeln!(out, "peak of a plain FMA loop  {:.1} GFLOP/s", report.peak_gflop_per_s)?;
+    for (name, times) in [("full step", &report.full), ("shortcut step", &report.shortcut)] {
+        writeln!(
+            out,
+            "{name:<14} median {:>9.2} ms, least {:>9.2} ms, of {:>2}; {:.3} GFLOP at {:.1} GFLOP/s ({:.0} % of peak)",
+            times.median_ms,
+            times.least_ms,
+            times.count,
+            times.gflop,
+            times.gflop_per_s,
+            100.0 * times.gflop_per_s / report.peak_gflop_per_s
+        )?;
+    }
+    writeln!(out, "a shortcut step is {:.1}x cheaper, head and sampling included", report.shortcut_is_cheaper_by)?;
+    if let (Some(ms), Some(ratio)) = (report.products_alone_ms, report.full_over_products) {
+        writeln!(out, "matrix products of a full step alone, through gemm  {ms:.2} ms; the step takes {ratio:.2}x that")?;
+    }
+    writeln!(out, "loop {:.1} ms, decode {:.1} ms", report.loop_ms, report.decode_ms)?;
+    writeln!(out, "\n{:<9} {:<44} {:>5} {:>10} {:>6} {:>9} {:>7}", "program", "operation", "count", "ms", "share", "GFLOP/s", "of peak")?;
+    for op in &report.profile {
+        writeln!(
+            out,
+            "{:<9} {:<44} {:>5} {:>10.3} {:>5.1}% {:>9.2} {:>6.1}%",
+            op.program,
+            op.shader,
+            op.count,
+            op.ms,
+            100.0 * op.share,
+            op.gflop_per_s,
+            100.0 * op.share_of_peak
+        )?;
+    }
+    let planned = &report.planned;
+    writeln!(
+        out,
+        "\nmemory planned  {} (weights {}, states {}, temporaries {}, other {})",
+        bytes(planned.total()),
+        bytes(planned.weights),
+        bytes(planned.states),
+        bytes(planned.temporaries),
+        bytes(planned.other)
+    )?;
+    if let (Some(peak), Some(ratio)) = (report.peak_resident_bytes, report.peak_over_planned) {
+        writeln!(out, "peak resident   {} ({ratio:.2}x the plan)", bytes(peak))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! `migm bench --table`: the README's figures, in Markdown.
+
+use super::{Backend, CliError, bytes};
+use crate::eval::bench;
+use crate::eval::random::RandomWeights;
+use crate::generate::predict::Predictor;
+use crate::generate::refresh::Refresh;
+use crate::generate::session::{Session, Settings};
+use crate::models::keep_f16;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+/// Pictures of each class in the comparison of budgets.
+const SEEDS: u64 = 2;
+/// Images at once there.
+const BATCH: u32 = 8;
+
+pub(super) fn run(folder: Option<&PathBuf>, backend: Backend) -> Result<(), CliError> {
+    let (device, _) = backend.open()?;
+    let model = super::open_model(folder)?;
+    let sampling = model.config.sampling;
+    let jobs: Vec<(u32, u64)> =
+        (0..SEEDS).flat_map(|seed| (0..model.config.transformer.classes).map(move |class| (class, seed))).collect();
+    let jobs = &jobs[..jobs.len() - jobs.len() % BATCH as usize];
+    let mut out = std::io::stdout().lock();
+    let mut device_name = String::new();
+    let mut rows = Vec::new();
+    for predictor in [Predictor::Shortcut, Predictor::Reuse] {
+        let shape = bench::shape(BATCH, &sampling, predictor);
+        let mut session = Session::new(&model, shape, &device)?;
+        device_name = session.executor().describe();
+        let budgets = [sampling.steps / 2, sampling.steps / 3, sampling.steps / 4];
+        rows.extend(bench::budgets(&mut session, sampling, &budgets, predictor, jobs)?);
+    }
+    writeln!(
+        out,
+        "{} on {device_name}, {} steps, {} pictures in batches of {BATCH}:\n",
+        model.name,
+        sampling.steps,
+        jobs.len()
+    )?;
+    writeln!(out, "| refresh | predictor | ms per image | speed-up | tokens equal to vanilla's |")?;
+    writeln!(out, "|---|---|---|---|---|")?;
+    let mut seen_vanilla = false;
+    for row in &rows {
+        // Each predictor's list opens with its own vanilla run; one row of it is enough.
+        if row.predictor.is_none() && std::mem::replace(&mut seen_vanilla, true) {
+            continue;
+        }
+        let predictor = match row.predictor {
+            None => "(vanilla)",
+            Some(Predictor::Shortcut) => "shortcut",
+            Some(Predictor::Reuse) => "reuse",
+        };
+        writeln!(
+            out,
+            "| {} | {predictor} | {:.2} | {:.2}x | {:.1} % |",
+            row.refresh,
+            row.ms_per_image,
+            row.speed_up,
+            100.0 * row.token_agreement
+        )?;
+    }
+
+    let Some(config) = bench::preset("maskgit-512") else { return Ok(()) };
+    // A short run has every kind of step: its times are those of the long one.
+    let mut sampling = config.sampling;
+    sampling.steps = 8;
+    let settings = Settings { sampling, refresh: Refresh::Uniform(4), predictor: Predictor::Shortcut };
+    let shape = bench::shape(1, &sampling, Predictor::Shortcut);
+    let mut session =
+        Session::with_weights(&config, shape, &device, keep_f16, &mut RandomWeights { seed: 1 })?;
+    let report = bench::measure("maskgit-512", &mut session, &device, &settings)?;
+    writeln!(out, "\nmaskgit-512, random weights, guided, batch 1, on {}:\n", report.device)?;
+    writeln!(out, "| | |\n|---|---|")?;
+    writeln!(
+        out,
+        "| full step | {:.0} ms, {:.0} GFLOP/s, {:.0} % of the FMA peak |",
+        report.full.median_ms,
+        report.full.gflop_per_s,
+        100.0 * report.full.gflop_per_s / report.peak_gflop_per_s
+    )?;
+    if let (Some(ms), Some(ratio)) = (report.products_alone_ms, report.full_over_products) {
+        writeln!(out, "| its matrix products alone, through `gemm` | {ms:.0} ms: the step takes {ratio:.2}x that |")?;
+    }
+    writeln!(
+        out,
+        "| shortcut step, head and sampling included | {:.0} ms: {:.1}x cheaper |",
+        report.shortcut.median_ms, report.shortcut_is_cheaper_by
+    )?;
+    writeln!(out, "| decoding to 512 px | {:.0} ms |", report.decode_ms)?;
+    writeln!(out, "| memory planned | {} |", bytes(report.planned.total()))?;
+    if let (Some(peak), Some(ratio)) = (report.peak_resident_bytes, report.peak_over_planned) {
+        writeln!(out, "| peak resident | {} ({ratio:.2}x) |", bytes(peak))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,413 @@
+//! `migm bench`: step times by kind, a profile by operation beside the device's measured peak, products alone, memory.
+
+use crate::exec::Memory;
+use crate::generate::GenerateError;
+use crate::generate::model::{Device, ModelConfig};
+use crate::generate::predict::Predictor;
+use crate::generate::refresh::Refresh;
+use crate::generate::sampling::Sampling;
+use crate::generate::session::{Session, Settings, Shape, StepKind};
+use crate::kernels::fma_peak::FmaPeak;
+use crate::kernels::{Product, StepValues};
+use crate::models::{self, maskgit, shortcut, vqgan};
+use crate::program::{Element, Program};
+use pollster::block_on;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// A configuration by name, for random weights.
+pub fn preset(name: &str) -> Option<ModelConfig> {
+    let official = |transformer: maskgit::Config, sampling| ModelConfig {
+        architecture: "maskgit".to_owned(),
+        image_size: transformer.grid * 16,
+        transformer,
+        labels: Vec::new(),
+        tokenizer: vqgan::Config::official(),
+        shortcut: Some(shortcut::Config::OFFICIAL),
+        sampling,
+    };
+    match name {
+        "maskgit-512" => Some(official(maskgit::Config::OFFICIAL_512, Sampling::OFFICIAL_512)),
+        "maskgit-256" => {
+            let sampling = Sampling { steps: 8, guidance: 3.0, choice_temperature: 4.5, ..Sampling::OFFICIAL_512 };
+            Some(official(maskgit::Config::OFFICIAL_256, sampling))
+        }
+        _ => None,
+    }
+}
+
+/// Names of presets.
+pub const PRESETS: [&str; 2] = ["maskgit-512", "maskgit-256"];
+
+/// Times of the steps of one kind, in milliseconds.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct StepTimes {
+    /// Steps measured.
+    pub count: usize,
+    /// The fastest.
+    pub least_ms: f64,
+    /// The median.
+    pub median_ms: f64,
+    /// Floating-point operations of the median step, in GFLOP.
+    pub gflop: f64,
+    /// Rate at the median.
+    pub gflop_per_s: f64,
+}
+
+/// What operations of one shader cost in a full or shortcut step.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct OpProfile {
+    /// Program.
+    pub program: String,
+    /// Shader and flags.
+    pub shader: String,
+    /// Dispatches.
+    pub count: usize,
+    /// Milliseconds.
+    pub ms: f64,
+    /// Share of the program's time.
+    pub share: f64,
+    /// Rate.
+    pub gflop_per_s: f64,
+    /// Share of the measured peak rate.
+    pub share_of_peak: f64,
+}
+
+/// A benchmark's findings.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Report {
+    /// Model or preset.
+    pub model: String,
+    /// What computed.
+    pub device: String,
+    /// Images at once.
+    pub batch: u32,
+    /// How it was sampled.
+    pub settings: Settings,
+    /// The device's peak as a plain FMA loop reaches it.
+    pub peak_gflop_per_s: f64,
+    /// Full steps, sampling included.
+    pub full: StepTimes,
+    /// Shortcut steps, head and sampling included.
+    pub shortcut: StepTimes,
+    /// Full over shortcut, at the medians.
+    pub shortcut_is_cheaper_by: f64,
+    /// The whole loop, in milliseconds.
+    pub loop_ms: f64,
+    /// Decoding the batch, in milliseconds.
+    pub decode_ms: f64,
+    /// On the CPU: the matrix products of a full step alone, through the `gemm` crate, in milliseconds.
+    pub products_alone_ms: Option<f64>,
+    /// A full step over its products alone.
+    pub full_over_products: Option<f64>,
+    /// By operation, costliest first.
+    pub profile: Vec<OpProfile>,
+    /// Memory planned.
+    pub planned: Memory,
+    /// Peak resident memory of the process, where the system tells.
+    pub peak_resident_bytes: Option<u64>,
+    /// The same over the plan.
+    pub peak_over_planned: Option<f64>,
+}
+
+/// Measures a session: one whole run, then profiles.
+///
+/// # Errors
+/// The device failed.
+pub fn measure(
+    name: &str,
+    session: &mut Session,
+    device: &Device,
+    settings: &Settings,
+) -> Result<Report, GenerateError> {
+    let images = session.shape().batch.images;
+    let classes: Vec<Option<u32>> =
+        (0..images).map(|i| Some(i % session.config().transformer.classes)).collect();
+    let seeds: Vec<u64> = (0..u64::from(images)).collect();
+    // Once to warm up: pipelines, page faults, clocks. Two steps have one of each kind.
+    session.configure(settings)?;
+    session.start(&classes, &seeds)?;
+    for _ in 0..2 {
+        session.step()?;
+    }
+    session.executor().wait()?;
+
+    session.configure(settings)?;
+    session.start(&classes, &seeds)?;
+    let start = Instant::now();
+    session.finish()?;
+    let loop_ms = start.elapsed().as_secs_f64() * 1e3;
+    let times = block_on(session.step_times())?;
+    let plan = session.plan().to_vec();
+    let tokens = block_on(session.tokens())?;
+    let start = Instant::now();
+    block_on(session.decode(&tokens))?;
+    let decode_ms = start.elapsed().as_secs_f64() * 1e3;
+
+    let peak_gflop_per_s = peak_gflop_per_s(device)?;
+    let programs = session.executor().programs();
+    let find = |name: &str| programs.iter().position(|program| program.name == name);
+    let (full, predict, sample) = (find("full"), find("shortcut"), find("sample"));
+    let flops = |index: Option<usize>, step: &StepValues| index.map_or(0, |i| programs[i].cost(step).flops);
+    let of_kind = |kind: StepKind| {
+        let program = if kind == StepKind::Full { full } else { predict };
+        let mut steps: Vec<(f64, u64)> = plan
+            .iter()
+            .zip(&times)
+            .filter(|(step, _)| step.kind == kind)
+            .filter_map(|(step, ms)| {
+                let work = flops(program, &step.values) + flops(sample, &step.values);
+                ms.map(|ms| (ms, work))
+            })
+            .collect();
+        steps.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let Some(&(median_ms, work)) = steps.get(steps.len() / 2) else { return StepTimes::default() };
+        let gflop = work as f64 * 1e-9;
+        StepTimes { count: steps.len(), least_ms: steps[0].0, median_ms, gflop, gflop_per_s: gflop / median_ms * 1e3 }
+    };
+    let (full_times, shortcut_times) = (of_kind(StepKind::Full), of_kind(StepKind::Shortcut));
+    let middle = plan.get(plan.len() / 2).map(|step| step.values).unwrap_or_default();
+    let products_alone_ms = match device {
+        Device::Cpu => {
+            let involved = [full, sample].into_iter().flatten().map(|i| &programs[i]);
+            Some(products_alone(&products(involved, &middle)))
+        }
+        Device::Gpu(_) => None,
+    };
+    let mut profile = Vec::new();
+    for program in [full, predict, sample].into_iter().flatten() {
+        profile.extend(profile_of(session, program, plan.len() / 2, &middle, peak_gflop_per_s)?);
+    }
+    let planned = session.memory();
+    let peak_resident_bytes = peak_resident_bytes();
+    let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
+    Ok(Report {
+        model: name.to_owned(),
+        device: session.executor().describe(),
+        batch: images,
+        settings: settings.clone(),
+        peak_gflop_per_s,
+        shortcut_is_cheaper_by: ratio(full_times.median_ms, shortcut_times.median_ms),
+        loop_ms,
+        decode_ms,
+        products_alone_ms,
+        full_over_products: products_alone_ms.map(|ms| ratio(full_times.median_ms, ms)),
+        full: full_times,
+        shortcut: shortcut_times,
+        profile,
+        planned,
+        peak_resident_bytes,
+        peak_over_planned: peak_resident_bytes.map(|bytes| ratio(bytes as f64, planned.total() as f64)),
+    })
+}
+
+/// The rate of a plain loop of multiply-adds in registers: what no kernel can exceed.
+///
+/// # Errors
+/// The device failed.
+pub fn peak_gflop_per_s(device: &Device) -> Result<f64, GenerateError> {
+    // Threads of a CPU need few invocations each; a large GPU needs a million to fill it.
+    let invocations = if matches!(device, Device::Cpu) { 4096 } else { 1 << 18 };
+    let mut iterations = 16;
+    loop {
+        let program = models::build("peak", models::keep_f32, |b| {
+            let y = b.state("peak", 1, invocations, Element::F32);
+            b.push(FmaPeak { y, invocations, iterations });
+        })?;
+        let step = StepValues::default();
+        let flops = program.cost(&step).flops as f64;
+        let mut executor = device.executor(vec![program], &mut super::random::RandomWeights { seed: 0 })?;
+        executor.prepare(&[step])?;
+        let mut best = f64::INFINITY;
+        for _ in 0..3 {
+            let start = Instant::now();
+            executor.run(&[0], 0, false)?;
+            executor.wait()?;
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+        // Long enough that the way there and back does not count.
+        if best > 0.05 || iterations >= 1 << 20 {
+            return Ok(flops / best * 1e-9);
+        }
+        let factor = (0.08 / best.max(1e-5)).clamp(2.0, 64.0);
+        iterations = (f64::from(iterations) * factor) as u32;
+    }
+}
+
+/// Runs a program alone, an operation at a time, and sums by shader.
+fn profile_of(
+    session: &mut Session,
+    program: usize,
+    step: usize,
+    values: &StepValues,
+    peak_gflop_per_s: f64,
+) -> Result<Vec<OpProfile>, GenerateError> {
+    let times = session.executor().profile(program, step)?;
+    let program = &session.executor().programs()[program];
+    let mut sums: BTreeMap<String, (usize, f64, u64)> = BTreeMap::new();
+    for time in &times {
+        let kernel = &program.ops()[time.op].kernel;
+        let sum = sums.entry(kernel.permutation().to_string()).or_default();
+        sum.0 += 1;
+        sum.1 += time.ms;
+        sum.2 += kernel.cost(values).flops;
+    }
+    let total: f64 = times.iter().map(|time| time.ms).sum();
+    let mut rows: Vec<OpProfile> = sums
+        .into_iter()
+        .map(|(shader, (count, ms, flops))| {
+            let gflop_per_s = flops as f64 * 1e-6 / ms.max(1e-9);
+            OpProfile {
+                program: program.name.clone(),
+                shader,
+                count,
+                ms,
+                share: ms / total.max(1e-9),
+                gflop_per_s,
+                share_of_peak: gflop_per_s / peak_gflop_per_s.max(1e-9),
+            }
+        })
+        .collect();
+    rows.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    Ok(rows)
+}
+
+/// The matrix products of programs at a step, and how often each occurs.
+fn products<'a>(programs: impl Iterator<Item = &'a Program>, step: &StepValues) -> BTreeMap<Product, usize> {
+    let mut all = BTreeMap::new();
+    for op in programs.flat_map(Program::ops) {
+        for (product, count) in op.kernel.products(step) {
+            *all.entry(product).or_default() += count;
+        }
+    }
+    all
+}
+
+/// Milliseconds that the products take on their own: each shape measured three times on warm memory, the best
+/// counted as often as it occurs. Many small ones run side by side, as they do in attention.
+fn products_alone(products: &BTreeMap<Product, usize>) -> f64 {
+    let mut total = 0.0;
+    for (product, &count) in products {
+        let (m, k, n) = (product.m as usize, product.k as usize, product.n as usize);
+        let side_by_side = count >= 2 * rayon::current_num_threads() && m * k * n < 1 << 28;
+        let together = if side_by_side { rayon::current_num_threads() } else { 1 };
+        let a = vec![0.5_f32; m * k];
+        let b = vec![0.25_f32; n * k];
+        let mut c = vec![0.0_f32; together * m * n];
+        let multiply = |c: &mut [f32], parallelism| {
+            // SAFETY: the slices hold m x k, n x k and m x n elements with these strides, and c overlaps neither.
+            unsafe {
+                gemm::gemm(
+                    m, n, k, c.as_mut_ptr(), 1, n as isize, false, a.as_ptr(), 1, k as isize, b.as_ptr(), k as isize, 1,
+                    0.0, 1.0, false, false, false, parallelism,
+                );
+            }
+        };
+        let mut best = f64::INFINITY;
+        for _ in 0..3 {
+            // Enough at once that the clock can see it.
+            let rounds = ((1 << 27) / (m * k * n * together).max(1)).clamp(1, 200);
+            let start = Instant::now();
+            for _ in 0..rounds {
+                if side_by_side {
+                    c.par_chunks_mut(m * n).for_each(|c| multiply(c, gemm::Parallelism::None));
+                } else {
+                    multiply(&mut c, gemm::Parallelism::Rayon(0));
+                }
+            }
+            best = best.min(start.elapsed().as_secs_f64() * 1e3 / (rounds * together) as f64);
+        }
+        std::hint::black_box(&c);
+        total += best * count as f64;
+    }
+    total
+}
+
+/// The process's peak resident memory, on Linux.
+fn peak_resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// One row of the comparison of budgets.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct BudgetRow {
+    /// The rule.
+    pub refresh: String,
+    /// Predictor, where there are steps for it.
+    pub predictor: Option<Predictor>,
+    /// Milliseconds an image, decoding excluded.
+    pub ms_per_image: f64,
+    /// Vanilla's time over this one's.
+    pub speed_up: f64,
+    /// Share of tokens equal to vanilla's at the same seeds.
+    pub token_agreement: f64,
+}
+
+/// Runs every budget under the same noise and compares it with vanilla. The session's shape must have the predictor.
+///
+/// # Errors
+/// The device failed.
+pub fn budgets(
+    session: &mut Session,
+    sampling: Sampling,
+    budgets: &[u32],
+    predictor: Predictor,
+    jobs: &[(u32, u64)],
+) -> Result<Vec<BudgetRow>, GenerateError> {
+    let mut vanilla: Option<(Vec<u32>, f64)> = None;
+    let rules = std::iter::once(Refresh::Every).chain(budgets.iter().map(|&budget| Refresh::Uniform(budget)));
+    let mut rows = Vec::new();
+    for refresh in rules {
+        let settings = Settings { sampling, refresh, predictor };
+        // The first run warms up; the faster of the two next ones counts.
+        run_jobs(session, &settings, &jobs[..session.shape().batch.images as usize])?;
+        let (tokens, first) = run_jobs(session, &settings, jobs)?;
+        let (_, second) = run_jobs(session, &settings, jobs)?;
+        let ms = first.min(second);
+        let (vanilla_tokens, vanilla_ms) = vanilla.get_or_insert_with(|| (tokens.clone(), ms));
+        let equal = tokens.iter().zip(vanilla_tokens.iter()).filter(|(a, b)| a == b).count();
+        rows.push(BudgetRow {
+            predictor: (settings.refresh != Refresh::Every).then_some(predictor),
+            refresh: settings.refresh.to_string(),
+            ms_per_image: ms / jobs.len() as f64,
+            speed_up: *vanilla_ms / ms,
+            token_agreement: equal as f64 / tokens.len().max(1) as f64,
+        });
+    }
+    Ok(rows)
+}
+
+/// All jobs, a batch at a time (their number must be a multiple of it): tokens, and milliseconds of the loops.
+fn run_jobs(
+    session: &mut Session,
+    settings: &Settings,
+    jobs: &[(u32, u64)],
+) -> Result<(Vec<u32>, f64), GenerateError> {
+    let batch = session.shape().batch.images as usize;
+    let (mut tokens, mut ms) = (Vec::new(), 0.0);
+    session.configure(settings)?;
+    for jobs in jobs.chunks_exact(batch) {
+        let classes: Vec<Option<u32>> = jobs.iter().map(|job| Some(job.0)).collect();
+        let seeds: Vec<u64> = jobs.iter().map(|job| job.1).collect();
+        session.start(&classes, &seeds)?;
+        session.executor().wait()?;
+        let start = Instant::now();
+        session.finish()?;
+        ms += start.elapsed().as_secs_f64() * 1e3;
+        tokens.extend(block_on(session.tokens())?);
+    }
+    Ok((tokens, ms))
+}
+
+/// The shape that a benchmark needs.
+pub fn shape(images: u32, sampling: &Sampling, predictor: Predictor) -> Shape {
+    Shape {
+        batch: crate::models::Batch { images, guided: sampling.guided() },
+        predictor: Some(predictor),
+        recorded_noise: false,
+        decoder: true,
+    }
+}

@@ -1,0 +1,65 @@
+//! Random weights of the right shapes: what benchmarks and memory tests run on where no checkpoint is at hand.
+
+use crate::kernels::philox::{Stream, draw, uniform};
+use crate::program::{WeightSource, WeightSpec};
+use crate::weights::WeightError;
+use rayon::prelude::*;
+
+/// Weights drawn from a seed: matrices uniform with variance 1 / fan-in, so that activations keep their size; norms 1,
+/// biases 0.
+#[derive(Clone, Copy, Debug)]
+pub struct RandomWeights {
+    /// The seed.
+    pub seed: u64,
+}
+
+impl WeightSource for RandomWeights {
+    fn load(&mut self, spec: &WeightSpec) -> Result<Vec<f32>, WeightError> {
+        let count = spec.shape.iter().product::<usize>();
+        if spec.shape.len() == 1 {
+            return Ok(vec![if spec.name.ends_with("weight") { 1.0 } else { 0.0 }; count]);
+        }
+        let fan_in = spec.shape.iter().skip(1).product::<usize>().max(1);
+        // A uniform in [-a, a] has variance a^2 / 3. Embeddings are read row by row: their fan-in is no sum.
+        let embedding = ["tok_emb.weight", "pos_emb", "embedding.weight"].iter().any(|end| spec.name.ends_with(end));
+        let scale = if embedding { 0.02 } else { 1.0 / fan_in as f32 }.sqrt() * 3_f32.sqrt();
+        let key = crate::kernels::philox::key(self.seed ^ name_hash(&spec.name));
+        let mut data = vec![0.0; count];
+        data.par_chunks_mut(4).with_min_len(4096).enumerate().for_each(|(block, values)| {
+            let bits = draw(key, 0, (block >> 32) as u32, Stream::Weights, block as u32);
+            for (value, bits) in values.iter_mut().zip(bits) {
+                *value = (2.0 * uniform(bits) - 1.0) * scale;
+            }
+        });
+        Ok(data)
+    }
+}
+
+/// FNV-1a: a stable number for a name.
+fn name_hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::WeightFormat;
+    use crate::program::Layout;
+
+    #[test]
+    fn a_name_and_a_seed_fix_the_weights_and_their_spread() {
+        let spec = |name: &str| WeightSpec {
+            name: name.to_owned(),
+            shape: vec![64, 100],
+            layout: Layout::Matrix,
+            format: WeightFormat::F32,
+        };
+        let load = |seed, name| RandomWeights { seed }.load(&spec(name)).unwrap();
+        assert_eq!(load(1, "a.weight"), load(1, "a.weight"));
+        assert_ne!(load(1, "a.weight"), load(2, "a.weight"));
+        assert_ne!(load(1, "a.weight"), load(1, "b.weight"));
+        let values = load(1, "a.weight");
+        let variance = values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32;
+        assert!((variance * 100.0 - 1.0).abs() < 0.05, "variance times fan-in {}", variance * 100.0);
+    }
+}
