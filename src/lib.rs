@@ -1,1 +1,3 @@
 //! Masked image generation (MaskGIT and its learned shortcut) on any GPU, through WebGPU.
+
+pub mod weights;
