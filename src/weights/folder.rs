@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::checkpoint::Checkpoint;
 use super::error::WeightError;
@@ -47,7 +47,7 @@ impl ModelFolder {
         if matches!(file.metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound) {
             return Err(WeightError::NoConfig { folder: shown });
         }
-        let config = read_config(&file)?;
+        let config = Value::Object(read_config(&file)?);
         Ok(Self { name, files: Files::Folder(path.to_owned()), config })
     }
 
@@ -56,7 +56,7 @@ impl ModelFolder {
         let Some((_, text)) = files.iter().find(|(file, _)| *file == CONFIG) else {
             return Err(WeightError::NoConfig { folder: name.into() });
         };
-        let config = parse_config(&format!("{CONFIG} of {name}"), text)?;
+        let config = parse_config(&format!("{CONFIG} of {name}"), text).map(Value::Object)?;
         let files = files.iter().map(|(file, bytes)| ((*file).to_owned(), *bytes)).collect();
         Ok(Self { name: name.into(), files: Files::Embedded(files), config })
     }
@@ -100,7 +100,7 @@ impl ModelFolder {
     }
 }
 
-pub(super) fn read_config(path: &Path) -> Result<Value, WeightError> {
+pub(super) fn read_config(path: &Path) -> Result<Map<String, Value>, WeightError> {
     let source = Source::open(path)?;
     let shown = path.display().to_string();
     if source.len > LONGEST_CONFIG {
@@ -110,9 +110,9 @@ pub(super) fn read_config(path: &Path) -> Result<Value, WeightError> {
     parse_config(&shown, &source.read_vec(0, source.len)?)
 }
 
-fn parse_config(file: &str, text: &[u8]) -> Result<Value, WeightError> {
+fn parse_config(file: &str, text: &[u8]) -> Result<Map<String, Value>, WeightError> {
     let problem = match serde_json::from_slice(text) {
-        Ok(config @ Value::Object(_)) => return Ok(config),
+        Ok(Value::Object(config)) => return Ok(config),
         Ok(_) => "it is not a JSON object".into(),
         // serde_json's messages end with the line and the column.
         Err(e) => e.to_string(),

@@ -1,16 +1,17 @@
 //! Weight files: what a model is loaded from and saved to.
 //!
 //! Here live the readers of safetensors files and PyTorch checkpoints behind one type, [`Checkpoint`]; the strict
-//! accounting of a model's tensors, [`account`]; the model folder, [`ModelFolder`]; and the safetensors
-//! writer. What the tensors mean is the business of `models`,
+//! accounting of a model's tensors, [`account`]; the model folder, [`ModelFolder`]; the safetensors writer; and the
+//! conversion of official checkpoints to a model folder, [`convert`]. What the tensors mean is the business of `models`,
 //! and nothing here knows of a GPU. The models, the trainer and the command line call it.
 //!
 //! Weight files come from strangers. Every length, offset and count in them is checked against the file before anything
 //! is allocated, a pickle is interpreted but never executed, and no input may panic, recurse or loop; `fuzz/` and
-//! `tests/weights.rs` hold the readers to that.
+//! `tests/weights/` hold the readers to that.
 
 mod account;
 mod checkpoint;
+mod convert;
 mod elements;
 mod error;
 mod folder;
@@ -23,6 +24,9 @@ mod zip;
 
 pub use account::{Mismatch, Misshapen, account};
 pub use checkpoint::{Checkpoint, TensorInfo};
+pub use convert::{
+    ConvertOptions, ConvertProgress, ConvertReport, ConvertedFile, Part, SkippedFile, StoreAs, convert,
+};
 pub use error::WeightError;
 pub use folder::ModelFolder;
 pub use safetensors::Dtype;

@@ -64,13 +64,12 @@ pub(super) fn read_header(source: &Source) -> Result<Contents, WeightError> {
 }
 
 /// serde quotes what it found, however long that is.
-fn shorten(mut message: String) -> String {
+fn shorten(message: String) -> String {
     const LONGEST: usize = 400;
-    if message.len() > LONGEST {
-        message.truncate(message.floor_char_boundary(LONGEST));
-        message.push('…');
+    match message.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
     }
-    message
 }
 
 /// Every range lies in the file, and together they cover the data once: no overlap, no gap.

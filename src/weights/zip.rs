@@ -1,7 +1,7 @@
 //! The zip archive around a PyTorch checkpoint: stored entries, found and checked, never unpacked.
 //!
-//! Not the `zip` crate: it reserves memory by the archive's claimed count of entries (some 300 bytes for each byte of a
-//! hostile file) and, when a directory is damaged, tries every other place that could be one. PyTorch's archives need
+//! Not the `zip` crate: it reserves memory by the archive's claimed count of entries, which may be as large as the file's
+//! length in bytes, and when a directory is damaged it tries every other place that could be one. PyTorch's archives need
 //! nothing but the directory, so it is read here, once, within the file's own size.
 
 use std::collections::BTreeMap;

@@ -29,7 +29,7 @@ fn a_truncated_file_is_refused_wherever_it_ends() {
         assert!(read_all(FILE, &bytes[..length]).is_err(), "{length} of {} bytes were read", bytes.len());
     }
     refused(FILE, &bytes[..bytes.len() - 1], &["tensor `b`", "is the download complete?"]);
-    refused(FILE, &[bytes.clone(), vec![0]].concat(), &["take 22 bytes and the file holds 23"]);
+    refused(FILE, &[&bytes[..], &[0]].concat(), &["take 22 bytes and the file holds 23"]);
 }
 
 #[test]
