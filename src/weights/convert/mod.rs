@@ -1,0 +1,387 @@
+//! Official checkpoints to a model folder, or to one safetensors file. Tensors pass through one at a time.
+
+mod config;
+mod part;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use safetensors::Dtype;
+use serde_json::{Map, Value};
+
+use self::config::Shapes;
+pub use self::part::Part;
+use super::checkpoint::{Checkpoint, TensorInfo};
+use super::error::{Name, WeightError};
+use super::folder::{CONFIG, read_config};
+use super::torch::wrapper_prefix;
+use super::write::{TensorSpec, stream_safetensors, write_whole};
+
+const EXTENSIONS: [&str; 5] = ["pth", "pt", "ckpt", "bin", "safetensors"];
+/// The official layout is two folders deep.
+const FOLDER_DEPTH: usize = 4;
+const MOST_FILES: usize = 1000;
+
+/// The element type in which weights are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreAs {
+    /// As they are in the source.
+    #[default]
+    Keep,
+    /// 32 bits.
+    F32,
+    /// 16 bits: what the GPU uses. A weight beyond 65504 is an error.
+    F16,
+    /// 16 bits with the range of 32.
+    Bf16,
+}
+
+/// How to convert.
+#[derive(Clone, Debug, Default)]
+pub struct ConvertOptions {
+    /// The element type of the weights that are floats; others are kept.
+    pub dtype: StoreAs,
+    /// The base model's attention heads, which its weights do not tell.
+    pub heads: Option<u32>,
+    /// The shortcut's attention heads; otherwise as many as the base model's.
+    pub shortcut_heads: Option<u32>,
+    /// Names of the classes, in their order.
+    pub labels: Option<Vec<String>>,
+}
+
+/// How far a conversion is, told before each tensor.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvertProgress<'a> {
+    /// The file that is being read.
+    pub file: &'a str,
+    /// Bytes of it that have been written.
+    pub done_bytes: u64,
+    /// Bytes of it that will be written.
+    pub total_bytes: u64,
+}
+
+/// What a conversion did.
+#[derive(Clone, Debug, Default)]
+pub struct ConvertReport {
+    /// The files that were written.
+    pub files: Vec<ConvertedFile>,
+    /// Checkpoints in a source folder that were not used.
+    pub skipped: Vec<SkippedFile>,
+    /// What `config.json` says now; `None` where only a file was converted.
+    pub config: Option<Value>,
+    /// Parts that the folder still lacks before it can make images.
+    pub missing: Vec<Part>,
+    /// What was guessed, and what a reader may want to know.
+    pub notes: Vec<String>,
+}
+
+/// One checkpoint that was converted.
+#[derive(Clone, Debug)]
+pub struct ConvertedFile {
+    /// Where it was read.
+    pub source: PathBuf,
+    /// Where it was written.
+    pub destination: PathBuf,
+    /// What it was recognised as.
+    pub part: Option<Part>,
+    /// Tensors written.
+    pub kept: usize,
+    /// Names of the tensors left out.
+    pub dropped: Vec<String>,
+    /// Weights written.
+    pub parameters: u64,
+    /// The length of the written file in bytes.
+    pub bytes: u64,
+}
+
+/// A checkpoint that was found and not used.
+#[derive(Clone, Debug)]
+pub struct SkippedFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Why it was not used.
+    pub reason: String,
+}
+
+/// Converts checkpoints to `destination`: one file to a `*.safetensors`, or files and folders of checkpoints to a model
+/// folder, whose config is then written or updated.
+pub fn convert(
+    sources: &[PathBuf],
+    destination: &Path,
+    options: &ConvertOptions,
+    on_progress: &mut dyn FnMut(ConvertProgress<'_>),
+) -> Result<ConvertReport, WeightError> {
+    if destination.extension().is_some_and(|e| e == "safetensors") && !destination.is_dir() {
+        let [source] = sources else {
+            let problem =
+                format!("{} files cannot be converted to one; name a folder to write to", sources.len());
+            return Err(WeightError::convert(problem));
+        };
+        let candidate = Candidate::open(source)?;
+        let file = candidate.write(destination, options.dtype, on_progress)?;
+        return Ok(ConvertReport { files: vec![file], ..ConvertReport::default() });
+    }
+    if destination.is_file() {
+        let problem = format!(
+            "{} is a file; name a folder, or a file that ends in .safetensors",
+            destination.display()
+        );
+        return Err(WeightError::convert(problem));
+    }
+    to_folder(sources, destination, options, on_progress)
+}
+
+fn to_folder(
+    sources: &[PathBuf],
+    destination: &Path,
+    options: &ConvertOptions,
+    on_progress: &mut dyn FnMut(ConvertProgress<'_>),
+) -> Result<ConvertReport, WeightError> {
+    let mut report = ConvertReport::default();
+    let candidates = choose(find(sources, &mut report.skipped)?, destination, &mut report.skipped)?;
+    if candidates.is_empty() {
+        return Err(nothing_recognised(&report.skipped));
+    }
+    // Shapes are settled, and errors in them met, before gigabytes are written.
+    let mut parts: BTreeMap<Part, Shapes> = candidates.iter().map(|(part, c)| (*part, c.shapes())).collect();
+    for part in Part::ALL {
+        let there = destination.join(format!("{part}.safetensors"));
+        if !parts.contains_key(&part) && there.is_file() {
+            parts.insert(part, Candidate::open(&there)?.shapes());
+        }
+    }
+    let config_path = destination.join(CONFIG);
+    let mut config = match config_path.is_file() {
+        true => read_config(&config_path)?,
+        false => sources.iter().find_map(|source| config_of(source)).unwrap_or_default(),
+    };
+    config::update(&mut config, &parts, options, &mut report.notes)?;
+
+    fs::create_dir_all(destination).map_err(|e| WeightError::io("create", destination, e))?;
+    for (part, candidate) in &candidates {
+        let path = destination.join(format!("{part}.safetensors"));
+        report.files.push(candidate.write(&path, options.dtype, on_progress)?);
+    }
+    let config = Value::Object(config);
+    // The config comes last: a folder that has one is complete as far as it goes.
+    write_whole(&config_path, |out| {
+        writeln!(out, "{config:#}").map_err(|e| WeightError::io("write", &config_path, e))
+    })?;
+    report.config = Some(config);
+    report.missing =
+        [Part::Maskgit, Part::Vqgan].into_iter().filter(|part| !parts.contains_key(part)).collect();
+    if !parts.contains_key(&Part::Shortcut) {
+        report.notes.push("there is no shortcut: the model can only run its full steps".into());
+    }
+    Ok(report)
+}
+
+/// A model folder as the source brings its labels and settings along; the configs of other programs do not matter.
+fn config_of(source: &Path) -> Option<Map<String, Value>> {
+    let config = read_config(&source.join(CONFIG)).ok()?;
+    (config.get("architecture")? == "maskgit").then_some(config)
+}
+
+fn nothing_recognised(skipped: &[SkippedFile]) -> WeightError {
+    let mut problem = "no MaskGIT, VQGAN or shortcut checkpoint was found".to_owned();
+    for file in skipped.iter().take(5) {
+        problem.push_str(&format!("\n  {}: {}", file.path.display(), file.reason));
+    }
+    WeightError::convert(problem)
+}
+
+/// A checkpoint that could become a file of the destination.
+struct Candidate {
+    path: PathBuf,
+    checkpoint: Checkpoint,
+    /// What a wrapper put before every name, to be left out.
+    prefix: String,
+    part: Option<Part>,
+}
+
+impl Candidate {
+    fn open(path: &Path) -> Result<Self, WeightError> {
+        let checkpoint = Checkpoint::open(path)?;
+        let names: Vec<&str> = checkpoint.tensors().map(|t| t.name.as_str()).collect();
+        let prefix = names.first().map(|name| name[..wrapper_prefix(&names)].to_owned()).unwrap_or_default();
+        let part = Part::of(&checkpoint, &prefix);
+        Ok(Self { path: path.to_owned(), checkpoint, prefix, part })
+    }
+
+    fn short<'a>(&self, name: &'a str) -> &'a str {
+        &name[self.prefix.len()..]
+    }
+
+    fn shapes(&self) -> Shapes {
+        let shapes = self.checkpoint.tensors().map(|t| (self.short(&t.name).to_owned(), t.shape.clone()));
+        Shapes { file: self.checkpoint.name().to_owned(), shapes: shapes.collect() }
+    }
+
+    fn write(
+        &self,
+        destination: &Path,
+        store_as: StoreAs,
+        on_progress: &mut dyn FnMut(ConvertProgress<'_>),
+    ) -> Result<ConvertedFile, WeightError> {
+        let drops = |name: &str| self.part.is_some_and(|part| part.drops(self.short(name)));
+        let (dropped, kept): (Vec<&TensorInfo>, Vec<_>) =
+            self.checkpoint.tensors().partition(|t| drops(&t.name));
+        let spec = |t: &&TensorInfo| {
+            TensorSpec::new(self.short(&t.name), stored_type(t.dtype, store_as), t.shape.clone())
+        };
+        let specs: Vec<_> = kept.iter().map(spec).collect();
+        let file = self.checkpoint.name();
+        let metadata = BTreeMap::from([
+            // What other readers of the format look for.
+            ("format".to_owned(), "pt".to_owned()),
+            ("converted_from".to_owned(), file.to_owned()),
+        ]);
+        let total_bytes = kept.iter().map(|t| t.bytes).sum();
+        let mut done_bytes = 0;
+        stream_safetensors(destination, &specs, &metadata, &mut |index| {
+            on_progress(ConvertProgress { file, done_bytes, total_bytes });
+            done_bytes += kept[index].bytes;
+            self.fetch(kept[index], store_as)
+        })?;
+        on_progress(ConvertProgress { file, done_bytes, total_bytes });
+        let written = fs::metadata(destination).map_err(|e| WeightError::io("read", destination, e))?;
+        Ok(ConvertedFile {
+            source: self.path.clone(),
+            destination: destination.to_owned(),
+            part: self.part,
+            kept: kept.len(),
+            dropped: dropped.iter().map(|t| self.short(&t.name).to_owned()).collect(),
+            parameters: kept.iter().map(|t| t.elements() as u64).sum(),
+            bytes: written.len(),
+        })
+    }
+
+    fn fetch(&self, tensor: &TensorInfo, store_as: StoreAs) -> Result<Cow<'_, [u8]>, WeightError> {
+        let name = &tensor.name;
+        if !is_float(tensor.dtype) {
+            return self.checkpoint.read_bytes(name);
+        }
+        // Weights that are kept as they are get no conversion to meet a NaN; it is looked for here.
+        let as_stored = match stored_type(tensor.dtype, store_as) {
+            Dtype::F16 => bytes::<f16>(&self.checkpoint.read_f16(name)?),
+            Dtype::BF16 => bytes::<bf16>(&self.checkpoint.read_bf16(name)?),
+            Dtype::F64 => bytes::<f64>(&self.checkpoint.read_f64(name)?),
+            _ => bytes::<f32>(&self.checkpoint.read_f32(name)?),
+        };
+        Ok(Cow::Owned(as_stored))
+    }
+}
+
+fn bytes<T: bytemuck::NoUninit>(elements: &[T]) -> Vec<u8> {
+    bytemuck::cast_slice(elements).to_vec()
+}
+
+fn is_float(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64)
+}
+
+fn stored_type(dtype: Dtype, store_as: StoreAs) -> Dtype {
+    match store_as {
+        _ if !is_float(dtype) => dtype,
+        StoreAs::Keep => dtype,
+        StoreAs::F32 => Dtype::F32,
+        StoreAs::F16 => Dtype::F16,
+        StoreAs::Bf16 => Dtype::BF16,
+    }
+}
+
+/// Every checkpoint that is named or lies in a named folder and is a part of a model. A named file must be one; others in
+/// folders are passed over with the reason.
+fn find(sources: &[PathBuf], skipped: &mut Vec<SkippedFile>) -> Result<Vec<Candidate>, WeightError> {
+    let mut found = Vec::new();
+    for source in sources {
+        if !source.is_dir() {
+            let candidate = Candidate::open(source)?;
+            if candidate.part.is_none() {
+                return Err(WeightError::convert(format!(
+                    "{}: {}",
+                    source.display(),
+                    unrecognised(&candidate)
+                )));
+            }
+            found.push(candidate);
+            continue;
+        }
+        let mut files = Vec::new();
+        list(source, FOLDER_DEPTH, &mut files)?;
+        files.sort();
+        for path in files {
+            match Candidate::open(&path) {
+                Ok(candidate) if candidate.part.is_some() => found.push(candidate),
+                Ok(candidate) => skipped.push(SkippedFile { path, reason: unrecognised(&candidate) }),
+                Err(error) => skipped.push(SkippedFile { path, reason: error.to_string() }),
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn unrecognised(candidate: &Candidate) -> String {
+    let names: Vec<_> = candidate.checkpoint.tensors().take(3).map(|t| Name(&t.name).to_string()).collect();
+    format!("it is neither a MaskGIT, a VQGAN nor a shortcut; its tensors are {}…", names.join(", "))
+}
+
+fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), WeightError> {
+    let refused = |e| WeightError::io("read", folder, e);
+    for entry in fs::read_dir(folder).map_err(refused)? {
+        let path = entry.map_err(refused)?.path();
+        let is_checkpoint =
+            path.extension().is_some_and(|e| EXTENSIONS.iter().any(|x| e.eq_ignore_ascii_case(x)));
+        if path.is_dir() {
+            if depth > 0 {
+                list(&path, depth - 1, files)?;
+            }
+        } else if is_checkpoint {
+            if files.len() == MOST_FILES {
+                let problem = format!(
+                    "{} holds more than {MOST_FILES} checkpoints; name the ones that are meant",
+                    folder.display()
+                );
+                return Err(WeightError::convert(problem));
+            }
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// One checkpoint for each part. What an earlier conversion left in the destination gives way to anything else.
+fn choose(
+    found: Vec<Candidate>,
+    destination: &Path,
+    skipped: &mut Vec<SkippedFile>,
+) -> Result<BTreeMap<Part, Candidate>, WeightError> {
+    let mut chosen: BTreeMap<Part, Candidate> = BTreeMap::new();
+    for candidate in found {
+        let Some(part) = candidate.part else { continue };
+        let Some(other) = chosen.remove(&part) else {
+            chosen.insert(part, candidate);
+            continue;
+        };
+        let output = fs::canonicalize(destination.join(format!("{part}.safetensors"))).ok();
+        let is_output = |c: &Candidate| output.is_some() && fs::canonicalize(&c.path).ok() == output;
+        let (kept, passed) = match (is_output(&candidate), is_output(&other)) {
+            (false, true) => (candidate, other),
+            (true, false) => (other, candidate),
+            _ => {
+                let problem = format!(
+                    "{} and {} are both {part} checkpoints\n  name the files that are meant, instead of their folder",
+                    other.path.display(),
+                    candidate.path.display()
+                );
+                return Err(WeightError::convert(problem));
+            }
+        };
+        skipped.push(SkippedFile { path: passed.path, reason: "it is an earlier conversion's".into() });
+        chosen.insert(part, kept);
+    }
+    Ok(chosen)
+}

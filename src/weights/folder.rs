@@ -1,0 +1,121 @@
+//! A model folder: `config.json` and one safetensors file a part, on disk or bundled into the program.
+
+use std::borrow::Cow;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::checkpoint::Checkpoint;
+use super::error::WeightError;
+use super::source::Source;
+
+pub(super) const CONFIG: &str = "config.json";
+/// A config with a thousand labels takes some thirty kilobytes.
+const LONGEST_CONFIG: u64 = 16 << 20;
+
+/// A model folder that has been opened: its config has been read, its weights are opened part by part.
+#[derive(Debug)]
+pub struct ModelFolder {
+    name: String,
+    files: Files,
+    config: Value,
+}
+
+#[derive(Debug)]
+enum Files {
+    Folder(PathBuf),
+    Embedded(Vec<(String, &'static [u8])>),
+}
+
+impl ModelFolder {
+    /// Opens a folder on disk and reads its `config.json`.
+    pub fn open(path: &Path) -> Result<Self, WeightError> {
+        let shown = path.display().to_string();
+        match path.metadata() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(WeightError::NotAFolder { path: shown, found: "there is nothing there" });
+            }
+            Err(e) => return Err(WeightError::io("open", path, e)),
+            Ok(metadata) if !metadata.is_dir() => {
+                return Err(WeightError::NotAFolder { path: shown, found: "it is a file" });
+            }
+            Ok(_) => {}
+        }
+        let name = path.file_name().map_or_else(|| shown.clone(), |name| name.to_string_lossy().into_owned());
+        let file = path.join(CONFIG);
+        if matches!(file.metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound) {
+            return Err(WeightError::NoConfig { folder: shown });
+        }
+        let config = Value::Object(read_config(&file)?);
+        Ok(Self { name, files: Files::Folder(path.to_owned()), config })
+    }
+
+    /// A model that was bundled into the program: its files by name.
+    pub fn from_embedded(name: &str, files: &[(&str, &'static [u8])]) -> Result<Self, WeightError> {
+        let Some((_, text)) = files.iter().find(|(file, _)| *file == CONFIG) else {
+            return Err(WeightError::NoConfig { folder: name.into() });
+        };
+        let config = parse_config(&format!("{CONFIG} of {name}"), text).map(Value::Object)?;
+        let files = files.iter().map(|(file, bytes)| ((*file).to_owned(), *bytes)).collect();
+        Ok(Self { name: name.into(), files: Files::Embedded(files), config })
+    }
+
+    /// The folder's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where the folder is; `None` for a bundled model.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.files {
+            Files::Folder(path) => Some(path),
+            Files::Embedded(_) => None,
+        }
+    }
+
+    /// What `config.json` says; always an object.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// The weights of a part (`maskgit`, `vqgan`, `shortcut`), from `<part>.safetensors`; `None` if the folder has no such file.
+    pub fn checkpoint(&self, part: &str) -> Result<Option<Checkpoint>, WeightError> {
+        let file = format!("{part}.safetensors");
+        match &self.files {
+            Files::Folder(path) => {
+                let path = path.join(&file);
+                match path.try_exists() {
+                    Ok(true) => Checkpoint::open(&path).map(Some),
+                    Ok(false) => Ok(None),
+                    Err(e) => Err(WeightError::io("open", &path, e)),
+                }
+            }
+            Files::Embedded(files) => files
+                .iter()
+                .find(|(name, _)| *name == file)
+                .map(|(_, bytes)| Checkpoint::from_bytes(&file, Cow::Borrowed(*bytes)))
+                .transpose(),
+        }
+    }
+}
+
+pub(super) fn read_config(path: &Path) -> Result<Map<String, Value>, WeightError> {
+    let source = Source::open(path)?;
+    let shown = path.display().to_string();
+    if source.len > LONGEST_CONFIG {
+        let problem = format!("it has {} bytes, and {LONGEST_CONFIG} are allowed", source.len);
+        return Err(WeightError::Config { file: shown, problem });
+    }
+    parse_config(&shown, &source.read_vec(0, source.len)?)
+}
+
+fn parse_config(file: &str, text: &[u8]) -> Result<Map<String, Value>, WeightError> {
+    let problem = match serde_json::from_slice(text) {
+        Ok(Value::Object(config)) => return Ok(config),
+        Ok(_) => "it is not a JSON object".into(),
+        // serde_json's messages end with the line and the column.
+        Err(e) => e.to_string(),
+    };
+    Err(WeightError::Config { file: file.into(), problem })
+}
