@@ -70,8 +70,9 @@ pub(crate) fn ensure() -> Result<String, String> {
         Choice::System if cfg!(target_os = "linux") => Ok("the system's Vulkan driver".to_owned()),
         Choice::System => Ok("the system's own; nothing to install outside Linux".to_owned()),
         Choice::Missing => {
-            let folders = ICD_FOLDERS.join(" nor ");
-            Err(format!("{LAVAPIPE_PACKAGE} is installed, but lavapipe's ICD is neither in {folders}"))
+            let places =
+                std::iter::once("VK_DRIVER_FILES, if set").chain(ICD_FOLDERS).collect::<Vec<_>>().join(", ");
+            Err(format!("{LAVAPIPE_PACKAGE} is installed, but lavapipe is not listed ({places})"))
         }
     }
 }
