@@ -1,0 +1,165 @@
+//! `cargo xtask test`: everything that must hold before a change is taken, in stages.
+//!
+//! All chosen stages run, also after one has failed, so that one run tells everything. Dependencies are compiled for
+//! `clippy` and `doc` together (metadata only) and for `test` once (code), all in the dev profile.
+
+use std::time::{Duration, Instant};
+
+use crate::adapter::{self, Choice};
+use crate::command::{Step, is_ci};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Adapter,
+    Fmt,
+    Clippy,
+    Doc,
+    Test,
+}
+
+impl Stage {
+    /// In the order in which they run: the quick ones first, the tests last so that their output is the last to be read.
+    const ALL: [Self; 5] = [Self::Adapter, Self::Fmt, Self::Clippy, Self::Doc, Self::Test];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Adapter => "adapter",
+            Self::Fmt => "fmt",
+            Self::Clippy => "clippy",
+            Self::Doc => "doc",
+            Self::Test => "test",
+        }
+    }
+
+    /// The command of the stage; the adapter's work is our own.
+    fn step(self) -> Option<Step> {
+        match self {
+            Self::Adapter => None,
+            Self::Fmt => Some(Step::cargo(&["fmt", "--all", "--check"])),
+            Self::Clippy => {
+                Some(Step::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+            }
+            Self::Doc => Some(Step::cargo(&["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")),
+            Self::Test => {
+                let step = Step::cargo(&["test", "--workspace"]);
+                let environment = Choice::detect().environment(is_ci());
+                Some(environment.iter().fold(step, |step, (name, value)| step.env(name, value)))
+            }
+        }
+    }
+
+    fn describe(self) -> String {
+        self.step()
+            .map_or_else(|| "find or install a Vulkan driver to test on".to_owned(), |step| step.render())
+    }
+
+    fn run(self) -> Result<(), String> {
+        match self.step() {
+            Some(step) => step.run(),
+            None => adapter::ensure().map(|found| println!("{found}")),
+        }
+    }
+}
+
+/// A stage that has run.
+struct Report {
+    stage: Stage,
+    passed: bool,
+    time: Duration,
+}
+
+/// Runs the stages that the arguments name.
+pub(crate) fn main(args: &[String]) -> Result<(), String> {
+    if args == ["--list"] {
+        for stage in Stage::ALL {
+            println!("{:<9}{}", stage.name(), stage.describe());
+        }
+        return Ok(());
+    }
+    let stages = select(args)?;
+    let reports: Vec<Report> = stages.into_iter().map(run).collect();
+    println!("\n{}", table(&reports));
+    let failed: Vec<&str> =
+        reports.iter().filter(|report| !report.passed).map(|report| report.stage.name()).collect();
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+}
+
+fn run(stage: Stage) -> Report {
+    println!("\n== {}: {}", stage.name(), stage.describe());
+    let start = Instant::now();
+    let result = stage.run();
+    let time = start.elapsed();
+    match &result {
+        Ok(()) => println!("== {}: passed in {}", stage.name(), seconds(time)),
+        Err(error) => println!("== {}: FAILED after {}: {error}", stage.name(), seconds(time)),
+    }
+    Report { stage, passed: result.is_ok(), time }
+}
+
+/// The stages that the arguments name, in running order and each once; all of them where none is named.
+fn select(args: &[String]) -> Result<Vec<Stage>, String> {
+    let names = Stage::ALL.map(Stage::name);
+    if let Some(unknown) = args.iter().find(|arg| !names.contains(&arg.as_str())) {
+        return Err(format!("`{unknown}` is not a stage; the stages are {}", names.join(", ")));
+    }
+    Ok(Stage::ALL
+        .into_iter()
+        .filter(|stage| args.is_empty() || args.iter().any(|arg| arg == stage.name()))
+        .collect())
+}
+
+fn table(reports: &[Report]) -> String {
+    let row =
+        |name: &str, result: &str, time: Duration| format!("{name:<9}{result:<8}{:>9}\n", seconds(time));
+    let rows =
+        reports.iter().map(|r| row(r.stage.name(), if r.passed { "passed" } else { "FAILED" }, r.time));
+    let total = reports.iter().map(|report| report.time).sum();
+    rows.chain([row("total", "", total)]).collect()
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|&word| word.to_owned()).collect()
+    }
+
+    #[test]
+    fn no_names_mean_all_stages() {
+        assert_eq!(select(&[]).unwrap(), Stage::ALL);
+    }
+
+    #[test]
+    fn named_stages_run_once_and_in_order() {
+        assert_eq!(select(&words(&["test", "fmt", "test"])).unwrap(), [Stage::Fmt, Stage::Test]);
+    }
+
+    #[test]
+    fn an_unknown_stage_is_an_error_that_names_the_known_ones() {
+        let message = select(&words(&["fmt", "lint"])).unwrap_err();
+        assert_eq!(message, "`lint` is not a stage; the stages are adapter, fmt, clippy, doc, test");
+    }
+
+    #[test]
+    fn stages_are_the_commands_that_the_documentation_gives() {
+        assert_eq!(Stage::Fmt.describe(), "cargo fmt --all --check");
+        assert_eq!(Stage::Clippy.describe(), "cargo clippy --workspace --all-targets -- -D warnings");
+        assert_eq!(Stage::Doc.describe(), "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps");
+        assert!(Stage::Test.describe().ends_with("cargo test --workspace"));
+    }
+
+    #[test]
+    fn the_table_ends_with_the_total() {
+        let report = |stage, passed, ms| Report { stage, passed, time: Duration::from_millis(ms) };
+        let table = table(&[report(Stage::Fmt, true, 400), report(Stage::Test, false, 61_600)]);
+        assert_eq!(
+            table,
+            "fmt      passed      0.4 s\ntest     FAILED     61.6 s\ntotal               62.0 s\n"
+        );
+    }
+}
