@@ -36,6 +36,35 @@ pub struct Misshapen {
     pub expected: Vec<usize>,
 }
 
+impl Checkpoint {
+    /// The elements of the tensor `name` as `f32`, if it has this shape.
+    ///
+    /// # Errors
+    /// It is missing, misshapen, of no float type, or not finite.
+    pub fn read_shaped(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightError> {
+        match self.tensor(name) {
+            Some(info) if info.shape == shape => self.read_f32(name),
+            Some(info) => {
+                let (found, expected) = (info.shape.clone(), shape.to_vec());
+                let misshapen = vec![Misshapen { name: name.to_owned(), found, expected }];
+                let file = self.name().to_owned();
+                let mismatch = Mismatch { file, missing: Vec::new(), surplus: Vec::new(), misshapen };
+                Err(WeightError::Mismatch(Box::new(mismatch)))
+            }
+            None => Err(WeightError::missing(name, shape, self.name())),
+        }
+    }
+}
+
+impl WeightError {
+    /// The error of a tensor that `file` lacks.
+    pub(crate) fn missing(name: &str, shape: &[usize], file: &str) -> Self {
+        let missing = vec![(name.to_owned(), shape.to_vec())];
+        let (surplus, misshapen) = (Vec::new(), Vec::new());
+        Self::Mismatch(Box::new(Mismatch { file: file.to_owned(), missing, surplus, misshapen }))
+    }
+}
+
 /// Checks that `checkpoint` has exactly the tensors of `expected`, in these shapes. Surplus tensors for which `ignore` is
 /// true are passed over. All that is wrong is in one error.
 pub fn account(
