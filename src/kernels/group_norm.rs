@@ -1,1 +1,337 @@
-//! In work.
+//! Group normalisation of channels-last images, in two steps. Twins of `shaders/group_norm_stats.wgsl` and
+//! `shaders/group_norm.wgsl`.
+//!
+//! Images are too large for one workgroup, so the statistics are taken over chunks of pixels and combined by
+//! whoever applies them (Chan, Golub and LeVeque 1979), which also keeps them exact when means are far from zero.
+
+use super::{Binding, Buffers, Cost, Kernel, Slot, StepValues, math, shader::Permutation};
+use rayon::prelude::*;
+
+/// The mean and the sum of squared deviations of each group over each chunk of pixels.
+///
+/// Shapes: `x` is `[images, pixels, channels]`; `statistics` is `[images, groups, chunks, 2]`. Chunk `k` starts at
+/// pixel `k * ceil(pixels / chunks)`; how many values it has follows from that. `groups` divides `channels`.
+#[derive(Debug, Clone)]
+pub struct GroupNormStats {
+    pub(crate) x: Slot,
+    pub(crate) statistics: Slot,
+    pub(crate) images: u32,
+    pub(crate) pixels: u32,
+    pub(crate) channels: u32,
+    pub(crate) groups: u32,
+    pub(crate) chunks: u32,
+}
+
+/// `y = (x - mean) / sqrt(variance + eps) * weight + bias` with the moments of [`GroupNormStats`], then SiLU if asked.
+///
+/// Shapes: as there; `weight` and `bias` are `[channels]`. At most [`GroupNorm::MAX_GROUPS`] groups.
+#[derive(Debug, Clone)]
+pub struct GroupNorm {
+    pub(crate) x: Slot,
+    pub(crate) statistics: Slot,
+    pub(crate) weight: Slot,
+    pub(crate) bias: Slot,
+    pub(crate) y: Slot,
+    pub(crate) images: u32,
+    pub(crate) pixels: u32,
+    pub(crate) channels: u32,
+    pub(crate) groups: u32,
+    pub(crate) chunks: u32,
+    pub(crate) eps: f32,
+    pub(crate) silu: bool,
+}
+
+/// The parameter block of `group_norm_stats`.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct StatsParams {
+    pub(crate) pixels: u32,
+    pub(crate) channels: u32,
+    pub(crate) groups: u32,
+    pub(crate) chunks: u32,
+}
+
+/// The parameter block of `group_norm`.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct Params {
+    pub(crate) pixels: u32,
+    pub(crate) channels: u32,
+    pub(crate) groups: u32,
+    pub(crate) chunks: u32,
+    /// Elements of the shader, of one or four floats, that a workgroup normalises.
+    pub(crate) share: u32,
+    pub(crate) eps: f32,
+    pub(crate) unused: [u32; 2],
+}
+
+const LANES: u32 = 256;
+
+/// Whether groups are whole fours of channels, so that a four belongs to one group.
+fn fours(channels: u32, groups: u32) -> bool {
+    (channels / groups) % 4 == 0
+}
+
+fn units(channels: u32, groups: u32) -> u32 {
+    if fours(channels, groups) { channels / 4 } else { channels }
+}
+
+/// Groups whose channels one workgroup of `group_norm_stats` holds side by side.
+fn groups_per_set(channels: u32, groups: u32) -> u32 {
+    (LANES / (units(channels, groups) / groups)).max(1)
+}
+
+impl GroupNormStats {
+    /// Chunks that are worth a workgroup each, few enough to be combined by every workgroup that needs them.
+    pub(crate) fn chunks_for(pixels: u32, channels: u32, groups: u32) -> u32 {
+        const FLOATS: u64 = 32_768;
+        let sets = groups.div_ceil(groups_per_set(channels, groups));
+        let floats = u64::from(pixels) * u64::from(channels) / u64::from(sets);
+        (floats.div_ceil(FLOATS).min(128) as u32).clamp(1, pixels.max(1))
+    }
+
+    fn params(&self) -> StatsParams {
+        let Self { pixels, channels, groups, chunks, .. } = *self;
+        StatsParams { pixels, channels, groups, chunks }
+    }
+}
+
+impl Kernel for GroupNormStats {
+    fn permutation(&self) -> Permutation {
+        Permutation::new("group_norm_stats").flag("VEC4", fours(self.channels, self.groups))
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        vec![Binding::read(1, self.x), Binding::write(2, self.statistics)]
+    }
+
+    fn params(&self, _: &StepValues) -> Vec<u8> {
+        bytemuck::bytes_of(&Self::params(self)).to_vec()
+    }
+
+    fn workgroups(&self, _: &StepValues) -> [u32; 3] {
+        [self.chunks, self.groups.div_ceil(groups_per_set(self.channels, self.groups)), self.images]
+    }
+
+    fn cost(&self, _: &StepValues) -> Cost {
+        let elements = [self.images, self.pixels, self.channels].map(u64::from).iter().product::<u64>();
+        Cost::new(4 * elements, elements)
+    }
+
+    fn describe(&self) -> String {
+        let Self { images, pixels, channels, groups, chunks, .. } = self;
+        format!("[{images}, {pixels}, {channels}] in {groups} groups, {chunks} chunks")
+    }
+
+    fn run(&self, _: &StepValues, io: &mut Buffers<'_>) {
+        group_norm_stats(self.params(), self.images, io.f32(1), io.f32_mut(2));
+    }
+}
+
+impl GroupNorm {
+    /// The shader keeps the moments of all groups of an image in workgroup memory.
+    pub(crate) const MAX_GROUPS: u32 = 1024;
+
+    fn params(&self) -> Params {
+        let Self { pixels, channels, groups, chunks, eps, .. } = *self;
+        Params { pixels, channels, groups, chunks, share: self.share(), eps, unused: [0; 2] }
+    }
+
+    fn image_units(&self) -> u32 {
+        self.pixels * units(self.channels, self.groups)
+    }
+
+    /// A thousand workgroups fill any GPU; beyond that, larger shares save reading statistics.
+    fn share(&self) -> u32 {
+        self.image_units().div_ceil(1024).next_multiple_of(LANES).max(2 * LANES)
+    }
+}
+
+impl Kernel for GroupNorm {
+    fn permutation(&self) -> Permutation {
+        Permutation::new("group_norm")
+            .flag("VEC4", fours(self.channels, self.groups))
+            .flag("SILU", self.silu)
+            .constant("GROUPS", self.groups)
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        vec![
+            Binding::read(1, self.x),
+            Binding::read(2, self.statistics),
+            Binding::read(3, self.weight),
+            Binding::read(4, self.bias),
+            Binding::write(5, self.y),
+        ]
+    }
+
+    fn params(&self, _: &StepValues) -> Vec<u8> {
+        bytemuck::bytes_of(&Self::params(self)).to_vec()
+    }
+
+    fn workgroups(&self, _: &StepValues) -> [u32; 3] {
+        [self.image_units().div_ceil(self.share()), self.images, 1]
+    }
+
+    fn cost(&self, _: &StepValues) -> Cost {
+        let elements = [self.images, self.pixels, self.channels].map(u64::from).iter().product::<u64>();
+        let flops = if self.silu { 8 } else { 4 };
+        Cost::new(flops * elements, 2 * elements + 2 * u64::from(self.channels))
+    }
+
+    fn describe(&self) -> String {
+        let Self { images, pixels, channels, groups, eps, .. } = self;
+        let silu = if self.silu { ", SiLU" } else { "" };
+        format!("[{images}, {pixels}, {channels}] in {groups} groups, eps {eps:e}{silu}")
+    }
+
+    fn run(&self, _: &StepValues, io: &mut Buffers<'_>) {
+        let (x, statistics, weight, bias) = (io.f32(1), io.f32(2), io.f32(3), io.f32(4));
+        group_norm(self.params(), self.images, self.silu, x, statistics, weight, bias, io.f32_mut(5));
+    }
+}
+
+/// How many values there are, their mean, and the sum of their squared deviations from it.
+#[derive(Clone, Copy, Default)]
+struct Moments {
+    count: f32,
+    mean: f32,
+    squares: f32,
+}
+
+impl Moments {
+    /// Two sets of values as one.
+    #[inline(always)]
+    fn combine(self, other: Self) -> Self {
+        let count = (self.count + other.count).max(1.0);
+        let gap = other.mean - self.mean;
+        Self {
+            count: self.count + other.count,
+            mean: self.mean + gap * other.count / count,
+            squares: self.squares + other.squares + gap * gap * self.count * other.count / count,
+        }
+    }
+}
+
+/// The twin of `group_norm_stats`.
+pub(crate) fn group_norm_stats(p: StatsParams, images: u32, x: &[f32], statistics: &mut [f32]) {
+    let [pixels, channels, groups, chunks] =
+        [p.pixels, p.channels, p.groups, p.chunks].map(|v| v as usize);
+    let share = pixels.div_ceil(chunks);
+    let chunk = |image: usize, chunk: usize| {
+        let first = (chunk * share).min(pixels);
+        let end = (first + share).min(pixels);
+        let x = &x[image * pixels * channels..][first * channels..end * channels];
+        fold_groups(&channel_moments(x, channels), channels / groups)
+    };
+    let images = images as usize;
+    let moments: Vec<Vec<Moments>> =
+        (0..images * chunks).into_par_iter().map(|i| chunk(i / chunks, i % chunks)).collect();
+    let written = &mut statistics[..images * groups * chunks * 2];
+    for (i, to) in written.chunks_exact_mut(2).enumerate() {
+        let (image, group, chunk) = (i / chunks / groups, i / chunks % groups, i % chunks);
+        let Moments { mean, squares, .. } = moments[image * chunks + chunk][group];
+        to.copy_from_slice(&[mean, squares]);
+    }
+}
+
+/// The moments of each channel of consecutive pixels.
+fn channel_moments(x: &[f32], channels: usize) -> Vec<Moments> {
+    /// Pixels that are read twice while they are in the first-level cache: for their mean, then for the deviations.
+    const BLOCK: usize = 16;
+    let mut means = vec![0.0_f32; channels];
+    let mut squares = vec![0.0_f32; channels];
+    let mut block_means = vec![0.0_f32; channels];
+    let mut count = 0.0;
+    math::simd(
+        #[inline(always)]
+        || {
+            for block in x.chunks(BLOCK * channels) {
+                let n = (block.len() / channels) as f32;
+                // Summed from the first pixel, so that a large mean does not cost digits.
+                let origin = &block[..channels];
+                block_means.fill(0.0);
+                for pixel in block.chunks_exact(channels) {
+                    for c in 0..channels {
+                        block_means[c] += pixel[c] - origin[c];
+                    }
+                }
+                for c in 0..channels {
+                    block_means[c] = block_means[c] * n.recip() + origin[c];
+                }
+                for pixel in block.chunks_exact(channels) {
+                    for c in 0..channels {
+                        let d = pixel[c] - block_means[c];
+                        squares[c] += d * d;
+                    }
+                }
+                let weight = n / (count + n);
+                for c in 0..channels {
+                    let gap = block_means[c] - means[c];
+                    means[c] += gap * weight;
+                    squares[c] += gap * gap * (count * weight);
+                }
+                count += n;
+            }
+        },
+    );
+    means.iter().zip(&squares).map(|(&mean, &squares)| Moments { count, mean, squares }).collect()
+}
+
+fn fold_groups(channels: &[Moments], width: usize) -> Vec<Moments> {
+    channels.chunks(width).map(|group| group.iter().copied().fold(Moments::default(), Moments::combine)).collect()
+}
+
+/// The twin of `group_norm`.
+pub(crate) fn group_norm(
+    p: Params,
+    images: u32,
+    silu: bool,
+    x: &[f32],
+    statistics: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    y: &mut [f32],
+) {
+    /// Floats that a thread takes at once: enough to outweigh the cost of handing them out.
+    const BLOCK: usize = 1 << 15;
+    let [pixels, channels, groups, chunks] =
+        [p.pixels, p.channels, p.groups, p.chunks].map(|v| v as usize);
+    let (weight, bias) = (&weight[..channels], &bias[..channels]);
+    let (image, width, share) = (pixels * channels, channels / groups, pixels.div_ceil(chunks));
+    let block = BLOCK.div_ceil(channels) * channels;
+    for i in 0..images as usize {
+        let mut means = vec![0.0; channels];
+        let mut scales = vec![0.0; channels];
+        for group in 0..groups {
+            let partials = &statistics[(i * groups + group) * chunks * 2..][..chunks * 2];
+            let total = partials.chunks_exact(2).enumerate().fold(Moments::default(), |total, (chunk, partial)| {
+                let pixels = share.min(pixels.saturating_sub(chunk * share));
+                total.combine(Moments { count: (pixels * width) as f32, mean: partial[0], squares: partial[1] })
+            });
+            let scale = (total.squares / total.count.max(1.0) + p.eps).sqrt().recip();
+            for c in group * width..(group + 1) * width {
+                means[c] = total.mean;
+                scales[c] = scale * weight[c];
+            }
+        }
+        let (x, y) = (&x[i * image..(i + 1) * image], &mut y[i * image..(i + 1) * image]);
+        x.par_chunks(block).zip(y.par_chunks_mut(block)).for_each(|(x, y)| {
+            math::simd(
+                #[inline(always)]
+                || {
+                    for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
+                        for c in 0..channels {
+                            y[c] = (x[c] - means[c]) * scales[c] + bias[c];
+                        }
+                        if silu {
+                            for c in 0..channels {
+                                y[c] = math::silu(y[c]);
+                            }
+                        }
+                    }
+                },
+            );
+        });
+    }
+}

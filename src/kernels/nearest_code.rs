@@ -1,1 +1,123 @@
-//! In work.
+//! Vector quantisation: the nearest row of a codebook. Twin of `shaders/nearest_code.wgsl`.
+
+use super::{
+    Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, math, padded, shader::Permutation, split_workgroups,
+};
+use rayon::prelude::*;
+
+/// `codes_out[r]` is the row of `codebook` with the smallest squared distance to `z[r]`, the first of equals.
+///
+/// The distance is summed as it stands, `sum (z - e)^2`, by shader and twin: the usual `|e|^2 - 2 z.e` cancels when
+/// codes lie close together, and this is done once an image. Shapes: `z` is `[rows, width]`; `codebook` is
+/// `[codes, padded(width)]`; `codes_out` is `u32`, `[rows]`.
+#[derive(Debug, Clone)]
+pub struct NearestCode {
+    pub(crate) z: Slot,
+    pub(crate) codebook: Slot,
+    pub(crate) codes_out: Slot,
+    pub(crate) rows: Extent,
+    pub(crate) width: u32,
+    pub(crate) codes: u32,
+}
+
+/// The shader's parameter block.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct Params {
+    pub(crate) rows: u32,
+    pub(crate) width: u32,
+    pub(crate) codes: u32,
+    pub(crate) stride: u32,
+}
+
+/// Rows of `z` that a workgroup takes.
+const ROWS: u32 = 16;
+
+impl NearestCode {
+    fn at(&self, step: &StepValues) -> Params {
+        let Self { width, codes, .. } = *self;
+        Params { rows: self.rows.at(step), width, codes, stride: padded(width) }
+    }
+}
+
+impl Kernel for NearestCode {
+    fn permutation(&self) -> Permutation {
+        Permutation::new("nearest_code")
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        vec![Binding::read(1, self.z), Binding::read(2, self.codebook), Binding::write(3, self.codes_out)]
+    }
+
+    fn params(&self, step: &StepValues) -> Vec<u8> {
+        bytemuck::bytes_of(&self.at(step)).to_vec()
+    }
+
+    fn workgroups(&self, step: &StepValues) -> [u32; 3] {
+        split_workgroups(self.rows.at(step).div_ceil(ROWS))
+    }
+
+    fn cost(&self, step: &StepValues) -> Cost {
+        let [rows, width, codes] = [self.rows.at(step), self.width, self.codes].map(u64::from);
+        Cost::new(3 * rows * codes * width, rows * (width + 1) + codes * width)
+    }
+
+    fn describe(&self) -> String {
+        format!("[{}, {}] to {} codes", self.rows, self.width, self.codes)
+    }
+
+    fn run(&self, step: &StepValues, io: &mut Buffers<'_>) {
+        nearest_code(self.at(step), io.f32(1), io.f32(2), io.u32_mut(3));
+    }
+}
+
+/// The twin. Threads take four rows at a time against the whole codebook.
+pub(crate) fn nearest_code(p: Params, z: &[f32], codebook: &[f32], codes_out: &mut [u32]) {
+    const BLOCK: usize = 4;
+    let [rows, width, codes, stride] = [p.rows, p.width, p.codes, p.stride].map(|v| v as usize);
+    let codebook = &codebook[..codes * stride];
+    z[..rows * width].par_chunks(BLOCK * width).zip(codes_out[..rows].par_chunks_mut(BLOCK)).for_each(
+        |(z, codes_out)| {
+            math::simd(
+                #[inline(always)]
+                || {
+                    // The last block repeats its last row to be whole.
+                    let count = codes_out.len();
+                    let z: [&[f32]; BLOCK] = std::array::from_fn(|i| &z[i.min(count - 1) * width..][..width]);
+                    let mut best = [f32::MAX; BLOCK];
+                    let mut choice = [0; BLOCK];
+                    for (code, e) in codebook.chunks_exact(stride).enumerate() {
+                        let distances = squared_distances(z, &e[..width]);
+                        for i in 0..BLOCK {
+                            if distances[i] < best[i] {
+                                (best[i], choice[i]) = (distances[i], code as u32);
+                            }
+                        }
+                    }
+                    codes_out.copy_from_slice(&choice[..count]);
+                },
+            );
+        },
+    );
+}
+
+/// Squared distances of some rows to one code, in sixteen partial sums each.
+#[inline(always)]
+fn squared_distances<const ROWS: usize>(z: [&[f32]; ROWS], e: &[f32]) -> [f32; ROWS] {
+    const LANES: usize = 16;
+    let whole = e.len() / LANES * LANES;
+    let mut sums = [[0.0_f32; LANES]; ROWS];
+    for (at, e) in e.chunks_exact(LANES).enumerate() {
+        for row in 0..ROWS {
+            let z = &z[row][at * LANES..(at + 1) * LANES];
+            for lane in 0..LANES {
+                let d = z[lane] - e[lane];
+                sums[row][lane] += d * d;
+            }
+        }
+    }
+    std::array::from_fn(|row| {
+        let rest = z[row][whole..].iter().zip(&e[whole..]).map(|(z, e)| (z - e) * (z - e)).sum::<f32>();
+        sums[row].iter().sum::<f32>() + rest
+    })
+}
