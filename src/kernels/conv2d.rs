@@ -40,6 +40,17 @@ pub struct Conv2d {
     pub(crate) accumulate: bool,
 }
 
+impl ConvForm {
+    /// Height and width of the output.
+    pub(crate) fn output_size(self, height: u32, width: u32) -> (u32, u32) {
+        match self {
+            Self::Same => (height, width),
+            Self::Upsample => (2 * height, 2 * width),
+            Self::Downsample => (height / 2, width / 2),
+        }
+    }
+}
+
 /// The shader's parameter block.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -55,13 +66,8 @@ pub(crate) struct Params {
 }
 
 impl Conv2d {
-    /// Height and width of the output.
-    pub(crate) fn output_size(&self) -> (u32, u32) {
-        match self.form {
-            ConvForm::Same => (self.height, self.width),
-            ConvForm::Upsample => (2 * self.height, 2 * self.width),
-            ConvForm::Downsample => (self.height / 2, self.width / 2),
-        }
+    fn output_size(&self) -> (u32, u32) {
+        self.form.output_size(self.height, self.width)
     }
 
     fn parameters(&self) -> Params {
