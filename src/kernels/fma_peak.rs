@@ -29,6 +29,9 @@ const CHAINS: u32 = 32;
 /// Links that an iteration adds to every chain.
 const LINKS: u32 = 4;
 
+/// Invocations that a thread of the CPU takes at once: a multiple of every vector width.
+const BLOCK: usize = 64;
+
 impl FmaPeak {
     /// The factor and the term are not constants of the shader, so that no compiler can sum the series; the chains
     /// tend to 1, so that neither infinities nor denormals slow them down.
@@ -68,10 +71,8 @@ impl Kernel for FmaPeak {
     }
 }
 
-/// The twin. Invocations lie side by side in the lanes of vectors, eight chains at a time in registers.
+/// The twin. Invocations lie side by side in the lanes of vectors, some chains at a time in registers.
 pub(crate) fn fma_peak(p: Params, y: &mut [f32]) {
-    // A multiple of every vector width, and enough work for a thread to be worth waking.
-    const BLOCK: usize = 64;
     y[..p.invocations as usize].par_chunks_mut(BLOCK).enumerate().for_each(|(block, y)| {
         Arch::new().dispatch(Chains { p, first: block * BLOCK, y });
     });
@@ -89,17 +90,21 @@ impl WithSimd for Chains<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        /// Chains in registers at once: two multiply-adds a cycle of latency four.
-        const AT_ONCE: usize = 8;
+        // Two multiply-adds a cycle of latency four need eight chains; more are safer where registers allow.
+        if S::REGISTER_COUNT >= 32 { self.chains::<S, 16>(simd) } else { self.chains::<S, 8>(simd) }
+    }
+}
+
+impl Chains<'_> {
+    #[inline(always)]
+    fn chains<S: Simd, const AT_ONCE: usize>(self, simd: S) {
         let Self { p, first, y } = self;
         let factor = simd.splat_f32s(p.factor);
         let term = simd.splat_f32s(p.term);
         for (group, y) in y.chunks_mut(S::F32_LANES).enumerate() {
-            let mut starts = [0.0_f32; 64];
-            for (lane, start) in starts.iter_mut().enumerate() {
-                *start = ((first + group * S::F32_LANES + lane) % 1024) as f32;
-            }
-            let start = simd.partial_load_f32s(&starts[..S::F32_LANES]);
+            let indices: [f32; BLOCK] =
+                std::array::from_fn(|lane| ((first + group * S::F32_LANES + lane) % 1024) as f32);
+            let start = simd.partial_load_f32s(&indices[..S::F32_LANES]);
             let mut sum = simd.splat_f32s(0.0);
             for chain in (0..CHAINS as usize).step_by(AT_ONCE) {
                 let mut c: [S::f32s; AT_ONCE] =

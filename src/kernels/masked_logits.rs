@@ -2,7 +2,7 @@
 
 use super::linear::{Sizes, product, tiles, weight_cost};
 use super::{
-    Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, WeightFormat, math, padded, shader::Permutation,
+    Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, WeightFormat, math, shader::Permutation,
 };
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -143,8 +143,8 @@ pub(crate) fn masked_logits(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::Symbol;
     use crate::kernels::linear::testing::{assert_close, padded_rows, validate, values};
+    use crate::kernels::{Symbol, padded};
 
     fn kernel(format: WeightFormat, hidden: u32) -> MaskedLogits {
         MaskedLogits {
