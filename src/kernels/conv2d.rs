@@ -224,7 +224,9 @@ fn lay_out_window(p: &Params, form: ConvForm, x: &[f32], pixel: usize, window: &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::linear::testing::{assert_close, fastest_ms, padded_rows, validate, values};
+    use crate::kernels::linear::testing::{
+        Contents, agrees_with_shader, assert_close, fastest_ms, padded_rows, validate, values,
+    };
     use crate::kernels::padded;
 
     const FORMS: [ConvForm; 3] = [ConvForm::Same, ConvForm::Upsample, ConvForm::Downsample];
@@ -321,6 +323,30 @@ mod tests {
     }
 
     #[test]
+    fn the_shader_agrees_with_the_twin() {
+        let sizes = [(2, [5, 7], [3, 5]), (1, [1, 2], [4, 1]), (1, [9, 16], [12, 70]), (3, [2, 6], [32, 66])];
+        for (images, size, channels) in sizes {
+            for form in FORMS {
+                for (format, accumulate) in [(WeightFormat::F32, false), (WeightFormat::F16, true)] {
+                    let k = Conv2d { format, accumulate, ..kernel(images, size, channels, form) };
+                    let Params { rows, inner, outer, .. } = k.parameters();
+                    if rows == 0 {
+                        continue;
+                    }
+                    let dense = values((inner * outer) as usize, 2);
+                    let slots = [
+                        Contents::F32(values((images * size[0] * size[1] * channels[0]) as usize, 1)),
+                        Contents::weight(format, &padded_rows(&dense, inner as usize)),
+                        Contents::F32(values(outer as usize, 3)),
+                        Contents::F32(values((rows * outer) as usize, 4)),
+                    ];
+                    agrees_with_shader(&k, StepValues::default(), &slots);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn every_permutation_is_valid() {
         for form in FORMS {
             for cin in [3, 4] {
@@ -359,7 +385,7 @@ mod tests {
             let x = values((size * size * channels[0]) as usize, 1);
             let weight = padded_rows(&values((outer * inner) as usize, 2), inner as usize);
             let bias = values(outer as usize, 3);
-            let mut y = vec![0.0; (rows * outer) as usize];
+            let y = vec![0.0; (rows * outer) as usize];
             let windows = vec![0.5; (rows * inner) as usize];
             let sizes = Sizes { rows: rows as usize, inner: inner as usize, outer: outer as usize };
             let [bare, whole] = fastest_ms([

@@ -126,7 +126,7 @@ impl Chains<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::linear::testing::validate;
+    use crate::kernels::linear::testing::{Contents, agrees_with_shader, validate};
 
     fn run(invocations: u32, iterations: u32) -> (FmaPeak, Vec<f32>, std::time::Duration) {
         let kernel = FmaPeak { y: Slot(0), invocations, iterations };
@@ -152,6 +152,15 @@ mod tests {
                     .sum();
                 assert!((f64::from(*y) - wanted).abs() < 1e-5 * wanted, "{index}: {y}, expected {wanted}");
             }
+        }
+    }
+
+    #[test]
+    fn the_shader_agrees_with_the_twin() {
+        for (invocations, iterations) in [(1, 1), (130, 5), (2000, 3)] {
+            let k = FmaPeak { y: Slot(0), invocations, iterations };
+            let y = Contents::F32(vec![0.0; invocations as usize]);
+            agrees_with_shader(&k, StepValues::default(), &[y]);
         }
     }
 

@@ -255,6 +255,12 @@ pub(crate) fn product(
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
+    use crate::exec::cpu::CpuExecutor;
+    use crate::exec::gpu::{GpuExecutor, device::Choice, device::Gpu};
+    use crate::exec::{Executor, read_f32};
+    use crate::program::{Builder, Element, WeightSource, WeightSpec};
+    use crate::weights::WeightError;
+    use std::sync::OnceLock;
 
     /// Numbers in [-1, 1), different for every seed.
     pub(crate) fn values(count: usize, seed: u32) -> Vec<f32> {
@@ -326,6 +332,89 @@ pub(crate) mod testing {
         back::hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None).unwrap();
     }
 
+    /// The contents of a slot. `F16` is a weight matrix in half precision on the device, widened on the CPU.
+    #[derive(Clone)]
+    pub(crate) enum Contents {
+        F32(Vec<f32>),
+        F16(Vec<f32>),
+        U32(Vec<u32>),
+    }
+
+    impl Contents {
+        /// A weight matrix in a format, its values exact in both.
+        pub(crate) fn weight(format: WeightFormat, padded: &[f32]) -> Self {
+            match format {
+                WeightFormat::F32 => Self::F32(padded.to_vec()),
+                WeightFormat::F16 => {
+                    Self::F16(padded.iter().map(|&v| half::f16::from_f32(v).to_f32()).collect())
+                }
+            }
+        }
+
+        fn words(&self, on_device: bool) -> Vec<u32> {
+            match self {
+                Self::F16(values) if on_device => {
+                    let halves: Vec<u16> = values.iter().map(|&v| half::f16::from_f32(v).to_bits()).collect();
+                    halves.chunks(2).map(|pair| u32::from(pair[0]) | u32::from(pair[1]) << 16).collect()
+                }
+                Self::F32(values) | Self::F16(values) => bytemuck::cast_slice(values).to_vec(),
+                Self::U32(values) => values.clone(),
+            }
+        }
+    }
+
+    /// The device for tests, under WebGPU's default limits; none is not a failure.
+    fn device() -> Option<Gpu> {
+        static DEVICE: OnceLock<Option<Gpu>> = OnceLock::new();
+        let open = || {
+            let choice = Choice { default_limits: true, ..Choice::from_environment() };
+            pollster::block_on(Gpu::open(&choice)).ok()
+        };
+        DEVICE.get_or_init(open).clone()
+    }
+
+    struct NoWeights;
+
+    impl WeightSource for NoWeights {
+        fn load(&mut self, spec: &WeightSpec) -> Result<Vec<f32>, WeightError> {
+            panic!("a test asks for the weight {}", spec.name)
+        }
+    }
+
+    /// The shader and the twin make the same of `slots`, of which `slots[i]` belongs to `Slot(i)`; the last is the result.
+    pub(crate) fn agrees_with_shader(
+        kernel: &(impl Kernel + Clone + 'static),
+        step: StepValues,
+        slots: &[Contents],
+    ) {
+        let Some(gpu) = device() else {
+            return eprintln!("skipped: no graphics device");
+        };
+        let program = || {
+            let mut b = Builder::new("test", |_| WeightFormat::F32);
+            for (index, contents) in slots.iter().enumerate() {
+                // Half a weight matrix is left over on the device.
+                b.state(&index.to_string(), contents.words(false).len() as u32, 1, Element::F32);
+            }
+            b.push(kernel.clone());
+            vec![b.finish().unwrap()]
+        };
+        let last = slots.len() - 1;
+        let len = slots[last].words(false).len();
+        let run = |executor: &mut dyn Executor, on_device| {
+            executor.prepare(&[step]).unwrap();
+            for (index, contents) in slots.iter().enumerate() {
+                executor.write(&index.to_string(), &contents.words(on_device)).unwrap();
+            }
+            executor.run(&[0], 0, false).unwrap();
+            pollster::block_on(read_f32(executor, &last.to_string(), len)).unwrap()
+        };
+        let on_device = run(&mut GpuExecutor::new(gpu, program(), &mut NoWeights).unwrap(), true);
+        let on_cpu = run(&mut CpuExecutor::new(program(), &mut NoWeights).unwrap(), false);
+        let what = format!("{}: {}", kernel.permutation(), kernel.describe());
+        assert_close(&on_device, on_cpu.into_iter().map(f64::from), &what);
+    }
+
     /// The fastest of several runs of each, taken in turn so that a noisy moment meets all of them.
     pub(crate) fn fastest_ms<const N: usize>(mut work: [&mut dyn FnMut(); N]) -> [f64; N] {
         let mut fastest = [f64::INFINITY; N];
@@ -342,7 +431,9 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{assert_close, fastest_ms, padded_rows, validate, values};
+    use super::testing::{
+        Contents, agrees_with_shader, assert_close, fastest_ms, padded_rows, validate, values,
+    };
     use super::*;
     use proptest::prelude::*;
 
@@ -421,6 +512,36 @@ mod tests {
             check(&kernel(rows, inner, outer));
             check(&Linear { activation: Activation::Gelu, ..kernel(rows, inner, outer) });
             check(&Linear { bias: None, accumulate: true, ..kernel(rows, inner, outer) });
+        }
+    }
+
+    #[test]
+    fn the_shader_agrees_with_the_twin() {
+        for (rows, inner, outer, weight_row) in [
+            (1, 8, 8, 0),
+            (70, 91, 181, 3),
+            (130, 68, 65, 0),
+            (64, 64, 64, 1),
+            (600, 3, 5, 0),
+            (5, 768, 200, 7),
+        ] {
+            for (format, activation, accumulate, biased) in [
+                (WeightFormat::F32, Activation::None, false, true),
+                (WeightFormat::F16, Activation::Gelu, false, true),
+                (WeightFormat::F32, Activation::Silu, true, false),
+                (WeightFormat::F16, Activation::None, true, true),
+            ] {
+                let bias = Some(Slot(2)).filter(|_| biased);
+                let k =
+                    Linear { format, activation, accumulate, bias, weight_row, ..kernel(rows, inner, outer) };
+                let dense = values(((weight_row + outer) * inner) as usize, 2);
+                let weight = Contents::weight(format, &padded_rows(&dense, inner as usize));
+                let x = values((rows * inner) as usize, 1);
+                let bias = values((weight_row + outer) as usize, 3);
+                let y = values((rows * outer) as usize, 4);
+                let slots = [Contents::F32(x), weight, Contents::F32(bias), Contents::F32(y)];
+                agrees_with_shader(&k, StepValues::default(), &slots);
+            }
         }
     }
 

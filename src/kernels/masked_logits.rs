@@ -143,7 +143,9 @@ pub(crate) fn masked_logits(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::linear::testing::{assert_close, padded_rows, validate, values};
+    use crate::kernels::linear::testing::{
+        Contents, agrees_with_shader, assert_close, padded_rows, validate, values,
+    };
     use crate::kernels::{Symbol, padded};
 
     fn kernel(format: WeightFormat, hidden: u32) -> MaskedLogits {
@@ -195,6 +197,27 @@ mod tests {
             });
             assert_close(&logits[..4 * m * outer], wanted, &format!("hidden {hidden}, masked {masked}"));
             assert!(logits[4 * m * outer..].iter().all(|logit| logit.is_nan()), "wrote past the masked rows");
+        }
+    }
+
+    #[test]
+    fn the_shader_agrees_with_the_twin() {
+        for (hidden, masked, format) in [
+            (8, 9, WeightFormat::F32),
+            (7, 4, WeightFormat::F16),
+            (64, 1, WeightFormat::F16),
+            (5, 3, WeightFormat::F32),
+        ] {
+            let k = MaskedLogits { logits: Slot(4), codebook: 130, ..kernel(format, hidden) };
+            let table = padded_rows(&values(132 * hidden as usize, 2), hidden as usize);
+            let slots = [
+                Contents::F32(values(4 * 10 * hidden as usize, 1)),
+                Contents::U32((0..9).map(|i| i * 4 % 9).chain((0..9).map(|i| 8 - i)).collect()),
+                Contents::weight(format, &table),
+                Contents::F32(values(9 * 130, 3)),
+                Contents::F32(vec![7.0; 4 * 9 * 130]),
+            ];
+            agrees_with_shader(&k, StepValues { masked, ..Default::default() }, &slots);
         }
     }
 
