@@ -10,6 +10,8 @@ use crate::weights::WeightError;
 
 pub mod cpu;
 pub mod gpu;
+#[cfg(test)]
+pub(crate) mod twins;
 
 /// What can go wrong between a program and its result.
 #[derive(Debug, thiserror::Error)]

@@ -11,6 +11,8 @@ pub mod refresh;
 pub mod sampling;
 pub mod schedule;
 pub mod session;
+#[cfg(test)]
+mod session_tests;
 
 /// What a person can ask of generation that cannot be done.
 #[derive(Debug, thiserror::Error)]

@@ -314,3 +314,84 @@ impl WeightSource for FolderWeights {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::parameters;
+
+    fn official(grid: u32, blocks: u32) -> ModelConfig {
+        ModelConfig {
+            architecture: "maskgit".to_owned(),
+            image_size: grid * 16,
+            transformer: maskgit::Config { grid, ..maskgit::Config::OFFICIAL_512 },
+            labels: Vec::new(),
+            tokenizer: vqgan::Config::official(),
+            shortcut: Some(shortcut::Config { blocks, ..shortcut::Config::OFFICIAL }),
+            sampling: Sampling::OFFICIAL_512,
+        }
+    }
+
+    /// Specification section 5b: what the official checkpoints hold, from configurations alone.
+    #[test]
+    fn official_parameter_counts() {
+        let count = |config: &ModelConfig, part| parameters(&part_tensors(config, part).unwrap());
+        assert_eq!(count(&official(32, 1), "maskgit"), 176_306_666);
+        assert_eq!(count(&official(16, 1), "maskgit"), 174_160_874);
+        assert_eq!(count(&official(32, 1), "vqgan"), 72_141_699);
+        assert_eq!(count(&official(32, 1), "shortcut"), 5_081_914);
+        assert_eq!(count(&official(32, 2), "shortcut"), 8_630_842);
+        let mut wide = official(32, 1);
+        wide.shortcut = Some(shortcut::Config { bottleneck_ratio: 1, ..shortcut::Config::OFFICIAL });
+        assert_eq!(count(&wide, "shortcut"), 16_405_435);
+    }
+
+    #[test]
+    fn official_names_and_shapes() {
+        let shape = |part, name: &str| {
+            let tensors = part_tensors(&official(32, 1), part).unwrap();
+            tensors.into_iter().find(|(known, _)| known == name).map(|(_, shape)| shape)
+        };
+        assert_eq!(shape("maskgit", "bias"), Some(vec![1025, 2026]));
+        assert_eq!(shape("maskgit", "pos_emb"), Some(vec![1, 1025, 768]));
+        assert_eq!(shape("maskgit", "transformer.layers.23.0.fn.mha.in_proj_weight"), Some(vec![2304, 768]));
+        assert_eq!(shape("shortcut", "time_embedder.mlp.0.weight"), Some(vec![314, 256]));
+        assert_eq!(shape("vqgan", "decoder.up.3.block.0.nin_shortcut.weight"), Some(vec![256, 512, 1, 1]));
+        assert_eq!(shape("vqgan", "encoder.down.4.attn.1.q.weight"), Some(vec![512, 512, 1, 1]));
+        assert_eq!(shape("vqgan", "encoder.down.4.downsample.conv.weight"), None);
+    }
+
+    #[test]
+    fn contradictions_in_a_configuration_are_named() {
+        let refuse = |change: fn(&mut ModelConfig)| {
+            let mut config = official(32, 1);
+            change(&mut config);
+            let value = serde_json::to_value(&config).unwrap();
+            ModelConfig::parse("test", &value).unwrap_err().to_string()
+        };
+        assert!(refuse(|c| c.transformer.heads = 7).contains("`hidden` 768 is not a multiple of `heads` 7"));
+        assert!(refuse(|c| c.image_size = 500).contains("makes 512"));
+        assert!(refuse(|c| c.labels = vec!["a".to_owned()]).contains("1 labels for 1000 classes"));
+        assert!(refuse(|c| c.transformer.depth = 0).contains("`depth` is 0"));
+        assert!(refuse(|c| c.architecture = "gan".to_owned()).contains("gan"));
+        assert!(refuse(|c| c.tokenizer.ch = 40).contains("32 groups"));
+        assert!(refuse(|c| c.tokenizer.ch_mult.clear()).contains("ch_mult"));
+        let missing = serde_json::json!({ "architecture": "maskgit" });
+        assert!(ModelConfig::parse("test", &missing).unwrap_err().to_string().contains("missing field"));
+    }
+
+    #[test]
+    fn classes_are_found_by_number_name_or_word() {
+        let model = Model::bundled().unwrap();
+        let class = |wanted: &str| model.config.class(wanted);
+        assert_eq!(class("2").unwrap(), 2);
+        assert_eq!(class("Fox").unwrap(), 2);
+        assert_eq!(class("cat").unwrap(), 0);
+        assert_eq!(class("lady beetle").unwrap(), 11);
+        let error = class("pengin").unwrap_err().to_string();
+        assert!(error.contains("penguin"), "{error}");
+        // "face" is a word of three names.
+        assert!(class("face").is_err());
+        assert!(class("24").unwrap_err().to_string().contains("0 to 23"));
+    }
+}

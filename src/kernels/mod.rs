@@ -26,6 +26,8 @@ pub(crate) mod sample;
 pub mod shader;
 pub(crate) mod time_embedding;
 pub(crate) mod top_k;
+#[cfg(test)]
+mod translations;
 
 /// A tensor of a program, by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

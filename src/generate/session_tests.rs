@@ -1,0 +1,165 @@
+//! What a session promises, on the bundled model and on the CPU; the GPU where one is at hand.
+
+use super::model::{Device, Model};
+use super::predict::Predictor;
+use super::refresh::Refresh;
+use super::sampling::Sampling;
+use super::session::{Session, Settings, Shape, StepKind};
+use crate::exec::twins::test_gpu;
+use crate::kernels::ChoiceNoise;
+use crate::models::Batch;
+use pollster::block_on;
+
+fn shape(images: u32, guided: bool) -> Shape {
+    Shape {
+        batch: Batch { images, guided },
+        predictor: Some(Predictor::Shortcut),
+        recorded_noise: false,
+        decoder: true,
+    }
+}
+
+fn settings(model: &Model, refresh: Refresh) -> Settings {
+    Settings { sampling: model.config.sampling, refresh, predictor: Predictor::Shortcut }
+}
+
+fn tokens(session: &mut Session, settings: &Settings, classes: &[Option<u32>], seeds: &[u64]) -> Vec<u32> {
+    session.configure(settings).unwrap();
+    session.start(classes, seeds).unwrap();
+    session.finish().unwrap();
+    block_on(session.tokens()).unwrap()
+}
+
+#[test]
+fn a_seed_gives_the_same_picture_alone_and_in_a_batch() {
+    let model = Model::bundled().unwrap();
+    let settings = settings(&model, Refresh::Uniform(4));
+    let mut pair = Session::new(&model, shape(2, true), &Device::Cpu).unwrap();
+    let both = tokens(&mut pair, &settings, &[Some(2), Some(8)], &[5, 6]);
+    let mut single = Session::new(&model, shape(1, true), &Device::Cpu).unwrap();
+    assert_eq!(tokens(&mut single, &settings, &[Some(2)], &[5]), both[..64]);
+    assert_eq!(tokens(&mut single, &settings, &[Some(8)], &[6]), both[64..]);
+    assert_ne!(tokens(&mut single, &settings, &[Some(8)], &[7]), both[64..], "the seed must matter");
+    assert_ne!(tokens(&mut single, &settings, &[Some(9)], &[6]), both[64..], "the class must matter");
+}
+
+#[test]
+fn budget_equal_to_steps_is_vanilla() {
+    let model = Model::bundled().unwrap();
+    let mut session = Session::new(&model, shape(1, true), &Device::Cpu).unwrap();
+    let every = tokens(&mut session, &settings(&model, Refresh::Every), &[Some(3)], &[1]);
+    let all = settings(&model, Refresh::Uniform(model.config.sampling.steps));
+    assert_eq!(tokens(&mut session, &all, &[Some(3)], &[1]), every);
+    let few = tokens(&mut session, &settings(&model, Refresh::Uniform(3)), &[Some(3)], &[1]);
+    assert_ne!(few, every, "a shortcut that changed nothing would not have run");
+}
+
+#[test]
+fn edge_settings_are_meaningful() {
+    let model = Model::bundled().unwrap();
+    let mut guided = Session::new(&model, shape(1, true), &Device::Cpu).unwrap();
+    let mask = model.config.transformer.mask_id();
+    for (steps, refresh) in [
+        (1, Refresh::Every),
+        (12, Refresh::Uniform(1)),
+        (500, Refresh::Uniform(2)),
+        (500, Refresh::Uniform(500)),
+        (64, Refresh::List(vec![0, 63])),
+    ] {
+        for choice_noise in [ChoiceNoise::Linear, ChoiceNoise::WarmUp, ChoiceNoise::Random] {
+            let sampling = Sampling { steps, choice_noise, ..model.config.sampling };
+            let settings = Settings { sampling, refresh: refresh.clone(), predictor: Predictor::Shortcut };
+            let ids = tokens(&mut guided, &settings, &[None], &[9]);
+            assert!(ids.iter().all(|&id| id < mask), "{steps} steps, {refresh}: something stayed masked");
+        }
+    }
+    // Without guidance there is no unconditional half; with guidance 0 a guided session computes the same tokens.
+    let sampling = Sampling { guidance: 0.0, ..model.config.sampling };
+    let unguided = Settings { sampling, refresh: Refresh::Uniform(4), predictor: Predictor::Shortcut };
+    let mut plain = Session::new(&model, shape(1, false), &Device::Cpu).unwrap();
+    let wanted = tokens(&mut guided, &unguided, &[Some(1)], &[4]);
+    assert_eq!(tokens(&mut plain, &unguided, &[Some(1)], &[4]), wanted);
+}
+
+#[test]
+fn a_session_refuses_what_it_was_not_made_for() {
+    let model = Model::bundled().unwrap();
+    let mut session = Session::new(&model, Shape { predictor: None, ..shape(1, false) }, &Device::Cpu).unwrap();
+    let error = session.configure(&settings(&model, Refresh::Every)).unwrap_err().to_string();
+    assert!(error.contains("without guidance"), "{error}");
+    let mut unguided = settings(&model, Refresh::Uniform(2));
+    unguided.sampling.guidance = 0.0;
+    let error = session.configure(&unguided).unwrap_err().to_string();
+    assert!(error.contains("predictor"), "{error}");
+    unguided.refresh = Refresh::Every;
+    session.configure(&unguided).unwrap();
+    let error = session.start(&[Some(1), Some(2)], &[1]).unwrap_err().to_string();
+    assert!(error.contains("batch of 1"), "{error}");
+    let error = session.start(&[Some(999)], &[1]).unwrap_err().to_string();
+    assert!(error.contains("0 to 23"), "{error}");
+}
+
+#[test]
+fn the_step_loop_allocates_nothing_and_reads_nothing_back() {
+    let model = Model::bundled().unwrap();
+    let devices = [Some(Device::Cpu), test_gpu().map(Device::Gpu)];
+    for device in devices.into_iter().flatten() {
+        let mut session = Session::new(&model, shape(1, true), &device).unwrap();
+        let settings = settings(&model, Refresh::Uniform(4));
+        session.configure(&settings).unwrap();
+        session.start(&[Some(2)], &[0]).unwrap();
+        let before = session.executor().counters();
+        let mut kinds = Vec::new();
+        while let Some(step) = session.step().unwrap() {
+            kinds.push(step.kind);
+        }
+        session.executor().wait().unwrap();
+        assert_eq!(session.executor().counters(), before, "{}", session.executor().describe());
+        assert_eq!(kinds.iter().filter(|kind| **kind == StepKind::Full).count(), 4);
+        // The counters do count: this reads.
+        block_on(session.tokens()).unwrap();
+        assert_ne!(session.executor().counters(), before);
+        // A second run of the same plan makes nothing new either.
+        let before = session.executor().counters();
+        session.configure(&settings).unwrap();
+        session.start(&[Some(3)], &[1]).unwrap();
+        session.finish().unwrap();
+        assert_eq!(session.executor().counters(), before);
+    }
+}
+
+#[test]
+fn both_executors_make_the_same_picture() {
+    let Some(gpu) = test_gpu() else { return };
+    let model = Model::bundled().unwrap();
+    let settings = settings(&model, Refresh::Uniform(4));
+    let mut run = |device: Device| {
+        let mut session = Session::new(&model, shape(2, true), &device).unwrap();
+        let tokens = tokens(&mut session, &settings, &[Some(2), Some(20)], &[0, 1]);
+        let picture = block_on(session.decode(&tokens)).unwrap();
+        let times = block_on(session.step_times()).unwrap();
+        assert!(times.iter().all(|ms| ms.is_none_or(|ms| ms > 0.0)), "{times:?}");
+        (tokens, picture)
+    };
+    let (cpu_tokens, cpu) = run(Device::Cpu);
+    let (gpu_tokens, gpu) = run(Device::Gpu(gpu));
+    // The same noise and nearly the same logits: a draw flips only where two codes are within rounding of each other.
+    let equal = cpu_tokens.iter().zip(&gpu_tokens).filter(|(a, b)| a == b).count();
+    assert_eq!(equal, cpu_tokens.len(), "{equal} of {} tokens are equal", cpu_tokens.len());
+    let largest = cpu.iter().zip(&gpu).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(largest < 2e-3, "pictures differ by {largest}");
+}
+
+#[test]
+fn states_and_temporaries_are_as_planned() {
+    let model = Model::bundled().unwrap();
+    let programs = super::session::programs(&model.config, shape(2, true), model.formats()).unwrap();
+    let planned = crate::exec::Memory::planned(&programs);
+    let mut session = Session::new(&model, shape(2, true), &Device::Cpu).unwrap();
+    let held = session.memory();
+    assert_eq!((held.states, held.temporaries), (planned.states, planned.temporaries));
+    if let Some(gpu) = test_gpu() {
+        session = Session::new(&model, shape(2, true), &Device::Gpu(gpu)).unwrap();
+        assert_eq!(session.memory(), planned, "on a GPU weights keep their format");
+    }
+}

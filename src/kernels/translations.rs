@@ -1,0 +1,121 @@
+//! Every shader in every permutation: parsed and validated by naga, within WebGPU's default limits, and translated to
+//! SPIR-V, MSL, HLSL and GLSL. Needs no device.
+
+use super::shader::{Permutation, SHADERS};
+use naga::{back, valid};
+use std::collections::BTreeSet;
+
+/// Flags that exclude one another.
+const EXCLUSIVE: &[&[&str]] = &[
+    &["GELU", "SILU"],
+    &["UPSAMPLE", "DOWNSAMPLE"],
+    &["VALUE_IN_QUERY", "VALUE_IN_KEY"],
+];
+
+/// Values for the constants that a shader takes.
+fn constants(shader: &str) -> Vec<Vec<(&'static str, u32)>> {
+    let heads: &[u32] = match shader {
+        "attention" => &[1, 2, 3, 6, 12, 16],
+        "attention_wide" => &[17, 32, 50, 128, 256],
+        _ => return vec![Vec::new()],
+    };
+    heads.iter().map(|&head4| vec![("HEAD4", head4)]).collect()
+}
+
+/// Flags that a shader and its imports ask for.
+fn flags(shader: &'static str) -> Vec<&'static str> {
+    fn collect(text: &'static str, flags: &mut BTreeSet<&'static str>) {
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next()) {
+                (Some("#ifdef" | "#ifndef"), Some(flag)) => {
+                    flags.insert(flag);
+                }
+                (Some("#import"), Some(name)) => {
+                    let found = super::shader::SHARED.iter().find(|(known, _)| *known == name).unwrap();
+                    collect(found.1, flags);
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    collect(SHADERS.iter().find(|(name, _)| *name == shader).unwrap().1, &mut found);
+    found.into_iter().collect()
+}
+
+/// Every permutation of every shader.
+fn permutations() -> Vec<Permutation> {
+    let mut all = Vec::new();
+    for (shader, _) in SHADERS {
+        let flags = flags(shader);
+        for set in 0..1_u32 << flags.len() {
+            let on: Vec<&'static str> =
+                flags.iter().enumerate().filter(|(i, _)| set >> i & 1 == 1).map(|(_, flag)| *flag).collect();
+            let exclusive = |group: &&[&str]| group.iter().filter(|flag| on.contains(flag)).count() > 1;
+            // Values that share a tensor with the keys, which share one with the queries, share it with the queries.
+            let chained = on.contains(&"KEY_IN_QUERY") && on.contains(&"VALUE_IN_KEY");
+            if EXCLUSIVE.iter().any(|group| exclusive(&group)) || chained {
+                continue;
+            }
+            for constants in constants(shader) {
+                all.push(Permutation { shader, flags: on.clone(), constants });
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn every_permutation_is_valid_and_translates() {
+    let all = permutations();
+    assert!(all.len() > 100, "only {} permutations found", all.len());
+    for permutation in all {
+        check(&permutation);
+    }
+}
+
+fn check(permutation: &Permutation) {
+    let source = permutation.source().unwrap();
+    let module = naga::front::wgsl::parse_str(&source)
+        .unwrap_or_else(|error| panic!("{permutation}: {}", error.emit_to_string(&source)));
+    // `unpack2x16float` needs wgpu's downlevel flag `SHADER_F16_IN_F32`, which all of WebGPU has; nothing else.
+    let capabilities = valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let info = valid::Validator::new(valid::ValidationFlags::all(), capabilities)
+        .validate(&module)
+        .unwrap_or_else(|error| panic!("{permutation}: {}", error.emit_to_string(&source)));
+
+    let of_space = |wanted: fn(&naga::AddressSpace) -> bool| {
+        module.global_variables.iter().filter(move |(_, variable)| wanted(&variable.space))
+    };
+    let storage = of_space(|space| matches!(space, naga::AddressSpace::Storage { .. })).count();
+    assert!(storage <= 8, "{permutation}: {storage} storage buffers");
+    let workgroup: u32 = of_space(|space| *space == naga::AddressSpace::WorkGroup)
+        .map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()))
+        .sum();
+    assert!(workgroup <= 16 << 10, "{permutation}: {workgroup} bytes of workgroup memory");
+    let [entry] = &module.entry_points[..] else { panic!("{permutation}: not one entry point") };
+    let invocations: u32 = entry.workgroup_size.iter().product();
+    assert!(invocations <= 256, "{permutation}: {invocations} invocations");
+
+    back::spv::write_vec(&module, &info, &back::spv::Options::default(), None)
+        .unwrap_or_else(|error| panic!("{permutation}: SPIR-V: {error}"));
+    back::msl::write_string(&module, &info, &back::msl::Options::default(), &back::msl::PipelineOptions::default())
+        .unwrap_or_else(|error| panic!("{permutation}: MSL: {error}"));
+    let mut hlsl = String::new();
+    let (options, pipeline) = (back::hlsl::Options::default(), back::hlsl::PipelineOptions::default());
+    back::hlsl::Writer::new(&mut hlsl, &options, &pipeline)
+        .write(&module, &info, None)
+        .unwrap_or_else(|error| panic!("{permutation}: HLSL: {error}"));
+    let mut glsl = String::new();
+    let options = back::glsl::Options { version: back::glsl::Version::new_gles(310), ..Default::default() };
+    let pipeline = back::glsl::PipelineOptions {
+        shader_stage: naga::ShaderStage::Compute,
+        entry_point: "main".to_owned(),
+        multiview: None,
+    };
+    let policies = naga::proc::BoundsCheckPolicies::default();
+    back::glsl::Writer::new(&mut glsl, &module, &info, &options, &pipeline, policies)
+        .and_then(|mut writer| writer.write())
+        .unwrap_or_else(|error| panic!("{permutation}: GLSL: {error}"));
+}
