@@ -3,7 +3,7 @@
 //! The matrix of scores never stands in memory as a whole: shaders and twin go over the keys in tiles and carry
 //! each query's largest score and sum of exponentials along (Milakov and Gimelshein 2018, arXiv 1805.02867).
 
-use super::{Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, math, shader::Permutation};
+use super::{Binding, Buffers, Cost, Extent, Kernel, Product, Slot, StepValues, math, shader::Permutation};
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -131,6 +131,15 @@ impl Kernel for Attention {
             4 * sequences * queries * keys * width,
             2 * sequences * queries * width + 2 * key_sequences.min(sequences) * keys * width,
         )
+    }
+
+    fn products(&self, step: &StepValues) -> Vec<(Product, usize)> {
+        let (queries, keys) = (self.queries.at(step), self.keys.at(step));
+        let count = (self.sequences * self.heads) as usize;
+        vec![
+            (Product { m: queries, k: self.head_width, n: keys }, count),
+            (Product { m: queries, k: keys, n: self.head_width }, count),
+        ]
     }
 
     fn describe(&self) -> String {

@@ -2,7 +2,7 @@
 //! `shaders/conv2d.wgsl`. A 1x1 convolution is a `Linear`.
 
 use super::linear::{Sizes, product, tiles, weight_cost};
-use super::{Binding, Buffers, Cost, Kernel, Slot, StepValues, WeightFormat, math, shader::Permutation};
+use super::{Binding, Buffers, Cost, Kernel, Product, Slot, StepValues, WeightFormat, math, shader::Permutation};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
@@ -117,6 +117,11 @@ impl Kernel for Conv2d {
         let biases = if self.bias.is_some() { outer } else { 0 };
         Cost::new(2 * rows * inner * outer, pixels + results + biases)
             + weight_cost(self.format, outer, p.inner)
+    }
+
+    fn products(&self, _: &StepValues) -> Vec<(Product, usize)> {
+        let p = self.parameters();
+        vec![(Product { m: p.rows, k: p.inner, n: p.outer }, 1)]
     }
 
     fn describe(&self) -> String {

@@ -3,7 +3,7 @@
 //! The product itself, [`product`], serves `masked_logits` and `conv2d` too.
 
 use super::{
-    Binding, Buffers, Cost, Extent, Kernel, ROW_ALIGNMENT, Slot, StepValues, WeightFormat, math, padded,
+    Binding, Buffers, Cost, Extent, Kernel, ROW_ALIGNMENT, Product, Slot, StepValues, WeightFormat, math, padded,
     shader::Permutation, split_workgroups,
 };
 use gemm::Parallelism;
@@ -109,6 +109,10 @@ impl Kernel for Linear {
         let biases = if self.bias.is_some() { outer } else { 0 };
         Cost::new(2 * rows * inner * outer, rows * inner + results + biases)
             + weight_cost(self.format, outer, self.inner)
+    }
+
+    fn products(&self, step: &StepValues) -> Vec<(Product, usize)> {
+        vec![(Product { m: self.rows.at(step), k: self.inner, n: self.outer }, 1)]
     }
 
     fn describe(&self) -> String {

@@ -2,7 +2,7 @@
 
 use super::linear::{Sizes, product, tiles, weight_cost};
 use super::{
-    Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, WeightFormat, math, shader::Permutation,
+    Binding, Buffers, Cost, Extent, Kernel, Product, Slot, StepValues, WeightFormat, math, shader::Permutation,
 };
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -91,6 +91,11 @@ impl Kernel for MaskedLogits {
         let biases = u64::from(p.masked * self.images.min(self.sequences)) * codebook;
         Cost::new(2 * rows * hidden * codebook, rows * hidden + rows * codebook + biases + rows)
             + weight_cost(self.format, codebook, self.hidden)
+    }
+
+    fn products(&self, step: &StepValues) -> Vec<(Product, usize)> {
+        let m = self.sequences * self.masked.at(step);
+        vec![(Product { m, k: self.hidden, n: self.codebook }, 1)]
     }
 
     fn describe(&self) -> String {

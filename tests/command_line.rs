@@ -1,0 +1,246 @@
+//! The command line as a person uses it: the real binary, real files, exit codes and words.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn migm(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_migm"))
+        .current_dir(folder)
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[track_caller]
+fn succeeds(output: &Output) -> String {
+    assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[track_caller]
+fn fails(output: &Output, code: i32, words: &[&str]) {
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{error}");
+    for word in words {
+        assert!(error.contains(word), "{error:?} lacks {word:?}");
+    }
+    assert!(!error.contains("panicked"), "{error}");
+}
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/maskgit-tiny.safetensors");
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/models/scenes-v0");
+
+#[test]
+fn a_class_is_enough_for_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = succeeds(&migm(folder.path(), &["generate", "--class", "fox", "--backend", "cpu"]));
+    assert!(out.contains("█▂▂█▂▂█▂▂█▂▂"), "{out}");
+    assert!(out.contains("faster"), "the speed-up is measured: {out}");
+    let picture = image::open(folder.path().join("fox-0.png")).unwrap().to_rgb8();
+    assert_eq!(picture.dimensions(), (64, 64));
+    let mean = picture.pixels().map(|p| f64::from(p.0[0])).sum::<f64>() / 4096.0;
+    let spread = picture.pixels().map(|p| (f64::from(p.0[0]) - mean).powi(2)).sum::<f64>() / 4096.0;
+    assert!(spread > 200.0, "a picture of one colour: variance {spread}");
+}
+
+#[test]
+fn settings_travel_in_the_picture_and_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        "generate", "--class", "penguin", "--class", "7", "--model", MODEL, "--steps", "6", "--refresh", "list:0,3",
+        "--seed", "41", "--count", "2", "--guidance", "1.5", "--out", "sheet.png", "--gif", "steps.gif", "--report",
+        "report.json", "--backend", "cpu", "--no-compare", "--json",
+    ];
+    let printed = succeeds(&migm(folder.path(), &arguments));
+    let report: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let saved = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&saved).unwrap(), report);
+
+    let steps = report["steps"].as_array().unwrap();
+    let kinds: Vec<&str> = steps.iter().map(|step| step["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["full", "shortcut", "shortcut", "full", "shortcut", "shortcut"]);
+    assert_eq!(steps.iter().map(|step| step["tokens_unmasked"].as_u64().unwrap()).sum::<u64>(), 64);
+    assert_eq!(steps[0]["mask_ratio"], 1.0);
+    assert!(steps.iter().all(|step| step["milliseconds"].as_f64().unwrap() > 0.0));
+    assert_eq!(report["totals"]["images"], 4);
+    assert_eq!(report["totals"]["full_steps"], 2);
+    assert_eq!(report["totals"]["speed_up"], serde_json::Value::Null, "not compared, so not claimed");
+    assert_eq!(report["seeds"], serde_json::json!([41, 42, 41, 42]));
+
+    let path = folder.path().join("sheet.png");
+    let texts = migm::generate::picture::read_png_texts(&path).unwrap();
+    let settings: serde_json::Value = serde_json::from_str(&texts.iter().find(|t| t.0 == "migm").unwrap().1).unwrap();
+    assert_eq!(settings["classes"], serde_json::json!(["penguin", "penguin", "owl", "owl"]));
+    assert_eq!(settings["settings"]["sampling"]["guidance"], 1.5);
+    assert_eq!(image::open(&path).unwrap().to_rgb8().dimensions(), (192, 128));
+    assert!(folder.path().join("steps.gif").metadata().unwrap().len() > 1000);
+}
+
+#[test]
+fn a_folder_gets_a_file_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["generate", "--class", "lady beetle", "--count", "3", "--steps", "3", "--out", "made/here", "--no-compare", "--backend", "cpu"];
+    succeeds(&migm(folder.path(), &arguments));
+    let mut names: Vec<String> = std::fs::read_dir(folder.path().join("made/here"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["lady-beetle-0.png", "lady-beetle-1.png", "lady-beetle-2.png"]);
+}
+
+#[test]
+fn edge_settings_work() {
+    let folder = tempfile::tempdir().unwrap();
+    for extra in [
+        &["--guidance", "0"][..],
+        &["--budget", "1"],
+        &["--budget", "12"],
+        &["--steps", "100", "--budget", "5"],
+        &["--steps", "1"],
+        &["--schedule", "root", "--choice-noise", "random"],
+        &["--predictor", "reuse", "--budget", "3"],
+    ] {
+        let arguments = [&["generate", "--class", "0", "--no-compare", "--backend", "cpu", "--out", "x.png"], extra].concat();
+        succeeds(&migm(folder.path(), &arguments));
+    }
+}
+
+#[test]
+fn mistakes_get_one_sentence_and_a_way_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| migm(folder.path(), arguments);
+    fails(&run(&["generate"]), 2, &["--class"]);
+    fails(&run(&["generate", "--class", "foxx", "--backend", "cpu"]), 1, &["foxx", "fox", "0 to 23"]);
+    fails(&run(&["generate", "--class", "fox", "--budget", "0", "--backend", "cpu"]), 1, &["1 or more"]);
+    fails(&run(&["generate", "--class", "fox", "--budget", "99", "--backend", "cpu"]), 1, &["12 or fewer"]);
+    fails(&run(&["generate", "--class", "fox", "--refresh", "often"]), 2, &["uniform:B"]);
+    fails(&run(&["generate", "--class", "fox", "--model", "nowhere"]), 1, &["nowhere"]);
+    fails(&run(&["generate", "--class", "fox", "--softmax-temperature", "0", "--backend", "cpu"]), 1, &["above 0"]);
+    fails(&run(&["verify", "missing.safetensors", "--backend", "cpu"]), 1, &["missing.safetensors"]);
+    fails(&run(&["bench", "--config", "huge", "--backend", "cpu"]), 1, &["maskgit-512"]);
+    std::fs::create_dir(folder.path().join("taken.png")).unwrap();
+    std::fs::write(folder.path().join("file"), b"x").unwrap();
+    let blocked = ["generate", "--class", "fox", "--steps", "1", "--out", "file/x.png", "--backend", "cpu"];
+    fails(&run(&blocked), 1, &["file/x.png"]);
+}
+
+#[test]
+fn a_damaged_model_is_named_tensor_by_tensor() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("model");
+    std::fs::create_dir(&copy).unwrap();
+    for entry in std::fs::read_dir(MODEL).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    let generate = ["generate", "--class", "0", "--model", "model", "--backend", "cpu"];
+    let config = std::fs::read_to_string(copy.join("config.json")).unwrap();
+    std::fs::write(copy.join("config.json"), config.replace("\"mlp\": 1024", "\"mlp\": 512")).unwrap();
+    fails(&migm(folder.path(), &generate), 1, &["transformer.layers.0.1.fn.net.0", "[1024, 256]", "[512, 256]"]);
+    std::fs::write(copy.join("config.json"), &config).unwrap();
+
+    let weights = std::fs::read(copy.join("shortcut.safetensors")).unwrap();
+    std::fs::write(copy.join("shortcut.safetensors"), &weights[..weights.len() / 2]).unwrap();
+    fails(&migm(folder.path(), &generate), 1, &["shortcut.safetensors"]);
+    std::fs::remove_file(copy.join("shortcut.safetensors")).unwrap();
+    fails(&migm(folder.path(), &generate), 1, &["shortcut.safetensors"]);
+}
+
+#[test]
+fn the_official_recording_verifies() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = succeeds(&migm(folder.path(), &["verify", GOLDEN, "--backend", "cpu"]));
+    assert_eq!(out.matches(" ok").count(), 18, "{out}");
+    if std::env::var_os("MIGM_TEST_ADAPTER").is_some() {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_migm"));
+        command.args(["verify", GOLDEN, "--backend", "gpu", "--json"]);
+        command.env("MIGM_ADAPTER", std::env::var_os("MIGM_TEST_ADAPTER").unwrap()).env("MIGM_DEFAULT_LIMITS", "1");
+        let out = succeeds(&command.output().unwrap());
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let parts = report["parts"].as_array().unwrap();
+        assert_eq!(parts.len(), 18);
+        assert!(parts.iter().all(|part| part["ok"] == true), "{out}");
+    }
+}
+
+#[test]
+fn a_recording_that_differs_fails() {
+    use migm::weights::{Checkpoint, TensorSpec, write_safetensors};
+    let folder = tempfile::tempdir().unwrap();
+    let golden = Checkpoint::open(Path::new(GOLDEN)).unwrap();
+    let mut tensors: Vec<(TensorSpec, Vec<u8>)> = golden
+        .tensors()
+        .map(|t| {
+            let spec = TensorSpec::new(t.name.clone(), t.dtype, t.shape.clone());
+            (spec, golden.read_bytes(&t.name).unwrap().into_owned())
+        })
+        .collect();
+    // A single wrong value in one output, and a single wrong code in another.
+    let change = |tensors: &mut Vec<(TensorSpec, Vec<u8>)>, name: &str, bytes: [u8; 4]| {
+        let tensor = tensors.iter_mut().find(|(spec, _)| spec.name == name).unwrap();
+        tensor.1[400..404].copy_from_slice(&bytes);
+    };
+    change(&mut tensors, "io.shortcut.out", 1000_f32.to_le_bytes());
+    change(&mut tensors, "trace.1.pred_codes", 31_i32.to_le_bytes());
+    let views: Vec<(TensorSpec, &[u8])> = tensors.iter().map(|(spec, data)| (spec.clone(), data.as_slice())).collect();
+    write_safetensors(&folder.path().join("changed.safetensors"), &views, golden.metadata()).unwrap();
+    let output = migm(folder.path(), &["verify", "changed.safetensors", "--backend", "cpu"]);
+    assert_eq!(output.status.code(), Some(1));
+    let out = text(&output.stdout);
+    let failed: Vec<&str> = out.lines().filter(|line| line.ends_with("FAILED")).collect();
+    assert!(failed.iter().any(|line| line.starts_with("shortcut.out")), "{out}");
+    assert!(failed.len() <= 2, "{out}");
+}
+
+#[test]
+fn inspect_info_and_completions_print() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = succeeds(&migm(folder.path(), &["inspect"]));
+    assert!(out.contains("6706842") && out.contains("3341107") && out.contains("615221"), "{out}");
+    let out = succeeds(&migm(folder.path(), &["inspect", MODEL, "--json", "--batch", "4"]));
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["batch"], 4);
+    assert!(report["memory_bytes"]["weights"].as_u64().unwrap() > 20_000_000);
+    let out = succeeds(&migm(folder.path(), &["inspect", "--program", "shortcut"]));
+    assert!(out.contains("blocks.0.cross_attn") && out.contains("memory:"), "{out}");
+    let out = succeeds(&migm(folder.path(), &["inspect", "--program", "full", "--graphviz"]));
+    assert!(out.starts_with("digraph"), "{out}");
+    let out = succeeds(&migm(folder.path(), &["inspect", &format!("{MODEL}/shortcut.safetensors")]));
+    assert!(out.contains("615221 elements"), "{out}");
+    let out = succeeds(&migm(folder.path(), &["info", "--json"]));
+    assert!(serde_json::from_str::<serde_json::Value>(&out).unwrap()["cpu_threads"].as_u64().unwrap() > 0);
+    assert!(succeeds(&migm(folder.path(), &["info"])).contains("Taken by default"));
+    assert!(succeeds(&migm(folder.path(), &["completions", "bash"])).contains("complete"));
+}
+
+#[test]
+fn converted_checkpoints_generate() {
+    let folder = tempfile::tempdir().unwrap();
+    let parts: Vec<String> =
+        ["maskgit", "vqgan", "shortcut"].iter().map(|part| format!("{MODEL}/{part}.safetensors")).collect();
+    let mut arguments = vec!["convert"];
+    arguments.extend(parts.iter().map(String::as_str));
+    arguments.extend(["model", "--dtype", "f32", "--heads", "8"]);
+    let out = succeeds(&migm(folder.path(), &arguments));
+    assert!(out.contains("6706842 parameters"), "{out}");
+    let generate = ["generate", "--class", "2", "--model", "model", "--steps", "4", "--no-compare", "--backend", "cpu"];
+    succeeds(&migm(folder.path(), &generate));
+}
+
+#[test]
+fn a_bench_reports_ratios() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = succeeds(&migm(folder.path(), &["bench", "--steps", "4", "--budget", "2", "--backend", "cpu", "--json", "b.json"]));
+    assert!(out.contains("peak of a plain FMA loop") && out.contains("memory planned"), "{out}");
+    let report: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.path().join("b.json")).unwrap()).unwrap();
+    assert_eq!(report["full"]["count"], 2);
+    assert_eq!(report["shortcut"]["count"], 2);
+    assert!(report["full_over_products"].as_f64().unwrap() > 0.0);
+}
