@@ -23,7 +23,7 @@ pub enum ConvForm {
 /// Shapes: `x` is `[images, height, width, cin]`, `weight` `[cout, padded(9 * cin)]` in the order (ky, kx, channel),
 /// `bias` `[cout]`, `y` `[images, output height, output width, cout]`.
 #[derive(Debug, Clone)]
-pub struct Conv2d {
+pub(crate) struct Conv2d {
     pub(crate) x: Slot,
     pub(crate) weight: Slot,
     pub(crate) format: WeightFormat,

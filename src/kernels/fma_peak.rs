@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 /// Multiply-adds in registers; `y` is `[invocations]`.
 #[derive(Debug, Clone)]
-pub struct FmaPeak {
+pub(crate) struct FmaPeak {
     pub(crate) y: Slot,
     pub(crate) invocations: u32,
     pub(crate) iterations: u32,

@@ -22,13 +22,14 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The function itself. Twin of `shaders/shared/activation.wgsl`.
+    /// Applies the function in place. Twin of `shaders/shared/activation.wgsl`.
     #[inline(always)]
-    pub(crate) fn apply(self, x: f32) -> f32 {
+    pub(crate) fn apply(self, values: &mut [f32]) {
+        // One loop a function: a branch inside would keep it from being vectorised.
         match self {
-            Self::None => x,
-            Self::Gelu => math::gelu(x),
-            Self::Silu => math::silu(x),
+            Self::None => {}
+            Self::Gelu => values.iter_mut().for_each(|v| *v = math::gelu(*v)),
+            Self::Silu => values.iter_mut().for_each(|v| *v = math::silu(*v)),
         }
     }
 
@@ -47,7 +48,7 @@ impl Activation {
 /// Shapes: `x` is `[rows, inner]`, `y` is `[rows, outer]`, `weight` is `[N, padded(inner)]` and `bias` `[N]` with
 /// `N >= weight_row + outer`: the parts of a packed projection are products of their own.
 #[derive(Debug, Clone)]
-pub struct Linear {
+pub(crate) struct Linear {
     pub(crate) x: Slot,
     pub(crate) weight: Slot,
     pub(crate) format: WeightFormat,
@@ -182,9 +183,8 @@ pub(crate) fn linear(p: Params, epilogue: Epilogue, x: &[f32], weight: &[f32], b
 
 /// Adds the bias (unless empty) and applies the activation, row by row.
 fn finish(y: &mut [f32], bias: &[f32], activation: Activation) {
-    let row = if bias.is_empty() { y.len().max(1) } else { bias.len() };
-    // Long rows without a bias can be cut anywhere.
-    let row = if bias.is_empty() { row.min(4096) } else { row };
+    // Without a bias, it does not matter where rows begin.
+    let row = if bias.is_empty() { 4096 } else { bias.len() };
     y.par_chunks_mut(row).with_min_len(1 + 8192 / row).for_each(|y| {
         math::simd(
             #[inline(always)]
@@ -194,12 +194,7 @@ fn finish(y: &mut [f32], bias: &[f32], activation: Activation) {
                         *y += bias;
                     }
                 }
-                // One loop an activation: a branch inside would keep it from being vectorised.
-                match activation {
-                    Activation::None => {}
-                    Activation::Gelu => y.iter_mut().for_each(|y| *y = math::gelu(*y)),
-                    Activation::Silu => y.iter_mut().for_each(|y| *y = math::silu(*y)),
-                }
+                activation.apply(y);
             },
         );
     });
@@ -484,8 +479,9 @@ mod tests {
             if k.bias.is_some() {
                 sum += f64::from(bias[o]);
             }
-            let value = f64::from(k.activation.apply(sum as f32));
-            value + if k.accumulate { f64::from(old[at]) } else { 0.0 }
+            let mut value = [sum as f32];
+            k.activation.apply(&mut value);
+            f64::from(value[0]) + if k.accumulate { f64::from(old[at]) } else { 0.0 }
         });
         assert_close(&y, wanted, &k.describe());
         assert_eq!(y[rows * outer..], old[rows * outer..], "wrote past the end");

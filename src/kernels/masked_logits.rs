@@ -14,7 +14,7 @@ use rayon::prelude::*;
 /// image come first), `table` the token embedding, `[at least codebook, padded(hidden)]`, `bias` `[tokens, codebook]`,
 /// `logits` `[sequences * m, codebook]`. Sequence `s` belongs to image `s % images`.
 #[derive(Debug, Clone)]
-pub struct MaskedLogits {
+pub(crate) struct MaskedLogits {
     pub(crate) features: Slot,
     pub(crate) positions: Slot,
     pub(crate) table: Slot,
