@@ -257,7 +257,8 @@ impl Head<'_> {
     unsafe fn attend(&self, count: usize, keys: usize, y: *mut f32, row: usize) {
         let lanes = count.next_multiple_of(LANES);
         let step = keys.div_ceil(keys.div_ceil(KEYS));
-        let mut softmax = Softmax { max: [f32::NEG_INFINITY; QUERIES], sum: [0.0; QUERIES], shrink: [0.0; QUERIES] };
+        let mut softmax =
+            Softmax { max: [f32::NEG_INFINITY; QUERIES], sum: [0.0; QUERIES], shrink: [0.0; QUERIES] };
         SCORES.with_borrow_mut(|scores| {
             scores.resize(scores.len().max(step * lanes), 0.0);
             for first in (0..keys).step_by(step) {
@@ -442,9 +443,17 @@ mod tests {
         Three,
     }
 
-    fn kernel(packing: Packing, sequences: [u32; 2], queries: u32, keys: u32, heads: u32, width: u32) -> Attention {
+    fn kernel(
+        packing: Packing,
+        sequences: [u32; 2],
+        queries: u32,
+        keys: u32,
+        heads: u32,
+        width: u32,
+    ) -> Attention {
         let row = heads * width;
-        let operand = |slot, part, parts| Operand { slot: Slot(slot), offset: part * row, stride: parts * row };
+        let operand =
+            |slot, part, parts| Operand { slot: Slot(slot), offset: part * row, stride: parts * row };
         let [query, key, value] = match packing {
             Packing::One => [operand(0, 0, 3), operand(0, 1, 3), operand(0, 2, 3)],
             Packing::KeysWithValues => [operand(0, 0, 1), operand(1, 0, 2), operand(1, 1, 2)],

@@ -215,8 +215,7 @@ impl Moments {
 
 /// The twin of `group_norm_stats`.
 pub(crate) fn group_norm_stats(p: StatsParams, images: u32, x: &[f32], statistics: &mut [f32]) {
-    let [pixels, channels, groups, chunks] =
-        [p.pixels, p.channels, p.groups, p.chunks].map(|v| v as usize);
+    let [pixels, channels, groups, chunks] = [p.pixels, p.channels, p.groups, p.chunks].map(|v| v as usize);
     let share = pixels.div_ceil(chunks);
     let chunk = |image: usize, chunk: usize| {
         let first = (chunk * share).min(pixels);
@@ -279,7 +278,10 @@ fn channel_moments(x: &[f32], channels: usize) -> Vec<Moments> {
 }
 
 fn fold_groups(channels: &[Moments], width: usize) -> Vec<Moments> {
-    channels.chunks(width).map(|group| group.iter().copied().fold(Moments::default(), Moments::combine)).collect()
+    channels
+        .chunks(width)
+        .map(|group| group.iter().copied().fold(Moments::default(), Moments::combine))
+        .collect()
 }
 
 /// The twin of `group_norm`.
@@ -295,8 +297,7 @@ pub(crate) fn group_norm(
 ) {
     /// Floats that a thread takes at once: enough to outweigh the cost of handing them out.
     const BLOCK: usize = 1 << 15;
-    let [pixels, channels, groups, chunks] =
-        [p.pixels, p.channels, p.groups, p.chunks].map(|v| v as usize);
+    let [pixels, channels, groups, chunks] = [p.pixels, p.channels, p.groups, p.chunks].map(|v| v as usize);
     let (weight, bias) = (&weight[..channels], &bias[..channels]);
     let (image, width, share) = (pixels * channels, channels / groups, pixels.div_ceil(chunks));
     let block = BLOCK.div_ceil(channels) * channels;
@@ -305,10 +306,15 @@ pub(crate) fn group_norm(
         let mut scales = vec![0.0; channels];
         for group in 0..groups {
             let partials = &statistics[(i * groups + group) * chunks * 2..][..chunks * 2];
-            let total = partials.chunks_exact(2).enumerate().fold(Moments::default(), |total, (chunk, partial)| {
-                let pixels = share.min(pixels.saturating_sub(chunk * share));
-                total.combine(Moments { count: (pixels * width) as f32, mean: partial[0], squares: partial[1] })
-            });
+            let total =
+                partials.chunks_exact(2).enumerate().fold(Moments::default(), |total, (chunk, partial)| {
+                    let pixels = share.min(pixels.saturating_sub(chunk * share));
+                    total.combine(Moments {
+                        count: (pixels * width) as f32,
+                        mean: partial[0],
+                        squares: partial[1],
+                    })
+                });
             let scale = (total.squares / total.count.max(1.0) + p.eps).sqrt().recip();
             for c in group * width..(group + 1) * width {
                 means[c] = total.mean;
@@ -341,11 +347,31 @@ mod tests {
     use super::super::linear::testing::{fastest_ms, validate, values};
     use super::*;
 
-    fn kernels(images: u32, pixels: u32, channels: u32, groups: u32, chunks: u32, silu: bool) -> (GroupNormStats, GroupNorm) {
+    fn kernels(
+        images: u32,
+        pixels: u32,
+        channels: u32,
+        groups: u32,
+        chunks: u32,
+        silu: bool,
+    ) -> (GroupNormStats, GroupNorm) {
         let [x, statistics, weight, bias, y] = [0, 1, 2, 3, 4].map(Slot);
         (
             GroupNormStats { x, statistics, images, pixels, channels, groups, chunks },
-            GroupNorm { x, statistics, weight, bias, y, images, pixels, channels, groups, chunks, eps: 1e-6, silu },
+            GroupNorm {
+                x,
+                statistics,
+                weight,
+                bias,
+                y,
+                images,
+                pixels,
+                channels,
+                groups,
+                chunks,
+                eps: 1e-6,
+                silu,
+            },
         )
     }
 
@@ -394,7 +420,8 @@ mod tests {
             let width = channels / groups;
             for image in 0..self.norm.images as usize {
                 for group in 0..groups {
-                    let place = |i: usize| (image * pixels + i / width) * channels + group * width + i % width;
+                    let place =
+                        |i: usize| (image * pixels + i / width) * channels + group * width + i % width;
                     let value = |i| f64::from(self.x[place(i)]);
                     let count = pixels * width;
                     let mean = (0..count).map(value).sum::<f64>() / count as f64;

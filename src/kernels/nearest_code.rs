@@ -1,7 +1,8 @@
 //! Vector quantisation: the nearest row of a codebook. Twin of `shaders/nearest_code.wgsl`.
 
 use super::{
-    Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, math, padded, shader::Permutation, split_workgroups,
+    Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, math, padded, shader::Permutation,
+    split_workgroups,
 };
 use rayon::prelude::*;
 
