@@ -90,6 +90,7 @@ impl Attention {
 
 impl Kernel for Attention {
     fn permutation(&self) -> Permutation {
+        debug_assert!(self.head_width <= Self::MAX_HEAD_WIDTH, "{}", self.describe());
         let [query, key, value] = [self.query, self.key, self.value];
         let sizes = [query, key, value].map(|o| [o.offset, o.stride]);
         let fours = self.head_width % 4 == 0 && sizes.as_flattened().iter().all(|size| size % 4 == 0);
