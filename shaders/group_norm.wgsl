@@ -18,9 +18,10 @@ const UNIT = 1u;
 @group(0) @binding(5) var<storage, read_write> y: array<Unit>;          // [images, pixels, channels]
 
 const LANES = 256u;
+const MAX_GROUPS = 512u;
 const HELPERS = 8u; // lanes that read the statistics of one group
 var<workgroup> partial: array<vec4<f32>, LANES>; // count, mean, squared deviations
-var<workgroup> moments: array<vec2<f32>, GROUPS>; // mean, 1 / standard deviation
+var<workgroup> moments: array<vec2<f32>, MAX_GROUPS>; // mean, 1 / standard deviation
 
 fn combine(a: vec3<f32>, b: vec3<f32>) -> vec3<f32> {
     let count = max(a.x + b.x, 1.0);

@@ -1,7 +1,8 @@
 //! Vector quantisation: the nearest row of a codebook. Twin of `shaders/nearest_code.wgsl`.
 
 use super::{
-    Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, math, padded, shader::Permutation, split_workgroups,
+    Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, math, padded, shader::Permutation,
+    split_workgroups,
 };
 use rayon::prelude::*;
 
@@ -120,4 +121,83 @@ fn squared_distances<const ROWS: usize>(z: [&[f32]; ROWS], e: &[f32]) -> [f32; R
         let rest = z[row][whole..].iter().zip(&e[whole..]).map(|(z, e)| (z - e) * (z - e)).sum::<f32>();
         sums[row].iter().sum::<f32>() + rest
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::linear::testing::{fastest_ms, padded_rows, validate, values};
+    use super::*;
+
+    fn kernel(rows: u32, width: u32, codes: u32) -> NearestCode {
+        let [z, codebook, codes_out] = [0, 1, 2].map(Slot);
+        NearestCode { z, codebook, codes_out, rows: Extent::fixed(rows), width, codes }
+    }
+
+    fn run(k: &NearestCode, z: &[f32], codebook: &[f32]) -> Vec<u32> {
+        let mut found = vec![0.0; k.rows.max() as usize];
+        let mut io = Buffers::default();
+        io.bind_read(1, z);
+        io.bind_read(2, codebook);
+        io.bind_write(3, &mut found);
+        k.run(&StepValues::default(), &mut io);
+        found.iter().map(|v| v.to_bits()).collect()
+    }
+
+    fn distance(z: &[f32], e: &[f32]) -> f64 {
+        z.iter().zip(e).map(|(z, e)| (f64::from(*z) - f64::from(*e)).powi(2)).sum()
+    }
+
+    #[test]
+    fn twin_finds_the_nearest_of_all_codes() {
+        for (rows, width, codes) in [(1, 1, 1), (5, 3, 7), (17, 10, 65), (33, 256, 130), (4, 50, 1000)] {
+            let k = kernel(rows, width, codes);
+            let width = width as usize;
+            let mut z = values(rows as usize * width, 1);
+            z.extend([f32::NAN; 40]);
+            let dense = values(codes as usize * width, 2);
+            let found = run(&k, &z, &padded_rows(&dense, width));
+            for (z, &code) in z.chunks_exact(width).zip(&found) {
+                let nearest = dense.chunks_exact(width).map(|e| distance(z, e)).fold(f64::INFINITY, f64::min);
+                let got = distance(z, &dense[code as usize * width..][..width]);
+                assert!(got <= nearest * (1.0 + 1e-6), "{}: {got} is not {nearest}", k.describe());
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_of_equal_codes_wins() {
+        let dense: Vec<f32> = (0..200).map(|code| [3.0, 1.0, 2.0, 1.0][code % 4]).collect();
+        let found = run(&kernel(3, 1, 200), &[1.0, 2.1, 9.0], &padded_rows(&dense, 1));
+        assert_eq!(found, [1, 2, 0]);
+    }
+
+    #[test]
+    fn close_codes_far_from_zero_are_told_apart() {
+        let dense: Vec<f32> = (0..64).flat_map(|code| [4096.0 + code as f32 / 1024.0, 4096.0]).collect();
+        for code in [0, 13, 63] {
+            let z = &dense[2 * code..2 * code + 2];
+            assert_eq!(run(&kernel(1, 2, 64), z, &padded_rows(&dense, 2)), [code as u32]);
+        }
+    }
+
+    #[test]
+    fn a_row_of_nan_gets_a_code_that_exists() {
+        assert_eq!(run(&kernel(1, 4, 3), &[f32::NAN; 4], &[0.0; 12]), [0]);
+    }
+
+    #[test]
+    fn the_shader_is_valid() {
+        validate(&kernel(5, 256, 1024));
+    }
+
+    /// `cargo test --release nearest_code::tests::timings -- --ignored --nocapture`
+    #[test]
+    #[ignore = "measures"]
+    fn timings() {
+        let k = kernel(1024, 256, 1024);
+        let (z, codebook) = (values(1024 * 256, 1), values(1024 * 256, 2));
+        let [ms] = fastest_ms([&mut || drop(run(&k, &z, &codebook))]);
+        let flops = k.cost(&StepValues::default()).flops as f64;
+        println!("{}: {ms:.2} ms, {:.0} GFLOP/s", k.describe(), flops / ms / 1e6);
+    }
 }

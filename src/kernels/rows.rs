@@ -167,3 +167,66 @@ pub(crate) fn scatter_rows(p: ScatterParams, x: &[f32], indices: &[u32], y: &mut
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::linear::testing::{validate, values};
+    use super::*;
+
+    fn gather(rows: u32, width: u32, table_stride: u32, table_rows: u32) -> GatherRows {
+        let [table, indices, y] = [0, 1, 2].map(Slot);
+        GatherRows { table, indices, y, rows: Extent::fixed(rows), width, table_stride, table_rows }
+    }
+
+    fn scatter(rows: u32, width: u32, y_rows: u32) -> ScatterRows {
+        let [x, indices, y] = [0, 1, 2].map(Slot);
+        ScatterRows { x, indices, y, rows: Extent::fixed(rows), width, y_rows }
+    }
+
+    fn run(k: &impl Kernel, x: &[f32], indices: &[u32], y: &mut [f32]) {
+        let mut io = Buffers::default();
+        io.bind_read(1, x);
+        io.bind_read(2, bytemuck::cast_slice(indices));
+        io.bind_write(3, y);
+        k.run(&StepValues::default(), &mut io);
+    }
+
+    #[test]
+    fn gathering_takes_rows_and_clamps_indices() {
+        let table = values(5 * 8, 1);
+        let mut y = vec![7.0; 4 * 6 + 2];
+        run(&gather(4, 6, 8, 5), &table, &[3, 0, 99, 4, 1], &mut y);
+        for (y, row) in y.chunks_exact(6).zip([3, 0, 4, 4]) {
+            assert_eq!(y, &table[row * 8..row * 8 + 6]);
+        }
+        assert_eq!(y[24..], [7.0; 2]);
+    }
+
+    #[test]
+    fn scattering_skips_what_is_out_of_range_and_keeps_the_rest() {
+        let x = values(4 * 3, 1);
+        let mut y = vec![7.0; 5 * 3];
+        run(&scatter(4, 3, 5), &x, &[4, 5, 0, u32::MAX], &mut y);
+        assert_eq!(y[..3], x[6..9]);
+        assert_eq!(y[3..12], [7.0; 9]);
+        assert_eq!(y[12..], x[..3]);
+    }
+
+    #[test]
+    fn scattering_undoes_gathering() {
+        let x = values(300 * 20, 1);
+        let indices: Vec<u32> = (0..300).map(|i| i * 7 % 300).collect();
+        let (mut there, mut back) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        run(&gather(300, 20, 20, 300), &x, &indices, &mut there);
+        run(&scatter(300, 20, 300), &there, &indices, &mut back);
+        assert_eq!(x, back);
+    }
+
+    #[test]
+    fn shaders_are_valid() {
+        for width in [3, 8] {
+            validate(&gather(4, width, 8, 5));
+            validate(&scatter(4, width, 5));
+        }
+    }
+}
