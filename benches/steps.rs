@@ -16,7 +16,8 @@ use std::hint::black_box;
 fn pictures(c: &mut Criterion) {
     let Ok(model) = Model::bundled() else { return };
     let sampling = model.config.sampling;
-    let Ok(mut session) = Session::new(&model, bench::shape(1, &sampling, Predictor::Shortcut), &Device::Cpu) else {
+    let Ok(mut session) = Session::new(&model, bench::shape(1, &sampling, Predictor::Shortcut), &Device::Cpu)
+    else {
         return;
     };
     let mut group = c.benchmark_group("picture");
@@ -48,12 +49,18 @@ fn steps(c: &mut Criterion) {
         return;
     };
     let settings = Settings { sampling, refresh: Refresh::Uniform(4), predictor: Predictor::Shortcut };
-    if session.configure(&settings).and_then(|_| Ok(())).and_then(|()| session.start(&[Some(1)], &[1])).is_err() {
+    if session
+        .configure(&settings)
+        .and_then(|_| Ok(()))
+        .and_then(|()| session.start(&[Some(1)], &[1]))
+        .is_err()
+    {
         return;
     }
     let mut group = c.benchmark_group("width 768, 2 layers");
     group.sample_size(20);
-    let names: Vec<String> = session.executor().programs().iter().map(|program| program.name.clone()).collect();
+    let names: Vec<String> =
+        session.executor().programs().iter().map(|program| program.name.clone()).collect();
     for (index, name) in names.iter().enumerate().filter(|(_, name)| *name != "decode") {
         group.bench_function(name, |b| b.iter(|| session.executor().run(&[index], 4, false).is_ok()));
     }

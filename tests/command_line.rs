@@ -52,9 +52,33 @@ fn a_class_is_enough_for_a_picture() {
 fn settings_travel_in_the_picture_and_the_report() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = [
-        "generate", "--class", "penguin", "--class", "7", "--model", MODEL, "--steps", "6", "--refresh", "list:0,3",
-        "--seed", "41", "--count", "2", "--guidance", "1.5", "--out", "sheet.png", "--gif", "steps.gif", "--report",
-        "report.json", "--backend", "cpu", "--no-compare", "--json",
+        "generate",
+        "--class",
+        "penguin",
+        "--class",
+        "7",
+        "--model",
+        MODEL,
+        "--steps",
+        "6",
+        "--refresh",
+        "list:0,3",
+        "--seed",
+        "41",
+        "--count",
+        "2",
+        "--guidance",
+        "1.5",
+        "--out",
+        "sheet.png",
+        "--gif",
+        "steps.gif",
+        "--report",
+        "report.json",
+        "--backend",
+        "cpu",
+        "--no-compare",
+        "--json",
     ];
     let printed = succeeds(&migm(folder.path(), &arguments));
     let report: serde_json::Value = serde_json::from_str(&printed).unwrap();
@@ -74,7 +98,8 @@ fn settings_travel_in_the_picture_and_the_report() {
 
     let path = folder.path().join("sheet.png");
     let texts = migm::generate::picture::read_png_texts(&path).unwrap();
-    let settings: serde_json::Value = serde_json::from_str(&texts.iter().find(|t| t.0 == "migm").unwrap().1).unwrap();
+    let settings: serde_json::Value =
+        serde_json::from_str(&texts.iter().find(|t| t.0 == "migm").unwrap().1).unwrap();
     assert_eq!(settings["classes"], serde_json::json!(["penguin", "penguin", "owl", "owl"]));
     assert_eq!(settings["settings"]["sampling"]["guidance"], 1.5);
     assert_eq!(image::open(&path).unwrap().to_rgb8().dimensions(), (192, 128));
@@ -84,7 +109,20 @@ fn settings_travel_in_the_picture_and_the_report() {
 #[test]
 fn a_folder_gets_a_file_a_picture() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = ["generate", "--class", "lady beetle", "--count", "3", "--steps", "3", "--out", "made/here", "--no-compare", "--backend", "cpu"];
+    let arguments = [
+        "generate",
+        "--class",
+        "lady beetle",
+        "--count",
+        "3",
+        "--steps",
+        "3",
+        "--out",
+        "made/here",
+        "--no-compare",
+        "--backend",
+        "cpu",
+    ];
     succeeds(&migm(folder.path(), &arguments));
     let mut names: Vec<String> = std::fs::read_dir(folder.path().join("made/here"))
         .unwrap()
@@ -106,7 +144,9 @@ fn edge_settings_work() {
         &["--schedule", "root", "--choice-noise", "random"],
         &["--predictor", "reuse", "--budget", "3"],
     ] {
-        let arguments = [&["generate", "--class", "0", "--no-compare", "--backend", "cpu", "--out", "x.png"], extra].concat();
+        let arguments =
+            [&["generate", "--class", "0", "--no-compare", "--backend", "cpu", "--out", "x.png"], extra]
+                .concat();
         succeeds(&migm(folder.path(), &arguments));
     }
 }
@@ -121,7 +161,11 @@ fn mistakes_get_one_sentence_and_a_way_on() {
     fails(&run(&["generate", "--class", "fox", "--budget", "99", "--backend", "cpu"]), 1, &["12 or fewer"]);
     fails(&run(&["generate", "--class", "fox", "--refresh", "often"]), 2, &["uniform:B"]);
     fails(&run(&["generate", "--class", "fox", "--model", "nowhere"]), 1, &["nowhere"]);
-    fails(&run(&["generate", "--class", "fox", "--softmax-temperature", "0", "--backend", "cpu"]), 1, &["above 0"]);
+    fails(
+        &run(&["generate", "--class", "fox", "--softmax-temperature", "0", "--backend", "cpu"]),
+        1,
+        &["above 0"],
+    );
     fails(&run(&["verify", "missing.safetensors", "--backend", "cpu"]), 1, &["missing.safetensors"]);
     fails(&run(&["bench", "--config", "huge", "--backend", "cpu"]), 1, &["maskgit-512"]);
     std::fs::create_dir(folder.path().join("taken.png")).unwrap();
@@ -142,7 +186,11 @@ fn a_damaged_model_is_named_tensor_by_tensor() {
     let generate = ["generate", "--class", "0", "--model", "model", "--backend", "cpu"];
     let config = std::fs::read_to_string(copy.join("config.json")).unwrap();
     std::fs::write(copy.join("config.json"), config.replace("\"mlp\": 1024", "\"mlp\": 512")).unwrap();
-    fails(&migm(folder.path(), &generate), 1, &["transformer.layers.0.1.fn.net.0", "[1024, 256]", "[512, 256]"]);
+    fails(
+        &migm(folder.path(), &generate),
+        1,
+        &["transformer.layers.0.1.fn.net.0", "[1024, 256]", "[512, 256]"],
+    );
     std::fs::write(copy.join("config.json"), &config).unwrap();
 
     let weights = std::fs::read(copy.join("shortcut.safetensors")).unwrap();
@@ -160,7 +208,9 @@ fn the_official_recording_verifies() {
     if std::env::var_os("MIGM_TEST_ADAPTER").is_some() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_migm"));
         command.args(["verify", GOLDEN, "--backend", "gpu", "--json"]);
-        command.env("MIGM_ADAPTER", std::env::var_os("MIGM_TEST_ADAPTER").unwrap()).env("MIGM_DEFAULT_LIMITS", "1");
+        command
+            .env("MIGM_ADAPTER", std::env::var_os("MIGM_TEST_ADAPTER").unwrap())
+            .env("MIGM_DEFAULT_LIMITS", "1");
         let out = succeeds(&command.output().unwrap());
         let report: serde_json::Value = serde_json::from_str(&out).unwrap();
         let parts = report["parts"].as_array().unwrap();
@@ -188,7 +238,8 @@ fn a_recording_that_differs_fails() {
     };
     change(&mut tensors, "io.shortcut.out", 1000_f32.to_le_bytes());
     change(&mut tensors, "trace.1.pred_codes", 31_i32.to_le_bytes());
-    let views: Vec<(TensorSpec, &[u8])> = tensors.iter().map(|(spec, data)| (spec.clone(), data.as_slice())).collect();
+    let views: Vec<(TensorSpec, &[u8])> =
+        tensors.iter().map(|(spec, data)| (spec.clone(), data.as_slice())).collect();
     write_safetensors(&folder.path().join("changed.safetensors"), &views, golden.metadata()).unwrap();
     let output = migm(folder.path(), &["verify", "changed.safetensors", "--backend", "cpu"]);
     assert_eq!(output.status.code(), Some(1));
@@ -229,14 +280,18 @@ fn converted_checkpoints_generate() {
     arguments.extend(["model", "--dtype", "f32", "--heads", "8"]);
     let out = succeeds(&migm(folder.path(), &arguments));
     assert!(out.contains("6706842 parameters"), "{out}");
-    let generate = ["generate", "--class", "2", "--model", "model", "--steps", "4", "--no-compare", "--backend", "cpu"];
+    let generate =
+        ["generate", "--class", "2", "--model", "model", "--steps", "4", "--no-compare", "--backend", "cpu"];
     succeeds(&migm(folder.path(), &generate));
 }
 
 #[test]
 fn a_bench_reports_ratios() {
     let folder = tempfile::tempdir().unwrap();
-    let out = succeeds(&migm(folder.path(), &["bench", "--steps", "4", "--budget", "2", "--backend", "cpu", "--json", "b.json"]));
+    let out = succeeds(&migm(
+        folder.path(),
+        &["bench", "--steps", "4", "--budget", "2", "--backend", "cpu", "--json", "b.json"],
+    ));
     assert!(out.contains("peak of a plain FMA loop") && out.contains("memory planned"), "{out}");
     let report: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(folder.path().join("b.json")).unwrap()).unwrap();

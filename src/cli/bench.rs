@@ -85,7 +85,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
 
 fn print(report: &Report) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{} on {}, batch {}, {} steps, refresh {}", report.model, report.device, report.batch, report.settings.sampling.steps, report.settings.refresh)?;
+    writeln!(
+        out,
+        "{} on {}, batch {}, {} steps, refresh {}",
+        report.model, report.device, report.batch, report.settings.sampling.steps, report.settings.refresh
+    )?;
     writeln!(out, "peak of a plain FMA loop  {:.1} GFLOP/s", report.peak_gflop_per_s)?;
     for (name, times) in [("full step", &report.full), ("shortcut step", &report.shortcut)] {
         writeln!(
@@ -99,12 +103,23 @@ fn print(report: &Report) -> Result<(), CliError> {
             100.0 * times.gflop_per_s / report.peak_gflop_per_s
         )?;
     }
-    writeln!(out, "a shortcut step is {:.1}x cheaper, head and sampling included", report.shortcut_is_cheaper_by)?;
+    writeln!(
+        out,
+        "a shortcut step is {:.1}x cheaper, head and sampling included",
+        report.shortcut_is_cheaper_by
+    )?;
     if let (Some(ms), Some(ratio)) = (report.products_alone_ms, report.full_over_products) {
-        writeln!(out, "matrix products of a full step alone, through gemm  {ms:.2} ms; the step takes {ratio:.2}x that")?;
+        writeln!(
+            out,
+            "matrix products of a full step alone, through gemm  {ms:.2} ms; the step takes {ratio:.2}x that"
+        )?;
     }
     writeln!(out, "loop {:.1} ms, decode {:.1} ms", report.loop_ms, report.decode_ms)?;
-    writeln!(out, "\n{:<9} {:<44} {:>5} {:>10} {:>6} {:>9} {:>7}", "program", "operation", "count", "ms", "share", "GFLOP/s", "of peak")?;
+    writeln!(
+        out,
+        "\n{:<9} {:<44} {:>5} {:>10} {:>6} {:>9} {:>7}",
+        "program", "operation", "count", "ms", "share", "GFLOP/s", "of peak"
+    )?;
     for op in &report.profile {
         writeln!(
             out,

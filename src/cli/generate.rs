@@ -148,15 +148,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let plan = session.plan().to_vec();
     let device_name = session.executor().describe();
     if !arguments.json {
-        eprintln!("{} on {device_name} ({reason}), ready in {:.1} s", model.name, started.elapsed().as_secs_f64());
+        eprintln!(
+            "{} on {device_name} ({reason}), ready in {:.1} s",
+            model.name,
+            started.elapsed().as_secs_f64()
+        );
     }
 
     let outcome = run_all(&mut session, &settings, &jobs, arguments.gif.is_some(), arguments.json)?;
     let decoding = Instant::now();
     let size = model.config.image_size;
     let values = block_on(session.decode(&outcome.tokens))?;
-    let pictures: Vec<Picture> =
-        values.chunks_exact((size * size * 3) as usize).map(|v| Picture::from_values(v, size, size)).collect();
+    let pictures: Vec<Picture> = values
+        .chunks_exact((size * size * 3) as usize)
+        .map(|v| Picture::from_values(v, size, size))
+        .collect();
     let decode_ms = decoding.elapsed().as_secs_f64() * 1e3;
     let mut files = write_pictures(arguments, &model, &settings, &jobs, &pictures)?;
     if let Some(path) = &arguments.gif {
@@ -406,8 +412,12 @@ fn write_pictures(
         [("Software", format!("migm {}", env!("CARGO_PKG_VERSION"))), ("migm", all.to_string())]
     };
     let name = |job: &Job| {
-        let class: String =
-            model.config.class_name(job.class).chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+        let class: String = model
+            .config
+            .class_name(job.class)
+            .chars()
+            .map(|c| if c.is_alphanumeric() { c } else { '-' })
+            .collect();
         format!("{class}-{}.png", job.seed)
     };
     let folder = arguments.out.as_ref().filter(|out| {
@@ -430,7 +440,13 @@ fn write_pictures(
     Ok(vec![path])
 }
 
-fn totals(plan: &[PlannedStep], outcome: &Outcome, compared: Option<&Outcome>, jobs: &[Job], decode_ms: f64) -> Totals {
+fn totals(
+    plan: &[PlannedStep],
+    outcome: &Outcome,
+    compared: Option<&Outcome>,
+    jobs: &[Job],
+    decode_ms: f64,
+) -> Totals {
     let of_kind = |kind| plan.iter().zip(&outcome.step_ms).filter(move |(step, _)| step.kind == kind);
     let agreement = |other: &Outcome| {
         let equal = outcome.tokens.iter().zip(&other.tokens).filter(|(a, b)| a == b).count();

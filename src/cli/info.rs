@@ -70,14 +70,25 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         .into_iter()
         .filter(|name| !name.is_empty())
         .collect();
-        writeln!(out, "  features           {}", if list.is_empty() { "none".to_owned() } else { list.join(", ") })?;
+        writeln!(
+            out,
+            "  features           {}",
+            if list.is_empty() { "none".to_owned() } else { list.join(", ") }
+        )?;
         writeln!(out, "  largest binding    {}", super::bytes(limits.max_storage_buffer_binding_size))?;
         writeln!(out, "  largest buffer     {}", super::bytes(limits.max_buffer_size))?;
-        writeln!(out, "  workgroup memory   {}", super::bytes(u64::from(limits.max_compute_workgroup_storage_size)))?;
+        writeln!(
+            out,
+            "  workgroup memory   {}",
+            super::bytes(u64::from(limits.max_compute_workgroup_storage_size))
+        )?;
         writeln!(out, "  invocations        {}", limits.max_compute_invocations_per_workgroup)?;
     }
     if adapters.is_empty() {
-        writeln!(out, "\nNo graphics adapter: install a Vulkan driver to use a GPU (Debian: mesa-vulkan-drivers)")?;
+        writeln!(
+            out,
+            "\nNo graphics adapter: install a Vulkan driver to use a GPU (Debian: mesa-vulkan-drivers)"
+        )?;
     }
     writeln!(out, "\nCPU\n  threads            {threads}")?;
     writeln!(out, "\nTaken by default: {} ({})", chosen.0, chosen.1)?;

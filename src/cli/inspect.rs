@@ -61,7 +61,11 @@ fn file(path: &std::path::Path, json: bool) -> Result<(), CliError> {
 }
 
 /// What a session of this batch needs, and the largest single binding.
-fn plan(config: &ModelConfig, model: &Model, batch: u32) -> Result<(Vec<crate::program::Program>, Memory, u64), CliError> {
+fn plan(
+    config: &ModelConfig,
+    model: &Model,
+    batch: u32,
+) -> Result<(Vec<crate::program::Program>, Memory, u64), CliError> {
     let shape = Shape {
         batch: Batch { images: batch, guided: config.sampling.guided() },
         predictor: config.shortcut.map(|_| Predictor::Shortcut),
@@ -70,7 +74,8 @@ fn plan(config: &ModelConfig, model: &Model, batch: u32) -> Result<(Vec<crate::p
     };
     let programs = session::programs(config, shape, model.formats())?;
     let memory = Memory::planned(&programs);
-    let largest = programs.iter().flat_map(|p| p.tensors()).map(crate::program::Tensor::bytes).max().unwrap_or(0);
+    let largest =
+        programs.iter().flat_map(|p| p.tensors()).map(crate::program::Tensor::bytes).max().unwrap_or(0);
     Ok((programs, memory, largest))
 }
 
@@ -103,7 +108,9 @@ fn folder(path: Option<&PathBuf>, arguments: &Arguments) -> Result<(), CliError>
     if arguments.json {
         let parts: Vec<_> = parts
             .iter()
-            .map(|(part, tensors, n)| serde_json::json!({ "part": part, "tensors": tensors, "parameters": n }))
+            .map(
+                |(part, tensors, n)| serde_json::json!({ "part": part, "tensors": tensors, "parameters": n }),
+            )
             .collect();
         let report = serde_json::json!({
             "model": model.name, "config": config, "parts": parts, "batch": arguments.batch,
@@ -113,7 +120,11 @@ fn folder(path: Option<&PathBuf>, arguments: &Arguments) -> Result<(), CliError>
         return Ok(());
     }
     let t = &config.transformer;
-    writeln!(out, "{}: {} px, {} x {} tokens of {} codes, {} classes", model.name, config.image_size, t.grid, t.grid, t.codebook, t.classes)?;
+    writeln!(
+        out,
+        "{}: {} px, {} x {} tokens of {} codes, {} classes",
+        model.name, config.image_size, t.grid, t.grid, t.codebook, t.classes
+    )?;
     for (part, tensors, parameters) in &parts {
         writeln!(out, "  {part:<9} {tensors:>4} tensors {parameters:>12} parameters")?;
     }
@@ -130,7 +141,10 @@ fn folder(path: Option<&PathBuf>, arguments: &Arguments) -> Result<(), CliError>
 /// Whether a plan fits a device, and the sentence that says so.
 fn fits(device: &Device, memory: Memory, largest: u64) -> (bool, String) {
     match device {
-        Device::Cpu => (true, format!("runs on the CPU, where weights are f32: allow {} for them", bytes(2 * memory.weights))),
+        Device::Cpu => (
+            true,
+            format!("runs on the CPU, where weights are f32: allow {} for them", bytes(2 * memory.weights)),
+        ),
         Device::Gpu(gpu) => {
             let limits = gpu.device.limits();
             let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
@@ -138,7 +152,10 @@ fn fits(device: &Device, memory: Memory, largest: u64) -> (bool, String) {
             if largest <= limit {
                 (true, format!("fits {name}, which binds up to {} at once", bytes(limit)))
             } else {
-                let message = format!("does not fit {name}: it binds at most {} at once; use a smaller batch", bytes(limit));
+                let message = format!(
+                    "does not fit {name}: it binds at most {} at once; use a smaller batch",
+                    bytes(limit)
+                );
                 (false, message)
             }
         }

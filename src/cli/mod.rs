@@ -119,11 +119,14 @@ impl Backend {
         };
         let info = adapter.get_info();
         if self == Self::Auto && choice.name.is_none() && info.device_type == wgpu::DeviceType::Cpu {
-            let reason = format!("the only adapter, {}, computes in software; --backend gpu takes it all the same", info.name);
+            let reason = format!(
+                "the only adapter, {}, computes in software; --backend gpu takes it all the same",
+                info.name
+            );
             return Ok((Device::Cpu, reason));
         }
         let gpu = pollster::block_on(Gpu::from_adapter(&adapter, choice.default_limits))?;
-        Ok((Device::Gpu(gpu), format!("{:?}, {:?}", info.device_type, info.backend)))
+        Ok((Device::Gpu(Box::new(gpu)), format!("{:?}, {:?}", info.device_type, info.backend)))
     }
 }
 

@@ -19,8 +19,9 @@ pub(super) fn run(folder: Option<&PathBuf>, backend: Backend) -> Result<(), CliE
     let (device, _) = backend.open()?;
     let model = super::open_model(folder)?;
     let sampling = model.config.sampling;
-    let jobs: Vec<(u32, u64)> =
-        (0..SEEDS).flat_map(|seed| (0..model.config.transformer.classes).map(move |class| (class, seed))).collect();
+    let jobs: Vec<(u32, u64)> = (0..SEEDS)
+        .flat_map(|seed| (0..model.config.transformer.classes).map(move |class| (class, seed)))
+        .collect();
     let jobs = &jobs[..jobs.len() - jobs.len() % BATCH as usize];
     let mut out = std::io::stdout().lock();
     let mut device_name = String::new();
@@ -81,7 +82,10 @@ pub(super) fn run(folder: Option<&PathBuf>, backend: Backend) -> Result<(), CliE
         100.0 * report.full.gflop_per_s / report.peak_gflop_per_s
     )?;
     if let (Some(ms), Some(ratio)) = (report.products_alone_ms, report.full_over_products) {
-        writeln!(out, "| its matrix products alone, through `gemm` | {ms:.0} ms: the step takes {ratio:.2}x that |")?;
+        writeln!(
+            out,
+            "| its matrix products alone, through `gemm` | {ms:.0} ms: the step takes {ratio:.2}x that |"
+        )?;
     }
     writeln!(
         out,

@@ -30,7 +30,8 @@ pub fn preset(name: &str) -> Option<ModelConfig> {
     match name {
         "maskgit-512" => Some(official(maskgit::Config::OFFICIAL_512, Sampling::OFFICIAL_512)),
         "maskgit-256" => {
-            let sampling = Sampling { steps: 8, guidance: 3.0, choice_temperature: 4.5, ..Sampling::OFFICIAL_512 };
+            let sampling =
+                Sampling { steps: 8, guidance: 3.0, choice_temperature: 4.5, ..Sampling::OFFICIAL_512 };
             Some(official(maskgit::Config::OFFICIAL_256, sampling))
         }
         _ => None,
@@ -164,7 +165,13 @@ pub fn measure(
         steps.sort_by(|a, b| a.0.total_cmp(&b.0));
         let Some(&(median_ms, work)) = steps.get(steps.len() / 2) else { return StepTimes::default() };
         let gflop = work as f64 * 1e-9;
-        StepTimes { count: steps.len(), least_ms: steps[0].0, median_ms, gflop, gflop_per_s: gflop / median_ms * 1e3 }
+        StepTimes {
+            count: steps.len(),
+            least_ms: steps[0].0,
+            median_ms,
+            gflop,
+            gflop_per_s: gflop / median_ms * 1e3,
+        }
     };
     let (full_times, shortcut_times) = (of_kind(StepKind::Full), of_kind(StepKind::Shortcut));
     let middle = plan.get(plan.len() / 2).map(|step| step.values).unwrap_or_default();
@@ -299,8 +306,25 @@ fn products_alone(products: &BTreeMap<Product, usize>) -> f64 {
             // SAFETY: the slices hold m x k, n x k and m x n elements with these strides, and c overlaps neither.
             unsafe {
                 gemm::gemm(
-                    m, n, k, c.as_mut_ptr(), 1, n as isize, false, a.as_ptr(), 1, k as isize, b.as_ptr(), k as isize, 1,
-                    0.0, 1.0, false, false, false, parallelism,
+                    m,
+                    n,
+                    k,
+                    c.as_mut_ptr(),
+                    1,
+                    n as isize,
+                    false,
+                    a.as_ptr(),
+                    1,
+                    k as isize,
+                    b.as_ptr(),
+                    k as isize,
+                    1,
+                    0.0,
+                    1.0,
+                    false,
+                    false,
+                    false,
+                    parallelism,
                 );
             }
         };
@@ -405,7 +429,7 @@ fn run_jobs(
 /// The shape that a benchmark needs.
 pub fn shape(images: u32, sampling: &Sampling, predictor: Predictor) -> Shape {
     Shape {
-        batch: crate::models::Batch { images, guided: sampling.guided() },
+        batch: models::Batch { images, guided: sampling.guided() },
         predictor: Some(predictor),
         recorded_noise: false,
         decoder: true,

@@ -21,7 +21,8 @@ impl WeightSource for RandomWeights {
         }
         let fan_in = spec.shape.iter().skip(1).product::<usize>().max(1);
         // A uniform in [-a, a] has variance a^2 / 3. Embeddings are read row by row: their fan-in is no sum.
-        let embedding = ["tok_emb.weight", "pos_emb", "embedding.weight"].iter().any(|end| spec.name.ends_with(end));
+        let embedding =
+            ["tok_emb.weight", "pos_emb", "embedding.weight"].iter().any(|end| spec.name.ends_with(end));
         let scale = if embedding { 0.02 } else { 1.0 / fan_in as f32 }.sqrt() * 3_f32.sqrt();
         let key = crate::kernels::philox::key(self.seed ^ name_hash(&spec.name));
         let mut data = vec![0.0; count];
@@ -37,7 +38,8 @@ impl WeightSource for RandomWeights {
 
 /// FNV-1a: a stable number for a name.
 fn name_hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    name.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 #[cfg(test)]

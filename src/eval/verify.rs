@@ -3,14 +3,14 @@
 //! A recording is a safetensors file with weights, inputs and outputs (`io.*`) and whole sampling runs with their
 //! noise (`trace.*`). Values are compared in units of the recorded part's standard deviation, codes and masks exactly.
 
-use crate::exec::{Executor, read_f32, write_f32};
+use crate::exec::{read_f32, write_f32};
+use crate::generate::GenerateError;
 use crate::generate::model::{Device, ModelConfig};
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
 use crate::generate::schedule::Schedule;
 use crate::generate::session::{Session, Settings, Shape};
-use crate::generate::GenerateError;
 use crate::kernels::copy::Copy;
 use crate::kernels::{ChoiceNoise, Extent, StepValues, Symbol, WeightFormat};
 use crate::models::{self, Batch, Model as _, maskgit, shortcut, states, vqgan};
@@ -139,11 +139,11 @@ struct Verifier<'a> {
 pub fn verify(path: &Path, device: &Device) -> Result<Vec<Part>, GenerateError> {
     let checkpoint = Checkpoint::open(path)?;
     let error = |what: String| GenerateError::Config { model: checkpoint.name().to_owned(), what };
-    let text = checkpoint
-        .metadata()
-        .get("config")
-        .ok_or_else(|| error("its metadata has no `config`; is it a recording of the official code?".to_owned()))?;
-    let recording: Recording = serde_json::from_str(text).map_err(|e| error(format!("not a MaskGIT recording: {e}")))?;
+    let text = checkpoint.metadata().get("config").ok_or_else(|| {
+        error("its metadata has no `config`; is it a recording of the official code?".to_owned())
+    })?;
+    let recording: Recording =
+        serde_json::from_str(text).map_err(|e| error(format!("not a MaskGIT recording: {e}")))?;
     let transformer = maskgit::Config {
         grid: recording.grid,
         hidden: recording.hidden,
@@ -241,7 +241,8 @@ impl Verifier<'_> {
             vec![0; batch.images as usize]
         };
         let labels = self.ids("io.base.labels")?;
-        let label = |(&label, &drop): (&u32, &u8)| if drop != 0 { t.unconditional_id() } else { t.class_id(label) };
+        let label =
+            |(&label, &drop): (&u32, &u8)| if drop != 0 { t.unconditional_id() } else { t.class_id(label) };
         let labels: Vec<u32> = labels.iter().zip(&dropped).map(label).collect();
         let positions: Vec<u32> = (0..batch.images).flat_map(|_| 0..t.tokens()).collect();
 
@@ -345,7 +346,12 @@ impl Verifier<'_> {
         if self.has("io.vqgan.enc_codes") {
             let wanted = self.ids("io.vqgan.enc_codes")?;
             let differing = codes.iter().zip(&wanted).filter(|(a, b)| a != b).count();
-            self.parts.push(Part::exact("vqgan.enc_codes", &self.shape("io.vqgan.enc_codes"), differing, cells));
+            self.parts.push(Part::exact(
+                "vqgan.enc_codes",
+                &self.shape("io.vqgan.enc_codes"),
+                differing,
+                cells,
+            ));
         }
         Ok(())
     }
@@ -410,7 +416,12 @@ impl Verifier<'_> {
                 wrong_masks += usize::from(masked[cell] != (wanted_masks[step * cells + cell] != 0));
             }
         }
-        self.parts.push(Part::exact(&name("pred_codes"), &self.shape(&name("pred_codes")), wrong_draws, draws));
+        self.parts.push(Part::exact(
+            &name("pred_codes"),
+            &self.shape(&name("pred_codes")),
+            wrong_draws,
+            draws,
+        ));
         let shape_of_masks = self.shape(&name("masked_after"));
         self.parts.push(Part::exact(&name("masked_after"), &shape_of_masks, wrong_masks, wanted_masks.len()));
         if self.has(&name("features")) {

@@ -63,7 +63,11 @@ impl Memory {
         let mut weights = std::collections::HashSet::new();
         let mut states = std::collections::HashSet::new();
         for program in programs {
-            memory.weights += program.weights().filter(|spec| weights.insert((*spec).clone())).map(|s| s.bytes()).sum::<u64>();
+            memory.weights += program
+                .weights()
+                .filter(|spec| weights.insert((*spec).clone()))
+                .map(|s| s.bytes())
+                .sum::<u64>();
             let fresh = program.tensors().iter().filter(|tensor| {
                 tensor.storage == crate::program::Storage::State && states.insert(tensor.name.clone())
             });

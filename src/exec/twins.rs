@@ -3,15 +3,15 @@
 //! A case builds a program of states; all states are filled (inputs with numbers of the case's choosing, outputs with
 //! poison), both executors run it, and every element of every state is compared, so that a write out of place shows.
 
-use super::cpu::CpuExecutor;
-use super::gpu::device::{Choice, Gpu};
-use super::gpu::GpuExecutor;
 use super::Executor;
+use super::cpu::CpuExecutor;
+use super::gpu::GpuExecutor;
+use super::gpu::device::{Choice, Gpu};
+use crate::eval::random::RandomWeights;
 use crate::kernels::philox::{Stream, draw, uniform};
 use crate::kernels::{Access, Slot, StepValues, WeightFormat};
 use crate::models::build;
 use crate::program::{Builder, Element, Program, Storage, WeightSpec};
-use crate::eval::random::RandomWeights;
 use pollster::block_on;
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -104,7 +104,11 @@ impl Case<'_> {
         executor.prepare(&[self.step]).unwrap();
         let written = |slot: usize| {
             let of = |op: &crate::program::Op| op.kernel.bindings();
-            program.ops().iter().flat_map(of).any(|b| b.slot == Slot(slot as u32) && b.access == Access::Write)
+            program
+                .ops()
+                .iter()
+                .flat_map(of)
+                .any(|b| b.slot == Slot(slot as u32) && b.access == Access::Write)
         };
         let states: Vec<_> =
             program.tensors().iter().enumerate().filter(|(_, t)| t.storage == Storage::State).collect();
@@ -208,11 +212,24 @@ mod checks {
                     let x = b.state("x", rows, inner, Float);
                     let y = b.state("y", rows, outer, Float);
                     // A packed projection of which the last rows are used.
-                    let weight = b.weight("w.weight", &[(outer + 5) as usize, inner as usize], Layout::Matrix);
+                    let weight =
+                        b.weight("w.weight", &[(outer + 5) as usize, inner as usize], Layout::Matrix);
                     let bias = Some(b.vector("w.bias", outer + 5));
                     let (rows, weight_row) = (Extent::fixed(rows), 5);
                     let format = b.format(weight);
-                    b.push(Linear { x, weight, format, bias, y, rows, inner, outer, weight_row, activation, accumulate });
+                    b.push(Linear {
+                        x,
+                        weight,
+                        format,
+                        bias,
+                        y,
+                        rows,
+                        inner,
+                        outer,
+                        weight_row,
+                        activation,
+                        accumulate,
+                    });
                 });
             }
         }
@@ -221,13 +238,30 @@ mod checks {
     #[test]
     fn linear_follows_the_step() {
         for new_tokens in [0, 1, 5, 9] {
-            Case { step: StepValues { new_tokens, ..StepValues::default() }, tolerance: 3e-5, ..Case::default() }.check(F32, |b| {
+            Case {
+                step: StepValues { new_tokens, ..StepValues::default() },
+                tolerance: 3e-5,
+                ..Case::default()
+            }
+            .check(F32, |b| {
                 let x = b.state("x", 18, 24, Float);
                 let y = b.state("y", 18, 12, Float);
                 let weight = b.weight("w.weight", &[12, 24], Layout::Matrix);
                 let format = b.format(weight);
                 let rows = Extent::symbolic(2, Symbol::NewTokens, 9);
-                b.push(Linear { x, weight, format, bias: None, y, rows, inner: 24, outer: 12, weight_row: 0, activation: Activation::None, accumulate: false });
+                b.push(Linear {
+                    x,
+                    weight,
+                    format,
+                    bias: None,
+                    y,
+                    rows,
+                    inner: 24,
+                    outer: 12,
+                    weight_row: 0,
+                    activation: Activation::None,
+                    accumulate: false,
+                });
             });
         }
     }
@@ -241,7 +275,16 @@ mod checks {
                     let y = b.state("y", rows, width, Float);
                     let modulation = modulated.then(|| b.state("modulation", 1, 2 * width, Float));
                     let (weight, bias) = (b.vector("n.weight", width), b.vector("n.bias", width));
-                    b.push(LayerNorm { x, weight, bias, modulation, y, rows: Extent::fixed(rows), width, eps: 1e-5 });
+                    b.push(LayerNorm {
+                        x,
+                        weight,
+                        bias,
+                        modulation,
+                        y,
+                        rows: Extent::fixed(rows),
+                        width,
+                        eps: 1e-5,
+                    });
                 });
             }
         }
@@ -265,7 +308,12 @@ mod checks {
         ] {
             let width = heads * head_width;
             for packing in 0..3 {
-                Case { tolerance: 3e-5, fills: &[("q", Fill::Random(3.0)), ("kv", Fill::Random(3.0))], ..Case::default() }.check(F32, |b| {
+                Case {
+                    tolerance: 3e-5,
+                    fills: &[("q", Fill::Random(3.0)), ("kv", Fill::Random(3.0))],
+                    ..Case::default()
+                }
+                .check(F32, |b| {
                     let y = b.state("y", sequences * queries, width, Float);
                     let operand = |slot, offset, stride| Operand { slot, offset, stride };
                     let (query, key, value) = match packing {
@@ -313,26 +361,29 @@ mod checks {
     fn attention_over_the_new_tokens_of_a_step() {
         for new_tokens in [0, 1, 33, 40] {
             for head_width in [24, 72] {
-                Case { step: StepValues { new_tokens, ..StepValues::default() }, ..Case::default() }.check(F32, |b| {
-                    let operand = |slot, stride| Operand { slot, offset: 0, stride };
-                    let width = 2 * head_width;
-                    let q = b.state("q", 2 * 21, width, Float);
-                    let k = b.state("k", 40, width, Float);
-                    let v = b.state("v", 40, width, Float);
-                    let y = b.state("y", 2 * 21, width, Float);
-                    b.push(Attention {
-                        query: operand(q, width),
-                        key: operand(k, width),
-                        value: operand(v, width),
-                        y,
-                        sequences: 2,
-                        key_sequences: 1,
-                        queries: Extent::fixed(21),
-                        keys: Extent::symbolic(1, Symbol::NewTokens, 40),
-                        heads: 2,
-                        head_width,
-                    });
-                });
+                Case { step: StepValues { new_tokens, ..StepValues::default() }, ..Case::default() }.check(
+                    F32,
+                    |b| {
+                        let operand = |slot, stride| Operand { slot, offset: 0, stride };
+                        let width = 2 * head_width;
+                        let q = b.state("q", 2 * 21, width, Float);
+                        let k = b.state("k", 40, width, Float);
+                        let v = b.state("v", 40, width, Float);
+                        let y = b.state("y", 2 * 21, width, Float);
+                        b.push(Attention {
+                            query: operand(q, width),
+                            key: operand(k, width),
+                            value: operand(v, width),
+                            y,
+                            sequences: 2,
+                            key_sequences: 1,
+                            queries: Extent::fixed(21),
+                            keys: Extent::symbolic(1, Symbol::NewTokens, 40),
+                            heads: 2,
+                            head_width,
+                        });
+                    },
+                );
             }
         }
     }
@@ -341,9 +392,13 @@ mod checks {
     fn convolution() {
         for format in FORMATS {
             for form in [ConvForm::Same, ConvForm::Upsample, ConvForm::Downsample] {
-                for (images, height, width, cin, cout) in
-                    [(1, 2, 2, 1, 1), (2, 8, 6, 3, 32), (1, 10, 12, 32, 3), (1, 9, 7, 16, 65), (3, 5, 4, 6, 10)]
-                {
+                for (images, height, width, cin, cout) in [
+                    (1, 2, 2, 1, 1),
+                    (2, 8, 6, 3, 32),
+                    (1, 10, 12, 32, 3),
+                    (1, 9, 7, 16, 65),
+                    (3, 5, 4, 6, 10),
+                ] {
                     for accumulate in [false, true] {
                         Case { tolerance: 3e-5, ..Case::default() }.check(format, |b| {
                             let x = b.state("x", images * height * width, cin, Float);
@@ -363,13 +418,22 @@ mod checks {
             [(1, 1, 32, 32), (2, 64, 64, 32), (1, 900, 96, 32), (3, 5, 12, 4), (1, 4096, 128, 32)]
         {
             for silu in [false, true] {
-                Case { fills: &[("x", Fill::Random(20.0))], tolerance: 3e-5, ..Case::default() }.check(F32, |b| {
-                    let x = b.state("x", images * pixels, channels, Float);
-                    let norm = b.norm("n", channels);
-                    let out = b.state("out", images * pixels, channels, Float);
-                    let y = b.group_norm(x, norm, images, groups, silu);
-                    b.push(Copy { x: y, y: out, rows: Extent::fixed(images * pixels), width: channels, accumulate: false });
-                });
+                Case { fills: &[("x", Fill::Random(20.0))], tolerance: 3e-5, ..Case::default() }.check(
+                    F32,
+                    |b| {
+                        let x = b.state("x", images * pixels, channels, Float);
+                        let norm = b.norm("n", channels);
+                        let out = b.state("out", images * pixels, channels, Float);
+                        let y = b.group_norm(x, norm, images, groups, silu);
+                        b.push(Copy {
+                            x: y,
+                            y: out,
+                            rows: Extent::fixed(images * pixels),
+                            width: channels,
+                            accumulate: false,
+                        });
+                    },
+                );
             }
         }
     }
@@ -377,30 +441,64 @@ mod checks {
     #[test]
     fn embeddings() {
         for format in FORMATS {
-            for (images, sequences, tokens, width, vocabulary) in [(1, 1, 1, 1, 3), (2, 4, 64, 30, 44), (3, 3, 16, 64, 99)] {
+            for (images, sequences, tokens, width, vocabulary) in
+                [(1, 1, 1, 1, 3), (2, 4, 64, 30, 44), (3, 3, 16, 64, 99)]
+            {
                 // Ids beyond the vocabulary read its last row on both.
                 let fills = [("ids", Fill::Below(vocabulary + 3)), ("labels", Fill::Below(vocabulary))];
                 Case { fills: &fills, ..Case::default() }.check(format, |b| {
-                    let table = b.weight("t.tok_emb.weight", &[vocabulary as usize, width as usize], Layout::Matrix);
-                    let position = b.weight("t.pos_emb", &[1, tokens as usize + 1, width as usize], Layout::Dense);
+                    let table =
+                        b.weight("t.tok_emb.weight", &[vocabulary as usize, width as usize], Layout::Matrix);
+                    let position =
+                        b.weight("t.pos_emb", &[1, tokens as usize + 1, width as usize], Layout::Dense);
                     let ids = b.state("ids", images, tokens, Integer);
                     let labels = b.state("labels", sequences, 1, Integer);
                     let x = b.state("x", sequences * (tokens + 1), width, Float);
                     let format = b.format(table);
-                    b.push(EmbedTokens { ids, labels, table, format, position, x, images, sequences, tokens, width, vocabulary });
+                    b.push(EmbedTokens {
+                        ids,
+                        labels,
+                        table,
+                        format,
+                        position,
+                        x,
+                        images,
+                        sequences,
+                        tokens,
+                        width,
+                        vocabulary,
+                    });
                 });
                 for new_tokens in [0, 1, tokens] {
                     let fills = [("ids", Fill::Below(vocabulary)), ("positions", Fill::Below(tokens + 2))];
                     let step = StepValues { new_tokens, ..StepValues::default() };
                     Case { fills: &fills, step, ..Case::default() }.check(format, |b| {
-                        let table = b.weight("t.tok_emb.weight", &[vocabulary as usize, width as usize], Layout::Matrix);
-                        let position = b.weight("t.pos_emb", &[1, tokens as usize + 1, width as usize], Layout::Dense);
+                        let table = b.weight(
+                            "t.tok_emb.weight",
+                            &[vocabulary as usize, width as usize],
+                            Layout::Matrix,
+                        );
+                        let position =
+                            b.weight("t.pos_emb", &[1, tokens as usize + 1, width as usize], Layout::Dense);
                         let ids = b.state("ids", images, tokens, Integer);
                         let positions = b.state("positions", images, tokens, Integer);
                         let x = b.state("x", images * tokens, width, Float);
                         let format = b.format(table);
                         let entries = Extent::symbolic(1, Symbol::NewTokens, tokens);
-                        b.push(EmbedRows { ids, positions, table, format, position, x, images, capacity: tokens, entries, width, vocabulary, length: tokens + 1 });
+                        b.push(EmbedRows {
+                            ids,
+                            positions,
+                            table,
+                            format,
+                            position,
+                            x,
+                            images,
+                            capacity: tokens,
+                            entries,
+                            width,
+                            vocabulary,
+                            length: tokens + 1,
+                        });
                     });
                 }
             }
@@ -428,22 +526,41 @@ mod checks {
             for (images, sequences, tokens, masked, hidden, codebook) in
                 [(1, 1, 1, 1, 4, 3), (2, 4, 64, 17, 64, 32), (1, 2, 100, 100, 30, 65), (3, 3, 16, 0, 8, 8)]
             {
-                let positions = (0..images).flat_map(|i| (0..tokens).map(move |t| (t * 7 + i) % tokens)).collect();
+                let positions =
+                    (0..images).flat_map(|i| (0..tokens).map(move |t| (t * 7 + i) % tokens)).collect();
                 let step = StepValues { masked, ..StepValues::default() };
-                Case { step, fills: &[("positions", Fill::Words(positions))], tolerance: 3e-5 }.check(format, |b| {
-                    let features = b.state("features", sequences * (tokens + 1), hidden, Float);
-                    let positions = b.state("positions", images, tokens, Integer);
-                    let logits = b.state("logits", sequences * tokens, codebook, Float);
-                    let table = b.weight("t.weight", &[codebook as usize + 4, hidden as usize], Layout::Matrix);
-                    let bias = b.weight(
-                        "t.bias",
-                        &[tokens as usize + 1, codebook as usize + 4],
-                        Layout::Corner { rows: tokens, columns: codebook },
-                    );
-                    let format = b.format(table);
-                    let masked = Extent::symbolic(1, Symbol::Masked, tokens);
-                    b.push(MaskedLogits { features, positions, table, format, bias, logits, sequences, images, tokens, sequence_length: tokens + 1, masked, hidden, codebook });
-                });
+                Case { step, fills: &[("positions", Fill::Words(positions))], tolerance: 3e-5 }.check(
+                    format,
+                    |b| {
+                        let features = b.state("features", sequences * (tokens + 1), hidden, Float);
+                        let positions = b.state("positions", images, tokens, Integer);
+                        let logits = b.state("logits", sequences * tokens, codebook, Float);
+                        let table =
+                            b.weight("t.weight", &[codebook as usize + 4, hidden as usize], Layout::Matrix);
+                        let bias = b.weight(
+                            "t.bias",
+                            &[tokens as usize + 1, codebook as usize + 4],
+                            Layout::Corner { rows: tokens, columns: codebook },
+                        );
+                        let format = b.format(table);
+                        let masked = Extent::symbolic(1, Symbol::Masked, tokens);
+                        b.push(MaskedLogits {
+                            features,
+                            positions,
+                            table,
+                            format,
+                            bias,
+                            logits,
+                            sequences,
+                            images,
+                            tokens,
+                            sequence_length: tokens + 1,
+                            masked,
+                            hidden,
+                            codebook,
+                        });
+                    },
+                );
             }
         }
     }
@@ -453,7 +570,8 @@ mod checks {
         for (rows, width, codes) in [(1, 1, 1), (64, 16, 32), (130, 7, 513)] {
             Case::default().check(F32, |b| {
                 let z = b.state("z", rows, width, Float);
-                let codebook = b.weight("c.embedding.weight", &[codes as usize, width as usize], Layout::Table);
+                let codebook =
+                    b.weight("c.embedding.weight", &[codes as usize, width as usize], Layout::Table);
                 let codes_out = b.state("codes", rows, 1, Integer);
                 b.push(NearestCode { z, codebook, codes_out, rows: Extent::fixed(rows), width, codes });
             });
@@ -467,7 +585,15 @@ mod checks {
                 let table = b.state("table", table_rows, padded(width), Float);
                 let indices = b.state("indices", rows, 1, Integer);
                 let y = b.state("y", rows, width, Float);
-                b.push(GatherRows { table, indices, y, rows: Extent::fixed(rows), width, table_stride: padded(width), table_rows });
+                b.push(GatherRows {
+                    table,
+                    indices,
+                    y,
+                    rows: Extent::fixed(rows),
+                    width,
+                    table_stride: padded(width),
+                    table_rows,
+                });
             });
             // Each index once: two rows to one place would race. The last is out of range and is skipped.
             let indices = (0..rows).map(|r| (r * 7) % rows.max(4)).collect();
@@ -482,11 +608,14 @@ mod checks {
 
     #[test]
     fn sample() {
-        for (images, tokens, masked, codebook) in [(1, 1, 1, 1), (2, 64, 64, 32), (3, 100, 37, 1025), (2, 16, 0, 8)] {
+        for (images, tokens, masked, codebook) in
+            [(1, 1, 1, 1), (2, 64, 64, 32), (3, 100, 37, 1025), (2, 16, 0, 8)]
+        {
             for (guided, recorded, random_choice) in
                 [(false, false, false), (true, false, false), (true, true, false), (true, false, true)]
             {
-                let positions = (0..images).flat_map(|i| (0..tokens).map(move |t| (t * 3 + i) % tokens)).collect();
+                let positions =
+                    (0..images).flat_map(|i| (0..tokens).map(move |t| (t * 3 + i) % tokens)).collect();
                 let fills = [
                     ("positions", Fill::Words(positions)),
                     ("seeds", Fill::Below(u32::MAX)),
@@ -529,17 +658,32 @@ mod checks {
 
     #[test]
     fn top_k_and_commit() {
-        for (images, tokens, masked, reveal) in
-            [(1, 1, 1, 1), (2, 64, 64, 1), (3, 300, 257, 100), (1, 1024, 1000, 999), (2, 4096, 4096, 300), (2, 64, 10, 10)]
-        {
+        for (images, tokens, masked, reveal) in [
+            (1, 1, 1, 1),
+            (2, 64, 64, 1),
+            (3, 300, 257, 100),
+            (1, 1024, 1000, 999),
+            (2, 4096, 4096, 300),
+            (2, 64, 10, 10),
+        ] {
             let step = StepValues { masked, reveal, ..StepValues::default() };
             // Few distinct scores: ties everywhere; and a NaN.
-            let scores = (0..images * tokens).map(|i| if i == 5 { f32::NAN } else { (i * 31 % 7) as f32 - 3.0 }.to_bits());
-            Case { step, fills: &[("scores", Fill::Words(scores.collect()))], ..Case::default() }.check(F32, |b| {
-                let scores = b.state("scores", images, tokens, Float);
-                let chosen = b.state("chosen", images, tokens, Integer);
-                b.push(TopK { scores, chosen, images, tokens, masked: Extent::symbolic(1, Symbol::Masked, tokens) });
-            });
+            let scores = (0..images * tokens)
+                .map(|i| if i == 5 { f32::NAN } else { (i * 31 % 7) as f32 - 3.0 }.to_bits());
+            Case { step, fills: &[("scores", Fill::Words(scores.collect()))], ..Case::default() }.check(
+                F32,
+                |b| {
+                    let scores = b.state("scores", images, tokens, Float);
+                    let chosen = b.state("chosen", images, tokens, Integer);
+                    b.push(TopK {
+                        scores,
+                        chosen,
+                        images,
+                        tokens,
+                        masked: Extent::symbolic(1, Symbol::Masked, tokens),
+                    });
+                },
+            );
             let positions = (0..images).flat_map(|_| 0..tokens).collect();
             let fills = [
                 ("positions", Fill::Words(positions)),

@@ -52,7 +52,10 @@ impl ModelConfig {
             _ => Ok(()),
         };
         if self.architecture != "maskgit" {
-            return Err(format!("architecture {:?} is not known; this version knows \"maskgit\"", self.architecture));
+            return Err(format!(
+                "architecture {:?} is not known; this version knows \"maskgit\"",
+                self.architecture
+            ));
         }
         positive("grid", t.grid, 256)?;
         positive("hidden", t.hidden, 1 << 16)?;
@@ -61,7 +64,7 @@ impl ModelConfig {
         positive("mlp", t.mlp, 1 << 18)?;
         positive("codebook", t.codebook, 1 << 20)?;
         positive("classes", t.classes, 1 << 20)?;
-        if t.hidden % t.heads != 0 {
+        if !t.hidden.is_multiple_of(t.heads) {
             return Err(format!("`hidden` {} is not a multiple of `heads` {}", t.hidden, t.heads));
         }
         if t.hidden / t.heads > 1024 {
@@ -78,11 +81,16 @@ impl ModelConfig {
         positive("tokenizer.z_channels", v.z_channels, 4096)?;
         positive("tokenizer.embed_dim", v.embed_dim, 4096)?;
         positive("tokenizer.num_res_blocks", v.num_res_blocks, 64)?;
-        if v.ch % 32 != 0 {
-            return Err(format!("`tokenizer.ch` {} is not a multiple of the 32 groups of its normalisations", v.ch));
+        if !v.ch.is_multiple_of(32) {
+            return Err(format!(
+                "`tokenizer.ch` {} is not a multiple of the 32 groups of its normalisations",
+                v.ch
+            ));
         }
         if v.ch_mult.iter().any(|m| m * v.ch > 1024) {
-            return Err("the tokenizer has more than 1024 channels, which its attention does not take".to_owned());
+            return Err(
+                "the tokenizer has more than 1024 channels, which its attention does not take".to_owned()
+            );
         }
         let pixels = t.grid * v.factor();
         if pixels != self.image_size {
@@ -97,11 +105,18 @@ impl ModelConfig {
             positive("shortcut.n_block", s.blocks, 64)?;
             positive("shortcut.bottleneck_ratio", s.bottleneck_ratio, 64)?;
             positive("shortcut.heads", s.heads, 1024)?;
-            if t.hidden % s.bottleneck_ratio != 0 {
-                return Err(format!("`hidden` {} is not a multiple of `shortcut.bottleneck_ratio` {}", t.hidden, s.bottleneck_ratio));
+            if !t.hidden.is_multiple_of(s.bottleneck_ratio) {
+                return Err(format!(
+                    "`hidden` {} is not a multiple of `shortcut.bottleneck_ratio` {}",
+                    t.hidden, s.bottleneck_ratio
+                ));
             }
-            if s.width(t) % s.heads != 0 {
-                return Err(format!("the shortcut's width {} is not a multiple of its {} heads", s.width(t), s.heads));
+            if !s.width(t).is_multiple_of(s.heads) {
+                return Err(format!(
+                    "the shortcut's width {} is not a multiple of its {} heads",
+                    s.width(t),
+                    s.heads
+                ));
             }
         }
         Ok(())
@@ -171,7 +186,7 @@ pub enum Device {
     #[default]
     Cpu,
     /// A graphics device.
-    Gpu(gpu::device::Gpu),
+    Gpu(Box<gpu::device::Gpu>),
 }
 
 impl Device {
@@ -186,7 +201,7 @@ impl Device {
     ) -> Result<Box<dyn Executor>, GenerateError> {
         Ok(match self {
             Self::Cpu => Box::new(CpuExecutor::new(programs, weights)?),
-            Self::Gpu(gpu) => Box::new(gpu::GpuExecutor::new(gpu.clone(), programs, weights)?),
+            Self::Gpu(gpu) => Box::new(gpu::GpuExecutor::new((**gpu).clone(), programs, weights)?),
         })
     }
 }
@@ -227,7 +242,8 @@ impl Model {
             let checkpoint = required(&folder, part)?;
             let expected = part_tensors(&config, part)?;
             crate::weights::account(&checkpoint, &expected, &|_| false)?;
-            if part == "maskgit" && checkpoint.tensor("tok_emb.weight").is_some_and(|t| t.dtype == crate::weights::Dtype::F16)
+            if part == "maskgit"
+                && checkpoint.tensor("tok_emb.weight").is_some_and(|t| t.dtype == crate::weights::Dtype::F16)
             {
                 formats = models::keep_f16;
             }

@@ -120,10 +120,15 @@ fn encode_png(picture: &Picture, texts: &[(&str, String)]) -> Result<Vec<u8>, pn
 pub fn read_png_texts(path: &Path) -> Result<Vec<(String, String)>, GenerateError> {
     let name = path.display().to_string();
     let picture = |reason: String| GenerateError::Picture { path: name.clone(), reason };
-    let file = std::fs::File::open(path).map_err(|source| GenerateError::File { path: name.clone(), source })?;
-    let reader = png::Decoder::new(std::io::BufReader::new(file)).read_info().map_err(|e| picture(e.to_string()))?;
+    let file =
+        std::fs::File::open(path).map_err(|source| GenerateError::File { path: name.clone(), source })?;
+    let reader =
+        png::Decoder::new(std::io::BufReader::new(file)).read_info().map_err(|e| picture(e.to_string()))?;
     let chunks = &reader.info().utf8_text;
-    chunks.iter().map(|c| Ok((c.keyword.clone(), c.get_text().map_err(|e| picture(e.to_string()))?))).collect()
+    chunks
+        .iter()
+        .map(|c| Ok((c.keyword.clone(), c.get_text().map_err(|e| picture(e.to_string()))?)))
+        .collect()
 }
 
 /// An endless GIF; each frame with its time in milliseconds.
@@ -141,7 +146,9 @@ pub fn write_gif(path: &Path, frames: &[(Picture, u32)]) -> Result<(), GenerateE
             let buffer = image::RgbaImage::from_raw(picture.width, picture.height, rgba)
                 .ok_or_else(|| refused("a frame is not of its size".to_owned()))?;
             let delay = image::Delay::from_numer_denom_ms(*ms, 1);
-            encoder.encode_frame(image::Frame::from_parts(buffer, 0, 0, delay)).map_err(|e| refused(e.to_string()))?;
+            encoder
+                .encode_frame(image::Frame::from_parts(buffer, 0, 0, delay))
+                .map_err(|e| refused(e.to_string()))?;
         }
     }
     write_whole(path, &bytes)
@@ -161,7 +168,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
         write_png(&path, &checks(5, 3), &[("migm", "{\"label\":\"Füchse\"}".to_owned())]).unwrap();
-        assert_eq!(read_png_texts(&path).unwrap(), [("migm".to_owned(), "{\"label\":\"Füchse\"}".to_owned())]);
+        assert_eq!(
+            read_png_texts(&path).unwrap(),
+            [("migm".to_owned(), "{\"label\":\"Füchse\"}".to_owned())]
+        );
         let pixels = image::open(&path).unwrap().to_rgb8();
         assert_eq!(pixels.as_raw(), &checks(5, 3).rgb);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
@@ -186,7 +196,10 @@ mod tests {
 
     #[test]
     fn values_are_clamped_to_the_range_of_a_picture() {
-        assert_eq!(Picture::from_values(&[-7.0, -1.0, 0.0, 1.0, 9.0, 0.5], 2, 1).rgb, [0, 0, 128, 255, 255, 191]);
+        assert_eq!(
+            Picture::from_values(&[-7.0, -1.0, 0.0, 1.0, 9.0, 0.5], 2, 1).rgb,
+            [0, 0, 128, 255, 255, 191]
+        );
     }
 
     #[test]

@@ -53,7 +53,10 @@ impl Refresh {
             Self::List(list) => {
                 for &step in list {
                     if step >= nominal {
-                        let message = format!("full step {step} is beyond the last of {nominal} steps ({})", nominal - 1);
+                        let message = format!(
+                            "full step {step} is beyond the last of {nominal} steps ({})",
+                            nominal - 1
+                        );
                         return Err(GenerateError::Setting(message));
                     }
                     mark(step);
@@ -81,7 +84,9 @@ impl std::str::FromStr for Refresh {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = |text: &str| text.trim().parse::<u32>().map_err(|_| format!("{text:?} is not a step or a number of steps"));
+        let number = |text: &str| {
+            text.trim().parse::<u32>().map_err(|_| format!("{text:?} is not a step or a number of steps"))
+        };
         match text.split_once(':') {
             None if text == "every" => Ok(Self::Every),
             Some(("uniform", budget)) => Ok(Self::Uniform(number(budget)?)),

@@ -59,34 +59,40 @@ impl Sampling {
             return refuse("generation needs at least 1 step");
         }
         let numbers = [self.guidance, self.choice_temperature, self.softmax_temperature];
-        if numbers.iter().any(|n| !n.is_finite()) || self.softmax_temperature <= 0.0 || self.choice_temperature < 0.0 {
-            return refuse("guidance and temperatures must be finite, the softmax temperature above 0 and the choice temperature not below");
+        if numbers.iter().any(|n| !n.is_finite())
+            || self.softmax_temperature <= 0.0
+            || self.choice_temperature < 0.0
+        {
+            return refuse(
+                "guidance and temperatures must be finite, the softmax temperature above 0 and the choice temperature not below",
+            );
         }
         let mut masked = tokens;
         let mut new_tokens = 0;
-        let values = self.schedule.counts(self.steps, tokens).into_iter().enumerate().map(|(step, reveal)| {
-            // How far along: 0 at the first step, 1 at the last. A single step is guided in full.
-            let progress = if self.steps == 1 { 1.0 } else { step as f32 / (self.steps - 1) as f32 };
-            let (choice_temperature, random_choice) = match self.choice_noise {
-                ChoiceNoise::Linear => (self.choice_temperature * (1.0 - progress), false),
-                ChoiceNoise::WarmUp => (0.0, step < 2),
-                ChoiceNoise::Random => (0.0, true),
-            };
-            let values = StepValues {
-                step: step as u32,
-                new_tokens,
-                masked,
-                reveal,
-                mask_ratio: masked as f32 / tokens as f32,
-                guidance: self.guidance * progress,
-                choice_temperature,
-                softmax_temperature: self.softmax_temperature,
-                random_choice,
-            };
-            masked -= reveal;
-            new_tokens = reveal;
-            values
-        });
+        let values =
+            self.schedule.counts(self.steps, tokens).into_iter().enumerate().map(|(step, reveal)| {
+                // How far along: 0 at the first step, 1 at the last. A single step is guided in full.
+                let progress = if self.steps == 1 { 1.0 } else { step as f32 / (self.steps - 1) as f32 };
+                let (choice_temperature, random_choice) = match self.choice_noise {
+                    ChoiceNoise::Linear => (self.choice_temperature * (1.0 - progress), false),
+                    ChoiceNoise::WarmUp => (0.0, step < 2),
+                    ChoiceNoise::Random => (0.0, true),
+                };
+                let values = StepValues {
+                    step: step as u32,
+                    new_tokens,
+                    masked,
+                    reveal,
+                    mask_ratio: masked as f32 / tokens as f32,
+                    guidance: self.guidance * progress,
+                    choice_temperature,
+                    softmax_temperature: self.softmax_temperature,
+                    random_choice,
+                };
+                masked -= reveal;
+                new_tokens = reveal;
+                values
+            });
         Ok(values.collect())
     }
 }
@@ -149,11 +155,16 @@ mod tests {
     fn mask_ratios_at_fifteen_steps() {
         let steps = Sampling::OFFICIAL_512.steps(1024).unwrap();
         let wanted = [
-            1.0, 0.999_023, 0.973_633, 0.936_523, 0.891_602, 0.838_867, 0.779_297, 0.713_867, 0.642_578, 0.565_430,
-            0.483_398, 0.396_484, 0.304_688, 0.208_008, 0.106_445,
+            1.0, 0.999_023, 0.973_633, 0.936_523, 0.891_602, 0.838_867, 0.779_297, 0.713_867, 0.642_578,
+            0.565_430, 0.483_398, 0.396_484, 0.304_688, 0.208_008, 0.106_445,
         ];
         for (step, wanted) in steps.iter().zip(wanted) {
-            assert!((step.mask_ratio - wanted).abs() < 1e-6, "step {}: {} and {wanted}", step.step, step.mask_ratio);
+            assert!(
+                (step.mask_ratio - wanted).abs() < 1e-6,
+                "step {}: {} and {wanted}",
+                step.step,
+                step.mask_ratio
+            );
         }
         assert_eq!(steps[0].guidance, 0.0);
         assert_eq!(steps[14].guidance, 2.8);

@@ -79,7 +79,10 @@ pub struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("shape", &self.shape).field("next", &self.next).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("shape", &self.shape)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,7 +101,13 @@ pub fn programs(
         models::build("sample", formats, |b| sampling::append(b, t, shape.batch, shape.recorded_noise))?,
         models::build("decode", formats, |b| {
             if shape.decoder {
-                config.tokenizer.decode(b, t.codebook, decode_images(config, shape.batch.images), t.grid, t.grid);
+                config.tokenizer.decode(
+                    b,
+                    t.codebook,
+                    decode_images(config, shape.batch.images),
+                    t.grid,
+                    t.grid,
+                );
             }
         })?,
     ];
@@ -168,7 +177,10 @@ impl Session {
         self.plan = values
             .into_iter()
             .zip(full)
-            .map(|(values, full)| PlannedStep { kind: if full { StepKind::Full } else { StepKind::Shortcut }, values })
+            .map(|(values, full)| PlannedStep {
+                kind: if full { StepKind::Full } else { StepKind::Shortcut },
+                values,
+            })
             .collect();
         let values: Vec<StepValues> = self.plan.iter().map(|step| step.values).collect();
         self.executor.prepare(&values)?;
@@ -191,8 +203,10 @@ impl Session {
         for class in classes.iter().flatten() {
             self.config.class(&class.to_string())?;
         }
-        let mut labels: Vec<u32> =
-            classes.iter().map(|class| class.map_or(t.unconditional_id(), |class| t.class_id(class))).collect();
+        let mut labels: Vec<u32> = classes
+            .iter()
+            .map(|class| class.map_or(t.unconditional_id(), |class| t.class_id(class)))
+            .collect();
         if self.shape.batch.guided {
             labels.resize(2 * images, t.unconditional_id());
         }

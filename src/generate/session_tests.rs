@@ -84,7 +84,8 @@ fn edge_settings_are_meaningful() {
 #[test]
 fn a_session_refuses_what_it_was_not_made_for() {
     let model = Model::bundled().unwrap();
-    let mut session = Session::new(&model, Shape { predictor: None, ..shape(1, false) }, &Device::Cpu).unwrap();
+    let mut session =
+        Session::new(&model, Shape { predictor: None, ..shape(1, false) }, &Device::Cpu).unwrap();
     let error = session.configure(&settings(&model, Refresh::Every)).unwrap_err().to_string();
     assert!(error.contains("without guidance"), "{error}");
     let mut unguided = settings(&model, Refresh::Uniform(2));
@@ -102,7 +103,7 @@ fn a_session_refuses_what_it_was_not_made_for() {
 #[test]
 fn the_step_loop_allocates_nothing_and_reads_nothing_back() {
     let model = Model::bundled().unwrap();
-    let devices = [Some(Device::Cpu), test_gpu().map(Device::Gpu)];
+    let devices = [Some(Device::Cpu), test_gpu().map(|gpu| Device::Gpu(Box::new(gpu)))];
     for device in devices.into_iter().flatten() {
         let mut session = Session::new(&model, shape(1, true), &device).unwrap();
         let settings = settings(&model, Refresh::Uniform(4));
@@ -133,7 +134,7 @@ fn both_executors_make_the_same_picture() {
     let Some(gpu) = test_gpu() else { return };
     let model = Model::bundled().unwrap();
     let settings = settings(&model, Refresh::Uniform(4));
-    let mut run = |device: Device| {
+    let run = |device: Device| {
         let mut session = Session::new(&model, shape(2, true), &device).unwrap();
         let tokens = tokens(&mut session, &settings, &[Some(2), Some(20)], &[0, 1]);
         let picture = block_on(session.decode(&tokens)).unwrap();
@@ -142,7 +143,7 @@ fn both_executors_make_the_same_picture() {
         (tokens, picture)
     };
     let (cpu_tokens, cpu) = run(Device::Cpu);
-    let (gpu_tokens, gpu) = run(Device::Gpu(gpu));
+    let (gpu_tokens, gpu) = run(Device::Gpu(Box::new(gpu)));
     // The same noise and nearly the same logits: a draw flips only where two codes are within rounding of each other.
     let equal = cpu_tokens.iter().zip(&gpu_tokens).filter(|(a, b)| a == b).count();
     assert_eq!(equal, cpu_tokens.len(), "{equal} of {} tokens are equal", cpu_tokens.len());
@@ -159,7 +160,7 @@ fn states_and_temporaries_are_as_planned() {
     let held = session.memory();
     assert_eq!((held.states, held.temporaries), (planned.states, planned.temporaries));
     if let Some(gpu) = test_gpu() {
-        session = Session::new(&model, shape(2, true), &Device::Gpu(gpu)).unwrap();
+        session = Session::new(&model, shape(2, true), &Device::Gpu(Box::new(gpu))).unwrap();
         assert_eq!(session.memory(), planned, "on a GPU weights keep their format");
     }
 }

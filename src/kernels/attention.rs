@@ -9,7 +9,7 @@ use std::cell::RefCell;
 
 /// Columns `offset..offset + heads * head_width` of a matrix whose rows are `stride` long.
 #[derive(Debug, Clone, Copy)]
-pub struct Operand {
+pub(crate) struct Operand {
     pub(crate) slot: Slot,
     pub(crate) offset: u32,
     pub(crate) stride: u32,
@@ -21,7 +21,7 @@ pub struct Operand {
 /// `s % key_sequences`. The three operands may lie in one tensor, in two or in three; `y` is `[sequences *
 /// queries, heads * head_width]` and is none of them. Without keys, `y` is zero.
 #[derive(Debug, Clone)]
-pub struct Attention {
+pub(crate) struct Attention {
     pub(crate) query: Operand,
     pub(crate) key: Operand,
     pub(crate) value: Operand,
@@ -93,7 +93,8 @@ impl Kernel for Attention {
         debug_assert!(self.head_width <= Self::MAX_HEAD_WIDTH, "{}", self.describe());
         let [query, key, value] = [self.query, self.key, self.value];
         let sizes = [query, key, value].map(|o| [o.offset, o.stride]);
-        let fours = self.head_width % 4 == 0 && sizes.as_flattened().iter().all(|size| size % 4 == 0);
+        let fours = self.head_width.is_multiple_of(4)
+            && sizes.as_flattened().iter().all(|size| size.is_multiple_of(4));
         let shader = if self.head_width <= NARROW { "attention" } else { "attention_wide" };
         Permutation::new(shader)
             .flag("VEC4", fours)
@@ -620,7 +621,7 @@ mod tests {
         }
         // Values with the queries, keys elsewhere: no model has it, but nothing forbids it.
         let k = kernel(Packing::Three, [1, 1], 7, 7, 1, 8);
-        validate(&Attention { value: k.query, ..k.clone() });
+        validate(&Attention { value: k.query, ..k });
         validate(&Attention { key: Operand { offset: 2, ..k.key }, ..k });
     }
 

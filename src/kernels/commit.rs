@@ -8,7 +8,7 @@ use super::{Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, shader::Pe
 /// place in that list, `drawn` and `ids` by position; `new_ids` and `new_positions` receive the revealed tokens in
 /// ascending order of position.
 #[derive(Debug, Clone)]
-pub struct Commit {
+pub(crate) struct Commit {
     pub(crate) chosen: Slot,
     pub(crate) drawn: Slot,
     pub(crate) positions: Slot,
@@ -70,7 +70,15 @@ impl Kernel for Commit {
     }
 
     fn run(&self, step: &StepValues, io: &mut Buffers<'_>) {
-        commit(self.at(step), io.u32(1), io.u32(2), io.u32_mut(3), io.u32_mut(4), io.u32_mut(5), io.u32_mut(6));
+        commit(
+            self.at(step),
+            io.u32(1),
+            io.u32(2),
+            io.u32_mut(3),
+            io.u32_mut(4),
+            io.u32_mut(5),
+            io.u32_mut(6),
+        );
     }
 }
 

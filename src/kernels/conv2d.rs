@@ -2,13 +2,15 @@
 //! `shaders/conv2d.wgsl`. A 1x1 convolution is a `Linear`.
 
 use super::linear::{Sizes, product, tiles, weight_cost};
-use super::{Binding, Buffers, Cost, Kernel, Product, Slot, StepValues, WeightFormat, math, shader::Permutation};
+use super::{
+    Binding, Buffers, Cost, Kernel, Product, Slot, StepValues, WeightFormat, math, shader::Permutation,
+};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
 /// Which pixels a window covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ConvForm {
+pub(crate) enum ConvForm {
     /// Zero padding of one all round: the size stays.
     #[default]
     Same,

@@ -1,10 +1,12 @@
 //! Copy or add one tensor to another, element by element. Twin of `shaders/copy.wgsl`.
 
-use super::{Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, shader::Permutation, split_workgroups};
+use super::{
+    Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, shader::Permutation, split_workgroups,
+};
 
 /// `y = x`, or `y += x` when accumulating; both `[rows, width]`.
 #[derive(Debug, Clone)]
-pub struct Copy {
+pub(crate) struct Copy {
     pub(crate) x: Slot,
     pub(crate) y: Slot,
     pub(crate) rows: Extent,

@@ -9,7 +9,7 @@ use super::{
 ///
 /// `ids` and `positions` are `[images, capacity]`; `x` is `[images * n, width]` without gaps.
 #[derive(Debug, Clone)]
-pub struct EmbedRows {
+pub(crate) struct EmbedRows {
     pub(crate) ids: Slot,
     pub(crate) positions: Slot,
     pub(crate) table: Slot,

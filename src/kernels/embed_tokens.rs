@@ -1,7 +1,8 @@
 //! Token plus position embedding of whole sequences. Twin of `shaders/embed_tokens.wgsl`.
 
 use super::{
-    Binding, Buffers, Cost, Kernel, Slot, StepValues, WeightFormat, padded, shader::Permutation, split_workgroups,
+    Binding, Buffers, Cost, Kernel, Slot, StepValues, WeightFormat, padded, shader::Permutation,
+    split_workgroups,
 };
 use rayon::prelude::*;
 
@@ -10,7 +11,7 @@ use rayon::prelude::*;
 /// `ids` is `[images, tokens]` and serves sequence s with row `s % images`, so that the conditional and the
 /// unconditional half of a guided batch share it; `labels` is `[sequences]`. Ids past the table read its last row.
 #[derive(Debug, Clone)]
-pub struct EmbedTokens {
+pub(crate) struct EmbedTokens {
     pub(crate) ids: Slot,
     pub(crate) labels: Slot,
     pub(crate) table: Slot,

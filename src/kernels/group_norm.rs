@@ -12,7 +12,7 @@ use rayon::prelude::*;
 /// Shapes: `x` is `[images, pixels, channels]`; `statistics` is `[images, groups, chunks, 2]`. Chunk `k` starts at
 /// pixel `k * ceil(pixels / chunks)`; how many values it has follows from that. `groups` divides `channels`.
 #[derive(Debug, Clone)]
-pub struct GroupNormStats {
+pub(crate) struct GroupNormStats {
     pub(crate) x: Slot,
     pub(crate) statistics: Slot,
     pub(crate) images: u32,
@@ -26,7 +26,7 @@ pub struct GroupNormStats {
 ///
 /// Shapes: as there; `weight` and `bias` are `[channels]`. At most [`GroupNorm::MAX_GROUPS`] groups.
 #[derive(Debug, Clone)]
-pub struct GroupNorm {
+pub(crate) struct GroupNorm {
     pub(crate) x: Slot,
     pub(crate) statistics: Slot,
     pub(crate) weight: Slot,
@@ -69,7 +69,7 @@ const LANES: u32 = 256;
 
 /// Whether groups are whole fours of channels, so that a four belongs to one group.
 fn fours(channels: u32, groups: u32) -> bool {
-    (channels / groups) % 4 == 0
+    (channels / groups).is_multiple_of(4)
 }
 
 fn units(channels: u32, groups: u32) -> u32 {
@@ -150,9 +150,7 @@ impl GroupNorm {
 impl Kernel for GroupNorm {
     fn permutation(&self) -> Permutation {
         debug_assert!(self.groups <= Self::MAX_GROUPS, "{}", self.describe());
-        Permutation::new("group_norm")
-            .flag("VEC4", fours(self.channels, self.groups))
-            .flag("SILU", self.silu)
+        Permutation::new("group_norm").flag("VEC4", fours(self.channels, self.groups)).flag("SILU", self.silu)
     }
 
     fn bindings(&self) -> Vec<Binding> {
@@ -461,7 +459,7 @@ mod tests {
     fn a_mean_far_from_zero_costs_no_digits() {
         let mut case = Case::new(2, 1000, 16, 4, 5, false);
         // At 1000, f32 has 6e-5 between neighbours; the reference sees the same rounded numbers.
-        case.x.iter_mut().for_each(|v| *v = 1000.0 + *v);
+        case.x.iter_mut().for_each(|v| *v += 1000.0);
         case.check(2e-4);
     }
 

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 ///
 /// Shapes: `x`, `y` are `[rows, width]`; `weight`, `bias` are `[width]`; `modulation` is `[1, 2 * width]`, scale first.
 #[derive(Debug, Clone)]
-pub struct LayerNorm {
+pub(crate) struct LayerNorm {
     pub(crate) x: Slot,
     pub(crate) weight: Slot,
     pub(crate) bias: Slot,

@@ -3,15 +3,15 @@
 //! The product itself, [`product`], serves `masked_logits` and `conv2d` too.
 
 use super::{
-    Binding, Buffers, Cost, Extent, Kernel, ROW_ALIGNMENT, Product, Slot, StepValues, WeightFormat, math, padded,
-    shader::Permutation, split_workgroups,
+    Binding, Buffers, Cost, Extent, Kernel, Product, ROW_ALIGNMENT, Slot, StepValues, WeightFormat, math,
+    padded, shader::Permutation, split_workgroups,
 };
 use gemm::Parallelism;
 use rayon::prelude::*;
 
 /// What is applied to a product after its bias.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Activation {
+pub(crate) enum Activation {
     /// Nothing.
     #[default]
     None,

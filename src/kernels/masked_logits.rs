@@ -2,7 +2,8 @@
 
 use super::linear::{Sizes, product, tiles, weight_cost};
 use super::{
-    Binding, Buffers, Cost, Extent, Kernel, Product, Slot, StepValues, WeightFormat, math, shader::Permutation,
+    Binding, Buffers, Cost, Extent, Kernel, Product, Slot, StepValues, WeightFormat, math,
+    shader::Permutation,
 };
 use gemm::Parallelism;
 use rayon::prelude::*;

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 /// codes lie close together, and this is done once an image. Shapes: `z` is `[rows, width]`; `codebook` is
 /// `[codes, padded(width)]`; `codes_out` is `u32`, `[rows]`.
 #[derive(Debug, Clone)]
-pub struct NearestCode {
+pub(crate) struct NearestCode {
     pub(crate) z: Slot,
     pub(crate) codebook: Slot,
     pub(crate) codes_out: Slot,

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 /// Shapes: `table` is `[table_rows, table_stride]`, of which the first `width` columns are used; `indices` are
 /// `u32`, `[rows]`; `y` is `[rows, width]`.
 #[derive(Debug, Clone)]
-pub struct GatherRows {
+pub(crate) struct GatherRows {
     pub(crate) table: Slot,
     pub(crate) indices: Slot,
     pub(crate) y: Slot,
@@ -23,8 +23,9 @@ pub struct GatherRows {
 /// `y[indices[r]] = x[r]`; indices beyond `y_rows` are skipped. Indices must differ among themselves.
 ///
 /// Shapes: `x` is `[rows, width]`; `indices` are `u32`, `[rows]`; `y` is `[y_rows, width]` and keeps its other rows.
+#[allow(dead_code, reason = "for caches of keys and values; no model here has one yet")]
 #[derive(Debug, Clone)]
-pub struct ScatterRows {
+pub(crate) struct ScatterRows {
     pub(crate) x: Slot,
     pub(crate) indices: Slot,
     pub(crate) y: Slot,
@@ -62,7 +63,7 @@ fn elements(width: u32, fours: bool) -> u32 {
 
 impl GatherRows {
     fn fours(&self) -> bool {
-        self.width % 4 == 0 && self.table_stride % 4 == 0
+        self.width.is_multiple_of(4) && self.table_stride.is_multiple_of(4)
     }
 
     fn at(&self, step: &StepValues, fours: bool) -> GatherParams {
@@ -106,9 +107,10 @@ impl Kernel for GatherRows {
     }
 }
 
+#[allow(dead_code, reason = "for caches of keys and values; no model here has one yet")]
 impl ScatterRows {
     fn fours(&self) -> bool {
-        self.width % 4 == 0
+        self.width.is_multiple_of(4)
     }
 
     fn at(&self, step: &StepValues, fours: bool) -> ScatterParams {
@@ -158,6 +160,7 @@ pub(crate) fn gather_rows(p: GatherParams, table: &[f32], indices: &[u32], y: &m
 }
 
 /// The twin of `scatter_rows`.
+#[allow(dead_code, reason = "for caches of keys and values; no model here has one yet")]
 pub(crate) fn scatter_rows(p: ScatterParams, x: &[f32], indices: &[u32], y: &mut [f32]) {
     let [rows, width] = [p.rows, p.width].map(|v| v as usize);
     for (x, &index) in x[..rows * width].chunks_exact(width).zip(&indices[..rows]) {

@@ -1,7 +1,9 @@
 //! Guidance, softmax, categorical draw and confidence of every masked position. Twin of `shaders/sample.wgsl`.
 
 use super::philox::{Stream, draw, gumbel, uniform};
-use super::{Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, math, shader::Permutation, split_workgroups};
+use super::{
+    Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, math, shader::Permutation, split_workgroups,
+};
 use rayon::prelude::*;
 
 /// Draws a token at each masked position and scores it for the choice of which to keep (section 1c).
@@ -11,7 +13,7 @@ use rayon::prelude::*;
 /// in its first m entries; `drawn` `[images, tokens]` receives the draw at its position; `scores`
 /// `[images, tokens]` the score at its place in the list.
 #[derive(Debug, Clone)]
-pub struct Sample {
+pub(crate) struct Sample {
     pub(crate) logits: Slot,
     pub(crate) positions: Slot,
     /// `[images, 2]`: low and high word of each image's seed.
@@ -67,8 +69,11 @@ impl Kernel for Sample {
     }
 
     fn bindings(&self) -> Vec<Binding> {
-        let mut bindings =
-            vec![Binding::read(1, self.logits), Binding::read(2, self.positions), Binding::read(3, self.seeds)];
+        let mut bindings = vec![
+            Binding::read(1, self.logits),
+            Binding::read(2, self.positions),
+            Binding::read(3, self.seeds),
+        ];
         if let Some((token, choice)) = self.recorded {
             bindings.extend([Binding::read(4, token), Binding::read(5, choice)]);
         }
@@ -160,7 +165,8 @@ pub(crate) fn sample(
                             let mut noise = [0.0; 4];
                             argmax(codebook, |code| {
                                 if code % 4 == 0 {
-                                    noise = draw(seed, p.step, position, Stream::Token, code as u32 / 4).map(gumbel);
+                                    noise = draw(seed, p.step, position, Stream::Token, code as u32 / 4)
+                                        .map(gumbel);
                                 }
                                 z[code] + noise[code % 4]
                             })

@@ -4,7 +4,7 @@ use super::{Binding, Buffers, Cost, Kernel, Slot, StepValues, shader::Permutatio
 
 /// `y = [cos(t f_k) | sin(t f_k)]` with `t = 1000 * mask_ratio` and `f_k = exp(-ln(10000) k / (width / 2))`.
 #[derive(Debug, Clone)]
-pub struct TimeEmbedding {
+pub(crate) struct TimeEmbedding {
     pub(crate) y: Slot,
     pub(crate) width: u32,
 }

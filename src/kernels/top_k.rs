@@ -7,7 +7,7 @@ use super::{Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, shader::Pe
 
 /// `chosen[i, j] = 1` for the `reveal` best of the first m scores of image i, else 0. Both are `[images, tokens]`.
 #[derive(Debug, Clone)]
-pub struct TopK {
+pub(crate) struct TopK {
     pub(crate) scores: Slot,
     pub(crate) chosen: Slot,
     pub(crate) images: u32,

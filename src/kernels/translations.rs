@@ -6,11 +6,8 @@ use naga::{back, valid};
 use std::collections::BTreeSet;
 
 /// Flags that exclude one another.
-const EXCLUSIVE: &[&[&str]] = &[
-    &["GELU", "SILU"],
-    &["UPSAMPLE", "DOWNSAMPLE"],
-    &["VALUE_IN_QUERY", "VALUE_IN_KEY"],
-];
+const EXCLUSIVE: &[&[&str]] =
+    &[&["GELU", "SILU"], &["UPSAMPLE", "DOWNSAMPLE"], &["VALUE_IN_QUERY", "VALUE_IN_KEY"]];
 
 /// Values for the constants that a shader takes.
 fn constants(shader: &str) -> Vec<Vec<(&'static str, u32)>> {
@@ -52,10 +49,10 @@ fn permutations() -> Vec<Permutation> {
         for set in 0..1_u32 << flags.len() {
             let on: Vec<&'static str> =
                 flags.iter().enumerate().filter(|(i, _)| set >> i & 1 == 1).map(|(_, flag)| *flag).collect();
-            let exclusive = |group: &&[&str]| group.iter().filter(|flag| on.contains(flag)).count() > 1;
+            let exclusive = |group: &[&str]| group.iter().filter(|flag| on.contains(flag)).count() > 1;
             // Values that share a tensor with the keys, which share one with the queries, share it with the queries.
             let chained = on.contains(&"KEY_IN_QUERY") && on.contains(&"VALUE_IN_KEY");
-            if EXCLUSIVE.iter().any(|group| exclusive(&group)) || chained {
+            if EXCLUSIVE.iter().any(|group| exclusive(group)) || chained {
                 continue;
             }
             for constants in constants(shader) {
@@ -100,8 +97,13 @@ fn check(permutation: &Permutation) {
 
     back::spv::write_vec(&module, &info, &back::spv::Options::default(), None)
         .unwrap_or_else(|error| panic!("{permutation}: SPIR-V: {error}"));
-    back::msl::write_string(&module, &info, &back::msl::Options::default(), &back::msl::PipelineOptions::default())
-        .unwrap_or_else(|error| panic!("{permutation}: MSL: {error}"));
+    back::msl::write_string(
+        &module,
+        &info,
+        &back::msl::Options::default(),
+        &back::msl::PipelineOptions::default(),
+    )
+    .unwrap_or_else(|error| panic!("{permutation}: MSL: {error}"));
     let mut hlsl = String::new();
     let (options, pipeline) = (back::hlsl::Options::default(), back::hlsl::PipelineOptions::default());
     back::hlsl::Writer::new(&mut hlsl, &options, &pipeline)

@@ -189,7 +189,7 @@ impl Builder {
     }
 
     /// `activation(x W^T + b)`.
-    pub fn linear_with(&mut self, x: Slot, layer: Layer, activation: Activation) -> Slot {
+    pub(crate) fn linear_with(&mut self, x: Slot, layer: Layer, activation: Activation) -> Slot {
         let y = self.temporary("linear", self.rows_of(x), layer.outer);
         self.linear_into(x, layer, y, activation, false);
         y
@@ -224,7 +224,7 @@ impl Builder {
     }
 
     /// Attention of `sequences` over keys of `key_sequences` (sequence s reads `s % key_sequences`).
-    pub fn attention(
+    pub(crate) fn attention(
         &mut self,
         query: Operand,
         key: Operand,
@@ -288,7 +288,14 @@ impl Builder {
     }
 
     /// The 3x3 convolution `{name}.{weight,bias}` over `[images, height, width, channels]` into a new temporary.
-    pub fn conv3x3(&mut self, x: Slot, name: &str, cout: u32, shape: [u32; 3], form: ConvForm) -> Slot {
+    pub(crate) fn conv3x3(
+        &mut self,
+        x: Slot,
+        name: &str,
+        cout: u32,
+        shape: [u32; 3],
+        form: ConvForm,
+    ) -> Slot {
         let [images, height, width] = shape;
         let (out_height, out_width) = form.output_size(height, width);
         let y = self.temporary("conv", Extent::fixed(images * out_height * out_width), cout);
@@ -297,7 +304,7 @@ impl Builder {
     }
 
     /// The same into `y`, or added to it.
-    pub fn conv3x3_into(
+    pub(crate) fn conv3x3_into(
         &mut self,
         x: Slot,
         name: &str,

@@ -51,7 +51,8 @@ impl Program {
         let mut out = format!("digraph \"{}\" {{\n  node [shape=box, fontname=\"monospace\"];\n", self.name);
         let mut writer: Vec<Option<usize>> = vec![None; self.tensors.len()];
         for (index, op) in self.ops.iter().enumerate() {
-            let _ = writeln!(out, "  op{index} [label=\"{}\\n{}\"];", op.kernel.permutation().shader, op.scope);
+            let _ =
+                writeln!(out, "  op{index} [label=\"{}\\n{}\"];", op.kernel.permutation().shader, op.scope);
             for binding in op.kernel.bindings() {
                 let slot = binding.slot.0 as usize;
                 let tensor = &self.tensors[slot];
@@ -66,7 +67,11 @@ impl Program {
                             format!("t{slot}")
                         }
                     };
-                    let _ = writeln!(out, "  {from} -> op{index} [label=\"{} x {}\"];", tensor.rows, tensor.width);
+                    let _ = writeln!(
+                        out,
+                        "  {from} -> op{index} [label=\"{} x {}\"];",
+                        tensor.rows, tensor.width
+                    );
                 }
                 if binding.access != Access::Read {
                     writer[slot] = Some(index);

@@ -43,7 +43,9 @@ pub fn plan(program: &Program) -> Plan {
         buffer_of[slot] = Some(index);
     }
     let live_bytes = (0..program.ops.len())
-        .map(|op| order.iter().filter(|(_, life)| overlap(*life, (op, op))).map(|&(slot, _)| bytes[slot]).sum())
+        .map(|op| {
+            order.iter().filter(|(_, life)| overlap(*life, (op, op))).map(|&(slot, _)| bytes[slot]).sum()
+        })
         .max()
         .unwrap_or(0);
     Plan {
@@ -114,8 +116,8 @@ mod tests {
 
     /// Random programs: each operation reads up to three earlier tensors and writes a new one.
     fn programs() -> impl Strategy<Value = Program> {
-        prop::collection::vec((1_u32..5000, prop::collection::vec(any::<prop::sample::Index>(), 0..3)), 1..40).prop_map(
-            |ops| {
+        prop::collection::vec((1_u32..5000, prop::collection::vec(any::<prop::sample::Index>(), 0..3)), 1..40)
+            .prop_map(|ops| {
                 let mut program = Program { name: "test".into(), tensors: Vec::new(), ops: Vec::new() };
                 for (width, reads) in ops {
                     let before = program.tensors.len();
@@ -137,8 +139,7 @@ mod tests {
                     program.ops.push(Op { kernel: Box::new(Touch(bindings)), scope: String::new() });
                 }
                 program
-            },
-        )
+            })
     }
 
     proptest! {

@@ -22,7 +22,9 @@ pub enum DeviceError {
         reason: String,
     },
     /// A tensor does not fit a binding.
-    #[error("tensor `{tensor}` needs {bytes} bytes, and {adapter} binds at most {limit}; use a smaller batch or image, or another adapter")]
+    #[error(
+        "tensor `{tensor}` needs {bytes} bytes, and {adapter} binds at most {limit}; use a smaller batch or image, or another adapter"
+    )]
     TooLarge {
         /// The tensor.
         tensor: String,
@@ -167,7 +169,10 @@ pub async fn adapters() -> Vec<wgpu::Adapter> {
 pub async fn choose(choice: &Choice) -> Result<wgpu::Adapter, DeviceError> {
     let adapters = adapters().await;
     let fits = |adapter: &wgpu::Adapter| {
-        choice.name.as_ref().is_none_or(|name| adapter.get_info().name.to_lowercase().contains(&name.to_lowercase()))
+        choice
+            .name
+            .as_ref()
+            .is_none_or(|name| adapter.get_info().name.to_lowercase().contains(&name.to_lowercase()))
     };
     match adapters.iter().find(|adapter| fits(adapter)) {
         Some(adapter) => Ok(adapter.clone()),
@@ -204,9 +209,8 @@ impl Gpu {
             required_limits: limits,
             ..Default::default()
         };
-        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| DeviceError::Refused {
-            adapter: info.name.clone(),
-            reason: error.to_string(),
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| {
+            DeviceError::Refused { adapter: info.name.clone(), reason: error.to_string() }
         })?;
         let failure = Arc::new(Mutex::new(None));
         let report = Arc::clone(&failure);

@@ -99,7 +99,7 @@ impl GpuExecutor {
                     Storage::Weight(spec) => Some(match loaded.get(spec) {
                         Some(&index) => index,
                         None => {
-                            let index = new.upload(spec, spec.arrange(weights.load(spec)?))?;
+                            let index = new.upload(spec, &spec.arrange(weights.load(spec)?))?;
                             loaded.insert(spec.clone(), index);
                             pending += spec.bytes();
                             if pending > UPLOAD_CHUNK {
@@ -132,8 +132,7 @@ impl GpuExecutor {
             let adapter = self.gpu.info.name.clone();
             return Err(DeviceError::TooLarge { tensor: name.to_owned(), bytes, limit, adapter }.into());
         }
-        let usage =
-            wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         // At least one vec4, so that shaders may declare arrays of them.
         let size = bytes.next_multiple_of(16).max(16);
         self.counters.buffers += 1;
@@ -161,11 +160,13 @@ impl GpuExecutor {
         Ok(index)
     }
 
-    fn upload(&mut self, spec: &WeightSpec, data: Vec<f32>) -> Result<usize, ExecError> {
+    fn upload(&mut self, spec: &WeightSpec, data: &[f32]) -> Result<usize, ExecError> {
         let index = self.buffer(&spec.name, spec.bytes())?;
         self.memory.weights += spec.bytes();
         match spec.format {
-            WeightFormat::F32 => self.gpu.queue.write_buffer(&self.buffers[index], 0, bytemuck::cast_slice(&data)),
+            WeightFormat::F32 => {
+                self.gpu.queue.write_buffer(&self.buffers[index], 0, bytemuck::cast_slice(data));
+            }
             WeightFormat::F16 => {
                 let halves: Vec<half::f16> = data.iter().map(|&v| half::f16::from_f32(v)).collect();
                 self.gpu.queue.write_buffer(&self.buffers[index], 0, bytemuck::cast_slice(&halves));
@@ -176,7 +177,8 @@ impl GpuExecutor {
 
     fn find(&self, name: &str, len: usize) -> Result<usize, ExecError> {
         let error = |what| ExecError::State { name: name.to_owned(), what };
-        let &(index, bytes) = self.states.get(name).ok_or_else(|| error("no program declares it".to_owned()))?;
+        let &(index, bytes) =
+            self.states.get(name).ok_or_else(|| error("no program declares it".to_owned()))?;
         if len as u64 * 4 > bytes {
             return Err(error(format!("holds {} elements, not {len}", bytes / 4)));
         }
@@ -252,8 +254,12 @@ impl Executor for GpuExecutor {
                 let mut dispatches = Vec::with_capacity(program.ops().len());
                 for op in program.ops() {
                     let bindings = op.kernel.bindings();
-                    let (pipeline, layout) =
-                        self.pipelines.get(&self.gpu, &op.kernel.permutation(), &bindings, &mut self.counters)?;
+                    let (pipeline, layout) = self.pipelines.get(
+                        &self.gpu,
+                        &op.kernel.permutation(),
+                        &bindings,
+                        &mut self.counters,
+                    )?;
                     let entries: Vec<wgpu::BindGroupEntry<'_>> =
                         pipelines::bind_group_entries(&parameters, &bindings, |slot| {
                             slots[slot.0 as usize].map(|index| &self.buffers[index])
@@ -324,7 +330,8 @@ impl Executor for GpuExecutor {
         for op in 0..self.dispatches[program].len() {
             // The whole way there and back: comparable among operations, and above what a busy queue would show.
             let start = Instant::now();
-            let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut encoder =
+                self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
                 self.dispatches[program][op].encode(&mut pass, step);

@@ -85,7 +85,8 @@ pub(super) fn bind_group_entries<'a>(
         offset: 0,
         size: std::num::NonZeroU64::new(PARAMETER_BYTES),
     };
-    let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(block) }];
+    let mut entries =
+        vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(block) }];
     entries.extend(bindings.iter().filter_map(|binding| {
         let buffer = buffer_of(binding.slot)?;
         Some(wgpu::BindGroupEntry { binding: binding.index, resource: buffer.as_entire_binding() })
