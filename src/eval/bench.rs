@@ -92,7 +92,7 @@ pub struct Report {
     pub full: StepTimes,
     /// Shortcut steps, head and sampling included.
     pub shortcut: StepTimes,
-    /// Full over shortcut, at the medians.
+    /// Full over shortcut, at the least times.
     pub shortcut_is_cheaper_by: f64,
     /// The whole loop, in milliseconds.
     pub loop_ms: f64,
@@ -100,7 +100,7 @@ pub struct Report {
     pub decode_ms: f64,
     /// On the CPU: the matrix products of a full step alone, through the `gemm` crate, in milliseconds.
     pub products_alone_ms: Option<f64>,
-    /// A full step over its products alone.
+    /// A full step over its products alone, both the least of three runs in turn.
     pub full_over_products: Option<f64>,
     /// By operation, costliest first.
     pub profile: Vec<OpProfile>,
@@ -146,6 +146,8 @@ pub fn measure(
     block_on(session.decode(&tokens))?;
     let decode_ms = start.elapsed().as_secs_f64() * 1e3;
 
+    // Before the measurements below take memory of their own.
+    let peak_resident_bytes = peak_resident_bytes();
     let peak_gflop_per_s = peak_gflop_per_s(device)?;
     let programs = session.executor().programs();
     let find = |name: &str| programs.iter().position(|program| program.name == name);
@@ -175,10 +177,10 @@ pub fn measure(
     };
     let (full_times, shortcut_times) = (of_kind(StepKind::Full), of_kind(StepKind::Shortcut));
     let middle = plan.get(plan.len() / 2).map(|step| step.values).unwrap_or_default();
-    let products_alone_ms = match device {
+    let against_products = match device {
         Device::Cpu => {
-            let involved = [full, sample].into_iter().flatten().map(|i| &programs[i]);
-            Some(products_alone(&products(involved, &middle)))
+            let programs: Vec<usize> = [full, sample].into_iter().flatten().collect();
+            Some(against_products(session, &programs, plan.len() / 2)?)
         }
         Device::Gpu(_) => None,
     };
@@ -187,7 +189,6 @@ pub fn measure(
         profile.extend(profile_of(session, program, plan.len() / 2, &middle, peak_gflop_per_s)?);
     }
     let planned = session.memory();
-    let peak_resident_bytes = peak_resident_bytes();
     let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
     Ok(Report {
         model: name.to_owned(),
@@ -195,11 +196,11 @@ pub fn measure(
         batch: images,
         settings: settings.clone(),
         peak_gflop_per_s,
-        shortcut_is_cheaper_by: ratio(full_times.median_ms, shortcut_times.median_ms),
+        shortcut_is_cheaper_by: ratio(full_times.least_ms, shortcut_times.least_ms),
         loop_ms,
         decode_ms,
-        products_alone_ms,
-        full_over_products: products_alone_ms.map(|ms| ratio(full_times.median_ms, ms)),
+        products_alone_ms: against_products.map(|(_, alone)| alone),
+        full_over_products: against_products.map(|(step, alone)| ratio(step, alone)),
         full: full_times,
         shortcut: shortcut_times,
         profile,
@@ -281,9 +282,9 @@ fn profile_of(
 }
 
 /// The matrix products of programs at a step, and how often each occurs.
-fn products<'a>(programs: impl Iterator<Item = &'a Program>, step: &StepValues) -> BTreeMap<Product, usize> {
+fn products(programs: &[Program], indices: &[usize], step: &StepValues) -> BTreeMap<Product, usize> {
     let mut all = BTreeMap::new();
-    for op in programs.flat_map(Program::ops) {
+    for op in indices.iter().flat_map(|&index| programs[index].ops()) {
         for (product, count) in op.kernel.products(step) {
             *all.entry(product).or_default() += count;
         }
@@ -291,61 +292,93 @@ fn products<'a>(programs: impl Iterator<Item = &'a Program>, step: &StepValues) 
     all
 }
 
-/// Milliseconds that the products take on their own: each shape measured three times on warm memory, the best
-/// counted as often as it occurs. Many small ones run side by side, as they do in attention.
-fn products_alone(products: &BTreeMap<Product, usize>) -> f64 {
-    let mut total = 0.0;
-    for (product, &count) in products {
-        let (m, k, n) = (product.m as usize, product.k as usize, product.n as usize);
-        let side_by_side = count >= 2 * rayon::current_num_threads() && m * k * n < 1 << 28;
-        let together = if side_by_side { rayon::current_num_threads() } else { 1 };
-        let a = vec![0.5_f32; m * k];
-        let b = vec![0.25_f32; n * k];
-        let mut c = vec![0.0_f32; together * m * n];
-        let multiply = |c: &mut [f32], parallelism| {
-            // SAFETY: the slices hold m x k, n x k and m x n elements with these strides, and c overlaps neither.
-            unsafe {
-                gemm::gemm(
-                    m,
-                    n,
-                    k,
-                    c.as_mut_ptr(),
-                    1,
-                    n as isize,
-                    false,
-                    a.as_ptr(),
-                    1,
-                    k as isize,
-                    b.as_ptr(),
-                    k as isize,
-                    1,
-                    0.0,
-                    1.0,
-                    false,
-                    false,
-                    false,
-                    parallelism,
-                );
-            }
-        };
-        let mut best = f64::INFINITY;
-        for _ in 0..3 {
-            // Enough at once that the clock can see it.
-            let rounds = ((1 << 27) / (m * k * n * together).max(1)).clamp(1, 200);
-            let start = Instant::now();
-            for _ in 0..rounds {
-                if side_by_side {
-                    c.par_chunks_mut(m * n).for_each(|c| multiply(c, gemm::Parallelism::None));
-                } else {
-                    multiply(&mut c, gemm::Parallelism::Rayon(0));
+/// Matrix products on their own, each as often as the programs have it, on warm memory of its own.
+struct ProductsAlone {
+    products: BTreeMap<Product, usize>,
+    a: Vec<f32>,
+    b: Vec<f32>,
+    c: Vec<f32>,
+}
+
+impl ProductsAlone {
+    fn new(products: BTreeMap<Product, usize>) -> Self {
+        let most = |size: fn(&Product) -> u64| products.keys().map(size).max().unwrap_or(0) as usize;
+        let together = rayon::current_num_threads();
+        Self {
+            a: vec![0.5; most(|p| u64::from(p.m) * u64::from(p.k))],
+            b: vec![0.25; most(|p| u64::from(p.n) * u64::from(p.k))],
+            c: vec![0.0; together * most(|p| u64::from(p.m) * u64::from(p.n))],
+            products,
+        }
+    }
+
+    /// Milliseconds of all of them. Many small ones run side by side, as they do in attention.
+    fn run_ms(&mut self) -> f64 {
+        let threads = rayon::current_num_threads();
+        let (a, b) = (&self.a, &self.b);
+        let start = Instant::now();
+        for (product, &count) in &self.products {
+            let (m, k, n) = (product.m as usize, product.k as usize, product.n as usize);
+            let multiply = |c: &mut [f32], parallelism| {
+                // SAFETY: the slices hold at least m x k, n x k and m x n elements with these strides, and c
+                // overlaps neither of the others.
+                unsafe {
+                    gemm::gemm(
+                        m,
+                        n,
+                        k,
+                        c.as_mut_ptr(),
+                        1,
+                        n as isize,
+                        false,
+                        a.as_ptr(),
+                        1,
+                        k as isize,
+                        b.as_ptr(),
+                        k as isize,
+                        1,
+                        0.0,
+                        1.0,
+                        false,
+                        false,
+                        false,
+                        parallelism,
+                    );
+                }
+            };
+            if count >= 2 * threads && m * k * n < 1 << 28 {
+                self.c[..threads * m * n].par_chunks_mut(m * n).enumerate().for_each(|(thread, c)| {
+                    for _ in (thread..count).step_by(threads) {
+                        multiply(c, gemm::Parallelism::None);
+                    }
+                });
+            } else {
+                for _ in 0..count {
+                    multiply(&mut self.c, gemm::Parallelism::Rayon(0));
                 }
             }
-            best = best.min(start.elapsed().as_secs_f64() * 1e3 / (rounds * together) as f64);
         }
-        std::hint::black_box(&c);
-        total += best * count as f64;
+        start.elapsed().as_secs_f64() * 1e3
     }
-    total
+}
+
+/// A full step and its products alone, in turn, three times: the least of each, as other work on the machine can
+/// only add.
+fn against_products(
+    session: &mut Session,
+    programs: &[usize],
+    step: usize,
+) -> Result<(f64, f64), GenerateError> {
+    let values = session.plan()[step].values;
+    let mut alone = ProductsAlone::new(products(session.executor().programs(), programs, &values));
+    let (mut least_step, mut least_alone) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..3 {
+        least_alone = least_alone.min(alone.run_ms());
+        let start = Instant::now();
+        session.executor().run(programs, step, false)?;
+        least_step = least_step.min(start.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok((least_step, least_alone))
 }
 
 /// The process's peak resident memory, on Linux.
