@@ -95,8 +95,9 @@ struct Outcome {
     tokens: Vec<u32>,
     /// Wall-clock milliseconds of the step loops.
     loop_ms: f64,
-    /// Milliseconds by step, over all batches.
+    /// Milliseconds by step, the mean of all batches.
     step_ms: Vec<f64>,
+    batches: usize,
     frames: Vec<Vec<Picture>>,
 }
 
@@ -112,6 +113,7 @@ struct StepReport {
 #[derive(serde::Serialize)]
 struct Totals {
     images: usize,
+    batches: usize,
     full_steps: usize,
     shortcut_steps: usize,
     full_milliseconds: f64,
@@ -337,9 +339,13 @@ fn run_all(
         outcome.frames.extend(transpose(frames, chunk.len()));
     }
     bar.finish_and_clear();
+    outcome.batches = jobs.len().div_ceil(batch);
+    for ms in &mut outcome.step_ms {
+        *ms /= outcome.batches.max(1) as f64;
+    }
     // Without timestamps the loop's time is shared out evenly: better than nothing, and the totals stay right.
     if outcome.step_ms.iter().all(|&ms| ms == 0.0) {
-        let each = outcome.loop_ms / plan.len().max(1) as f64;
+        let each = outcome.loop_ms / (outcome.batches * plan.len()).max(1) as f64;
         outcome.step_ms.fill(each);
     }
     Ok(outcome)
@@ -456,8 +462,9 @@ fn totals(
         images: jobs.len(),
         full_steps: of_kind(StepKind::Full).count(),
         shortcut_steps: of_kind(StepKind::Shortcut).count(),
-        full_milliseconds: of_kind(StepKind::Full).map(|(_, ms)| ms).sum(),
-        shortcut_milliseconds: of_kind(StepKind::Shortcut).map(|(_, ms)| ms).sum(),
+        batches: outcome.batches,
+        full_milliseconds: of_kind(StepKind::Full).map(|(_, ms)| ms * outcome.batches as f64).sum(),
+        shortcut_milliseconds: of_kind(StepKind::Shortcut).map(|(_, ms)| ms * outcome.batches as f64).sum(),
         loop_milliseconds: outcome.loop_ms,
         decode_milliseconds: decode_ms,
         every_step_full_milliseconds: compared.map(|other| other.loop_ms),
@@ -474,16 +481,17 @@ fn print_summary(
 ) -> Result<(), CliError> {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     writeln!(out, "steps     {}", strip(plan, colour))?;
-    let each = |ms: f64, n: usize| if n == 0 { 0.0 } else { ms / n as f64 };
+    let each = |ms: f64, n: usize| if n == 0 { 0.0 } else { ms / (n * totals.batches) as f64 };
+    let a_batch = if totals.batches == 1 { "" } else { " a batch" };
     writeln!(
         out,
-        "full      {:>3} steps, {:.1} ms each",
+        "full      {:>3} steps, {:.1} ms each{a_batch}",
         totals.full_steps,
         each(totals.full_milliseconds, totals.full_steps)
     )?;
     writeln!(
         out,
-        "shortcut  {:>3} steps, {:.1} ms each",
+        "shortcut  {:>3} steps, {:.1} ms each{a_batch}",
         totals.shortcut_steps,
         each(totals.shortcut_milliseconds, totals.shortcut_steps)
     )?;
