@@ -249,24 +249,23 @@ fn channel_moments(x: &[f32], channels: usize) -> Vec<Moments> {
                 let origin = &block[..channels];
                 block_means.fill(0.0);
                 for pixel in block.chunks_exact(channels) {
-                    for c in 0..channels {
-                        block_means[c] += pixel[c] - origin[c];
+                    for ((sum, v), origin) in block_means.iter_mut().zip(pixel).zip(origin) {
+                        *sum += v - origin;
                     }
                 }
-                for c in 0..channels {
-                    block_means[c] = block_means[c] * n.recip() + origin[c];
+                for (mean, origin) in block_means.iter_mut().zip(origin) {
+                    *mean = *mean * n.recip() + origin;
                 }
                 for pixel in block.chunks_exact(channels) {
-                    for c in 0..channels {
-                        let d = pixel[c] - block_means[c];
-                        squares[c] += d * d;
+                    for ((squares, v), mean) in squares.iter_mut().zip(pixel).zip(&block_means) {
+                        *squares += (v - mean) * (v - mean);
                     }
                 }
                 let weight = n / (count + n);
-                for c in 0..channels {
-                    let gap = block_means[c] - means[c];
-                    means[c] += gap * weight;
-                    squares[c] += gap * gap * (count * weight);
+                for ((mean, squares), block_mean) in means.iter_mut().zip(&mut squares).zip(&block_means) {
+                    let gap = block_mean - *mean;
+                    *mean += gap * weight;
+                    *squares += gap * gap * (count * weight);
                 }
                 count += n;
             }
@@ -325,13 +324,12 @@ pub(crate) fn group_norm(
                 #[inline(always)]
                 || {
                     for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
-                        for c in 0..channels {
-                            y[c] = (x[c] - means[c]) * scales[c] + bias[c];
+                        let affine = means.iter().zip(&scales).zip(bias);
+                        for ((y, x), ((mean, scale), bias)) in y.iter_mut().zip(x).zip(affine) {
+                            *y = (x - mean) * scale + bias;
                         }
                         if silu {
-                            for c in 0..channels {
-                                y[c] = math::silu(y[c]);
-                            }
+                            y.iter_mut().for_each(|y| *y = math::silu(*y));
                         }
                     }
                 },

@@ -72,55 +72,68 @@ impl Kernel for NearestCode {
     }
 }
 
+/// Rows of `z` that the twin treats together.
+const BLOCK: usize = 4;
+/// Codes that stand side by side in the twin's vector loops.
+const LANES: usize = 16;
+
 /// The twin. Threads take four rows at a time against the whole codebook.
 pub(crate) fn nearest_code(p: Params, z: &[f32], codebook: &[f32], codes_out: &mut [u32]) {
-    const BLOCK: usize = 4;
-    let [rows, width, codes, stride] = [p.rows, p.width, p.codes, p.stride].map(|v| v as usize);
-    let codebook = &codebook[..codes * stride];
-    z[..rows * width].par_chunks(BLOCK * width).zip(codes_out[..rows].par_chunks_mut(BLOCK)).for_each(
-        |(z, codes_out)| {
-            math::simd(
-                #[inline(always)]
-                || {
-                    // The last block repeats its last row to be whole.
-                    let count = codes_out.len();
-                    let z: [&[f32]; BLOCK] = std::array::from_fn(|i| &z[i.min(count - 1) * width..][..width]);
-                    let mut best = [f32::MAX; BLOCK];
-                    let mut choice = [0; BLOCK];
-                    for (code, e) in codebook.chunks_exact(stride).enumerate() {
-                        let distances = squared_distances(z, &e[..width]);
-                        for i in 0..BLOCK {
-                            if distances[i] < best[i] {
-                                (best[i], choice[i]) = (distances[i], code as u32);
+    let [rows, width, codes] = [p.rows, p.width, p.codes].map(|v| v as usize);
+    let strips = strips_of(p, codebook);
+    let z_blocks = z[..rows * width].par_chunks(BLOCK * width);
+    z_blocks.zip(codes_out[..rows].par_chunks_mut(BLOCK)).for_each(|(z, codes_out)| {
+        math::simd(
+            #[inline(always)]
+            || {
+                // The last block repeats its last row to be whole.
+                let count = codes_out.len();
+                let z: [&[f32]; BLOCK] = std::array::from_fn(|i| &z[i.min(count - 1) * width..][..width]);
+                let mut best = [f32::MAX; BLOCK];
+                let mut choice = [0; BLOCK];
+                for (first, strip) in (0..codes).step_by(LANES).zip(strips.chunks_exact(width)) {
+                    let distances = squared_distances(z, strip);
+                    for row in 0..BLOCK {
+                        for (code, &distance) in (first..codes).zip(&distances[row]) {
+                            if distance < best[row] {
+                                (best[row], choice[row]) = (distance, code as u32);
                             }
                         }
                     }
-                    codes_out.copy_from_slice(&choice[..count]);
-                },
-            );
-        },
-    );
+                }
+                codes_out.copy_from_slice(&choice[..count]);
+            },
+        );
+    });
 }
 
-/// Squared distances of some rows to one code, in sixteen partial sums each.
+/// The codebook in strips of sixteen codes, each column by column, so that sums need not cross lanes.
+fn strips_of(p: Params, codebook: &[f32]) -> Vec<[f32; LANES]> {
+    let [width, codes, stride] = [p.width, p.codes, p.stride].map(|v| v as usize);
+    let mut strips = vec![[0.0; LANES]; codes.div_ceil(LANES) * width];
+    for (code, e) in codebook[..codes * stride].chunks_exact(stride).enumerate() {
+        let strip = &mut strips[code / LANES * width..][..width];
+        for (column, &e) in strip.iter_mut().zip(e) {
+            column[code % LANES] = e;
+        }
+    }
+    strips
+}
+
+/// Squared distances of a block of rows to a strip of codes.
 #[inline(always)]
-fn squared_distances<const ROWS: usize>(z: [&[f32]; ROWS], e: &[f32]) -> [f32; ROWS] {
-    const LANES: usize = 16;
-    let whole = e.len() / LANES * LANES;
-    let mut sums = [[0.0_f32; LANES]; ROWS];
-    for (at, e) in e.chunks_exact(LANES).enumerate() {
-        for row in 0..ROWS {
-            let z = &z[row][at * LANES..(at + 1) * LANES];
-            for lane in 0..LANES {
-                let d = z[lane] - e[lane];
-                sums[row][lane] += d * d;
+fn squared_distances(z: [&[f32]; BLOCK], strip: &[[f32; LANES]]) -> [[f32; LANES]; BLOCK] {
+    let mut sums = [[0.0_f32; LANES]; BLOCK];
+    let [a, b, c, d] = z.map(|z| &z[..strip.len()]);
+    for (i, e) in strip.iter().enumerate() {
+        for lane in 0..LANES {
+            let distances = [a[i] - e[lane], b[i] - e[lane], c[i] - e[lane], d[i] - e[lane]];
+            for row in 0..BLOCK {
+                sums[row][lane] += distances[row] * distances[row];
             }
         }
     }
-    std::array::from_fn(|row| {
-        let rest = z[row][whole..].iter().zip(&e[whole..]).map(|(z, e)| (z - e) * (z - e)).sum::<f32>();
-        sums[row].iter().sum::<f32>() + rest
-    })
+    sums
 }
 
 #[cfg(test)]
