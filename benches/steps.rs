@@ -49,12 +49,7 @@ fn steps(c: &mut Criterion) {
         return;
     };
     let settings = Settings { sampling, refresh: Refresh::Uniform(4), predictor: Predictor::Shortcut };
-    if session
-        .configure(&settings)
-        .and_then(|_| Ok(()))
-        .and_then(|()| session.start(&[Some(1)], &[1]))
-        .is_err()
-    {
+    if session.configure(&settings).is_err() || session.start(&[Some(1)], &[1]).is_err() {
         return;
     }
     let mut group = c.benchmark_group("width 768, 2 layers");

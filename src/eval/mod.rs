@@ -1,4 +1,4 @@
-//! Measuring what was built: [`verify`] against recordings of the official code, [`bench`] for speed and memory.
+//! Measuring what was built: [`verify`] against recordings of the official code, [`mod@bench`] for speed and memory.
 
 pub mod bench;
 pub mod random;

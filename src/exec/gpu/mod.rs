@@ -1,6 +1,6 @@
 //! The GPU executor: each operation a compute dispatch; pipelines, bind groups and parameters made before the loop.
 //!
-//! [`device`] opens an adapter, [`pipelines`] compiles shaders, [`readback`] brings data home; this file holds
+//! [`device`] opens an adapter, `pipelines` compiles shaders, `readback` brings data home; this file holds
 //! buffers and replays programs.
 
 use super::{Counters, ExecError, Executor, LocalFuture, Memory, OpTime};
