@@ -1,6 +1,6 @@
 //! Guidance, softmax, categorical draw and confidence of every masked position. Twin of `shaders/sample.wgsl`.
 
-use super::philox::{Stream, draw, gumbel, uniform};
+use super::philox::{Stream, draw, gumbel, gumbel_row, uniform};
 use super::{
     Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, math, shader::Permutation, split_workgroups,
 };
@@ -131,53 +131,45 @@ pub(crate) fn sample(
     if masked == 0 {
         return;
     }
-    // An image a task, its rows in parallel; draws are collected first, as positions within an image are scattered.
+    // An image after the other, its rows in parallel; draws are collected first, as their positions are scattered.
     for image in 0..images {
         let seed = [seeds[2 * image], seeds[2 * image + 1]];
         let results: Vec<(u32, f32)> = (0..masked)
             .into_par_iter()
-            .with_min_len(8)
+            .with_min_len(4)
             .map_init(
-                || vec![0.0_f32; codebook],
-                |z, j| {
+                || (vec![0.0_f32; codebook], vec![0.0_f32; codebook]),
+                |(z, drawn_noise), j| {
                     let position = positions[image * tokens + j];
                     let row = image * masked + j;
-                    let conditional = &logits[row * codebook..][..codebook];
-                    if guided {
-                        let unconditional = &logits[(images * masked + row) * codebook..][..codebook];
-                        let w = p.guidance;
-                        for code in 0..codebook {
-                            let guided = (1.0 + w) * conditional[code] - w * unconditional[code];
-                            z[code] = guided * p.softmax_temperature;
-                        }
-                    } else {
-                        for code in 0..codebook {
-                            z[code] = conditional[code] * p.softmax_temperature;
-                        }
-                    }
                     let at = image * tokens + position as usize;
-                    let token = match recorded {
-                        Some((noise, _)) => {
-                            let noise = &noise[at * codebook..][..codebook];
-                            argmax(codebook, |code| z[code] + noise[code])
-                        }
+                    let conditional = &logits[row * codebook..][..codebook];
+                    let unconditional = if guided {
+                        &logits[(images * masked + row) * codebook..][..codebook]
+                    } else {
+                        conditional
+                    };
+                    let noise = match recorded {
+                        Some((noise, _)) => &noise[at * codebook..][..codebook],
                         None => {
-                            let mut noise = [0.0; 4];
-                            argmax(codebook, |code| {
-                                if code % 4 == 0 {
-                                    noise = draw(seed, p.step, position, Stream::Token, code as u32 / 4)
-                                        .map(gumbel);
-                                }
-                                z[code] + noise[code % 4]
-                            })
+                            gumbel_row(seed, p.step, position, drawn_noise);
+                            &drawn_noise[..]
                         }
                     };
-                    let most = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                    let sum: f32 = math::simd(
+                    let w = if guided { p.guidance } else { 0.0 };
+                    let (token, log_confidence) = math::simd(
                         #[inline(always)]
-                        || super::layer_norm::lanes(z, |z| math::exp(z - most)),
+                        || {
+                            for code in 0..codebook {
+                                let guided = (1.0 + w) * conditional[code] - w * unconditional[code];
+                                z[code] = guided * p.softmax_temperature;
+                            }
+                            let token = argmax(codebook, |code| z[code] + noise[code]);
+                            let most = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                            let sum = super::layer_norm::lanes(z, |z| math::exp(z - most));
+                            (token, z[token] - most - math::log(sum))
+                        },
                     );
-                    let log_confidence = z[token] - most - math::log(sum);
                     let bits = draw(seed, p.step, position, Stream::Choice, 0)[0];
                     let score = if p.random_choice != 0 {
                         uniform(bits)
@@ -196,14 +188,48 @@ pub(crate) fn sample(
     }
 }
 
-/// The lowest index of the largest value.
-fn argmax(n: usize, mut value: impl FnMut(usize) -> f32) -> usize {
-    let mut best = (0, f32::NEG_INFINITY);
-    for i in 0..n {
-        let v = value(i);
-        if v > best.1 {
-            best = (i, v);
+/// The lowest index of the largest value, sixteen candidates at a time.
+#[inline(always)]
+fn argmax(n: usize, value: impl Fn(usize) -> f32) -> usize {
+    const LANES: usize = 16;
+    let mut best = [f32::NEG_INFINITY; LANES];
+    let mut chunk_of = [0_u32; LANES];
+    let chunks = n / LANES;
+    for chunk in 0..chunks {
+        for lane in 0..LANES {
+            let v = value(chunk * LANES + lane);
+            let better = v > best[lane];
+            best[lane] = if better { v } else { best[lane] };
+            chunk_of[lane] = if better { chunk as u32 } else { chunk_of[lane] };
         }
     }
-    best.0
+    let mut found = (f32::NEG_INFINITY, 0);
+    let mut consider = |v: f32, i: usize| {
+        if v > found.0 || (v == found.0 && i < found.1) {
+            found = (v, i);
+        }
+    };
+    for lane in 0..LANES {
+        consider(best[lane], chunk_of[lane] as usize * LANES + lane);
+    }
+    for i in chunks * LANES..n {
+        consider(value(i), i);
+    }
+    found.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::argmax;
+
+    #[test]
+    fn the_first_of_equal_values_wins() {
+        for n in [1, 15, 16, 17, 33, 100] {
+            for at in 0..n {
+                assert_eq!(argmax(n, |i| if i >= at && (i - at) % 7 == 0 { 2.0 } else { 1.0 }), at, "of {n}");
+            }
+        }
+        assert_eq!(argmax(40, |_| f32::NEG_INFINITY), 0);
+        assert_eq!(argmax(40, |i| if i == 3 { f32::NAN } else { i as f32 }), 39);
+    }
 }
