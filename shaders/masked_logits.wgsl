@@ -1,5 +1,5 @@
-// masked_logits: logits[s * masked + j, c] = features[s, p] . weight[c] + bias[p, c], where p = positions[image of s, j]:
-// the product with the token embedding, for the masked positions only.
+// masked_logits: logits[first_row + s * masked + j, c] = features[s, row of p] . weight[c] + bias[p, c], where
+// p = positions[image of s, j]: the product with the token embedding, for the masked positions only.
 #import gemm_tile
 #import weights
 
@@ -11,7 +11,9 @@ struct Params {
     images: u32,  // sequence s belongs to image s % images
     tokens: u32,  // positions per image, the row stride of `positions`
     sequence_length: u32,
-    unused: u32,
+    start: u32,     // position p is row start + p + p / columns of its sequence
+    columns: u32,
+    first_row: u32, // of the logits
 }
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef VEC4
@@ -21,8 +23,10 @@ struct Params {
 #endif
 // binding 2: weight, the token embedding, [at least codebook, padded(hidden)]
 @group(0) @binding(3) var<storage, read> positions: array<u32>;          // [images, tokens]
+#ifdef BIAS
 @group(0) @binding(4) var<storage, read> bias: array<f32>;               // [tokens, codebook]
-@group(0) @binding(5) var<storage, read_write> logits: array<f32>;       // [sequences * masked, codebook]
+#endif
+@group(0) @binding(5) var<storage, read_write> logits: array<f32>;       // [first_row + sequences * masked, codebook]
 
 struct Row { index: u32, inside: bool, position: u32, feature: u32 }
 
@@ -33,7 +37,8 @@ fn find_row(row: u32) -> Row {
     let sequence = row / params.masked;
     let at = (sequence % params.images) * params.tokens + row % params.masked;
     let position = min(positions[at], params.tokens - 1u);
-    return Row(row, true, position, sequence * params.sequence_length + position);
+    let feature = params.start + position + position / params.columns;
+    return Row(row, true, position, sequence * params.sequence_length + feature);
 }
 
 fn load_x(row: Row, k4: u32) -> vec4<f32> {
@@ -65,6 +70,10 @@ fn load_w(column: u32, k4: u32) -> vec4<f32> {
 
 fn store(row: Row, column: u32, sum: f32) {
     if row.inside && column < params.outer {
-        logits[row.index * params.outer + column] = sum + bias[row.position * params.outer + column];
+        var logit = sum;
+#ifdef BIAS
+        logit += bias[row.position * params.outer + column];
+#endif
+        logits[(params.first_row + row.index) * params.outer + column] = logit;
     }
 }

@@ -18,6 +18,12 @@ fn gelu(x: f32) -> f32 {
     return 0.5 * x * (1.0 + erf(x * 0.70710678));
 }
 
+// WGSL promises sin and cos only within [-pi, pi]. 2 pi in two parts, the first exact in few bits.
+fn reduced_angle(angle: f32) -> f32 {
+    let turns = round(angle / 6.2831853);
+    return (angle - turns * 6.28125) - turns * 0.0019353071795;
+}
+
 fn silu(x: f32) -> f32 {
     return x / (1.0 + exp(-clamp(x, -80.0, 80.0)));
 }

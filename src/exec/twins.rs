@@ -180,17 +180,21 @@ mod checks {
     use crate::kernels::conv2d::ConvForm;
     use crate::kernels::copy::Copy;
     use crate::kernels::embed_rows::EmbedRows;
+    use crate::kernels::embed_sequence::{EmbedSequence, IMAGE};
     use crate::kernels::embed_tokens::EmbedTokens;
     use crate::kernels::fma_peak::FmaPeak;
+    use crate::kernels::gated_silu::GatedSilu;
     use crate::kernels::layer_norm::LayerNorm;
     use crate::kernels::linear::{Activation, Linear};
     use crate::kernels::masked_logits::MaskedLogits;
     use crate::kernels::nearest_code::NearestCode;
+    use crate::kernels::rms_norm::RmsNorm;
+    use crate::kernels::rope::{Positions, Rope};
     use crate::kernels::rows::{GatherRows, ScatterRows};
     use crate::kernels::sample::Sample;
     use crate::kernels::time_embedding::TimeEmbedding;
     use crate::kernels::top_k::TopK;
-    use crate::kernels::{Extent, StepValues, Symbol, WeightFormat::*, padded};
+    use crate::kernels::{Extent, ImagePlacement, StepValues, Symbol, WeightFormat::*, padded};
     use crate::program::Element::{F32 as Float, U32 as Integer};
     use crate::program::Layout;
 
@@ -285,6 +289,104 @@ mod checks {
                         width,
                         eps: 1e-5,
                     });
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn rms_norm() {
+        for (rows, width) in [(1, 4), (3, 64), (1025, 24), (2, 4096), (5, 1), (7, 131)] {
+            for modulated in [false, true] {
+                Case::default().check(F32, |b| {
+                    let x = b.state("x", rows, width, Float);
+                    let y = b.state("y", rows, width, Float);
+                    let modulation = modulated.then(|| b.state("modulation", 1, 2 * width, Float));
+                    let weight = b.vector("n.weight", width);
+                    let rows = Extent::fixed(rows);
+                    b.push(RmsNorm { x, weight, modulation, y, rows, width, eps: 1e-5 });
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn rope() {
+        for (rows, length, heads, head_width, offset) in [
+            (1, 1, 1, 2, 0),
+            (65, 65, 4, 16, 0),
+            (12, 4, 2, 6, 5),
+            (4300, 4300, 1, 128, 0),
+            (3, 3, 1, 256, 1),
+        ] {
+            let stride = heads * head_width + 2 * offset;
+            // Angles reach 4,300, of which a unit in the last place is 5e-4.
+            let tolerance = 1e-5 + length as f32 * 3e-7;
+            Case { tolerance, ..Case::default() }.check(F32, |b| {
+                let x = b.state("x", rows, stride, Float);
+                let (positions, rows) = (Positions::Absolute { length }, Extent::fixed(rows));
+                b.push(Rope { x, positions, rows, stride, offset, heads, head_width, theta: 5e5 });
+            });
+        }
+        for (prefix, new_tokens) in [(0, 0), (7, 0), (0, 5), (7, 48)] {
+            let step = StepValues { new_tokens, ..StepValues::default() };
+            let image = (0..new_tokens).map(|i| i * 7 % 48).collect();
+            Case { step, fills: &[("image", Fill::Words(image))], tolerance: 3e-5 }.check(F32, |b| {
+                let x = b.state("x", 48 + prefix, 32, Float);
+                let image = b.state("image", 1, 48, Integer);
+                let placement = ImagePlacement { start: prefix + 2, columns: 8 };
+                let positions = Positions::Listed { image, prefix, placement };
+                let rows = Extent::symbolic(1, Symbol::NewTokens, 48).plus(prefix);
+                b.push(Rope {
+                    x,
+                    positions,
+                    rows,
+                    stride: 32,
+                    offset: 0,
+                    heads: 4,
+                    head_width: 8,
+                    theta: 5e5,
+                });
+            });
+        }
+    }
+
+    #[test]
+    fn gated_silu() {
+        for (rows, width) in [(1, 1), (65, 160), (3, 100_001)] {
+            Case { fills: &[("x", Fill::Random(30.0))], ..Case::default() }.check(F32, |b| {
+                let x = b.state("x", rows, width, Float);
+                let gate = b.state("gate", rows, width, Float);
+                b.push(GatedSilu { gate, x, rows: Extent::fixed(rows), width });
+            });
+        }
+    }
+
+    #[test]
+    fn embed_sequence() {
+        // Text, an image token, a code beyond the codebook (masked), an id beyond the vocabulary.
+        let template = vec![3, IMAGE + 2, 5, IMAGE, 10_000];
+        let fills = [("template", Fill::Words(template)), ("codes", Fill::Words(vec![4, 40, 39]))];
+        for format in FORMATS {
+            for (width, prefix, new_tokens) in [(1, 5, 0), (30, 5, 3), (200, 0, 2), (64, 0, 0)] {
+                let step = StepValues { new_tokens, ..StepValues::default() };
+                Case { step, fills: &fills, ..Case::default() }.check(format, |b| {
+                    let table = b.weight("t.weight", &[60, width as usize], Layout::Matrix);
+                    let kernel = EmbedSequence {
+                        template: b.state("template", 1, 5, Integer),
+                        codes: b.state("codes", 1, 3, Integer),
+                        table,
+                        format: b.format(table),
+                        x: b.state("x", 8, width, Float),
+                        rows: Extent::symbolic(1, Symbol::NewTokens, 3).plus(prefix),
+                        prefix,
+                        width,
+                        vocabulary: 60,
+                        first_code: 20,
+                        codebook: 40,
+                        mask: 17,
+                    };
+                    b.push(kernel);
                 });
             }
         }
@@ -549,12 +651,14 @@ mod checks {
                             positions,
                             table,
                             format,
-                            bias,
+                            bias: Some(bias),
                             logits,
                             sequences,
                             images,
                             tokens,
                             sequence_length: tokens + 1,
+                            placement: ImagePlacement::PLAIN,
+                            first_sequence: 0,
                             masked,
                             hidden,
                             codebook,
@@ -562,6 +666,43 @@ mod checks {
                     },
                 );
             }
+        }
+    }
+
+    #[test]
+    fn masked_logits_of_two_sequences_of_different_lengths() {
+        for masked in [0, 1, 30] {
+            let positions = (0..30).map(|i| i * 7 % 30).collect();
+            let step = StepValues { masked, ..StepValues::default() };
+            Case { step, fills: &[("positions", Fill::Words(positions))], tolerance: 3e-5 }.check(F32, |b| {
+                let positions = b.state("positions", 1, 30, Integer);
+                let logits = b.state("logits", 2 * 30, 70, Float);
+                let table = b.weight("t.weight", &[70, 20], Layout::Matrix);
+                let format = b.format(table);
+                for (first_sequence, start) in [(0, 9), (1, 2)] {
+                    // Five rows of six, and a separator after each.
+                    let sequence_length = start + 35;
+                    let name = format!("features.{first_sequence}");
+                    let kernel = MaskedLogits {
+                        features: b.state(&name, sequence_length, 20, Float),
+                        positions,
+                        table,
+                        format,
+                        bias: None,
+                        logits,
+                        sequences: 1,
+                        images: 1,
+                        tokens: 30,
+                        sequence_length,
+                        placement: ImagePlacement { start, columns: 6 },
+                        first_sequence,
+                        masked: Extent::symbolic(1, Symbol::Masked, 30),
+                        hidden: 20,
+                        codebook: 70,
+                    };
+                    b.push(kernel);
+                }
+            });
         }
     }
 

@@ -2,30 +2,34 @@
 
 use super::linear::{Sizes, product, tiles, weight_cost};
 use super::{
-    Binding, Buffers, Cost, Extent, Kernel, Product, Slot, StepValues, WeightFormat, math,
+    Binding, Buffers, Cost, Extent, ImagePlacement, Kernel, Product, Slot, StepValues, WeightFormat, math,
     shader::Permutation,
 };
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-/// `logits[s * m + j, c] = features[s, p] . table[c] + bias[p, c]` with `p = positions[s % images, j]` and `m` masked
-/// positions per image at the step.
+/// `logits[(f + s) * m + j, c] = features[s, row(p)] . table[c] + bias[p, c]` with `p = positions[s % images, j]`, `m`
+/// masked positions per image at the step, and `f` sequences whose logits stand before.
 ///
 /// Shapes: `features` is `[sequences, sequence_length, hidden]`, `positions` `[images, tokens]` (the masked ones of an
 /// image come first), `table` the token embedding, `[at least codebook, padded(hidden)]`, `bias` `[tokens, codebook]`,
-/// `logits` `[sequences * m, codebook]`. Sequence `s` belongs to image `s % images`.
+/// `logits` `[at least (f + sequences) * m, codebook]`. Sequence `s` belongs to image `s % images`.
 #[derive(Debug, Clone)]
 pub(crate) struct MaskedLogits {
     pub(crate) features: Slot,
     pub(crate) positions: Slot,
     pub(crate) table: Slot,
     pub(crate) format: WeightFormat,
-    pub(crate) bias: Slot,
+    pub(crate) bias: Option<Slot>,
     pub(crate) logits: Slot,
     pub(crate) sequences: u32,
     pub(crate) images: u32,
     pub(crate) tokens: u32,
     pub(crate) sequence_length: u32,
+    /// The row of a position in its sequence.
+    pub(crate) placement: ImagePlacement,
+    /// Sequences whose logits another dispatch has written before these.
+    pub(crate) first_sequence: u32,
     pub(crate) masked: Extent,
     pub(crate) hidden: u32,
     pub(crate) codebook: u32,
@@ -42,7 +46,10 @@ pub(crate) struct Params {
     pub(crate) images: u32,
     pub(crate) tokens: u32,
     pub(crate) sequence_length: u32,
-    pub(crate) unused: u32,
+    pub(crate) start: u32,
+    pub(crate) columns: u32,
+    pub(crate) first_row: u32,
+    pub(crate) unused: [u32; 2],
 }
 
 impl MaskedLogits {
@@ -56,7 +63,10 @@ impl MaskedLogits {
             images: self.images,
             tokens: self.tokens,
             sequence_length: self.sequence_length,
-            unused: 0,
+            start: self.placement.start,
+            columns: self.placement.columns,
+            first_row: self.first_sequence * masked,
+            unused: [0; 2],
         }
     }
 }
@@ -65,17 +75,23 @@ impl Kernel for MaskedLogits {
     fn permutation(&self) -> Permutation {
         Permutation::new("masked_logits")
             .flag("VEC4", self.hidden.is_multiple_of(4))
+            .flag("BIAS", self.bias.is_some())
             .flag("F16_WEIGHTS", self.format == WeightFormat::F16)
     }
 
     fn bindings(&self) -> Vec<Binding> {
-        vec![
+        let mut bindings = vec![
             Binding::read(1, self.features),
             Binding::read(2, self.table),
             Binding::read(3, self.positions),
-            Binding::read(4, self.bias),
-            Binding::write(5, self.logits),
-        ]
+        ];
+        bindings.extend(self.bias.map(|slot| Binding::read(4, slot)));
+        bindings.push(if self.first_sequence == 0 {
+            Binding::write(5, self.logits)
+        } else {
+            Binding::update(5, self.logits)
+        });
+        bindings
     }
 
     fn params(&self, step: &StepValues) -> Vec<u8> {
@@ -89,7 +105,8 @@ impl Kernel for MaskedLogits {
     fn cost(&self, step: &StepValues) -> Cost {
         let p = self.at(step);
         let [rows, hidden, codebook] = [p.rows, p.inner, p.outer].map(u64::from);
-        let biases = u64::from(p.masked * self.images.min(self.sequences)) * codebook;
+        let biased = if self.bias.is_some() { self.images.min(self.sequences) } else { 0 };
+        let biases = u64::from(p.masked * biased) * codebook;
         Cost::new(2 * rows * hidden * codebook, rows * hidden + rows * codebook + biases + rows)
             + weight_cost(self.format, codebook, self.hidden)
     }
@@ -108,7 +125,7 @@ impl Kernel for MaskedLogits {
     }
 }
 
-/// The twin: gathers the masked rows a block at a time, so that a large batch needs no large copy.
+/// The twin; an empty `bias` means none. Gathers the masked rows a block at a time, so that a large batch needs no large copy.
 pub(crate) fn masked_logits(
     p: Params,
     features: &[f32],
@@ -122,11 +139,13 @@ pub(crate) fn masked_logits(
     if rows == 0 || outer == 0 {
         return;
     }
+    let placement = ImagePlacement { start: p.start, columns: p.columns };
     let place = |row: usize| {
         let (sequence, at) = (row as u32 / p.masked, row as u32 % p.masked);
         let position = positions[(sequence % p.images * p.tokens + at) as usize];
-        ((sequence * p.sequence_length + position) as usize, position as usize)
+        ((sequence * p.sequence_length + placement.row(position)) as usize, position as usize)
     };
+    let logits = &mut logits[p.first_row as usize * outer..];
     let mut gathered = vec![0.0; BLOCK_ROWS.min(rows) * inner];
     for (block, logits) in logits[..rows * outer].chunks_mut(BLOCK_ROWS * outer).enumerate() {
         let rows = logits.len() / outer;
@@ -135,6 +154,9 @@ pub(crate) fn masked_logits(
             x.copy_from_slice(&features[feature * inner..][..inner]);
         }
         product(Sizes { rows, inner, outer }, &gathered, table, logits, false, Parallelism::Rayon(0));
+        if bias.is_empty() {
+            continue;
+        }
         logits.par_chunks_mut(outer).enumerate().for_each(|(row, logits)| {
             let (_, position) = place(block * BLOCK_ROWS + row);
             let bias = &bias[position * outer..][..outer];
@@ -160,12 +182,14 @@ mod tests {
             positions: Slot(1),
             table: Slot(2),
             format,
-            bias: Slot(3),
+            bias: Some(Slot(3)),
             logits: Slot(4),
             sequences: 4,
             images: 2,
             tokens: 9,
             sequence_length: 10,
+            placement: ImagePlacement::PLAIN,
+            first_sequence: 0,
             masked: Extent::symbolic(1, Symbol::Masked, 9),
             hidden,
             codebook: 37,

@@ -12,8 +12,10 @@ pub(crate) mod commit;
 pub(crate) mod conv2d;
 pub(crate) mod copy;
 pub(crate) mod embed_rows;
+pub(crate) mod embed_sequence;
 pub(crate) mod embed_tokens;
 pub(crate) mod fma_peak;
+pub(crate) mod gated_silu;
 pub(crate) mod group_norm;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
@@ -21,6 +23,8 @@ pub(crate) mod masked_logits;
 pub(crate) mod math;
 pub(crate) mod nearest_code;
 pub(crate) mod philox;
+pub(crate) mod rms_norm;
+pub(crate) mod rope;
 pub(crate) mod rows;
 pub(crate) mod sample;
 pub mod shader;
@@ -42,9 +46,13 @@ pub enum Symbol {
     Masked,
 }
 
-/// A number of rows: fixed, or so many times a symbol. Buffers are sized for `max`, dispatches follow the step.
+/// A number of rows: fixed, or so many times a symbol, or both together. Buffers are sized for `max`, dispatches follow
+/// the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Extent {
+    /// Rows at every step.
+    base: u32,
+    /// Rows for each one of the symbol.
     factor: u32,
     symbol: Option<(Symbol, u32)>,
 }
@@ -52,45 +60,67 @@ pub struct Extent {
 impl Extent {
     /// Always `rows`.
     pub const fn fixed(rows: u32) -> Self {
-        Self { factor: rows, symbol: None }
+        Self { base: rows, factor: 0, symbol: None }
     }
 
     /// `images` times the step's value of `symbol`, which never exceeds `most`.
     pub const fn symbolic(images: u32, symbol: Symbol, most: u32) -> Self {
-        Self { factor: images, symbol: Some((symbol, most)) }
+        Self { base: 0, factor: images, symbol: Some((symbol, most)) }
+    }
+
+    /// `rows` more at every step.
+    pub const fn plus(self, rows: u32) -> Self {
+        Self { base: self.base + rows, ..self }
     }
 
     /// The rows at this step.
     pub fn at(self, step: &StepValues) -> u32 {
         match self.symbol {
-            None => self.factor,
-            Some((symbol, most)) => self.factor * step.value(symbol).min(most),
+            None => self.base,
+            Some((symbol, most)) => self.base + self.factor * step.value(symbol).min(most),
         }
     }
 
     /// The largest value that any step can ask for; buffers are sized for it.
     pub const fn max(self) -> u32 {
         match self.symbol {
-            None => self.factor,
-            Some((_, most)) => self.factor * most,
+            None => self.base,
+            Some((_, most)) => self.base + self.factor * most,
         }
     }
 
     /// The same extent for a batch of one out of `images`.
     pub(crate) fn per_image(self, images: u32) -> Self {
-        match self.symbol {
-            None => Self::fixed(self.factor / images),
-            Some((symbol, most)) => Self::symbolic(self.factor / images, symbol, most),
-        }
+        Self { base: self.base / images, factor: self.factor / images, symbol: self.symbol }
     }
 }
 
 impl std::fmt::Display for Extent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.symbol {
-            None => write!(f, "{}", self.factor),
-            Some((symbol, most)) => write!(f, "{}*{symbol:?}<={most}", self.factor),
+            None => write!(f, "{}", self.base),
+            Some((symbol, most)) if self.base == 0 => write!(f, "{}*{symbol:?}<={most}", self.factor),
+            Some((symbol, most)) => write!(f, "{}+{}*{symbol:?}<={most}", self.base, self.factor),
         }
+    }
+}
+
+/// Where image tokens stand in a sequence: in order, with something else after each `columns` of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ImagePlacement {
+    /// The row of the first image token.
+    pub(crate) start: u32,
+    /// Image tokens between separators.
+    pub(crate) columns: u32,
+}
+
+impl ImagePlacement {
+    /// Image tokens from row 0 on, and nothing between them.
+    pub(crate) const PLAIN: Self = Self { start: 0, columns: u32::MAX };
+
+    /// The row of an image token in its sequence.
+    pub(crate) fn row(self, token: u32) -> u32 {
+        self.start + token + token / self.columns
     }
 }
 

@@ -6,7 +6,7 @@
 use super::{Batch, Model, states};
 use crate::kernels::linear::Activation;
 use crate::kernels::masked_logits::MaskedLogits;
-use crate::kernels::{Extent, Slot, Symbol, embed_tokens::EmbedTokens};
+use crate::kernels::{Extent, ImagePlacement, Slot, Symbol, embed_tokens::EmbedTokens};
 use crate::program::{Builder, Element, Layout};
 
 /// Sizes of a MaskGIT.
@@ -189,12 +189,14 @@ impl Model for Config {
             positions,
             table,
             format: b.format(table),
-            bias,
+            bias: Some(bias),
             logits,
             sequences: batch.sequences(),
             images: batch.images,
             tokens: self.tokens(),
             sequence_length: self.length(),
+            placement: ImagePlacement::PLAIN,
+            first_sequence: 0,
             masked: Extent::symbolic(1, Symbol::Masked, self.tokens()),
             hidden: self.hidden,
             codebook: self.codebook,

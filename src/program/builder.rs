@@ -3,9 +3,12 @@
 use super::{Element, Layout, Op, Program, ProgramError, Storage, Tensor, WeightSpec};
 use crate::kernels::attention::{Attention, Operand};
 use crate::kernels::conv2d::{Conv2d, ConvForm};
+use crate::kernels::gated_silu::GatedSilu;
 use crate::kernels::group_norm::{GroupNorm, GroupNormStats};
 use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::linear::{Activation, Linear};
+use crate::kernels::rms_norm::RmsNorm;
+use crate::kernels::rope::{Positions, Rope};
 use crate::kernels::rows::GatherRows;
 use crate::kernels::{Extent, Kernel, Slot, WeightFormat};
 
@@ -104,7 +107,7 @@ impl Builder {
     pub fn weight(&mut self, name: &str, shape: &[usize], layout: Layout) -> Slot {
         let mut spec =
             WeightSpec { name: name.to_owned(), shape: shape.to_vec(), layout, format: WeightFormat::F32 };
-        if matches!(layout, Layout::Matrix | Layout::Convolution) {
+        if matches!(layout, Layout::Matrix | Layout::Rows { .. } | Layout::Convolution) {
             spec.format = (self.formats)(&spec);
         }
         let known = self.program.tensors.iter().position(|t| t.storage == Storage::Weight(spec.clone()));
@@ -140,6 +143,13 @@ impl Builder {
         let weight = self.weight(weight, &[outer as usize, inner as usize], Layout::Matrix);
         let bias = Some(self.vector(bias, outer));
         Layer { weight, bias, inner, first: 0, outer }
+    }
+
+    /// The linear layer `{name}.weight [outer, inner]` alone.
+    pub fn layer_without_bias(&mut self, name: &str, outer: u32, inner: u32) -> Layer {
+        let shape = [outer as usize, inner as usize];
+        let weight = self.weight(&format!("{name}.weight"), &shape, Layout::Matrix);
+        Layer { weight, bias: None, inner, first: 0, outer }
     }
 
     /// A 1x1 convolution `{name}.weight [outer, inner, 1, 1]`: on channels-last activations, a linear layer.
@@ -221,6 +231,32 @@ impl Builder {
     pub fn layer_norm_into(&mut self, x: Slot, norm: Norm, eps: f32, modulation: Option<Slot>, y: Slot) {
         let (rows, width) = (self.rows_of(x), self.width_of(x));
         self.push(LayerNorm { x, weight: norm.weight, bias: norm.bias, modulation, y, rows, width, eps });
+    }
+
+    /// Root-mean-square normalisation into a new temporary.
+    pub fn rms_norm(&mut self, x: Slot, weight: Slot, eps: f32) -> Slot {
+        let y = self.temporary("norm", self.rows_of(x), self.width_of(x));
+        self.rms_norm_into(x, weight, eps, None, y);
+        y
+    }
+
+    /// Root-mean-square normalisation into `y`, with a scale-shift `[1, 2 * width]` after it if given.
+    pub fn rms_norm_into(&mut self, x: Slot, weight: Slot, eps: f32, modulation: Option<Slot>, y: Slot) {
+        let (rows, width) = (self.rows_of(x), self.width_of(x));
+        self.push(RmsNorm { x, weight, modulation, y, rows, width, eps });
+    }
+
+    /// Rotary position embedding of all columns of `x`, in place.
+    pub(crate) fn rope(&mut self, x: Slot, heads: u32, positions: Positions, theta: f32) {
+        let (rows, stride) = (self.rows_of(x), self.width_of(x));
+        let head_width = stride / heads;
+        self.push(Rope { x, positions, rows, stride, offset: 0, heads, head_width, theta });
+    }
+
+    /// `x = silu(x) * gate`, in place.
+    pub fn gated_silu(&mut self, x: Slot, gate: Slot) {
+        let (rows, width) = (self.rows_of(x), self.width_of(x));
+        self.push(GatedSilu { gate, x, rows, width });
     }
 
     /// Attention of `sequences` over keys of `key_sequences` (sequence s reads `s % key_sequences`).

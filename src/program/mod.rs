@@ -67,6 +67,13 @@ impl Tensor {
 pub enum Layout {
     /// `[n, ...]` as a matrix of n rows, each padded with zeros to a multiple of four.
     Matrix,
+    /// Some rows of a matrix: the part of a head that can be drawn from.
+    Rows {
+        /// First row kept.
+        first: u32,
+        /// Rows kept.
+        count: u32,
+    },
     /// Like a matrix, but always f32: codebooks, whose rows are compared and copied.
     Table,
     /// As it stands, without padding: biases, norms, positions.
@@ -102,6 +109,7 @@ impl WeightSpec {
         let width = self.shape.iter().skip(1).product::<usize>() as u32;
         match self.layout {
             Layout::Matrix | Layout::Table | Layout::Convolution => (rows, padded(width)),
+            Layout::Rows { count, .. } => (count, padded(width)),
             Layout::Dense => (rows, width),
             Layout::Corner { rows, columns } => (rows, columns),
         }
@@ -125,9 +133,10 @@ impl WeightSpec {
         match self.layout {
             Layout::Dense => data,
             Layout::Matrix | Layout::Table if inner == width => data,
-            Layout::Matrix | Layout::Table => {
+            Layout::Matrix | Layout::Table | Layout::Rows { .. } => {
+                let skipped = if let Layout::Rows { first, .. } = self.layout { first as usize } else { 0 };
                 let mut out = vec![0.0; rows * width];
-                for (out, row) in out.chunks_exact_mut(width).zip(data.chunks_exact(inner)) {
+                for (out, row) in out.chunks_exact_mut(width).zip(data.chunks_exact(inner).skip(skipped)) {
                     out[..inner].copy_from_slice(row);
                 }
                 out

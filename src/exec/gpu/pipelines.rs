@@ -6,7 +6,7 @@ use crate::kernels::{Access, Binding, Slot, shader::Permutation};
 use std::collections::HashMap;
 
 /// The part of the parameter buffer that a dispatch sees; no parameter block is larger.
-pub(super) const PARAMETER_BYTES: u64 = 256;
+pub(super) const PARAMETER_BYTES: u64 = 1024;
 
 type Key = (Permutation, Vec<(u32, bool)>);
 

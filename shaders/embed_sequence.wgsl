@@ -1,0 +1,48 @@
+// embed_sequence: x[r] = table[id of row r]; one workgroup a row. The template (`words`) says what a row is; beyond it, image tokens.
+
+struct Params {
+    rows: u32,
+    prefix: u32,     // rows that the template tells; row prefix + j is image token j
+    width: u32,
+    vocabulary: u32,
+    first_code: u32, // the id of code 0
+    codebook: u32,
+    mask: u32,       // the id of what is not a code
+    unused: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> words: array<u32>;    // [at least prefix]: an id, or IMAGE + an image token
+@group(0) @binding(2) var<storage, read> codes: array<u32>;    // of image tokens
+#import embedding
+@group(0) @binding(4) var<storage, read_write> x: array<f32>;  // [rows, width]
+
+const LANES = 64u;
+const IMAGE = 0x80000000u;
+
+fn id_of(row: u32) -> u32 {
+    var word = IMAGE + row - params.prefix;
+    if row < params.prefix {
+        word = words[row];
+    }
+    if word < IMAGE {
+        return word;
+    }
+    let code = codes[word - IMAGE];
+    return select(params.mask, params.first_code + code, code < params.codebook);
+}
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = group.x + group.y * groups.x;
+    if row >= params.rows {
+        return;
+    }
+    let id = min(id_of(row), params.vocabulary - 1u);
+    for (var i = lane; i < params.width; i += LANES) {
+        x[row * params.width + i] = table_at(id, params.width, i);
+    }
+}

@@ -1,0 +1,57 @@
+// rope: rotary position embedding in place; columns k and k + half of a head turn by position * frequency[k].
+#import math
+
+struct Params {
+    rows: u32,
+    stride: u32,  // columns of a row, of which heads * 2 * half from `offset` on are turned
+    offset: u32,
+    heads: u32,
+    half: u32,    // half of a head's width
+    length: u32,  // rows of a sequence
+    prefix: u32,  // rows whose position is their index; beyond them it is looked up in `image`
+    start: u32,   // position of image token 0
+    columns: u32, // image tokens between separators
+    unused0: u32,
+    unused1: u32,
+    unused2: u32,
+    frequencies: array<vec4<f32>, 32>,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+#ifdef LISTED
+@group(0) @binding(1) var<storage, read> image: array<u32>;   // [rows - prefix]: image tokens
+#endif
+@group(0) @binding(2) var<storage, read_write> x: array<f32>; // [rows, stride]
+
+const LANES = 128u;
+
+fn position_of(row: u32) -> u32 {
+#ifdef LISTED
+    if row >= params.prefix {
+        let token = image[row - params.prefix];
+        return params.start + token + token / params.columns;
+    }
+#endif
+    return row % params.length;
+}
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.x + group.y * groups.x) * LANES + lane;
+    let pairs = params.heads * params.half;
+    if i >= params.rows * pairs {
+        return;
+    }
+    let row = i / pairs;
+    let head = i % pairs / params.half;
+    let k = i % params.half;
+    let angle = reduced_angle(f32(position_of(row)) * params.frequencies[k / 4u][k % 4u]);
+    let first = row * params.stride + params.offset + head * 2u * params.half + k;
+    let a = x[first];
+    let b = x[first + params.half];
+    x[first] = a * cos(angle) - b * sin(angle);
+    x[first + params.half] = b * cos(angle) + a * sin(angle);
+}

@@ -1,0 +1,114 @@
+//! Token embedding of text with an image in it. Twin of `shaders/embed_sequence.wgsl`.
+
+use super::{
+    Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, WeightFormat, padded, shader::Permutation,
+    split_workgroups,
+};
+use rayon::prelude::*;
+
+/// `x[r] = table[id(r)]`. The template tells the first `prefix` rows: a row is an id, or [`IMAGE`] plus the index of an
+/// image token; row `prefix + j` is image token j. An image token's id is `first_code` plus its code, or `mask`.
+///
+/// Shapes: `template` is `[at least prefix]`, `codes` one of each image token (`codebook` or above where masked), `x`
+/// `[rows, width]`. Ids past the table read its last row.
+#[derive(Debug, Clone)]
+pub(crate) struct EmbedSequence {
+    pub(crate) template: Slot,
+    pub(crate) codes: Slot,
+    pub(crate) table: Slot,
+    pub(crate) format: WeightFormat,
+    pub(crate) x: Slot,
+    pub(crate) rows: Extent,
+    pub(crate) prefix: u32,
+    pub(crate) width: u32,
+    pub(crate) vocabulary: u32,
+    pub(crate) first_code: u32,
+    pub(crate) codebook: u32,
+    pub(crate) mask: u32,
+}
+
+/// Marks an entry of a template as an image token.
+pub(crate) const IMAGE: u32 = 1 << 31;
+
+/// The shader's parameter block.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct Params {
+    pub(crate) rows: u32,
+    pub(crate) prefix: u32,
+    pub(crate) width: u32,
+    pub(crate) vocabulary: u32,
+    pub(crate) first_code: u32,
+    pub(crate) codebook: u32,
+    pub(crate) mask: u32,
+    pub(crate) unused: u32,
+}
+
+impl EmbedSequence {
+    fn at(&self, step: &StepValues) -> Params {
+        Params {
+            rows: self.rows.at(step),
+            prefix: self.prefix,
+            width: self.width,
+            vocabulary: self.vocabulary,
+            first_code: self.first_code,
+            codebook: self.codebook,
+            mask: self.mask,
+            unused: 0,
+        }
+    }
+}
+
+impl Kernel for EmbedSequence {
+    fn permutation(&self) -> Permutation {
+        Permutation::new("embed_sequence").flag("F16_WEIGHTS", self.format == WeightFormat::F16)
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        vec![
+            Binding::read(1, self.template),
+            Binding::read(2, self.codes),
+            Binding::read(3, self.table),
+            Binding::write(4, self.x),
+        ]
+    }
+
+    fn params(&self, step: &StepValues) -> Vec<u8> {
+        bytemuck::bytes_of(&self.at(step)).to_vec()
+    }
+
+    fn workgroups(&self, step: &StepValues) -> [u32; 3] {
+        split_workgroups(self.rows.at(step))
+    }
+
+    fn cost(&self, step: &StepValues) -> Cost {
+        let elements = u64::from(self.rows.at(step)) * u64::from(self.width);
+        Cost::new(0, 2 * elements)
+    }
+
+    fn describe(&self) -> String {
+        format!("[{}, {}]", self.rows, self.width)
+    }
+
+    fn run(&self, step: &StepValues, io: &mut Buffers<'_>) {
+        embed_sequence(self.at(step), io.u32(1), io.u32(2), io.f32(3), io.f32_mut(4));
+    }
+}
+
+/// The twin.
+pub(crate) fn embed_sequence(p: Params, template: &[u32], codes: &[u32], table: &[f32], x: &mut [f32]) {
+    let width = p.width as usize;
+    let stride = padded(p.width) as usize;
+    let rows = p.rows as usize * width;
+    x[..rows].par_chunks_mut(width).with_min_len(64).enumerate().for_each(|(row, x)| {
+        let row = row as u32;
+        let word = if row < p.prefix { template[row as usize] } else { IMAGE + row - p.prefix };
+        let id = if word < IMAGE {
+            word
+        } else {
+            let code = codes[(word - IMAGE) as usize];
+            if code < p.codebook { p.first_code + code } else { p.mask }
+        };
+        x.copy_from_slice(&table[id.min(p.vocabulary - 1) as usize * stride..][..width]);
+    });
+}

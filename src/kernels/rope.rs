@@ -1,0 +1,149 @@
+//! Rotary position embedding (Su et al. 2021, arXiv 2104.09864), in the half-split form. Twin of `shaders/rope.wgsl`.
+
+use super::{
+    Binding, Buffers, Cost, Extent, ImagePlacement, Kernel, Slot, StepValues, shader::Permutation,
+    split_workgroups,
+};
+use rayon::prelude::*;
+
+/// Where the position of a row comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Positions {
+    /// Sequences of `length` rows: the index of a row in its sequence.
+    Absolute { length: u32 },
+    /// The index for the first `prefix` rows; after them row `prefix + j` stands where image token `image[j]` does.
+    Listed { image: Slot, prefix: u32, placement: ImagePlacement },
+}
+
+/// Turns columns `k` and `k + half` of each head by `position * theta^(-k / half)`, in place.
+///
+/// `x` is `[rows, stride]`, of which columns `offset..offset + heads * head_width` are turned.
+#[derive(Debug, Clone)]
+pub(crate) struct Rope {
+    pub(crate) x: Slot,
+    pub(crate) positions: Positions,
+    pub(crate) rows: Extent,
+    pub(crate) stride: u32,
+    pub(crate) offset: u32,
+    pub(crate) heads: u32,
+    /// Even, and at most [`Rope::MAX_HEAD_WIDTH`].
+    pub(crate) head_width: u32,
+    pub(crate) theta: f32,
+}
+
+/// Frequencies that a parameter block holds: one a pair of columns.
+const FREQUENCIES: usize = 128;
+
+/// The shader's parameter block.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct Params {
+    pub(crate) rows: u32,
+    pub(crate) stride: u32,
+    pub(crate) offset: u32,
+    pub(crate) heads: u32,
+    pub(crate) half: u32,
+    pub(crate) length: u32,
+    pub(crate) prefix: u32,
+    pub(crate) start: u32,
+    pub(crate) columns: u32,
+    pub(crate) unused: [u32; 3],
+    /// From the host: a device's `pow` may be off by 1e-5, which at position 4,000 would be an angle.
+    pub(crate) frequencies: [f32; FREQUENCIES],
+}
+
+const LANES: u32 = 128;
+
+impl Rope {
+    /// The widest head: its frequencies fill the parameter block.
+    pub(crate) const MAX_HEAD_WIDTH: u32 = 2 * FREQUENCIES as u32;
+
+    fn at(&self, step: &StepValues) -> Params {
+        let half = self.head_width / 2;
+        let rows = self.rows.at(step);
+        let (length, prefix, placement) = match self.positions {
+            Positions::Absolute { length } => (length, rows, ImagePlacement::PLAIN),
+            Positions::Listed { prefix, placement, .. } => (rows.max(1), prefix, placement),
+        };
+        let mut frequencies = [0.0; FREQUENCIES];
+        for (k, frequency) in frequencies.iter_mut().enumerate().take(half as usize) {
+            *frequency = self.theta.powf(k as f32 / half as f32).recip();
+        }
+        Params {
+            rows,
+            stride: self.stride,
+            offset: self.offset,
+            heads: self.heads,
+            half,
+            length,
+            prefix,
+            start: placement.start,
+            columns: placement.columns,
+            unused: [0; 3],
+            frequencies,
+        }
+    }
+
+    fn pairs(&self, step: &StepValues) -> u32 {
+        self.rows.at(step) * self.heads * (self.head_width / 2)
+    }
+}
+
+impl Kernel for Rope {
+    fn permutation(&self) -> Permutation {
+        debug_assert!(self.head_width <= Self::MAX_HEAD_WIDTH, "{}", self.describe());
+        Permutation::new("rope").flag("LISTED", matches!(self.positions, Positions::Listed { .. }))
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        let list = match self.positions {
+            Positions::Absolute { .. } => None,
+            Positions::Listed { image, .. } => Some(Binding::read(1, image)),
+        };
+        list.into_iter().chain([Binding::update(2, self.x)]).collect()
+    }
+
+    fn params(&self, step: &StepValues) -> Vec<u8> {
+        bytemuck::bytes_of(&self.at(step)).to_vec()
+    }
+
+    fn workgroups(&self, step: &StepValues) -> [u32; 3] {
+        split_workgroups(self.pairs(step).div_ceil(LANES))
+    }
+
+    fn cost(&self, step: &StepValues) -> Cost {
+        let pairs = u64::from(self.pairs(step));
+        Cost::new(10 * pairs, 4 * pairs)
+    }
+
+    fn describe(&self) -> String {
+        format!("[{}, {}], {} heads of {}", self.rows, self.stride, self.heads, self.head_width)
+    }
+
+    fn run(&self, step: &StepValues, io: &mut Buffers<'_>) {
+        rope(&self.at(step), io.u32(1), io.f32_mut(2));
+    }
+}
+
+/// The twin.
+pub(crate) fn rope(p: &Params, image: &[u32], x: &mut [f32]) {
+    let [stride, offset, half] = [p.stride, p.offset, p.half].map(|size| size as usize);
+    let placement = ImagePlacement { start: p.start, columns: p.columns };
+    let rows = p.rows as usize * stride;
+    x[..rows].par_chunks_mut(stride).with_min_len(16).enumerate().for_each(|(row, x)| {
+        let row = row as u32;
+        let position =
+            if row < p.prefix { row % p.length } else { placement.row(image[(row - p.prefix) as usize]) };
+        let mut turns = [(0.0, 0.0); FREQUENCIES];
+        for (turn, frequency) in turns[..half].iter_mut().zip(p.frequencies) {
+            *turn = (position as f32 * frequency).sin_cos();
+        }
+        for head in x[offset..][..p.heads as usize * 2 * half].chunks_exact_mut(2 * half) {
+            let (a, b) = head.split_at_mut(half);
+            for k in 0..half {
+                let (sin, cos) = turns[k];
+                (a[k], b[k]) = (a[k] * cos - b[k] * sin, b[k] * cos + a[k] * sin);
+            }
+        }
+    });
+}
