@@ -5,7 +5,9 @@
 use crate::kernels::{Slot, WeightFormat};
 use crate::program::{Builder, Program, ProgramError, WeightSpec};
 
+pub mod amused_vq;
 pub mod maskgit;
+mod resnet;
 pub mod shortcut;
 pub mod vqgan;
 

@@ -3,6 +3,7 @@
 //! Esser et al. 2021 (arXiv 2012.09841); official tensor names. Activations are channels-last, so a 1x1
 //! convolution is a linear layer and attention over pixels is attention over rows. Pictures are in [-1, 1].
 
+use super::resnet::Map;
 use super::states;
 use crate::kernels::attention::Operand;
 use crate::kernels::conv2d::ConvForm;
@@ -31,22 +32,8 @@ pub struct Config {
 
 /// Groups of every GroupNorm.
 const GROUPS: u32 = 32;
-
-/// An activation: its slot, `[images * height * width, channels]`.
-#[derive(Clone, Copy)]
-struct Map {
-    slot: Slot,
-    images: u32,
-    height: u32,
-    width: u32,
-    channels: u32,
-}
-
-impl Map {
-    fn shape(&self) -> [u32; 3] {
-        [self.images, self.height, self.width]
-    }
-}
+/// The name of the 1x1 convolution beside a residual block that changes the channels.
+const SHORTCUT: &str = "nin_shortcut";
 
 impl Config {
     /// The official ImageNet tokenizer: 16 pixels a token, 1,024 codes.
@@ -91,24 +78,30 @@ impl Config {
         let z = b.linear(z, post_quant);
         let last = self.levels() - 1;
         let x = Map { slot: z, images, height, width, channels: self.z_channels };
-        let mut x = self.conv(b, x, "vqgan.decoder.conv_in", self.channels(last), ConvForm::Same);
+        let mut x = x.conv(b, "vqgan.decoder.conv_in", self.channels(last), ConvForm::Same);
         b.scope("mid", |b| {
-            x = self.res_block(b, x, "vqgan.decoder.mid.block_1", self.channels(last));
+            x = x.res_block(b, "vqgan.decoder.mid.block_1", SHORTCUT, self.channels(last), GROUPS);
             self.attention(b, x, "vqgan.decoder.mid.attn_1");
-            x = self.res_block(b, x, "vqgan.decoder.mid.block_2", self.channels(last));
+            x = x.res_block(b, "vqgan.decoder.mid.block_2", SHORTCUT, self.channels(last), GROUPS);
         });
         for level in (0..self.levels()).rev() {
             b.scope(format!("up.{level}"), |b| {
                 let name = format!("vqgan.decoder.up.{level}");
                 for block in 0..=self.num_res_blocks {
-                    x = self.res_block(b, x, &format!("{name}.block.{block}"), self.channels(level));
+                    x = x.res_block(
+                        b,
+                        &format!("{name}.block.{block}"),
+                        SHORTCUT,
+                        self.channels(level),
+                        GROUPS,
+                    );
                     if self.attends(level) {
                         self.attention(b, x, &format!("{name}.attn.{block}"));
                     }
                 }
                 if level > 0 {
                     let name = format!("{name}.upsample.conv");
-                    x = self.conv(b, x, &name, x.channels, ConvForm::Upsample);
+                    x = x.conv(b, &name, x.channels, ConvForm::Upsample);
                 }
             });
         }
@@ -122,31 +115,37 @@ impl Config {
     pub fn encode(&self, b: &mut Builder, codes: u32, images: u32, height: u32, width: u32) {
         let image = b.state(states::IMAGE, images * height * width, 3, Element::F32);
         let x = Map { slot: image, images, height, width, channels: 3 };
-        let mut x = self.conv(b, x, "vqgan.encoder.conv_in", self.ch, ConvForm::Same);
+        let mut x = x.conv(b, "vqgan.encoder.conv_in", self.ch, ConvForm::Same);
         for level in 0..self.levels() {
             b.scope(format!("down.{level}"), |b| {
                 let name = format!("vqgan.encoder.down.{level}");
                 for block in 0..self.num_res_blocks {
-                    x = self.res_block(b, x, &format!("{name}.block.{block}"), self.channels(level));
+                    x = x.res_block(
+                        b,
+                        &format!("{name}.block.{block}"),
+                        SHORTCUT,
+                        self.channels(level),
+                        GROUPS,
+                    );
                     if self.attends(level) {
                         self.attention(b, x, &format!("{name}.attn.{block}"));
                     }
                 }
                 if level + 1 < self.levels() {
                     let name = format!("{name}.downsample.conv");
-                    x = self.conv(b, x, &name, x.channels, ConvForm::Downsample);
+                    x = x.conv(b, &name, x.channels, ConvForm::Downsample);
                 }
             });
         }
         b.scope("mid", |b| {
-            x = self.res_block(b, x, "vqgan.encoder.mid.block_1", x.channels);
+            x = x.res_block(b, "vqgan.encoder.mid.block_1", SHORTCUT, x.channels, GROUPS);
             self.attention(b, x, "vqgan.encoder.mid.attn_1");
-            x = self.res_block(b, x, "vqgan.encoder.mid.block_2", x.channels);
+            x = x.res_block(b, "vqgan.encoder.mid.block_2", SHORTCUT, x.channels, GROUPS);
         });
         let norm = b.norm("vqgan.encoder.norm_out", x.channels);
         let h = b.group_norm(x.slot, norm, images, GROUPS, true);
         let x = Map { slot: h, ..x };
-        let z = self.conv(b, x, "vqgan.encoder.conv_out", self.z_channels, ConvForm::Same);
+        let z = x.conv(b, "vqgan.encoder.conv_out", self.z_channels, ConvForm::Same);
         let quant = b.pointwise("vqgan.quant_conv", self.embed_dim, self.z_channels);
         let pixels = images * z.height * z.width;
         let latents = b.state(states::LATENTS, pixels, self.embed_dim, Element::F32);
@@ -165,29 +164,6 @@ impl Config {
 
     fn codebook(&self, b: &mut Builder, codes: u32) -> Slot {
         b.weight("vqgan.quantize.embedding.weight", &[codes as usize, self.embed_dim as usize], Layout::Table)
-    }
-
-    fn conv(&self, b: &mut Builder, x: Map, name: &str, channels: u32, form: ConvForm) -> Map {
-        let slot = b.conv3x3(x.slot, name, channels, x.shape(), form);
-        let (height, width) = form.output_size(x.height, x.width);
-        Map { slot, height, width, channels, ..x }
-    }
-
-    /// GN, SiLU, conv, GN, SiLU, conv; the skip is `x` itself or its 1x1 `nin_shortcut`, and the sum is in place.
-    fn res_block(&self, b: &mut Builder, x: Map, name: &str, channels: u32) -> Map {
-        let norm = b.norm(&format!("{name}.norm1"), x.channels);
-        let h = b.group_norm(x.slot, norm, x.images, GROUPS, true);
-        let h = b.conv3x3(h, &format!("{name}.conv1"), channels, x.shape(), ConvForm::Same);
-        let norm = b.norm(&format!("{name}.norm2"), channels);
-        let h = b.group_norm(h, norm, x.images, GROUPS, true);
-        let skip = if channels == x.channels {
-            x.slot
-        } else {
-            let shortcut = b.pointwise(&format!("{name}.nin_shortcut"), channels, x.channels);
-            b.linear(x.slot, shortcut)
-        };
-        b.conv3x3_into(h, &format!("{name}.conv2"), channels, x.shape(), ConvForm::Same, skip, true);
-        Map { slot: skip, channels, ..x }
     }
 
     /// `x += proj(attention(GN(x)))`: one head of all channels over all pixels, in place.

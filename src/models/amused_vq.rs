@@ -1,0 +1,138 @@
+//! The image tokenizer of aMUSEd, Meissonic and Lumina-DiMOO: a VQGAN without attention, under diffusers' names.
+//!
+//! `VQModel` of diffusers, as configured for aMUSEd (arXiv 2401.01808). Activations are channels-last. Pictures are in
+//! [0, 1].
+
+use super::resnet::Map;
+use super::states;
+use crate::kernels::conv2d::ConvForm;
+use crate::kernels::nearest_code::NearestCode;
+use crate::kernels::{Extent, Slot};
+use crate::program::{Builder, Element, Layout};
+
+/// Sizes of the tokenizer.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Config {
+    /// Channels by level (`block_out_channels`); each level but the last halves the resolution.
+    #[serde(rename = "ch")]
+    pub channels: Vec<u32>,
+    /// Residual blocks a level (the decoder has one more).
+    pub layers: u32,
+    /// Width of a code's vector.
+    pub latent: u32,
+    /// Groups of every GroupNorm.
+    pub groups: u32,
+}
+
+/// The name of the 1x1 convolution beside a residual block that changes the channels.
+const SHORTCUT: &str = "conv_shortcut";
+
+impl Config {
+    /// The official tokenizer: 16 pixels a token, 8,192 codes.
+    pub fn official() -> Self {
+        Self { channels: vec![128, 256, 256, 512, 768], layers: 2, latent: 64, groups: 32 }
+    }
+
+    /// Pixels a token along a side.
+    pub fn factor(&self) -> u32 {
+        1 << (self.channels.len() as u32).saturating_sub(1)
+    }
+
+    fn first(&self) -> u32 {
+        self.channels.first().copied().unwrap_or(1)
+    }
+
+    fn last(&self) -> u32 {
+        self.channels.last().copied().unwrap_or(1)
+    }
+
+    /// Appends the decoder: [`states::CODES`] of `images` grids of `height x width` to [`states::IMAGE`].
+    pub fn decode(&self, b: &mut Builder, codes: u32, images: u32, height: u32, width: u32) {
+        let pixels = images * height * width;
+        let table = self.codebook(b, codes);
+        let indices = b.state(states::CODES, pixels, 1, Element::U32);
+        let z = b.lookup(table, codes, indices, pixels, self.latent);
+        let post_quant = b.pointwise("vq.post_quant_conv", self.latent, self.latent);
+        let slot = b.linear(z, post_quant);
+        let x = Map { slot, images, height, width, channels: self.latent };
+        let x = x.conv(b, "vq.decoder.conv_in", self.last(), ConvForm::Same);
+        let mut x = b.scope("mid", |b| self.middle(b, x, "vq.decoder.mid_block"));
+        for (index, &channels) in self.channels.iter().rev().enumerate() {
+            b.scope(format!("up.{index}"), |b| {
+                let name = format!("vq.decoder.up_blocks.{index}");
+                x = self.level(b, x, &name, self.layers + 1, channels);
+                if index + 1 < self.channels.len() {
+                    x = x.conv(b, &format!("{name}.upsamplers.0.conv"), channels, ConvForm::Upsample);
+                }
+            });
+        }
+        let h = self.norm_out(b, x, "vq.decoder.conv_norm_out");
+        let image = b.state(states::IMAGE, images * x.height * x.width, 3, Element::F32);
+        b.conv3x3_into(h, "vq.decoder.conv_out", 3, x.shape(), ConvForm::Same, image, false);
+    }
+
+    /// Appends the encoder: [`states::IMAGE`] of `images` pictures to [`states::LATENTS`] and [`states::CODES`].
+    pub fn encode(&self, b: &mut Builder, codes: u32, images: u32, height: u32, width: u32) {
+        let slot = b.state(states::IMAGE, images * height * width, 3, Element::F32);
+        let x = Map { slot, images, height, width, channels: 3 };
+        let mut x = x.conv(b, "vq.encoder.conv_in", self.first(), ConvForm::Same);
+        for (index, &channels) in self.channels.iter().enumerate() {
+            b.scope(format!("down.{index}"), |b| {
+                let name = format!("vq.encoder.down_blocks.{index}");
+                x = self.level(b, x, &name, self.layers, channels);
+                if index + 1 < self.channels.len() {
+                    x = x.conv(b, &format!("{name}.downsamplers.0.conv"), channels, ConvForm::Downsample);
+                }
+            });
+        }
+        let x = b.scope("mid", |b| self.middle(b, x, "vq.encoder.mid_block"));
+        let slot = self.norm_out(b, x, "vq.encoder.conv_norm_out");
+        let z = Map { slot, ..x }.conv(b, "vq.encoder.conv_out", self.latent, ConvForm::Same);
+        let quant = b.pointwise("vq.quant_conv", self.latent, self.latent);
+        let pixels = images * z.height * z.width;
+        let latents = b.state(states::LATENTS, pixels, self.latent, Element::F32);
+        b.linear_out(z.slot, quant, latents);
+        let codebook = self.codebook(b, codes);
+        let codes_out = b.state(states::CODES, pixels, 1, Element::U32);
+        let (rows, width) = (Extent::fixed(pixels), self.latent);
+        b.push(NearestCode { z: latents, codebook, codes_out, rows, width, codes });
+    }
+
+    fn codebook(&self, b: &mut Builder, codes: u32) -> Slot {
+        b.weight("vq.quantize.embedding.weight", &[codes as usize, self.latent as usize], Layout::Table)
+    }
+
+    /// `layers` residual blocks, of which the first may change the channels.
+    fn level(&self, b: &mut Builder, mut x: Map, name: &str, layers: u32, channels: u32) -> Map {
+        for layer in 0..layers {
+            x = x.res_block(b, &format!("{name}.resnets.{layer}"), SHORTCUT, channels, self.groups);
+        }
+        x
+    }
+
+    fn middle(&self, b: &mut Builder, x: Map, name: &str) -> Map {
+        self.level(b, x, name, 2, x.channels)
+    }
+
+    fn norm_out(&self, b: &mut Builder, x: Map, name: &str) -> Slot {
+        let norm = b.norm(name, x.channels);
+        b.group_norm(x.slot, norm, x.images, self.groups, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::{build, keep_f32, parameters, tensors};
+
+    #[test]
+    fn the_official_tokenizer_has_146_million_parameters() {
+        let config = Config::official();
+        assert_eq!(config.factor(), 16);
+        let programs = [
+            build("decode", keep_f32, |b| config.decode(b, 8192, 1, 64, 64)).unwrap(),
+            build("encode", keep_f32, |b| config.encode(b, 8192, 1, 1024, 1024)).unwrap(),
+        ];
+        assert_eq!(parameters(&tensors(&programs)), 146_244_675);
+    }
+}

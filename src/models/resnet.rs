@@ -1,0 +1,53 @@
+//! The residual convolutions that both image tokenizers are made of.
+
+use crate::kernels::Slot;
+use crate::kernels::conv2d::ConvForm;
+use crate::program::Builder;
+
+/// An activation: its slot, `[images * height * width, channels]`.
+#[derive(Clone, Copy)]
+pub(super) struct Map {
+    pub(super) slot: Slot,
+    pub(super) images: u32,
+    pub(super) height: u32,
+    pub(super) width: u32,
+    pub(super) channels: u32,
+}
+
+impl Map {
+    pub(super) fn shape(&self) -> [u32; 3] {
+        [self.images, self.height, self.width]
+    }
+
+    /// The 3x3 convolution `name` of this.
+    pub(super) fn conv(self, b: &mut Builder, name: &str, channels: u32, form: ConvForm) -> Self {
+        let slot = b.conv3x3(self.slot, name, channels, self.shape(), form);
+        let (height, width) = form.output_size(self.height, self.width);
+        Self { slot, height, width, channels, ..self }
+    }
+
+    /// GN, SiLU, conv, GN, SiLU, conv; the skip is this itself or its 1x1 convolution `{name}.{shortcut}`, and the sum is
+    /// in place.
+    pub(super) fn res_block(
+        self,
+        b: &mut Builder,
+        name: &str,
+        shortcut: &str,
+        channels: u32,
+        groups: u32,
+    ) -> Self {
+        let norm = b.norm(&format!("{name}.norm1"), self.channels);
+        let h = b.group_norm(self.slot, norm, self.images, groups, true);
+        let h = b.conv3x3(h, &format!("{name}.conv1"), channels, self.shape(), ConvForm::Same);
+        let norm = b.norm(&format!("{name}.norm2"), channels);
+        let h = b.group_norm(h, norm, self.images, groups, true);
+        let skip = if channels == self.channels {
+            self.slot
+        } else {
+            let shortcut = b.pointwise(&format!("{name}.{shortcut}"), channels, self.channels);
+            b.linear(self.slot, shortcut)
+        };
+        b.conv3x3_into(h, &format!("{name}.conv2"), channels, self.shape(), ConvForm::Same, skip, true);
+        Self { slot: skip, channels, ..self }
+    }
+}
