@@ -4,6 +4,7 @@
 //! stands in for it at the others, [`sampling`] how tokens are drawn and chosen; [`session`] puts them together over
 //! an executor, and [`model`] brings a model folder to it. [`picture`] turns results into files.
 
+pub mod dimoo;
 pub mod model;
 pub mod picture;
 pub mod predict;

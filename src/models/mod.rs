@@ -6,6 +6,8 @@ use crate::kernels::{Slot, WeightFormat};
 use crate::program::{Builder, Program, ProgramError, WeightSpec};
 
 pub mod amused_vq;
+pub mod dimoo;
+pub mod dimoo_shortcut;
 pub mod maskgit;
 mod resnet;
 pub mod shortcut;
@@ -17,6 +19,8 @@ pub mod states {
     pub const IDS: &str = "ids";
     /// The class token of each sequence `[sequences]`.
     pub const LABELS: &str = "labels";
+    /// What a sequence of text and image tokens is made of `[length]`: ids, and image tokens by index with the top bit set.
+    pub const TEMPLATE: &str = "template";
     /// Last-layer features `[sequences * (tokens + 1), hidden]`.
     pub const FEATURES: &str = "features";
     /// Masked positions in ascending order `[images, tokens]`.

@@ -40,34 +40,16 @@ impl Config {
         base.hidden / self.bottleneck_ratio
     }
 
-    /// Width between the two layers of the time embedding: the geometric mean of what goes in and out.
-    fn time_width(&self, base: &maskgit::Config) -> u32 {
-        (f64::from(self.width(base)) * f64::from(SINUSOID)).sqrt().round_ties_even() as u32
-    }
-
     /// Appends the shortcut: [`states::FEATURES`] moves on by a step, given [`states::NEW_IDS`] and [`states::NEW_POSITIONS`].
     pub fn predict(&self, b: &mut Builder, base: &maskgit::Config, batch: Batch) {
         let features = base.features_state(b, batch);
-        let modulation = b.scope("time", |b| self.modulation(b, base));
+        let modulation = b.scope("time", |b| modulation(b, self.width(base)));
         let new = b.scope("new_tokens", |b| self.new_tokens(b, base, batch));
         let x = b.scope("proj_in", |b| self.proj_in(b, base, batch, features));
         for block in 0..self.blocks {
             b.scope(format!("blocks.{block}"), |b| self.block(b, base, batch, x, new, block));
         }
         b.scope("last_layer", |b| self.last_layer(b, base, x, modulation, features));
-    }
-
-    /// `Linear(SiLU(Linear(sinusoid(1000 * mask_ratio))))`, then the adaLN layer: `[1, 2 * width]`, scale first.
-    fn modulation(&self, b: &mut Builder, base: &maskgit::Config) -> Slot {
-        let (width, middle) = (self.width(base), self.time_width(base));
-        let sinusoid = b.temporary("sinusoid", Extent::fixed(1), SINUSOID);
-        b.push(TimeEmbedding { y: sinusoid, width: SINUSOID });
-        let first = b.layer("shortcut.time_embedder.mlp.0", middle, SINUSOID);
-        let second = b.layer("shortcut.time_embedder.mlp.2", width, middle);
-        let modulation = b.layer("shortcut.adaLN_modulation", 2 * width, width);
-        let t = b.linear_with(sinusoid, first, Activation::Silu);
-        let t = b.linear(t, second);
-        b.linear(t, modulation)
     }
 
     /// The base's embedding of what was just revealed, projected; one set for both halves of a guided batch.
@@ -181,4 +163,18 @@ impl Config {
             b.linear_add(y, project, features);
         }
     }
+}
+
+/// `Linear(SiLU(Linear(sinusoid(1000 * mask_ratio))))`, then the adaLN layer: `[1, 2 * width]`, scale first.
+pub(super) fn modulation(b: &mut Builder, width: u32) -> Slot {
+    // Between the two layers, the geometric mean of what goes in and out.
+    let middle = (f64::from(width) * f64::from(SINUSOID)).sqrt().round_ties_even() as u32;
+    let sinusoid = b.temporary("sinusoid", Extent::fixed(1), SINUSOID);
+    b.push(TimeEmbedding { y: sinusoid, width: SINUSOID });
+    let first = b.layer("shortcut.time_embedder.mlp.0", middle, SINUSOID);
+    let second = b.layer("shortcut.time_embedder.mlp.2", width, middle);
+    let modulation = b.layer("shortcut.adaLN_modulation", 2 * width, width);
+    let t = b.linear_with(sinusoid, first, Activation::Silu);
+    let t = b.linear(t, second);
+    b.linear(t, modulation)
 }

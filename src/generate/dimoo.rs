@@ -1,0 +1,151 @@
+//! Generation with Lumina-DiMOO: its schedule, and the programs of a run (specification section 1f).
+
+use super::{GenerateError, sampling};
+use crate::kernels::{StepValues, WeightFormat};
+use crate::models::dimoo::{Config, Sequences};
+use crate::models::{self, Model as _, dimoo_shortcut};
+use crate::program::{Program, WeightSpec};
+
+/// How tokens are drawn and chosen. Unlike MaskGIT's, neither guidance nor noise changes from step to step.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Sampling {
+    /// Steps.
+    pub steps: u32,
+    /// Guidance weight w: `(1 + w) * conditional - w * unconditional`.
+    pub guidance: f32,
+    /// Factor on the Gumbel noise of the choice. The draw is at temperature 1.
+    pub choice_temperature: f32,
+}
+
+impl Sampling {
+    /// The official settings.
+    pub const OFFICIAL: Self = Self { steps: 64, guidance: 4.0, choice_temperature: 1.0 };
+
+    /// The values of every step.
+    ///
+    /// # Errors
+    /// No steps, or a number that is not finite.
+    pub fn steps(&self, tokens: u32) -> Result<Vec<StepValues>, GenerateError> {
+        if self.steps == 0 {
+            return Err(GenerateError::Setting("generation needs at least 1 step".to_owned()));
+        }
+        if !self.guidance.is_finite() || !self.choice_temperature.is_finite() || self.choice_temperature < 0.0
+        {
+            let message = "guidance and the choice temperature must be finite, the latter not below 0";
+            return Err(GenerateError::Setting(message.to_owned()));
+        }
+        let (mut masked, mut new_tokens) = (tokens, 0);
+        let mut values = Vec::with_capacity(self.steps as usize);
+        for step in 0..self.steps {
+            let reveal = masked - self.kept(step, tokens).min(masked);
+            values.push(StepValues {
+                step,
+                new_tokens,
+                masked,
+                reveal,
+                mask_ratio: masked as f32 / tokens as f32,
+                guidance: self.guidance,
+                choice_temperature: self.choice_temperature,
+                softmax_temperature: 1.0,
+                random_choice: false,
+            });
+            masked -= reveal;
+            new_tokens = reveal;
+        }
+        Ok(values)
+    }
+
+    /// Tokens that stay masked after a step: along a cosine, rounded down, at least 1 until the last step.
+    fn kept(&self, step: u32, tokens: u32) -> u32 {
+        if step + 1 == self.steps {
+            return 0;
+        }
+        let progress = f64::from(step + 1) / f64::from(self.steps);
+        let kept = f64::from(tokens) * (std::f64::consts::FRAC_PI_2 * progress).cos();
+        (kept.floor() as u32).max(1)
+    }
+}
+
+/// The programs of a run and where they stand in the list that an executor is given.
+#[derive(Debug)]
+pub struct Programs {
+    /// All of them.
+    pub list: Vec<Program>,
+    /// A full step: each sequence's features, then the sampling.
+    pub full: Vec<usize>,
+    /// A predicted step, where there is a shortcut.
+    pub shortcut: Option<Vec<usize>>,
+}
+
+impl Programs {
+    /// Builds them: `full` and `shortcut` for each sequence, and one `sample`.
+    ///
+    /// # Errors
+    /// A program that cannot be run: sizes that do not go together.
+    pub fn build(
+        run: &Sequences,
+        shortcut: Option<&dimoo_shortcut::Config>,
+        recorded_noise: bool,
+        formats: fn(&WeightSpec) -> WeightFormat,
+    ) -> Result<Self, GenerateError> {
+        let config: &Config = &run.config;
+        let mut list = vec![models::build("sample", formats, |b| {
+            sampling::append(b, run, run.batch(), recorded_noise);
+        })?];
+        let mut full = Vec::new();
+        for sequence in &run.sequences {
+            full.push(list.len());
+            let name = sequence.state("full");
+            list.push(models::build(&name, formats, |b| config.features_of(b, sequence))?);
+        }
+        full.push(0);
+        let mut predicted = Vec::new();
+        if let Some(shortcut) = shortcut {
+            for sequence in &run.sequences {
+                predicted.push(list.len());
+                let name = sequence.state("shortcut");
+                list.push(models::build(&name, formats, |b| shortcut.predict(b, config, sequence))?);
+            }
+            predicted.push(0);
+        }
+        Ok(Self { list, full, shortcut: shortcut.map(|_| predicted) })
+    }
+
+    /// What [`models::states::IDS`] and [`models::states::POSITIONS`] hold before the first step.
+    pub fn start(run: &Sequences) -> (Vec<u32>, Vec<u32>) {
+        let tokens = run.tokens();
+        (vec![run.config.mask_code(); tokens as usize], (0..tokens).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Specification section 1f: tokens revealed at 64 and at 16 steps of 4,096.
+    #[test]
+    fn published_unmask_counts() {
+        let counts = |steps| -> Vec<u32> {
+            let sampling = Sampling { steps, ..Sampling::OFFICIAL };
+            sampling.steps(4096).unwrap().iter().map(|step| step.reveal).collect()
+        };
+        let at_64 = [
+            2, 3, 7, 8, 11, 14, 16, 18, 21, 23, 26, 28, 30, 33, 35, 37, 40, 42, 44, 46, 49, 50, 53, 55, 57,
+            59, 60, 63, 65, 67, 68, 70, 72, 74, 75, 77, 79, 80, 81, 83, 84, 86, 87, 88, 89, 90, 92, 92, 93,
+            95, 95, 95, 97, 97, 98, 98, 99, 99, 100, 100, 100, 101, 100, 100,
+        ];
+        assert_eq!(counts(64), at_64);
+        let at_16 = [20, 59, 98, 135, 172, 207, 239, 270, 298, 323, 345, 363, 378, 390, 398, 401];
+        assert_eq!(counts(16), at_16);
+        assert_eq!(counts(1), [4096]);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert!(Sampling { steps: 0, ..Sampling::OFFICIAL }.steps(16).is_err());
+        assert!(Sampling { guidance: f32::INFINITY, ..Sampling::OFFICIAL }.steps(16).is_err());
+        // More steps than tokens: some reveal nothing, none more than there is.
+        let steps = Sampling { steps: 50, ..Sampling::OFFICIAL }.steps(16).unwrap();
+        assert_eq!(steps.iter().map(|step| step.reveal).sum::<u32>(), 16);
+    }
+}

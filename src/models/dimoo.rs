@@ -1,0 +1,363 @@
+//! Lumina-DiMOO: a bidirectional LLaMA over one sequence of text and image tokens (the LLaDA-8B line).
+//!
+//! LLaDA: arXiv 2502.09992; Lumina-DiMOO: arXiv 2510.06308; official tensor names. A sequence is the prompt, then
+//! `BOA BOI`, rows of image tokens with a newline after each, and `EOI EOA`. Prompts differ in length, so the conditional
+//! and the unconditional sequence are programs of their own, one sequence each, over one set of image tokens: those
+//! stand in the states as codes of the grid ([`states::IDS`] and the rest), and a template per sequence says where they go.
+
+use super::{Batch, Model, states};
+use crate::kernels::attention::Operand;
+use crate::kernels::embed_sequence::{EmbedSequence, IMAGE};
+use crate::kernels::masked_logits::MaskedLogits;
+use crate::kernels::rope::Positions;
+use crate::kernels::{Extent, ImagePlacement, Slot, Symbol};
+use crate::program::{Builder, Element, Layout};
+
+/// Sizes and special tokens of a Lumina-DiMOO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Config {
+    /// Width of the residual stream.
+    pub d_model: u32,
+    /// Attention heads; their width is `d_model / heads`.
+    pub heads: u32,
+    /// Transformer layers.
+    pub layers: u32,
+    /// Width of the feed-forward layer.
+    pub mlp: u32,
+    /// Ids before the first image code.
+    pub text_vocab: u32,
+    /// Codes of the tokenizer: their ids follow the text's.
+    pub codebook: u32,
+    /// Id of a masked token.
+    pub mask: u32,
+    /// Id after each row of image tokens.
+    pub newline: u32,
+    /// Id that begins an answer.
+    pub boa: u32,
+    /// Id that begins an image.
+    pub boi: u32,
+    /// Id that ends an image.
+    pub eoi: u32,
+    /// Id that ends an answer.
+    pub eoa: u32,
+    /// Rows and columns of image tokens.
+    pub grid: [u32; 2],
+}
+
+/// Normalisation everywhere.
+pub(super) const EPS: f32 = 1e-5;
+/// Base of the rotary frequencies.
+const THETA: f32 = 500_000.0;
+
+/// Which of the two sequences of a guided run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Branch {
+    /// With the prompt.
+    Conditional,
+    /// With the prompt that stands for none.
+    Unconditional,
+}
+
+/// A sequence: what programs are built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// Which one; it has its own states.
+    pub branch: Branch,
+    /// Leading tokens that a shortcut takes for new at every step: all of the prompt, or none of it.
+    pub prompt: u32,
+    /// Where the first image token stands.
+    pub start: u32,
+    /// Tokens in all.
+    pub length: u32,
+}
+
+impl Sequence {
+    /// The sequence's own state of that name.
+    pub fn state(&self, name: &str) -> String {
+        match self.branch {
+            Branch::Conditional => name.to_owned(),
+            Branch::Unconditional => format!("{name}_uncond"),
+        }
+    }
+}
+
+impl Config {
+    /// The official model at 1024 x 1024 pixels.
+    pub const OFFICIAL: Self = Self {
+        d_model: 4096,
+        heads: 32,
+        layers: 32,
+        mlp: 12_288,
+        text_vocab: 126_356,
+        codebook: 8192,
+        mask: 126_336,
+        newline: 126_084,
+        boa: 126_354,
+        boi: 126_349,
+        eoi: 126_350,
+        eoa: 126_355,
+        grid: [64, 64],
+    };
+
+    /// Ids in all.
+    pub fn vocabulary(&self) -> u32 {
+        self.text_vocab + self.codebook
+    }
+
+    /// What [`states::IDS`] holds at a masked position: the first number that is no code.
+    pub fn mask_code(&self) -> u32 {
+        self.codebook
+    }
+
+    /// The sequence of a prompt of `prompt` tokens.
+    pub fn sequence(&self, branch: Branch, prompt: u32) -> Sequence {
+        let [rows, columns] = self.grid;
+        Sequence {
+            branch,
+            prompt: if branch == Branch::Conditional { prompt } else { 0 },
+            start: prompt + 2,
+            length: prompt + 2 + rows * (columns + 1) + 2,
+        }
+    }
+
+    /// What [`states::TEMPLATE`] holds for a prompt: ids, and image tokens by index.
+    pub fn template(&self, prompt: &[u32]) -> Vec<u32> {
+        let [rows, columns] = self.grid;
+        let mut template = prompt.to_vec();
+        template.extend([self.boa, self.boi]);
+        for row in 0..rows {
+            template.extend((0..columns).map(|column| IMAGE + row * columns + column));
+            template.push(self.newline);
+        }
+        template.extend([self.eoi, self.eoa]);
+        template
+    }
+
+    /// The ids of a template's sequence, given the codes of its image tokens.
+    pub fn ids(&self, template: &[u32], codes: &[u32]) -> Vec<u32> {
+        let id = |&word: &u32| match word.checked_sub(IMAGE).map(|token| codes.get(token as usize)) {
+            None => word,
+            Some(Some(&code)) if code < self.codebook => self.text_vocab + code,
+            Some(_) => self.mask,
+        };
+        template.iter().map(id).collect()
+    }
+
+    pub(super) fn placement(&self, sequence: &Sequence) -> ImagePlacement {
+        ImagePlacement { start: sequence.start, columns: self.grid[1] }
+    }
+
+    pub(super) fn features_state(&self, b: &mut Builder, sequence: &Sequence) -> Slot {
+        b.state(&sequence.state(states::FEATURES), sequence.length, self.d_model, Element::F32)
+    }
+
+    /// Embeds the first `prefix` rows of a sequence's template, then all of `codes` (a state of the image's tokens).
+    pub(super) fn embed(
+        &self,
+        b: &mut Builder,
+        sequence: &Sequence,
+        prefix: u32,
+        codes: &str,
+        rows: Extent,
+    ) -> Slot {
+        let x = b.temporary("embedding", rows, self.d_model);
+        let shape = [self.vocabulary() as usize, self.d_model as usize];
+        let table = b.weight("dimoo.model.transformer.wte.weight", &shape, Layout::Matrix);
+        let kernel = EmbedSequence {
+            template: b.state(&sequence.state(states::TEMPLATE), 1, sequence.length, Element::U32),
+            codes: b.state(codes, 1, self.tokens(), Element::U32),
+            table,
+            format: b.format(table),
+            x,
+            rows,
+            prefix,
+            width: self.d_model,
+            vocabulary: self.vocabulary(),
+            first_code: self.text_vocab,
+            codebook: self.codebook,
+            mask: self.mask,
+        };
+        b.push(kernel);
+        x
+    }
+
+    /// Appends the full model over one sequence: from [`states::IDS`] and its template to its features.
+    pub fn features_of(&self, b: &mut Builder, sequence: &Sequence) {
+        let features = self.features_state(b, sequence);
+        let rows = Extent::fixed(sequence.length);
+        let x = b.scope("embed", |b| self.embed(b, sequence, sequence.length, states::IDS, rows));
+        for layer in 0..self.layers {
+            let block = Block {
+                name: format!("dimoo.model.transformer.blocks.{layer}"),
+                width: self.d_model,
+                heads: self.heads,
+                mlp: self.mlp,
+            };
+            b.scope(format!("layers.{layer}"), |b| block.append(b, x));
+        }
+        let weight = b.vector("dimoo.model.transformer.ln_f.weight", self.d_model);
+        b.rms_norm_into(x, weight, EPS, None, features);
+    }
+
+    /// Appends the head at masked image positions: logits `[sequences * masked, codebook]`. Only the image codes' rows
+    /// of the head are loaded.
+    pub fn logits_of(&self, b: &mut Builder, sequences: &[Sequence]) -> Slot {
+        let tokens = self.tokens();
+        let table = b.weight(
+            "dimoo.model.transformer.ff_out.weight",
+            &[self.vocabulary() as usize, self.d_model as usize],
+            Layout::Rows { first: self.text_vocab, count: self.codebook },
+        );
+        let format = b.format(table);
+        let positions = b.state(states::POSITIONS, 1, tokens, Element::U32);
+        let rows = Extent::symbolic(sequences.len() as u32, Symbol::Masked, tokens);
+        let logits = b.temporary("logits", rows, self.codebook);
+        for (index, sequence) in sequences.iter().enumerate() {
+            let kernel = MaskedLogits {
+                features: self.features_state(b, sequence),
+                positions,
+                table,
+                format,
+                bias: None,
+                logits,
+                sequences: 1,
+                images: 1,
+                tokens,
+                sequence_length: sequence.length,
+                placement: self.placement(sequence),
+                first_sequence: index as u32,
+                masked: Extent::symbolic(1, Symbol::Masked, tokens),
+                hidden: self.d_model,
+                codebook: self.codebook,
+            };
+            b.scope("head", |b| b.push(kernel));
+        }
+        logits
+    }
+
+    fn tokens(&self) -> u32 {
+        self.grid[0] * self.grid[1]
+    }
+}
+
+/// A LLaMA block without biases; also what the shortcut is made of.
+pub(super) struct Block {
+    /// The prefix of its tensors.
+    pub(super) name: String,
+    pub(super) width: u32,
+    pub(super) heads: u32,
+    pub(super) mlp: u32,
+}
+
+impl Block {
+    /// `x += Attention(RMS(x)); x += SwiGLU(RMS(x))`, in place.
+    pub(super) fn append(&self, b: &mut Builder, x: Slot) {
+        b.scope("attention", |b| self.attend(b, x, None));
+        b.scope("feed_forward", |b| self.feed_forward(b, x));
+    }
+
+    /// `x += Attention(q = RMS(x), k = v = RMS(source))`; without a source, over `x` itself. Queries stand at their rows,
+    /// keys at the source's positions.
+    pub(super) fn attend(&self, b: &mut Builder, x: Slot, source: Option<(Slot, Positions)>) {
+        let norm = b.vector(&format!("{}.attn_norm.weight", self.name), self.width);
+        let [query, key, value, out] = ["q_proj", "k_proj", "v_proj", "attn_out"]
+            .map(|part| b.layer_without_bias(&format!("{}.{part}", self.name), self.width, self.width));
+        let rows = Positions::Absolute { length: b.rows(x) };
+        let h = b.rms_norm(x, norm, EPS);
+        let (source, positions) =
+            source.map_or((h, rows), |(source, positions)| (b.rms_norm(source, norm, EPS), positions));
+        let query = b.linear(h, query);
+        let key = b.linear(source, key);
+        let value = b.linear(source, value);
+        b.rope(query, self.heads, rows, THETA);
+        b.rope(key, self.heads, positions, THETA);
+        let operand = |slot| Operand { slot, offset: 0, stride: self.width };
+        let h = b.attention(operand(query), operand(key), operand(value), 1, 1, self.heads, self.width);
+        b.linear_add(h, out, x);
+    }
+
+    /// `x += ff_out(silu(ff_proj(RMS(x))) * up_proj(RMS(x)))`.
+    pub(super) fn feed_forward(&self, b: &mut Builder, x: Slot) {
+        let norm = b.vector(&format!("{}.ff_norm.weight", self.name), self.width);
+        let [expand, gate] = ["ff_proj", "up_proj"]
+            .map(|part| b.layer_without_bias(&format!("{}.{part}", self.name), self.mlp, self.width));
+        let contract = b.layer_without_bias(&format!("{}.ff_out", self.name), self.width, self.mlp);
+        let h = b.rms_norm(x, norm, EPS);
+        let gate = b.linear(h, gate);
+        let h = b.linear(h, expand);
+        b.gated_silu(h, gate);
+        b.linear_add(h, contract, x);
+    }
+}
+
+/// A model and the sequences of a run, conditional first: what sampling asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequences {
+    /// The model.
+    pub config: Config,
+    /// One, or two for guidance.
+    pub sequences: Vec<Sequence>,
+}
+
+impl Sequences {
+    /// One image, guided if there are two sequences.
+    pub fn batch(&self) -> Batch {
+        Batch { images: 1, guided: self.sequences.len() > 1 }
+    }
+}
+
+impl Model for Sequences {
+    fn tokens(&self) -> u32 {
+        self.config.tokens()
+    }
+
+    fn codebook(&self) -> u32 {
+        self.config.codebook
+    }
+
+    fn features(&self, b: &mut Builder, _: Batch) {
+        for sequence in &self.sequences {
+            self.config.features_of(b, sequence);
+        }
+    }
+
+    fn logits(&self, b: &mut Builder, _: Batch) -> Slot {
+        self.config.logits_of(b, &self.sequences)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::{build, keep_f32, parameters, tensors};
+
+    #[test]
+    fn the_official_model_has_eight_billion_parameters() {
+        let config = Config::OFFICIAL;
+        let sequence = config.sequence(Branch::Conditional, 50);
+        assert_eq!(sequence.length, 50 + 4164);
+        let program = build("full", keep_f32, |b| {
+            config.features_of(b, &sequence);
+            config.logits_of(b, &[sequence]);
+        });
+        assert_eq!(parameters(&tensors([&program.unwrap()])), 8_081_805_312);
+    }
+
+    #[test]
+    fn a_template_places_codes_where_the_head_looks_for_them() {
+        let config = Config { grid: [3, 5], ..Config::OFFICIAL };
+        let prompt = [7, 8, 9];
+        let template = config.template(&prompt);
+        let sequence = config.sequence(Branch::Unconditional, 3);
+        assert_eq!(template.len(), sequence.length as usize);
+        let codes: Vec<u32> =
+            (0..15).map(|token| if token == 4 { config.mask_code() } else { token }).collect();
+        let ids = config.ids(&template, &codes);
+        for (token, &code) in codes.iter().enumerate() {
+            let id = if token == 4 { config.mask } else { config.text_vocab + code };
+            assert_eq!(ids[config.placement(&sequence).row(token as u32) as usize], id, "token {token}");
+        }
+        assert_eq!(ids[..5], [7, 8, 9, config.boa, config.boi]);
+        assert_eq!(ids.iter().filter(|&&id| id == config.newline).count(), 3);
+    }
+}

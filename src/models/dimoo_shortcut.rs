@@ -1,0 +1,93 @@
+//! The MIGM-Shortcut of Lumina-DiMOO: LLaMA blocks of half the width over the last features (arXiv 2602.23996).
+//!
+//! Cross-attention to the new tokens, self-attention, a scale-shift by the mask ratio, and a residual onto the features.
+//! New tokens have no added position: rotary embedding puts keys where the tokens stand. Everything is normalised, keys'
+//! sources by the weight of the queries'. The conditional sequence counts its prompt among the new tokens at every step.
+
+use super::dimoo::{self, Block, EPS, Sequence};
+use super::{shortcut, states};
+use crate::kernels::rope::Positions;
+use crate::kernels::{Extent, Slot, Symbol};
+use crate::program::{Builder, Element};
+
+/// Sizes of a shortcut; heads and the feed-forward width are the base's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Config {
+    /// Blocks of cross- and self-attention.
+    #[serde(rename = "sc_blocks")]
+    pub blocks: u32,
+    /// Width of the base over the width inside.
+    pub ratio: u32,
+}
+
+impl Config {
+    /// The official shortcut.
+    pub const OFFICIAL: Self = Self { blocks: 1, ratio: 2 };
+
+    /// Width inside.
+    pub fn width(&self, base: &dimoo::Config) -> u32 {
+        base.d_model / self.ratio
+    }
+
+    /// Appends the shortcut over one sequence: its features move on by a step, given [`states::NEW_IDS`] and
+    /// [`states::NEW_POSITIONS`].
+    pub fn predict(&self, b: &mut Builder, base: &dimoo::Config, sequence: &Sequence) {
+        let width = self.width(base);
+        let features = base.features_state(b, sequence);
+        let modulation = b.scope("time", |b| shortcut::modulation(b, width));
+        let (new, positions) = b.scope("new_tokens", |b| self.new_tokens(b, base, sequence));
+        let project = b.layer("shortcut.proj_in", width, base.d_model);
+        let x = b.scope("proj_in", |b| b.linear(features, project));
+        for block in 0..self.blocks {
+            let part = |part| Block {
+                name: format!("shortcut.blocks.{block}.{part}"),
+                width,
+                heads: base.heads,
+                mlp: base.mlp,
+            };
+            b.scope(format!("blocks.{block}"), |b| {
+                let cross = part("cross_attn");
+                b.scope("cross_attn", |b| cross.attend(b, x, Some((new, positions))));
+                b.scope("cross_attn_ff", |b| cross.feed_forward(b, x));
+                b.scope("self_attn", |b| part("self_attn").append(b, x));
+            });
+        }
+        b.scope("last_layer", |b| {
+            let weight = b.vector("shortcut.ln_f.weight", width);
+            let y = b.temporary("modulated", Extent::fixed(sequence.length), width);
+            b.rms_norm_into(x, weight, EPS, Some(modulation), y);
+            let project = b.layer("shortcut.proj_out", base.d_model, width);
+            b.linear_add(y, project, features);
+        });
+    }
+
+    /// The prompt if it counts as new, then what was just revealed: embedded and projected.
+    fn new_tokens(&self, b: &mut Builder, base: &dimoo::Config, sequence: &Sequence) -> (Slot, Positions) {
+        let tokens = base.grid[0] * base.grid[1];
+        let rows = Extent::symbolic(1, Symbol::NewTokens, tokens).plus(sequence.prompt);
+        let x = base.embed(b, sequence, sequence.prompt, states::NEW_IDS, rows);
+        let project = b.layer("shortcut.new_token_proj_in", self.width(base), base.d_model);
+        let positions = Positions::Listed {
+            image: b.state(states::NEW_POSITIONS, 1, tokens, Element::U32),
+            prefix: sequence.prompt,
+            placement: base.placement(sequence),
+        };
+        (b.linear(x, project), positions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::{build, keep_f32, parameters, tensors};
+
+    #[test]
+    fn the_official_shortcut_has_220_million_parameters() {
+        let base = dimoo::Config::OFFICIAL;
+        let sequence = base.sequence(dimoo::Branch::Conditional, 50);
+        let program = build("shortcut", keep_f32, |b| Config::OFFICIAL.predict(b, &base, &sequence)).unwrap();
+        let mut tensors = tensors([&program]);
+        tensors.retain(|(name, _)| name.starts_with("shortcut."));
+        assert_eq!(parameters(&tensors), 219_797_204);
+    }
+}
