@@ -3,3 +3,4 @@
 pub mod bench;
 pub mod random;
 pub mod verify;
+mod verify_dimoo;

@@ -55,7 +55,7 @@ impl Part {
         Self { name: name.to_owned(), shape: shape.to_vec(), largest_error, relative_error, ok }
     }
 
-    fn exact(name: &str, shape: &[usize], differing: usize, of: usize) -> Self {
+    pub(super) fn exact(name: &str, shape: &[usize], differing: usize, of: usize) -> Self {
         Self {
             name: name.to_owned(),
             shape: shape.to_vec(),
@@ -112,8 +112,33 @@ struct Trace {
     budget: u32,
 }
 
-struct Recorded {
-    checkpoint: Checkpoint,
+/// A recording, opened.
+pub(super) struct Recorded {
+    pub(super) checkpoint: Checkpoint,
+}
+
+impl Recorded {
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.checkpoint.tensor(name).is_some()
+    }
+
+    pub(super) fn shape(&self, name: &str) -> Vec<usize> {
+        self.checkpoint.tensor(name).map(|t| t.shape.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn floats(&self, name: &str) -> Result<Vec<f32>, WeightError> {
+        self.checkpoint.read_f32(name)
+    }
+
+    pub(super) fn ids(&self, name: &str) -> Result<Vec<u32>, WeightError> {
+        Ok(self.checkpoint.read_i32(name)?.into_iter().map(|id| id.max(0) as u32).collect())
+    }
+
+    /// Compares values with the recorded ones.
+    pub(super) fn compare(&self, name: &str, recorded: &str, got: &[f32]) -> Result<Part, WeightError> {
+        let wanted = self.floats(recorded)?;
+        Ok(Part::values(name, &self.shape(recorded), got, &wanted))
+    }
 }
 
 impl WeightSource for Recorded {
@@ -135,15 +160,20 @@ struct Verifier<'a> {
 /// Replays every part of a recording on a device.
 ///
 /// # Errors
-/// The file is no recording of a MaskGIT, or the device failed.
+/// The file is no recording of a known model, or the device failed.
 pub fn verify(path: &Path, device: &Device) -> Result<Vec<Part>, GenerateError> {
     let checkpoint = Checkpoint::open(path)?;
     let error = |what: String| GenerateError::Config { model: checkpoint.name().to_owned(), what };
     let text = checkpoint.metadata().get("config").ok_or_else(|| {
         error("its metadata has no `config`; is it a recording of the official code?".to_owned())
     })?;
+    let config: serde_json::Value =
+        serde_json::from_str(text).map_err(|e| error(format!("its `config` is not JSON: {e}")))?;
+    if config.get("d_model").is_some() {
+        return super::verify_dimoo::verify(Recorded { checkpoint }, config, device);
+    }
     let recording: Recording =
-        serde_json::from_str(text).map_err(|e| error(format!("not a MaskGIT recording: {e}")))?;
+        serde_json::from_value(config).map_err(|e| error(format!("not a MaskGIT recording: {e}")))?;
     let transformer = maskgit::Config {
         grid: recording.grid,
         hidden: recording.hidden,
@@ -197,36 +227,20 @@ pub fn verify(path: &Path, device: &Device) -> Result<Vec<Part>, GenerateError> 
 }
 
 impl Verifier<'_> {
-    fn has(&self, name: &str) -> bool {
-        self.recorded.checkpoint.tensor(name).is_some()
-    }
-
-    fn shape(&self, name: &str) -> Vec<usize> {
-        self.recorded.checkpoint.tensor(name).map(|t| t.shape.clone()).unwrap_or_default()
-    }
-
-    fn floats(&self, name: &str) -> Result<Vec<f32>, WeightError> {
-        self.recorded.checkpoint.read_f32(name)
-    }
-
-    fn ids(&self, name: &str) -> Result<Vec<u32>, WeightError> {
-        Ok(self.recorded.checkpoint.read_i32(name)?.into_iter().map(|id| id.max(0) as u32).collect())
-    }
-
     fn values(&mut self, name: &str, recorded: &str, got: &[f32]) -> Result<(), GenerateError> {
-        let wanted = self.floats(recorded)?;
-        let part = Part::values(name, &self.shape(recorded), got, &wanted);
-        self.parts.push(part);
+        self.parts.push(self.recorded.compare(name, recorded, got)?);
         Ok(())
     }
 
     /// The transformer at every position, as if all were masked.
     fn base(&mut self) -> Result<(), GenerateError> {
-        if !self.has("io.base.ids") || !(self.has("io.base.logits") || self.has("io.base.features")) {
+        if !self.recorded.has("io.base.ids")
+            || !(self.recorded.has("io.base.logits") || self.recorded.has("io.base.features"))
+        {
             return Ok(());
         }
         let t = self.config.transformer;
-        let batch = Batch { images: self.shape("io.base.ids")[0] as u32, guided: false };
+        let batch = Batch { images: self.recorded.shape("io.base.ids")[0] as u32, guided: false };
         let programs = vec![models::build("base", self.formats, |b| {
             t.features(b, batch);
             let logits = t.logits(b, batch);
@@ -234,13 +248,13 @@ impl Verifier<'_> {
             let rows = Extent::symbolic(batch.images, Symbol::Masked, t.tokens());
             b.push(Copy { x: logits, y: out, rows, width: t.codebook, accumulate: false });
         })?];
-        let ids = self.ids("io.base.ids")?;
-        let dropped = if self.has("io.base.drop") {
+        let ids = self.recorded.ids("io.base.ids")?;
+        let dropped = if self.recorded.has("io.base.drop") {
             self.recorded.checkpoint.read_u8("io.base.drop")?
         } else {
             vec![0; batch.images as usize]
         };
-        let labels = self.ids("io.base.labels")?;
+        let labels = self.recorded.ids("io.base.labels")?;
         let label =
             |(&label, &drop): (&u32, &u8)| if drop != 0 { t.unconditional_id() } else { t.class_id(label) };
         let labels: Vec<u32> = labels.iter().zip(&dropped).map(label).collect();
@@ -257,10 +271,10 @@ impl Verifier<'_> {
         let features = block_on(read_f32(executor, states::FEATURES, features))?;
         let logits = (batch.images * t.tokens() * t.codebook) as usize;
         let logits = block_on(read_f32(executor, states::LOGITS, logits))?;
-        if self.has("io.base.features") {
+        if self.recorded.has("io.base.features") {
             self.values("base.features", "io.base.features", &features)?;
         }
-        if self.has("io.base.logits") {
+        if self.recorded.has("io.base.logits") {
             self.values("base.logits", "io.base.logits", &logits)?;
         }
         Ok(())
@@ -268,15 +282,17 @@ impl Verifier<'_> {
 
     /// The shortcut, an image at a time: each has a mask ratio of its own.
     fn shortcut(&mut self) -> Result<(), GenerateError> {
-        let (Some(config), true) = (self.config.shortcut, self.has("io.shortcut.out")) else { return Ok(()) };
+        let (Some(config), true) = (self.config.shortcut, self.recorded.has("io.shortcut.out")) else {
+            return Ok(());
+        };
         let t = self.config.transformer;
         let batch = Batch { images: 1, guided: false };
         let programs = vec![models::build("shortcut", self.formats, |b| config.predict(b, &t, batch))?];
-        let new_ids = self.ids("io.shortcut.new_ids")?;
-        let new = self.shape("io.shortcut.new_ids")[1];
+        let new_ids = self.recorded.ids("io.shortcut.new_ids")?;
+        let new = self.recorded.shape("io.shortcut.new_ids")[1];
         let map = self.recorded.checkpoint.read_u8("io.shortcut.new_map")?;
-        let ratios = self.floats("io.shortcut.mask_ratio")?;
-        let features = self.floats("io.shortcut.features")?;
+        let ratios = self.recorded.floats("io.shortcut.mask_ratio")?;
+        let features = self.recorded.floats("io.shortcut.features")?;
         let steps: Vec<StepValues> = ratios
             .iter()
             .map(|&mask_ratio| StepValues { new_tokens: new as u32, mask_ratio, ..StepValues::default() })
@@ -299,16 +315,16 @@ impl Verifier<'_> {
     }
 
     fn decoder(&mut self) -> Result<(), GenerateError> {
-        if !self.has("io.vqgan.codes") || !self.has("io.vqgan.image") {
+        if !self.recorded.has("io.vqgan.codes") || !self.recorded.has("io.vqgan.image") {
             return Ok(());
         }
-        let shape = self.shape("io.vqgan.image");
+        let shape = self.recorded.shape("io.vqgan.image");
         let (images, height, width) = (shape[0] as u32, shape[2] as u32, shape[3] as u32);
         let (factor, codebook) = (self.config.tokenizer.factor(), self.config.transformer.codebook);
         let programs = vec![models::build("decode", self.formats, |b| {
             self.config.tokenizer.decode(b, codebook, images, height / factor, width / factor);
         })?];
-        let codes = self.ids("io.vqgan.codes")?;
+        let codes = self.recorded.ids("io.vqgan.codes")?;
         let mut executor = self.device.executor(programs, &mut self.recorded)?;
         let executor = executor.as_mut();
         executor.prepare(&[StepValues::default()])?;
@@ -320,16 +336,16 @@ impl Verifier<'_> {
     }
 
     fn encoder(&mut self) -> Result<(), GenerateError> {
-        if !self.has("io.vqgan.enc_in") {
+        if !self.recorded.has("io.vqgan.enc_in") {
             return Ok(());
         }
-        let shape = self.shape("io.vqgan.enc_in");
+        let shape = self.recorded.shape("io.vqgan.enc_in");
         let (images, height, width) = (shape[0] as u32, shape[2] as u32, shape[3] as u32);
         let codebook = self.config.transformer.codebook;
         let programs = vec![models::build("encode", self.formats, |b| {
             self.config.tokenizer.encode(b, codebook, images, height, width);
         })?];
-        let image = self.floats("io.vqgan.enc_in")?;
+        let image = self.recorded.floats("io.vqgan.enc_in")?;
         let mut executor = self.device.executor(programs, &mut self.recorded)?;
         let executor = executor.as_mut();
         executor.prepare(&[StepValues::default()])?;
@@ -340,15 +356,15 @@ impl Verifier<'_> {
         let embed = self.config.tokenizer.embed_dim as usize;
         let latents = block_on(read_f32(executor, states::LATENTS, cells * embed))?;
         let codes = block_on(executor.read(states::CODES, cells))?;
-        if self.has("io.vqgan.enc_z") {
+        if self.recorded.has("io.vqgan.enc_z") {
             self.values("vqgan.enc_z", "io.vqgan.enc_z", &channels_first(&latents, images as usize, embed))?;
         }
-        if self.has("io.vqgan.enc_codes") {
-            let wanted = self.ids("io.vqgan.enc_codes")?;
+        if self.recorded.has("io.vqgan.enc_codes") {
+            let wanted = self.recorded.ids("io.vqgan.enc_codes")?;
             let differing = codes.iter().zip(&wanted).filter(|(a, b)| a != b).count();
             self.parts.push(Part::exact(
                 "vqgan.enc_codes",
-                &self.shape("io.vqgan.enc_codes"),
+                &self.recorded.shape("io.vqgan.enc_codes"),
                 differing,
                 cells,
             ));
@@ -359,7 +375,7 @@ impl Verifier<'_> {
     /// A whole sampling run under the recorded noise: draws, masks and features after every step, then the picture.
     fn trace(&mut self, index: usize) -> Result<(), GenerateError> {
         let name = |part: &str| format!("trace.{index}.{part}");
-        if !self.has(&name("gumbel_token")) {
+        if !self.recorded.has(&name("gumbel_token")) {
             return Ok(());
         }
         let trace = &self.traces[index];
@@ -369,7 +385,7 @@ impl Verifier<'_> {
             batch: Batch { images: trace.batch, guided: trace.w != 0.0 },
             predictor: accelerated.then_some(Predictor::Shortcut),
             recorded_noise: true,
-            decoder: self.has_tokenizer && self.has(&name("image")),
+            decoder: self.has_tokenizer && self.recorded.has(&name("image")),
         };
         let settings = Settings {
             sampling: Sampling {
@@ -391,10 +407,10 @@ impl Verifier<'_> {
 
         let t = self.config.transformer;
         let tokens = t.tokens() as usize;
-        let noise_token = self.floats(&name("gumbel_token"))?;
+        let noise_token = self.recorded.floats(&name("gumbel_token"))?;
         let choice = self.recorded.checkpoint.read_f64(&name("gumbel_choice"))?;
         let noise_choice: Vec<f32> = choice.into_iter().map(|v| v as f32).collect();
-        let wanted_draws = self.ids(&name("pred_codes"))?;
+        let wanted_draws = self.recorded.ids(&name("pred_codes"))?;
         let wanted_masks = self.recorded.checkpoint.read_u8(&name("masked_after"))?;
         let (mut features, mut wrong_draws, mut wrong_masks, mut draws) = (Vec::new(), 0, 0, 0);
         let mut masked = vec![true; images * tokens];
@@ -418,13 +434,13 @@ impl Verifier<'_> {
         }
         self.parts.push(Part::exact(
             &name("pred_codes"),
-            &self.shape(&name("pred_codes")),
+            &self.recorded.shape(&name("pred_codes")),
             wrong_draws,
             draws,
         ));
-        let shape_of_masks = self.shape(&name("masked_after"));
+        let shape_of_masks = self.recorded.shape(&name("masked_after"));
         self.parts.push(Part::exact(&name("masked_after"), &shape_of_masks, wrong_masks, wanted_masks.len()));
-        if self.has(&name("features")) {
+        if self.recorded.has(&name("features")) {
             self.values(&name("features"), &name("features"), &features)?;
         }
         if shape.decoder {
@@ -437,7 +453,7 @@ impl Verifier<'_> {
 }
 
 /// `[images, pixels, channels]` to `[images, channels, pixels]`.
-fn channels_first(x: &[f32], images: usize, channels: usize) -> Vec<f32> {
+pub(super) fn channels_first(x: &[f32], images: usize, channels: usize) -> Vec<f32> {
     let pixels = x.len() / (images * channels).max(1);
     let at = |image, channel, pixel| x[(image * pixels + pixel) * channels + channel];
     (0..images)
@@ -447,7 +463,7 @@ fn channels_first(x: &[f32], images: usize, channels: usize) -> Vec<f32> {
 }
 
 /// `[images, channels, pixels]` to `[images, pixels, channels]`.
-fn channels_last(x: &[f32], images: usize, channels: usize) -> Vec<f32> {
+pub(super) fn channels_last(x: &[f32], images: usize, channels: usize) -> Vec<f32> {
     let pixels = x.len() / (images * channels).max(1);
     let at = |image, channel, pixel| x[(image * channels + channel) * pixels + pixel];
     (0..images)
