@@ -7,6 +7,7 @@ use crate::program::{Builder, Program, ProgramError, WeightSpec};
 
 pub mod maskgit;
 pub mod shortcut;
+pub mod text;
 pub mod vqgan;
 
 /// The names of states that programs share.
