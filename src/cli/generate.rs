@@ -142,6 +142,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let model = super::open_model(arguments.model.as_ref())?;
     let jobs = jobs(arguments, &model)?;
     let settings = settings(arguments, &model)?;
+    for path in [&arguments.out, &arguments.gif, &arguments.report].into_iter().flatten() {
+        check_writable(path)?;
+    }
     let (device, reason) = arguments.backend.open()?;
     let shape = shape(arguments, &model, &settings, &device, jobs.len())?;
     let started = Instant::now();
@@ -217,6 +220,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         print_summary(&mut out, &plan, &report.totals, compared.is_some())?;
     }
     Ok(())
+}
+
+/// Finds out before the work rather than after it that a file cannot go where it should.
+fn check_writable(path: &Path) -> Result<(), CliError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A folder for pictures may be several levels deep, and is made; a file's folder must be there.
+    let made = path.extension().is_none();
+    match std::fs::metadata(parent) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Err(error) if made && error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => {
+            let source =
+                other.err().unwrap_or_else(|| std::io::Error::from(std::io::ErrorKind::NotADirectory));
+            Err(GenerateError::File { path: path.display().to_string(), source }.into())
+        }
+    }
 }
 
 fn jobs(arguments: &Arguments, model: &Model) -> Result<Vec<Job>, CliError> {

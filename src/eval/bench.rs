@@ -251,7 +251,7 @@ fn profile_of(
     values: &StepValues,
     peak_gflop_per_s: f64,
 ) -> Result<Vec<OpProfile>, GenerateError> {
-    let times = session.executor().profile(program, step)?;
+    let times = block_on(session.executor().profile(program, step)).map_err(GenerateError::from)?;
     let program = &session.executor().programs()[program];
     let mut sums: BTreeMap<String, (usize, f64, u64)> = BTreeMap::new();
     for time in &times {

@@ -5,7 +5,7 @@
 
 use crate::exec::{read_f32, write_f32};
 use crate::generate::GenerateError;
-use crate::generate::model::{Device, ModelConfig};
+use crate::generate::model::{Device, ModelConfig, matrices_are_f16};
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
@@ -15,7 +15,7 @@ use crate::kernels::copy::Copy;
 use crate::kernels::{ChoiceNoise, Extent, StepValues, Symbol, WeightFormat};
 use crate::models::{self, Batch, Model as _, maskgit, shortcut, states, vqgan};
 use crate::program::{Element, WeightSource, WeightSpec};
-use crate::weights::{Checkpoint, Dtype, WeightError};
+use crate::weights::{Checkpoint, WeightError};
 use pollster::block_on;
 use std::path::Path;
 
@@ -206,7 +206,7 @@ pub fn verify(path: &Path, device: &Device) -> Result<Vec<Part>, GenerateError> 
         }),
         sampling: Sampling::OFFICIAL_512,
     };
-    let half = checkpoint.tensor("maskgit.tok_emb.weight").is_some_and(|t| t.dtype == Dtype::F16);
+    let half = ["maskgit.", "vqgan.", "shortcut."].iter().all(|part| matrices_are_f16(&checkpoint, part));
     let mut verifier = Verifier {
         recorded: Recorded { checkpoint },
         config,

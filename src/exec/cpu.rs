@@ -181,14 +181,16 @@ impl Executor for CpuExecutor {
         Box::pin(async move { Ok(self.times.clone()) })
     }
 
-    fn profile(&mut self, program: usize, step: usize) -> Result<Vec<OpTime>, ExecError> {
+    fn profile(&mut self, program: usize, step: usize) -> LocalFuture<'_, Result<Vec<OpTime>, ExecError>> {
         let values = self.steps[step];
-        let times = (0..self.programs[program].ops().len()).map(|op| {
-            let start = Instant::now();
-            self.run_op(program, op, &values);
-            OpTime { op, ms: start.elapsed().as_secs_f64() * 1e3 }
-        });
-        Ok(times.collect())
+        let times = (0..self.programs[program].ops().len())
+            .map(|op| {
+                let start = Instant::now();
+                self.run_op(program, op, &values);
+                OpTime { op, ms: start.elapsed().as_secs_f64() * 1e3 }
+            })
+            .collect();
+        Box::pin(std::future::ready(Ok(times)))
     }
 
     fn programs(&self) -> &[Program] {

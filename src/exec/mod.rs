@@ -145,7 +145,7 @@ pub trait Executor {
     ///
     /// # Errors
     /// The device failed.
-    fn profile(&mut self, program: usize, step: usize) -> Result<Vec<OpTime>, ExecError>;
+    fn profile(&mut self, program: usize, step: usize) -> LocalFuture<'_, Result<Vec<OpTime>, ExecError>>;
 
     /// The programs, as given.
     fn programs(&self) -> &[Program];

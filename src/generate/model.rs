@@ -237,17 +237,14 @@ impl Model {
     fn check(folder: ModelFolder) -> Result<Self, GenerateError> {
         let name = folder.name().to_owned();
         let config = ModelConfig::parse(&name, folder.config())?;
-        let mut formats: fn(&WeightSpec) -> WeightFormat = models::keep_f32;
+        let mut half = true;
         for part in Self::parts(&config) {
             let checkpoint = required(&folder, part)?;
             let expected = part_tensors(&config, part)?;
             crate::weights::account(&checkpoint, &expected, &|_| false)?;
-            if part == "maskgit"
-                && checkpoint.tensor("tok_emb.weight").is_some_and(|t| t.dtype == crate::weights::Dtype::F16)
-            {
-                formats = models::keep_f16;
-            }
+            half &= matrices_are_f16(&checkpoint, "");
         }
+        let formats = if half { models::keep_f16 } else { models::keep_f32 };
         Ok(Self { name, config, folder, formats })
     }
 
@@ -272,6 +269,12 @@ impl Model {
     pub fn formats(&self) -> fn(&WeightSpec) -> WeightFormat {
         self.formats
     }
+}
+
+/// Whether every matrix under a prefix is stored in f16: then keeping them so on a device loses nothing.
+pub(crate) fn matrices_are_f16(checkpoint: &Checkpoint, prefix: &str) -> bool {
+    let matrix = |t: &&crate::weights::TensorInfo| t.name.starts_with(prefix) && t.shape.len() > 1;
+    checkpoint.tensors().filter(matrix).all(|t| t.dtype == crate::weights::Dtype::F16)
 }
 
 fn required(folder: &ModelFolder, part: &str) -> Result<Checkpoint, GenerateError> {

@@ -164,3 +164,67 @@ fn states_and_temporaries_are_as_planned() {
         assert_eq!(session.memory(), planned, "on a GPU weights keep their format");
     }
 }
+
+/// Sizes that no model here has: nothing is a multiple of four, the shortcut has no bottleneck, or two blocks and a
+/// narrow one.
+#[test]
+fn odd_sizes_agree_between_executors() {
+    use crate::eval::random::RandomWeights;
+    use crate::models::{keep_f32, maskgit, shortcut, vqgan};
+    let Some(gpu) = test_gpu() else { return };
+    let base = Model::bundled().unwrap().config;
+    for (hidden, heads, grid, blocks, ratio, shortcut_heads, images) in
+        [(30, 3, 5, 1, 1, 2, 1), (42, 2, 3, 2, 3, 7, 3), (68, 1, 4, 1, 2, 1, 2)]
+    {
+        let mut config = base.clone();
+        config.transformer =
+            maskgit::Config { grid, hidden, depth: 2, heads, mlp: 2 * hidden + 1, codebook: 37, classes: 3 };
+        config.shortcut = Some(shortcut::Config { blocks, bottleneck_ratio: ratio, heads: shortcut_heads });
+        config.tokenizer =
+            vqgan::Config { ch_mult: vec![1, 2], attn_resolutions: vec![32], ..config.tokenizer };
+        config.image_size = 2 * grid;
+        let sampling = Sampling { steps: 5, ..config.sampling };
+        let settings = Settings { sampling, refresh: Refresh::Uniform(2), predictor: Predictor::Shortcut };
+        let run = |device: Device| {
+            let weights = &mut RandomWeights { seed: 2 };
+            let mut session =
+                Session::with_weights(&config, shape(images, true), &device, keep_f32, weights).unwrap();
+            let classes: Vec<Option<u32>> = (0..images).map(|i| Some(i % 3)).collect();
+            let seeds: Vec<u64> = (0..u64::from(images)).collect();
+            let ids = tokens(&mut session, &settings, &classes, &seeds);
+            (ids.clone(), block_on(session.features()).unwrap(), block_on(session.decode(&ids)).unwrap())
+        };
+        let (cpu, gpu) = (run(Device::Cpu), run(Device::Gpu(Box::new(gpu.clone()))));
+        assert_eq!(cpu.0, gpu.0, "hidden {hidden}");
+        let largest = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(largest(&cpu.1, &gpu.1) < 2e-3, "features of hidden {hidden}: {}", largest(&cpu.1, &gpu.1));
+        assert!(largest(&cpu.2, &gpu.2) < 5e-3, "pictures of hidden {hidden}: {}", largest(&cpu.2, &gpu.2));
+    }
+}
+
+#[test]
+fn a_device_that_goes_away_is_an_error_with_a_way_on() {
+    use crate::exec::gpu::device::{Choice, Gpu};
+    let Some(gpu) = test_gpu() else { return };
+    // A device of its own: the one of the other tests must live on.
+    let choice = Choice { name: Some(gpu.info.name.clone()), default_limits: true };
+    let gpu = block_on(Gpu::open(&choice)).unwrap();
+    let model = Model::bundled().unwrap();
+    let mut session = Session::new(&model, shape(1, true), &Device::Gpu(Box::new(gpu.clone()))).unwrap();
+    session.configure(&settings(&model, Refresh::Uniform(4))).unwrap();
+    session.start(&[Some(1)], &[1]).unwrap();
+    session.step().unwrap();
+    gpu.device.destroy();
+    let error =
+        session.finish().and_then(|()| block_on(session.tokens()).map(|_| ())).unwrap_err().to_string();
+    assert!(error.contains(&gpu.info.name), "{error}");
+    assert!(error.contains("was lost") && error.contains("--backend cpu"), "{error}");
+}
+
+#[test]
+fn a_batch_that_does_not_fit_is_refused_before_anything_is_loaded() {
+    let Some(gpu) = test_gpu() else { return };
+    let model = Model::bundled().unwrap();
+    let error = Session::new(&model, shape(2048, true), &Device::Gpu(Box::new(gpu))).unwrap_err().to_string();
+    assert!(error.contains("binds at most 134217728") && error.contains("smaller batch"), "{error}");
+}

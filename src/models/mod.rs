@@ -11,6 +11,7 @@ pub mod dimoo_shortcut;
 pub mod maskgit;
 mod resnet;
 pub mod shortcut;
+pub mod text;
 pub mod vqgan;
 
 /// The names of states that programs share.

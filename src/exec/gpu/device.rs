@@ -224,9 +224,9 @@ impl Gpu {
         }));
         let report = Arc::clone(&failure);
         device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                *report.lock().unwrap_or_else(PoisonError::into_inner) = Some(Failure::Lost(message));
-            }
+            // Overrides what was refused because of it. Nobody asks a device that was dropped in the ordinary way.
+            let message = if message.is_empty() { format!("{reason:?}") } else { message };
+            *report.lock().unwrap_or_else(PoisonError::into_inner) = Some(Failure::Lost(message));
         });
         Ok(Self { device, queue, info, timestamps, failure })
     }

@@ -8,6 +8,7 @@ use crate::kernels::{StepValues, WeightFormat};
 use crate::program::{Program, Storage, WeightSource, WeightSpec, plan};
 use device::{DeviceError, Gpu};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Instant;
 use timing::StepClock;
 
@@ -18,6 +19,10 @@ mod timing;
 
 /// Bytes of weights between two waits while loading: bounds the copies that the driver holds for uploads.
 const UPLOAD_CHUNK: u64 = 64 << 20;
+
+/// Work of one submission, in floating-point operations. Systems reset a device whose submission takes seconds (two
+/// on Windows): at 100 GFLOP/s, which the slowest integrated GPUs reach, this takes half of one.
+const SUBMISSION_FLOPS: u64 = 50_000_000_000;
 
 /// Runs programs on a wgpu device.
 #[derive(Debug)]
@@ -33,6 +38,8 @@ pub struct GpuExecutor {
     parameters: Option<wgpu::Buffer>,
     /// By program and operation.
     dispatches: Vec<Vec<Dispatch>>,
+    /// By program: the operations of each submission.
+    chunks: Vec<Vec<Range<usize>>>,
     clock: StepClock,
     memory: Memory,
     counters: Counters,
@@ -79,6 +86,7 @@ impl GpuExecutor {
             slots: Vec::new(),
             parameters: None,
             dispatches: Vec::new(),
+            chunks: Vec::new(),
             memory: Memory::default(),
             counters: Counters::default(),
         };
@@ -226,6 +234,24 @@ impl GpuExecutor {
     }
 }
 
+/// Cuts a program into submissions of at most [`SUBMISSION_FLOPS`] at its largest step, an operation at least.
+fn submissions(program: &Program, steps: &[StepValues]) -> Vec<Range<usize>> {
+    let mut chunks: Vec<Range<usize>> = Vec::new();
+    let mut flops = 0;
+    for (index, op) in program.ops().iter().enumerate() {
+        let cost = steps.iter().map(|step| op.kernel.cost(step).flops).max().unwrap_or(0);
+        flops += cost;
+        match chunks.last_mut() {
+            Some(chunk) if flops <= SUBMISSION_FLOPS => chunk.end = index + 1,
+            _ => {
+                chunks.push(index..index + 1);
+                flops = cost;
+            }
+        }
+    }
+    chunks
+}
+
 /// Offset and workgroups by step.
 type StepTable = Vec<(u32, [u32; 3])>;
 
@@ -275,6 +301,7 @@ impl Executor for GpuExecutor {
                 self.dispatches.push(dispatches);
             }
         }
+        self.chunks = self.programs.iter().map(|program| submissions(program, steps)).collect();
         for (dispatches, tables) in self.dispatches.iter_mut().zip(&mut tables) {
             for (dispatch, table) in dispatches.iter_mut().zip(tables) {
                 dispatch.steps = std::mem::take(table);
@@ -285,19 +312,28 @@ impl Executor for GpuExecutor {
     }
 
     fn run(&mut self, programs: &[usize], step: usize, timed: bool) -> Result<(), ExecError> {
-        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                label: None,
-                timestamp_writes: if timed { self.clock.writes(step) } else { None },
-            });
-            for &program in programs {
-                for dispatch in &self.dispatches[program] {
-                    dispatch.encode(&mut pass, step);
+        let chunks = programs.iter().map(|&program| self.chunks[program].len()).sum::<usize>();
+        let mut done = 0;
+        for &program in programs {
+            for chunk in 0..self.chunks[program].len() {
+                let range = self.chunks[program][chunk].clone();
+                let mut encoder =
+                    self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+                {
+                    let (first, last) = (done == 0, done + 1 == chunks);
+                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                        label: None,
+                        timestamp_writes: if timed { self.clock.writes(step, first, last) } else { None },
+                    });
+                    for dispatch in &self.dispatches[program][range] {
+                        dispatch.encode(&mut pass, step);
+                    }
                 }
+                self.submit(encoder)?;
+                done += 1;
             }
         }
-        self.submit(encoder)
+        Ok(())
     }
 
     fn write(&mut self, state: &str, data: &[u32]) -> Result<(), ExecError> {
@@ -324,23 +360,37 @@ impl Executor for GpuExecutor {
         Box::pin(async move { Ok(self.clock.read(&self.gpu).await?) })
     }
 
-    fn profile(&mut self, program: usize, step: usize) -> Result<Vec<OpTime>, ExecError> {
-        self.gpu.wait()?;
-        let mut times = Vec::with_capacity(self.dispatches[program].len());
-        for op in 0..self.dispatches[program].len() {
-            // The whole way there and back: comparable among operations, and above what a busy queue would show.
-            let start = Instant::now();
-            let mut encoder =
-                self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            {
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                self.dispatches[program][op].encode(&mut pass, step);
+    fn profile(&mut self, program: usize, step: usize) -> LocalFuture<'_, Result<Vec<OpTime>, ExecError>> {
+        Box::pin(async move {
+            let ops = self.dispatches[program].len();
+            let mut clock = StepClock::new(&self.gpu);
+            clock.reset(&self.gpu, ops, &mut self.counters);
+            let mut wall = Vec::with_capacity(ops);
+            for op in 0..ops {
+                // A pass of its own, waited for: without timestamps the way there and back counts too.
+                self.gpu.wait()?;
+                let start = Instant::now();
+                let mut encoder =
+                    self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+                {
+                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                        label: None,
+                        timestamp_writes: clock.writes(op, true, true),
+                    });
+                    self.dispatches[program][op].encode(&mut pass, step);
+                }
+                self.submit(encoder)?;
+                self.gpu.wait()?;
+                wall.push(start.elapsed().as_secs_f64() * 1e3);
             }
-            self.submit(encoder)?;
-            self.gpu.wait()?;
-            times.push(OpTime { op, ms: start.elapsed().as_secs_f64() * 1e3 });
-        }
-        Ok(times)
+            let times = clock.read(&self.gpu).await?;
+            Ok(times
+                .into_iter()
+                .zip(wall)
+                .enumerate()
+                .map(|(op, (ms, wall))| OpTime { op, ms: ms.unwrap_or(wall) })
+                .collect())
+        })
     }
 
     fn programs(&self) -> &[Program] {
@@ -353,5 +403,29 @@ impl Executor for GpuExecutor {
 
     fn counters(&self) -> Counters {
         self.counters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::bench::preset;
+    use crate::models::{Batch, Model as _, build, keep_f32};
+
+    #[test]
+    fn a_large_step_is_cut_into_submissions_that_no_watchdog_notices() {
+        let config = preset("maskgit-512").unwrap();
+        let batch = Batch { images: 1, guided: true };
+        let program = build("full", keep_f32, |b| config.transformer.features(b, batch)).unwrap();
+        let step = StepValues { masked: 1024, ..StepValues::default() };
+        let chunks = submissions(&program, &[step]);
+        assert!(chunks.len() > 10, "{} submissions", chunks.len());
+        assert_eq!(chunks.first().unwrap().start, 0);
+        assert_eq!(chunks.last().unwrap().end, program.ops().len());
+        assert!(chunks.windows(2).all(|pair| pair[0].end == pair[1].start));
+        for chunk in chunks {
+            let flops: u64 = program.ops()[chunk.clone()].iter().map(|op| op.kernel.cost(&step).flops).sum();
+            assert!(flops <= SUBMISSION_FLOPS || chunk.len() == 1, "{chunk:?}: {flops}");
+        }
     }
 }

@@ -53,14 +53,19 @@ impl StepClock {
         });
     }
 
-    /// Where the pass of a step writes its timestamps.
-    pub(super) fn writes(&mut self, step: usize) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
-        let held = self.held.as_ref().filter(|held| step < held.capacity)?;
-        self.ran[step] = true;
+    /// Where a pass of a step writes its timestamps: the first pass its beginning, the last its end.
+    pub(super) fn writes(
+        &mut self,
+        step: usize,
+        first: bool,
+        last: bool,
+    ) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
+        let held = self.held.as_ref().filter(|held| step < held.capacity && (first || last))?;
+        self.ran[step] |= last;
         Some(wgpu::ComputePassTimestampWrites {
             query_set: &held.queries,
-            beginning_of_pass_write_index: Some(2 * step as u32),
-            end_of_pass_write_index: Some(2 * step as u32 + 1),
+            beginning_of_pass_write_index: first.then_some(2 * step as u32),
+            end_of_pass_write_index: last.then_some(2 * step as u32 + 1),
         })
     }
 

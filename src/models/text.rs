@@ -1,0 +1,177 @@
+//! Prompts to token ids, by a model's `tokenizer.json` and its prompt template.
+//!
+//! Lumina-DiMOO wraps a prompt in a system and a user part (specification section 1f); the unconditional branch has the
+//! same wrapping around one special token. No begin- or end-of-sequence token is added.
+
+use std::fmt;
+
+/// The official template of Lumina-DiMOO; `{prompt}` stands for what the person wrote.
+pub const DIMOO_TEMPLATE: &str =
+    "<system>Generate an image according to the text prompt.</system><user>{prompt}</user>";
+/// What stands in place of a prompt in the unconditional branch.
+pub const UNCONDITION: &str = "<uncondition>";
+
+/// What can be wrong with a tokenizer or a prompt.
+#[derive(Debug, thiserror::Error)]
+pub enum TextError {
+    /// `tokenizer.json` is not one.
+    #[error("{file} is not a tokenizer: {reason}")]
+    Tokenizer {
+        /// The file.
+        file: String,
+        /// What the parser said.
+        reason: String,
+    },
+    /// The prompt could not be encoded.
+    #[error("the prompt could not be encoded: {0}")]
+    Encode(String),
+    /// A token id lies outside of the model's vocabulary.
+    #[error(
+        "{file} gives id {id} to {token:?}, but the model's text vocabulary has {vocabulary} ids; is it from another model?"
+    )]
+    Vocabulary {
+        /// The file.
+        file: String,
+        /// The token.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// Text ids of the model.
+        vocabulary: u32,
+    },
+}
+
+/// A tokenizer with its template.
+#[derive(Clone)]
+pub struct PromptEncoder {
+    tokenizer: tokenizers::Tokenizer,
+    template: String,
+    file: String,
+    vocabulary: u32,
+}
+
+impl fmt::Debug for PromptEncoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PromptEncoder")
+            .field("file", &self.file)
+            .field("template", &self.template)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PromptEncoder {
+    /// Reads a `tokenizer.json`. `vocabulary` is the number of text ids that the model has embeddings for.
+    ///
+    /// # Errors
+    /// The bytes are no tokenizer, or one with ids that the model lacks.
+    pub fn new(file: &str, bytes: &[u8], template: &str, vocabulary: u32) -> Result<Self, TextError> {
+        let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes)
+            .map_err(|e| TextError::Tokenizer { file: file.to_owned(), reason: e.to_string() })?;
+        // What a checkpoint's file asks for in training would cut or fill prompts here.
+        let reset = tokenizer.with_truncation(None).map(|_| ());
+        reset.map_err(|e| TextError::Tokenizer { file: file.to_owned(), reason: e.to_string() })?;
+        tokenizer.with_padding(None);
+        let highest = tokenizer.get_vocab(true).into_iter().max_by_key(|(_, id)| *id);
+        if let Some((token, id)) = highest.filter(|(_, id)| *id >= vocabulary) {
+            return Err(TextError::Vocabulary { file: file.to_owned(), token, id, vocabulary });
+        }
+        Ok(Self { tokenizer, template: template.to_owned(), file: file.to_owned(), vocabulary })
+    }
+
+    /// The ids of a prompt within its template; those of the unconditional branch if the prompt is empty.
+    ///
+    /// # Errors
+    /// The tokenizer refuses the text.
+    pub fn encode(&self, prompt: &str) -> Result<Vec<u32>, TextError> {
+        let prompt = prompt.trim();
+        let text = self.template.replace("{prompt}", if prompt.is_empty() { UNCONDITION } else { prompt });
+        let encoding = self.tokenizer.encode(text, false).map_err(|e| TextError::Encode(e.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The ids of the unconditional branch.
+    ///
+    /// # Errors
+    /// As [`PromptEncoder::encode`].
+    pub fn unconditional(&self) -> Result<Vec<u32>, TextError> {
+        self.encode("")
+    }
+
+    /// Words of a prompt that the tokenizer has no token for, in order; always empty for tokenizers that know every byte.
+    pub fn unknown_words<'a>(&self, prompt: &'a str) -> Vec<&'a str> {
+        let Some(unknown) = self.unknown_id() else { return Vec::new() };
+        let is_unknown = |word: &&str| {
+            self.tokenizer.encode(*word, false).is_ok_and(|encoding| encoding.get_ids().contains(&unknown))
+        };
+        prompt
+            .split_whitespace()
+            .map(|word| word.trim_matches(','))
+            .filter(|w| !w.is_empty())
+            .filter(is_unknown)
+            .collect()
+    }
+
+    fn unknown_id(&self) -> Option<u32> {
+        ["[UNK]", "<unk>"].iter().find_map(|token| self.tokenizer.token_to_id(token))
+    }
+
+    /// Text ids of the model.
+    pub fn vocabulary(&self) -> u32 {
+        self.vocabulary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A closed vocabulary, as a small model has it: words and special tokens.
+    fn closed() -> Vec<u8> {
+        let special = ["[UNK]", "<system>", "</system>", "<user>", "</user>", "<uncondition>"];
+        let words = "Generate an image according to the text prompt . a koala on beach".split(' ');
+        let mut vocabulary = serde_json::Map::new();
+        for token in special.iter().copied().chain(words) {
+            let id = vocabulary.len();
+            vocabulary.insert(token.to_owned(), id.into());
+        }
+        let added: Vec<_> = special
+            .iter()
+            .enumerate()
+            .map(|(id, token)| {
+                serde_json::json!({ "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true })
+            })
+            .collect();
+        let json = serde_json::json!({
+            "version": "1.0", "truncation": { "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0 },
+            "padding": null, "added_tokens": added, "normalizer": null,
+            "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null, "decoder": null,
+            "model": { "type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]" },
+        });
+        serde_json::to_vec(&json).unwrap()
+    }
+
+    #[test]
+    fn a_prompt_is_wrapped_and_nothing_is_added_or_cut() {
+        let encoder = PromptEncoder::new("tokenizer.json", &closed(), DIMOO_TEMPLATE, 100).unwrap();
+        let ids = encoder.encode("a koala on a beach").unwrap();
+        assert_eq!(ids, [1, 6, 7, 8, 9, 10, 11, 12, 13, 14, 2, 3, 15, 16, 17, 15, 18, 4]);
+        assert_eq!(encoder.unconditional().unwrap(), [1, 6, 7, 8, 9, 10, 11, 12, 13, 14, 2, 3, 5, 4]);
+        assert_eq!(encoder.encode("  ").unwrap(), encoder.unconditional().unwrap());
+    }
+
+    #[test]
+    fn unknown_words_are_named() {
+        let encoder = PromptEncoder::new("tokenizer.json", &closed(), DIMOO_TEMPLATE, 100).unwrap();
+        assert_eq!(encoder.unknown_words("a zebra, on a beach at noon"), ["zebra", "at", "noon"]);
+        assert!(encoder.unknown_words("a koala").is_empty());
+    }
+
+    #[test]
+    fn a_tokenizer_of_another_model_is_refused() {
+        let error =
+            PromptEncoder::new("tokenizer.json", &closed(), DIMOO_TEMPLATE, 10).unwrap_err().to_string();
+        assert!(error.contains("beach") && error.contains("10 ids"), "{error}");
+        let error = PromptEncoder::new("x.json", b"{}", DIMOO_TEMPLATE, 10).unwrap_err().to_string();
+        assert!(error.contains("x.json"), "{error}");
+    }
+}
