@@ -1,7 +1,8 @@
 //! `migm convert SRC... DST`: PyTorch checkpoints to safetensors, or to a model folder.
 
 use super::{CliError, bytes};
-use crate::weights::{ConvertOptions, StoreAs, WeightError, convert};
+use crate::eval::export::{export, text_recording};
+use crate::weights::{Checkpoint, ConvertOptions, StoreAs, WeightError, convert};
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -41,6 +42,15 @@ enum Dtype {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    if let [source] = &arguments.sources[..] {
+        let recording = source.is_file() && text_recording(&Checkpoint::open(source)?).is_some();
+        if recording {
+            export(source, &arguments.destination)?;
+            let destination = arguments.destination.display();
+            writeln!(std::io::stdout(), "{} -> {destination}: a recording's model, with a closed vocabulary", source.display())?;
+            return Ok(());
+        }
+    }
     let labels = match &arguments.labels {
         None => None,
         Some(path) => {

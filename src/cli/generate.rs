@@ -11,6 +11,7 @@ use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
 use crate::generate::schedule::Schedule;
 use crate::generate::session::{self, PlannedStep, Session, Settings, Shape, StepKind};
+use crate::generate::text::TextPredictor;
 use crate::kernels::ChoiceNoise;
 use crate::models::Batch;
 use pollster::block_on;
@@ -20,66 +21,101 @@ use std::time::Instant;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
+    /// What to generate, with a text model
+    #[arg(value_name = "PROMPT", conflicts_with = "classes")]
+    pub(super) prompt: Option<String>,
     /// Class to generate, by name or number; repeat it for several, or say "all"
-    #[arg(long = "class", required = true, value_name = "NAME|ID")]
-    classes: Vec<String>,
+    #[arg(long = "class", required_unless_present = "prompt", value_name = "NAME|ID")]
+    pub(super) classes: Vec<String>,
     /// Model folder (default: the bundled model)
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
-    model: Option<PathBuf>,
+    pub(super) model: Option<PathBuf>,
     /// Steps (default: the model's)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    steps: Option<u32>,
+    pub(super) steps: Option<u32>,
     /// Full steps in all, evenly spread: the refresh budget (default: a third of the steps)
     #[arg(long, value_name = "B", conflicts_with = "refresh")]
-    budget: Option<u32>,
+    pub(super) budget: Option<u32>,
     /// Which steps run in full: every, uniform:B, or list:0,3,7
     #[arg(long, value_name = "RULE")]
-    refresh: Option<Refresh>,
+    pub(super) refresh: Option<Refresh>,
     /// What stands in for the full model at the other steps
     #[arg(long, value_enum, default_value = "shortcut")]
-    predictor: Predictor,
+    pub(super) predictor: StandIn,
     /// Seed of the first picture; the next ones count up from it
     #[arg(long, default_value_t = 0)]
-    seed: u64,
+    pub(super) seed: u64,
     /// Pictures of each class
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    count: u32,
+    pub(super) count: u32,
     /// Guidance weight (default: the model's)
     #[arg(long, value_name = "W")]
-    guidance: Option<f32>,
+    pub(super) guidance: Option<f32>,
     /// Unmasking schedule (default: the model's)
     #[arg(long, value_enum)]
-    schedule: Option<Schedule>,
+    pub(super) schedule: Option<Schedule>,
     /// Temperature of the choice (default: the model's)
     #[arg(long)]
-    choice_temperature: Option<f32>,
+    pub(super) choice_temperature: Option<f32>,
     /// Inverse temperature of the draw (default: the model's)
     #[arg(long)]
-    softmax_temperature: Option<f32>,
+    pub(super) softmax_temperature: Option<f32>,
     /// What the choice is made by (default: the model's)
     #[arg(long, value_enum)]
-    choice_noise: Option<ChoiceNoise>,
+    pub(super) choice_noise: Option<ChoiceNoise>,
     /// Pictures computed at once (default: as many as fit in moderate memory, at most 8)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    batch: Option<u32>,
+    pub(super) batch: Option<u32>,
     /// A .png file (several pictures make a sheet) or a folder (a file each)
     #[arg(long, value_name = "FILE.png|DIR", value_hint = clap::ValueHint::AnyPath)]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Also write the pictures resolving step by step
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    gif: Option<PathBuf>,
+    pub(super) gif: Option<PathBuf>,
     /// Also write times and tokens of every step
     #[arg(long, value_name = "FILE.json", value_hint = clap::ValueHint::FilePath)]
-    report: Option<PathBuf>,
+    pub(super) report: Option<PathBuf>,
     /// Do not run every step in full afterwards to measure the speed-up
     #[arg(long)]
-    no_compare: bool,
+    pub(super) no_compare: bool,
     /// Print the report as JSON instead of text
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Where to compute
     #[arg(long, value_enum, default_value_t)]
-    backend: Backend,
+    pub(super) backend: Backend,
+}
+
+/// What stands in for the full model, for both kinds of models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum StandIn {
+    /// The learned shortcut
+    Shortcut,
+    /// The last features as they are
+    Reuse,
+    /// Most rows from a cache, with full steps of its own (text models)
+    MlCache,
+}
+
+impl StandIn {
+    fn for_classes(self) -> Result<Predictor, CliError> {
+        match self {
+            Self::Shortcut => Ok(Predictor::Shortcut),
+            Self::Reuse => Ok(Predictor::Reuse),
+            Self::MlCache => {
+                let message = "ml-cache is for text models so far; class models have shortcut and reuse";
+                Err(GenerateError::Setting(message.to_owned()).into())
+            }
+        }
+    }
+
+    pub(super) fn for_text(self) -> TextPredictor {
+        match self {
+            Self::Shortcut => TextPredictor::Shortcut,
+            Self::Reuse => TextPredictor::Reuse,
+            Self::MlCache => TextPredictor::MlCache,
+        }
+    }
 }
 
 /// One picture to make.
@@ -110,19 +146,20 @@ struct StepReport {
     mask_ratio: f32,
 }
 
-#[derive(serde::Serialize)]
-struct Totals {
-    images: usize,
-    batches: usize,
-    full_steps: usize,
-    shortcut_steps: usize,
-    full_milliseconds: f64,
-    shortcut_milliseconds: f64,
-    loop_milliseconds: f64,
-    decode_milliseconds: f64,
-    every_step_full_milliseconds: Option<f64>,
-    speed_up: Option<f64>,
-    token_agreement: Option<f64>,
+/// Sums over all pictures.
+#[derive(Default, serde::Serialize)]
+pub(super) struct Totals {
+    pub(super) images: usize,
+    pub(super) batches: usize,
+    pub(super) full_steps: usize,
+    pub(super) shortcut_steps: usize,
+    pub(super) full_milliseconds: f64,
+    pub(super) shortcut_milliseconds: f64,
+    pub(super) loop_milliseconds: f64,
+    pub(super) decode_milliseconds: f64,
+    pub(super) every_step_full_milliseconds: Option<f64>,
+    pub(super) speed_up: Option<f64>,
+    pub(super) token_agreement: Option<f64>,
 }
 
 #[derive(serde::Serialize)]
@@ -139,6 +176,10 @@ struct Report<'a> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    if let Some(prompt) = &arguments.prompt {
+        let folder = super::generate_text::folder(arguments.model.as_ref())?;
+        return super::generate_text::run(arguments, prompt, &folder);
+    }
     let model = super::open_model(arguments.model.as_ref())?;
     let jobs = jobs(arguments, &model)?;
     let settings = settings(arguments, &model)?;
@@ -217,7 +258,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if arguments.json {
         writeln!(out, "{text}")?;
     } else {
-        print_summary(&mut out, &plan, &report.totals, compared.is_some())?;
+        print_steps(&mut out, &plan, &report.totals)?;
     }
     Ok(())
 }
@@ -264,14 +305,15 @@ fn settings(arguments: &Arguments, model: &Model) -> Result<Settings, CliError> 
         softmax_temperature: arguments.softmax_temperature.unwrap_or(defaults.softmax_temperature),
         choice_noise: arguments.choice_noise.unwrap_or(defaults.choice_noise),
     };
-    let predictable = model.config.shortcut.is_some() || arguments.predictor != Predictor::Shortcut;
+    let predictor = arguments.predictor.for_classes()?;
+    let predictable = model.config.shortcut.is_some() || predictor != Predictor::Shortcut;
     let refresh = match (&arguments.refresh, arguments.budget) {
         (Some(refresh), _) => refresh.clone(),
         (None, Some(budget)) => Refresh::Uniform(budget),
         (None, None) if predictable => Refresh::Uniform(sampling.steps.div_ceil(3)),
         (None, None) => Refresh::Every,
     };
-    Ok(Settings { sampling, refresh, predictor: arguments.predictor })
+    Ok(Settings { sampling, refresh, predictor })
 }
 
 /// The batch, and the programs it needs.
@@ -492,11 +534,11 @@ fn totals(
     }
 }
 
-fn print_summary(
+/// The strip of steps, and what each kind cost.
+pub(super) fn print_steps(
     out: &mut impl std::io::Write,
     plan: &[PlannedStep],
     totals: &Totals,
-    compared: bool,
 ) -> Result<(), CliError> {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     writeln!(out, "steps     {}", strip(plan, colour))?;
@@ -522,8 +564,8 @@ fn print_summary(
         if totals.images == 1 { "picture" } else { "pictures" },
         totals.decode_milliseconds
     )?;
-    if let (true, Some(ms), Some(speed_up), Some(agreement)) =
-        (compared, totals.every_step_full_milliseconds, totals.speed_up, totals.token_agreement)
+    if let (Some(ms), Some(speed_up), Some(agreement)) =
+        (totals.every_step_full_milliseconds, totals.speed_up, totals.token_agreement)
     {
         writeln!(
             out,

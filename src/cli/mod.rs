@@ -11,6 +11,7 @@ use std::process::ExitCode;
 mod bench;
 mod convert;
 mod generate;
+mod generate_text;
 mod info;
 mod inspect;
 mod strip;
@@ -27,7 +28,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Generate pictures of a class, step by step
+    /// Generate pictures of a class, or from text, step by step
     Generate(generate::Arguments),
     /// Replay recordings of the official code and compare every part
     Verify(verify::Arguments),

@@ -12,6 +12,7 @@ pub mod refresh;
 pub mod sampling;
 pub mod schedule;
 pub mod session;
+pub mod text;
 #[cfg(test)]
 mod session_tests;
 
@@ -43,6 +44,9 @@ pub enum GenerateError {
         /// The nearest names, or the range.
         hint: String,
     },
+    /// A prompt or its tokenizer is wrong.
+    #[error(transparent)]
+    Text(#[from] crate::models::text::TextError),
     /// A file could not be written or read.
     #[error("{path}: {source}")]
     File {

@@ -258,11 +258,7 @@ impl Model {
     /// # Errors
     /// A file went away since the folder was opened.
     pub fn weights(&self) -> Result<FolderWeights, GenerateError> {
-        let mut parts = HashMap::new();
-        for part in Self::parts(&self.config) {
-            parts.insert(part.to_owned(), required(&self.folder, part)?);
-        }
-        Ok(FolderWeights { parts })
+        FolderWeights::open(&self.folder, Self::parts(&self.config))
     }
 
     /// In which precision weights are kept on a device.
@@ -322,6 +318,16 @@ pub fn part_tensors(config: &ModelConfig, part: &str) -> Result<Vec<(String, Vec
 #[derive(Debug)]
 pub struct FolderWeights {
     parts: HashMap<String, Checkpoint>,
+}
+
+impl FolderWeights {
+    pub(super) fn open(
+        folder: &ModelFolder,
+        parts: impl Iterator<Item = &'static str>,
+    ) -> Result<Self, GenerateError> {
+        let parts = parts.map(|part| Ok((part.to_owned(), required(folder, part)?)));
+        Ok(Self { parts: parts.collect::<Result<_, GenerateError>>()? })
+    }
 }
 
 impl WeightSource for FolderWeights {

@@ -1,0 +1,169 @@
+//! `migm generate "PROMPT" --model DIR`: pictures from text.
+
+use super::CliError;
+use super::generate::{Arguments, Totals, print_steps};
+use crate::generate::GenerateError;
+use crate::generate::picture::{Picture, write_png, write_whole};
+use crate::generate::refresh::Refresh;
+use crate::generate::session::StepKind;
+use crate::generate::text::{TextModel, TextPredictor, TextSession, TextSettings};
+use pollster::block_on;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// What one run of the steps gave.
+struct Run {
+    codes: Vec<u32>,
+    loop_ms: f64,
+    step_ms: Vec<f64>,
+}
+
+pub(super) fn run(arguments: &Arguments, prompt: &str, folder: &Path) -> Result<(), CliError> {
+    let model = TextModel::open(folder)?;
+    let unknown = model.prompts.unknown_words(prompt);
+    if !unknown.is_empty() {
+        eprintln!("note: the model does not know {}", unknown.join(", "));
+    }
+    let settings = settings(arguments, &model)?;
+    let (device, reason) = arguments.backend.open()?;
+    let mut session = TextSession::new(&model, prompt, &settings, &device)?;
+    let plan = session.plan().to_vec();
+    let name = session.executor().describe();
+    if !arguments.json {
+        eprintln!("{} on {name} ({reason})", model.name);
+    }
+    let mut files = Vec::new();
+    let mut totals = Totals { batches: arguments.count as usize, ..Totals::default() };
+    let mut step_ms = vec![0.0; plan.len()];
+    let mut agreements = Vec::new();
+    let accelerated = plan.iter().any(|step| step.kind == StepKind::Shortcut);
+    for index in 0..u64::from(arguments.count) {
+        let seed = arguments.seed.wrapping_add(index);
+        session.configure(&settings)?;
+        let run = run_once(&mut session, seed)?;
+        totals.images += 1;
+        totals.loop_milliseconds += run.loop_ms;
+        for (sum, ms) in step_ms.iter_mut().zip(&run.step_ms) {
+            *sum += ms;
+        }
+        let start = Instant::now();
+        let (values, width, height) = block_on(session.decode(&run.codes))?;
+        totals.decode_milliseconds += start.elapsed().as_secs_f64() * 1e3;
+        // This tokenizer's pictures are in [0, 1].
+        let values: Vec<f32> = values.iter().map(|v| 2.0 * v - 1.0).collect();
+        let picture = Picture::from_values(&values, width, height);
+        let path = path(arguments, seed)?;
+        let all = serde_json::json!({
+            "model": model.name, "prompt": prompt, "seed": seed, "settings": settings, "version": env!("CARGO_PKG_VERSION"),
+        });
+        write_png(&path, &picture, &[("Software", format!("migm {}", env!("CARGO_PKG_VERSION"))), ("migm", all.to_string())])?;
+        if !arguments.json {
+            eprintln!("wrote {}", path.display());
+        }
+        files.push(path);
+        if accelerated && !arguments.no_compare {
+            let every = TextSettings { refresh: Refresh::Every, ..settings.clone() };
+            session.configure(&every)?;
+            let vanilla = run_once(&mut session, seed)?;
+            *totals.every_step_full_milliseconds.get_or_insert(0.0) += vanilla.loop_ms;
+            let equal = run.codes.iter().zip(&vanilla.codes).filter(|(a, b)| a == b).count();
+            agreements.push(equal as f64 / run.codes.len().max(1) as f64);
+        }
+    }
+    let of_kind = |kind| plan.iter().zip(&step_ms).filter(move |(step, _)| step.kind == kind);
+    totals.full_steps = of_kind(StepKind::Full).count();
+    totals.shortcut_steps = of_kind(StepKind::Shortcut).count();
+    totals.full_milliseconds = of_kind(StepKind::Full).map(|(_, ms)| ms).sum();
+    totals.shortcut_milliseconds = of_kind(StepKind::Shortcut).map(|(_, ms)| ms).sum();
+    totals.speed_up = totals.every_step_full_milliseconds.map(|ms| ms / totals.loop_milliseconds);
+    totals.token_agreement =
+        (!agreements.is_empty()).then(|| agreements.iter().sum::<f64>() / agreements.len() as f64);
+    let steps: Vec<_> = plan
+        .iter()
+        .zip(&step_ms)
+        .map(|(step, ms)| {
+            serde_json::json!({
+                "index": step.values.step, "kind": step.kind, "milliseconds": ms / f64::from(arguments.count),
+                "tokens_unmasked": step.values.reveal, "mask_ratio": step.values.mask_ratio,
+            })
+        })
+        .collect();
+    let report = serde_json::json!({
+        "model": model.name, "device": name, "prompt": prompt, "settings": settings, "files": files, "steps": steps,
+        "totals": totals, "memory_bytes": session.memory(),
+    });
+    let text = serde_json::to_string_pretty(&report).unwrap_or_default();
+    if let Some(path) = &arguments.report {
+        write_whole(path, text.as_bytes())?;
+    }
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{text}")?;
+        return Ok(());
+    }
+    print_steps(&mut out, &plan, &totals)
+}
+
+fn run_once(session: &mut TextSession, seed: u64) -> Result<Run, CliError> {
+    session.start(seed)?;
+    let start = Instant::now();
+    while session.step()?.is_some() {}
+    session.executor().wait()?;
+    let loop_ms = start.elapsed().as_secs_f64() * 1e3;
+    let times = block_on(session.executor().step_times())?;
+    let each = loop_ms / times.len().max(1) as f64;
+    Ok(Run {
+        codes: block_on(session.tokens())?,
+        loop_ms,
+        step_ms: times.into_iter().map(|ms| ms.unwrap_or(each)).collect(),
+    })
+}
+
+fn settings(arguments: &Arguments, model: &TextModel) -> Result<TextSettings, CliError> {
+    let given = [
+        ("--schedule", arguments.schedule.is_some()),
+        ("--softmax-temperature", arguments.softmax_temperature.is_some()),
+        ("--choice-noise", arguments.choice_noise.is_some()),
+        ("--gif", arguments.gif.is_some()),
+        ("--batch", arguments.batch.is_some()),
+    ];
+    if let Some((name, _)) = given.iter().find(|(_, given)| *given) {
+        let message = format!("{name} is for class models; text models have a schedule of their own");
+        return Err(GenerateError::Setting(message).into());
+    }
+    let mut sampling = model.config.sampling;
+    sampling.steps = arguments.steps.unwrap_or(sampling.steps);
+    sampling.guidance = arguments.guidance.unwrap_or(sampling.guidance);
+    sampling.choice_temperature = arguments.choice_temperature.unwrap_or(sampling.choice_temperature);
+    let predictor = arguments.predictor.for_text();
+    let predictable = model.config.shortcut.is_some() || predictor != TextPredictor::Shortcut;
+    let refresh = match (&arguments.refresh, arguments.budget) {
+        (Some(refresh), _) => refresh.clone(),
+        (None, Some(budget)) => Refresh::Uniform(budget),
+        (None, None) if predictable => Refresh::Uniform(sampling.steps.div_ceil(3)),
+        (None, None) => Refresh::Every,
+    };
+    Ok(TextSettings { sampling, refresh, predictor })
+}
+
+fn path(arguments: &Arguments, seed: u64) -> Result<PathBuf, CliError> {
+    let name = format!("migm-{seed}.png");
+    let Some(out) = &arguments.out else { return Ok(PathBuf::from(name)) };
+    let is_file = out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) && !out.is_dir();
+    if is_file && arguments.count == 1 {
+        return Ok(out.clone());
+    }
+    let folder = if is_file { out.with_extension("") } else { out.clone() };
+    std::fs::create_dir_all(&folder)
+        .map_err(|source| GenerateError::File { path: folder.display().to_string(), source })?;
+    Ok(folder.join(name))
+}
+
+/// The folder of a prompt's model.
+pub(super) fn folder(given: Option<&PathBuf>) -> Result<PathBuf, CliError> {
+    given.cloned().ok_or_else(|| {
+        let message = "a prompt needs a text model: name its folder with --model, or use --class with the bundled model";
+        GenerateError::Setting(message.to_owned()).into()
+    })
+}

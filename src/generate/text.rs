@@ -1,0 +1,354 @@
+//! Text to image: a model folder of the Lumina-DiMOO kind, and a session over one prompt.
+//!
+//! The folder holds `config.json`, `dimoo.safetensors`, `vq.safetensors`, `tokenizer.json` and, if it has one,
+//! `shortcut.safetensors`, under official tensor names.
+
+use super::GenerateError;
+use super::dimoo::{Acceleration, MlCache, Programs, Sampling};
+use super::model::{Device, FolderWeights, matrices_are_f16};
+use super::refresh::Refresh;
+use super::session::{PlannedStep, StepKind};
+use crate::exec::{Executor, Memory, read_f32};
+use crate::kernels::{StepValues, WeightFormat};
+use crate::models::dimoo::{self, Branch, Sequences};
+use crate::models::text::{DIMOO_TEMPLATE, PromptEncoder};
+use crate::models::{self, amused_vq, dimoo_shortcut, states};
+use crate::program::{Program, WeightSpec};
+use crate::weights::{ModelFolder, account};
+use std::path::Path;
+
+/// The architecture that `config.json` names.
+pub const ARCHITECTURE: &str = "lumina-dimoo";
+
+/// What `config.json` says.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct TextConfig {
+    /// [`ARCHITECTURE`].
+    pub architecture: String,
+    /// The transformer's sizes.
+    pub transformer: dimoo::Config,
+    /// The image tokenizer's sizes.
+    pub tokenizer: amused_vq::Config,
+    /// The shortcut's sizes, where there is one.
+    #[serde(default)]
+    pub shortcut: Option<dimoo_shortcut::Config>,
+    /// Sampling defaults.
+    pub sampling: Sampling,
+    /// What a prompt is put into, at `{prompt}`.
+    #[serde(default = "default_template")]
+    pub prompt_template: String,
+}
+
+fn default_template() -> String {
+    DIMOO_TEMPLATE.to_owned()
+}
+
+impl TextConfig {
+    fn check(&self) -> Result<(), String> {
+        let t = &self.transformer;
+        let sizes = [t.d_model, t.heads, t.layers, t.mlp, t.text_vocab, t.codebook, t.grid[0], t.grid[1]];
+        if sizes.contains(&0) {
+            return Err("a size of the transformer is 0".to_owned());
+        }
+        if !t.d_model.is_multiple_of(2 * t.heads) {
+            return Err(format!("`d_model` {} is not a multiple of twice `heads` {}", t.d_model, t.heads));
+        }
+        if [t.mask, t.newline, t.boa, t.boi, t.eoi, t.eoa].iter().any(|&id| id >= t.text_vocab) {
+            return Err(format!("a special token lies beyond the {} text ids", t.text_vocab));
+        }
+        if let Some(s) = &self.shortcut {
+            let even = s.ratio > 0 && t.d_model.is_multiple_of(s.ratio) && s.width(t).is_multiple_of(2 * t.heads);
+            if !even || s.blocks == 0 {
+                return Err(format!("a shortcut of {} blocks and ratio {} does not divide the model", s.blocks, s.ratio));
+            }
+        }
+        let v = &self.tokenizer;
+        let divided = |channels: &u32| *channels > 0 && v.groups > 0 && channels.is_multiple_of(v.groups);
+        if v.channels.is_empty() || !v.channels.iter().all(divided) || v.latent == 0 {
+            return Err(format!("the image tokenizer's channels {:?} are not multiples of {} groups", v.channels, v.groups));
+        }
+        if !self.prompt_template.contains("{prompt}") {
+            return Err("`prompt_template` has no {prompt}".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A text model's folder, opened and checked.
+#[derive(Debug)]
+pub struct TextModel {
+    /// The folder's name, for messages and metadata.
+    pub name: String,
+    /// What its `config.json` says.
+    pub config: TextConfig,
+    /// Prompts to ids.
+    pub prompts: PromptEncoder,
+    folder: ModelFolder,
+    formats: fn(&WeightSpec) -> WeightFormat,
+}
+
+/// Whether a folder holds a text model.
+///
+/// # Errors
+/// It is no model folder.
+pub fn is_text_model(path: &Path) -> Result<bool, GenerateError> {
+    Ok(ModelFolder::open(path)?.config().get("architecture").and_then(|a| a.as_str()) == Some(ARCHITECTURE))
+}
+
+impl TextModel {
+    /// Opens a folder and accounts for every tensor in it.
+    ///
+    /// # Errors
+    /// A file is missing or malformed, the configuration contradicts itself, or a tensor is missing, surplus or misshapen.
+    pub fn open(path: &Path) -> Result<Self, GenerateError> {
+        let folder = ModelFolder::open(path)?;
+        let name = folder.name().to_owned();
+        let error = |what: String| GenerateError::Config { model: name.clone(), what };
+        let config: TextConfig =
+            serde_json::from_value(folder.config().clone()).map_err(|e| error(e.to_string()))?;
+        config.check().map_err(error)?;
+        let file = path.join("tokenizer.json");
+        let bytes = std::fs::read(&file)
+            .map_err(|source| GenerateError::File { path: file.display().to_string(), source })?;
+        let label = file.display().to_string();
+        let prompts =
+            PromptEncoder::new(&label, &bytes, &config.prompt_template, config.transformer.text_vocab)?;
+        let mut half = true;
+        for part in parts(&config) {
+            let missing = || error(format!("it describes {part}, but the folder has no {part}.safetensors"));
+            let checkpoint = folder.checkpoint(part)?.ok_or_else(missing)?;
+            account(&checkpoint, &part_tensors(&config, part)?, &|_| false)?;
+            half &= matrices_are_f16(&checkpoint, "");
+        }
+        let formats = if half { models::keep_f16 } else { models::keep_f32 };
+        Ok(Self { name, config, prompts, folder, formats })
+    }
+
+    /// The weights.
+    ///
+    /// # Errors
+    /// A file went away since the folder was opened.
+    pub fn weights(&self) -> Result<FolderWeights, GenerateError> {
+        FolderWeights::open(&self.folder, parts(&self.config))
+    }
+}
+
+fn parts(config: &TextConfig) -> impl Iterator<Item = &'static str> {
+    ["dimoo", "vq"].into_iter().chain(config.shortcut.map(|_| "shortcut"))
+}
+
+/// What the checkpoint of a part must hold, under official names.
+///
+/// # Errors
+/// The configuration makes no program.
+pub fn part_tensors(config: &TextConfig, part: &str) -> Result<Vec<(String, Vec<usize>)>, GenerateError> {
+    let t = &config.transformer;
+    let sequence = t.sequence(Branch::Conditional, 1);
+    let formats = models::keep_f32;
+    let programs: Vec<Program> = match part {
+        "dimoo" => vec![models::build("dimoo", formats, |b| {
+            t.features_of(b, &sequence);
+            t.logits_of(b, &[sequence]);
+        })?],
+        "shortcut" => match &config.shortcut {
+            None => Vec::new(),
+            Some(shortcut) => vec![models::build("shortcut", formats, |b| shortcut.predict(b, t, &sequence))?],
+        },
+        _ => {
+            let (vq, [rows, columns]) = (&config.tokenizer, t.grid);
+            let factor = vq.factor();
+            vec![
+                models::build("decode", formats, |b| vq.decode(b, t.codebook, 1, rows, columns))?,
+                models::build("encode", formats, |b| vq.encode(b, t.codebook, 1, rows * factor, columns * factor))?,
+            ]
+        }
+    };
+    let prefix = format!("{part}.");
+    let tensors = models::tensors(&programs);
+    Ok(tensors.into_iter().filter_map(|(name, shape)| Some((name.strip_prefix(&prefix)?.to_owned(), shape))).collect())
+}
+
+/// What stands in for the full model at some steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(clap::ValueEnum))]
+#[serde(rename_all = "snake_case")]
+pub enum TextPredictor {
+    /// The learned shortcut.
+    #[default]
+    Shortcut,
+    /// The last features as they are.
+    Reuse,
+    /// Keys, values and features of most rows from a cache; it has full steps of its own.
+    MlCache,
+}
+
+/// How to generate from text.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct TextSettings {
+    /// Sampling.
+    pub sampling: Sampling,
+    /// Which steps run the full model; ML-Cache goes by its own rule unless this is [`Refresh::Every`].
+    pub refresh: Refresh,
+    /// What stands in for it at the others.
+    pub predictor: TextPredictor,
+}
+
+/// One prompt in the making.
+pub struct TextSession {
+    config: TextConfig,
+    run: Sequences,
+    executor: Box<dyn Executor>,
+    full: Vec<usize>,
+    partial: Vec<usize>,
+    choose: Vec<usize>,
+    decode: usize,
+    plan: Vec<PlannedStep>,
+    next: usize,
+    templates: Vec<Vec<u32>>,
+}
+
+impl std::fmt::Debug for TextSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TextSession").field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+impl TextSession {
+    /// Makes a session for a prompt.
+    ///
+    /// # Errors
+    /// The prompt cannot be encoded, weights cannot be loaded, the model has no shortcut, or the device is too small.
+    pub fn new(model: &TextModel, prompt: &str, settings: &TextSettings, device: &Device) -> Result<Self, GenerateError> {
+        let config = model.config.clone();
+        let t = config.transformer;
+        let mut prompts = vec![(Branch::Conditional, model.prompts.encode(prompt)?)];
+        if settings.sampling.guidance != 0.0 {
+            prompts.push((Branch::Unconditional, model.prompts.unconditional()?));
+        }
+        let sequences = prompts.iter().map(|(branch, ids)| t.sequence(*branch, ids.len() as u32)).collect();
+        let run = Sequences { config: t, sequences };
+        let refreshed = settings.refresh == Refresh::Every;
+        let acceleration = match settings.predictor {
+            _ if refreshed => Acceleration::None,
+            TextPredictor::Reuse => Acceleration::None,
+            TextPredictor::MlCache => Acceleration::MlCache(MlCache::OFFICIAL),
+            TextPredictor::Shortcut => Acceleration::Shortcut(config.shortcut.ok_or_else(|| {
+                let message = "the model has no shortcut; use --refresh every, or --predictor reuse or ml-cache";
+                GenerateError::Setting(message.to_owned())
+            })?),
+        };
+        let mut programs = Programs::build(&run, acceleration, false, model.formats)?;
+        let decode = programs.list.len();
+        programs.list.push(models::build("decode", model.formats, |b| {
+            config.tokenizer.decode(b, t.codebook, 1, t.grid[0], t.grid[1]);
+        })?);
+        // Reuse: only the sampling, on the features that are there.
+        let partial = if programs.partial.is_empty() { vec![0] } else { programs.partial };
+        let mut session = Self {
+            executor: device.executor(programs.list, &mut model.weights()?)?,
+            templates: prompts.iter().map(|(_, ids)| t.template(ids)).collect(),
+            config,
+            run,
+            full: programs.full,
+            partial,
+            choose: programs.choose,
+            decode,
+            plan: Vec::new(),
+            next: 0,
+        };
+        session.configure(settings)?;
+        Ok(session)
+    }
+
+    /// Plans a run with the programs that the session has.
+    ///
+    /// # Errors
+    /// Settings out of range.
+    pub fn configure(&mut self, settings: &TextSettings) -> Result<&[PlannedStep], GenerateError> {
+        let [rows, columns] = self.config.transformer.grid;
+        let values = settings.sampling.steps(rows * columns)?;
+        let full = match (settings.predictor, &settings.refresh) {
+            (TextPredictor::MlCache, refresh) if *refresh != Refresh::Every => {
+                MlCache::OFFICIAL.full_steps(settings.sampling.steps)
+            }
+            (_, refresh) => refresh.full_steps(values.len(), settings.sampling.steps)?,
+        };
+        let kind = |full| if full { StepKind::Full } else { StepKind::Shortcut };
+        self.plan =
+            values.into_iter().zip(full).map(|(values, full)| PlannedStep { kind: kind(full), values }).collect();
+        let values: Vec<StepValues> = self.plan.iter().map(|step| step.values).collect();
+        self.executor.prepare(&values)?;
+        self.next = 0;
+        Ok(&self.plan)
+    }
+
+    /// Masks everything anew.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn start(&mut self, seed: u64) -> Result<(), GenerateError> {
+        let (ids, positions) = Programs::start(&self.run);
+        for (sequence, template) in self.run.sequences.iter().zip(&self.templates) {
+            self.executor.write(&sequence.state(states::TEMPLATE), template)?;
+        }
+        self.executor.write(states::IDS, &ids)?;
+        self.executor.write(states::DRAWN, &ids)?;
+        self.executor.write(states::POSITIONS, &positions)?;
+        self.executor.write(states::SEEDS, &crate::kernels::philox::key(seed))?;
+        self.next = 0;
+        Ok(())
+    }
+
+    /// Enqueues the next step; `None` when every token is revealed.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn step(&mut self) -> Result<Option<PlannedStep>, GenerateError> {
+        let Some(&step) = self.plan.get(self.next) else { return Ok(None) };
+        let mut programs = if step.kind == StepKind::Full { self.full.clone() } else { self.partial.clone() };
+        if self.plan.get(self.next + 1).is_some_and(|next| next.kind == StepKind::Shortcut) {
+            programs.extend(&self.choose);
+        }
+        self.executor.run(&programs, self.next, true)?;
+        self.next += 1;
+        Ok(Some(step))
+    }
+
+    /// The steps of the present plan.
+    pub fn plan(&self) -> &[PlannedStep] {
+        &self.plan
+    }
+
+    /// Codes of the grid, row by row; the number of codes where masked.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub async fn tokens(&mut self) -> Result<Vec<u32>, GenerateError> {
+        let [rows, columns] = self.config.transformer.grid;
+        Ok(self.executor.read(states::IDS, (rows * columns) as usize).await?)
+    }
+
+    /// The picture of a grid of codes: channels last, nominally in [0, 1]; with its width and height.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub async fn decode(&mut self, codes: &[u32]) -> Result<(Vec<f32>, u32, u32), GenerateError> {
+        let [rows, columns] = self.config.transformer.grid;
+        let factor = self.config.tokenizer.factor();
+        let (width, height) = (columns * factor, rows * factor);
+        self.executor.write(states::CODES, codes)?;
+        self.executor.run(&[self.decode], 0, false)?;
+        let values = read_f32(self.executor.as_mut(), states::IMAGE, (width * height * 3) as usize).await?;
+        Ok((values, width, height))
+    }
+
+    /// Memory held.
+    pub fn memory(&self) -> Memory {
+        self.executor.memory()
+    }
+
+    /// The executor, for times and tests.
+    pub fn executor(&mut self) -> &mut dyn Executor {
+        self.executor.as_mut()
+    }
+}
