@@ -15,6 +15,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> codes: array<u32>;    // of image tokens
 #import embedding
 @group(0) @binding(4) var<storage, read_write> x: array<f32>;  // [rows, width]
+#ifdef LISTED
+@group(0) @binding(5) var<storage, read> list: array<u32>;     // [rows]: rows of the template
+#endif
 
 const LANES = 64u;
 const IMAGE = 0x80000000u;
@@ -41,7 +44,11 @@ fn main(
     if row >= params.rows {
         return;
     }
+#ifdef LISTED
+    let id = min(id_of(list[row]), params.vocabulary - 1u);
+#else
     let id = min(id_of(row), params.vocabulary - 1u);
+#endif
     for (var i = lane; i < params.width; i += LANES) {
         x[row * params.width + i] = table_at(id, params.width, i);
     }

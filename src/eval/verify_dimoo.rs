@@ -3,7 +3,7 @@
 use super::verify::{Part, Recorded, channels_first, channels_last};
 use crate::exec::{read_f32, write_f32};
 use crate::generate::GenerateError;
-use crate::generate::dimoo::{Programs, Sampling};
+use crate::generate::dimoo::{Acceleration, MlCache, Programs, Sampling};
 use crate::generate::model::Device;
 use crate::generate::refresh::Refresh;
 use crate::kernels::copy::Copy;
@@ -32,8 +32,11 @@ struct Trace {
     cfg: f32,
     #[serde(default)]
     budget: u32,
+    /// Whether it caches: then the fields of `cache` say how.
     #[serde(default)]
     mlcache: bool,
+    #[serde(flatten)]
+    cache: Option<MlCache>,
 }
 
 struct Verifier<'a> {
@@ -216,9 +219,6 @@ impl Verifier<'_> {
             return Ok(());
         }
         let unsupported = |what: String| GenerateError::Setting(format!("trace {index} {what}"));
-        if trace.mlcache {
-            return Ok(());
-        }
         if trace.temp != 1.0 {
             return Err(unsupported(format!("draws at temperature {}; only 1 is known", trace.temp)));
         }
@@ -226,8 +226,20 @@ impl Verifier<'_> {
         let (config, codebook) = (self.config, self.config.codebook as usize);
         let tokens = config.grid[0] * config.grid[1];
         let steps = sampling.steps(tokens)?;
-        let refresh = if trace.budget > 0 { Refresh::Uniform(trace.budget) } else { Refresh::Every };
-        let full = refresh.full_steps(steps.len(), trace.steps)?;
+        let (acceleration, full) = match (trace.cache, self.shortcut) {
+            (Some(cache), _) if trace.mlcache => {
+                (Acceleration::MlCache(cache), cache.full_steps(trace.steps))
+            }
+            (None, _) if trace.mlcache => return Err(unsupported("does not say how it caches".to_owned())),
+            (_, Some(shortcut)) if trace.budget > 0 => (
+                Acceleration::Shortcut(shortcut),
+                Refresh::Uniform(trace.budget).full_steps(steps.len(), trace.steps)?,
+            ),
+            _ if trace.budget > 0 => {
+                return Err(unsupported("needs a shortcut, and the recording has none".to_owned()));
+            }
+            _ => (Acceleration::None, vec![true; steps.len()]),
+        };
 
         let prompts = [self.recorded.ids("io.prompt_ids")?, self.recorded.ids("io.uncond_ids")?];
         let sequences = [Branch::Conditional, Branch::Unconditional]
@@ -236,12 +248,7 @@ impl Verifier<'_> {
             .map(|(&branch, prompt)| config.sequence(branch, prompt.len() as u32))
             .collect();
         let run = Sequences { config, sequences };
-        let shortcut = if trace.budget > 0 { self.shortcut.as_ref() } else { None };
-        let programs = Programs::build(&run, shortcut, true, self.formats)?;
-        let predicted = programs.shortcut.clone();
-        if predicted.is_none() && full.contains(&false) {
-            return Err(unsupported("needs a shortcut, and the recording has none".to_owned()));
-        }
+        let programs = Programs::build(&run, acceleration, true, self.formats)?;
         let noise_token = self.recorded.floats(&name("gumbel_token"))?;
         let noise_choice = self.recorded.floats(&name("gumbel_choice"))?;
         let rows: usize = steps.iter().map(|step| step.masked as usize).sum();
@@ -262,7 +269,7 @@ impl Verifier<'_> {
         executor.write(states::POSITIONS, &positions)?;
         let template = config.template(&prompts[0]);
         let (mut masked_before, mut full_step_ids, mut row) = (Vec::new(), Vec::new(), 0);
-        for (index, &full) in full.iter().enumerate() {
+        for (index, &is_full) in full.iter().enumerate() {
             // Noise is recorded for masked positions in order; the kernel looks it up by position.
             let mut token = vec![0.0; tokens as usize * codebook];
             let mut choice = vec![0.0; tokens as usize];
@@ -275,17 +282,20 @@ impl Verifier<'_> {
                 row += 1;
             }
             masked_before.push(positions.len() as u32);
-            if full {
+            if is_full {
                 full_step_ids.extend(config.ids(&template, &codes));
             }
             write_f32(executor, states::NOISE_TOKEN, &token)?;
             write_f32(executor, states::NOISE_CHOICE, &choice)?;
-            let list = if full { Some(&programs.full) } else { predicted.as_ref() };
-            executor.run(list.map_or(&[], Vec::as_slice), index, false)?;
+            executor.run(if is_full { &programs.full } else { &programs.partial }, index, false)?;
+            if full.get(index + 1) == Some(&false) {
+                executor.run(&programs.choose, index, false)?;
+            }
             codes = block_on(executor.read(states::IDS, tokens as usize))?;
         }
         self.exact(&name("masked_before"), &masked_before)?;
-        if self.recorded.has(&name("full_step_ids")) {
+        // A recording without them has a single 0 in their place.
+        if self.recorded.shape(&name("full_step_ids")).len() == 2 {
             self.exact(&name("full_step_ids"), &full_step_ids)?;
         }
         self.exact(&name("codes"), &codes)
@@ -301,14 +311,15 @@ mod tests {
     #[test]
     fn the_official_recording_of_lumina_dimoo_verifies() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/dimoo-tiny.safetensors");
-        let devices = [Some(Device::Cpu), crate::exec::twins::test_gpu().map(|gpu| Device::Gpu(Box::new(gpu)))];
+        let devices =
+            [Some(Device::Cpu), crate::exec::twins::test_gpu().map(|gpu| Device::Gpu(Box::new(gpu)))];
         for device in devices.iter().flatten() {
             let parts = verify(&path, device).unwrap();
             for part in &parts {
                 println!("{part:?}");
             }
             assert!(parts.iter().all(|part| part.ok), "{parts:#?}");
-            assert_eq!(parts.len(), 12, "{parts:#?}");
+            assert_eq!(parts.len(), 14, "{parts:#?}");
         }
     }
 }

@@ -186,6 +186,7 @@ mod checks {
     use crate::kernels::gated_silu::GatedSilu;
     use crate::kernels::layer_norm::LayerNorm;
     use crate::kernels::linear::{Activation, Linear};
+    use crate::kernels::lowest_rows::{LowestRows, RowMax};
     use crate::kernels::masked_logits::MaskedLogits;
     use crate::kernels::nearest_code::NearestCode;
     use crate::kernels::rms_norm::RmsNorm;
@@ -366,7 +367,11 @@ mod checks {
     fn embed_sequence() {
         // Text, an image token, a code beyond the codebook (masked), an id beyond the vocabulary.
         let template = vec![3, IMAGE + 2, 5, IMAGE, 10_000];
-        let fills = [("template", Fill::Words(template)), ("codes", Fill::Words(vec![4, 40, 39]))];
+        let fills = [
+            ("template", Fill::Words(template)),
+            ("codes", Fill::Words(vec![4, 40, 39])),
+            ("list", Fill::Words(vec![3, 1, 4, 0, 6, 5, 2, 7])),
+        ];
         for format in FORMATS {
             for (width, prefix, new_tokens) in [(1, 5, 0), (30, 5, 3), (200, 0, 2), (64, 0, 0)] {
                 let step = StepValues { new_tokens, ..StepValues::default() };
@@ -375,6 +380,7 @@ mod checks {
                     let kernel = EmbedSequence {
                         template: b.state("template", 1, 5, Integer),
                         codes: b.state("codes", 1, 3, Integer),
+                        list: (new_tokens == 3).then(|| b.state("list", 1, 8, Integer)),
                         table,
                         format: b.format(table),
                         x: b.state("x", 8, width, Float),
@@ -743,6 +749,24 @@ mod checks {
                 let indices = b.state("indices", rows, 1, Integer);
                 let y = b.state("y", table_rows, width, Float);
                 b.push(ScatterRows { x, indices, y, rows: Extent::fixed(rows), width, y_rows: table_rows });
+            });
+        }
+    }
+
+    #[test]
+    fn lowest_rows() {
+        for (rows, width, count) in [(1, 1, 1), (65, 40, 13), (300, 513, 1), (1000, 3, 1000)] {
+            Case::default().check(F32, |b| {
+                let x = b.state("x", rows, width, Float);
+                let y = b.state("y", rows, 1, Float);
+                b.push(RowMax { x, y, rows, width });
+            });
+            // Few distinct scores: ties everywhere.
+            let scores = (0..rows).map(|i| ((i * 31 % 7) as f32 - 3.0).to_bits()).collect();
+            Case { fills: &[("scores", Fill::Words(scores))], ..Case::default() }.check(F32, |b| {
+                let scores = b.state("scores", rows, 1, Float);
+                let lowest = b.state("lowest", count, 1, Integer);
+                b.push(LowestRows { scores, lowest, rows, count });
             });
         }
     }

@@ -9,12 +9,15 @@ use rayon::prelude::*;
 /// `x[r] = table[id(r)]`. The template tells the first `prefix` rows: a row is an id, or [`IMAGE`] plus the index of an
 /// image token; row `prefix + j` is image token j. An image token's id is `first_code` plus its code, or `mask`.
 ///
+/// With a list, row r is what the template and the codes make of row `list[r]`.
+///
 /// Shapes: `template` is `[at least prefix]`, `codes` one of each image token (`codebook` or above where masked), `x`
-/// `[rows, width]`. Ids past the table read its last row.
+/// `[rows, width]`, `list` `[rows]`. Ids past the table read its last row.
 #[derive(Debug, Clone)]
 pub(crate) struct EmbedSequence {
     pub(crate) template: Slot,
     pub(crate) codes: Slot,
+    pub(crate) list: Option<Slot>,
     pub(crate) table: Slot,
     pub(crate) format: WeightFormat,
     pub(crate) x: Slot,
@@ -61,16 +64,20 @@ impl EmbedSequence {
 
 impl Kernel for EmbedSequence {
     fn permutation(&self) -> Permutation {
-        Permutation::new("embed_sequence").flag("F16_WEIGHTS", self.format == WeightFormat::F16)
+        Permutation::new("embed_sequence")
+            .flag("F16_WEIGHTS", self.format == WeightFormat::F16)
+            .flag("LISTED", self.list.is_some())
     }
 
     fn bindings(&self) -> Vec<Binding> {
-        vec![
+        let mut bindings = vec![
             Binding::read(1, self.template),
             Binding::read(2, self.codes),
             Binding::read(3, self.table),
             Binding::write(4, self.x),
-        ]
+        ];
+        bindings.extend(self.list.map(|slot| Binding::read(5, slot)));
+        bindings
     }
 
     fn params(&self, step: &StepValues) -> Vec<u8> {
@@ -91,17 +98,25 @@ impl Kernel for EmbedSequence {
     }
 
     fn run(&self, step: &StepValues, io: &mut Buffers<'_>) {
-        embed_sequence(self.at(step), io.u32(1), io.u32(2), io.f32(3), io.f32_mut(4));
+        let list = self.list.map(|_| io.u32(5));
+        embed_sequence(self.at(step), io.u32(1), io.u32(2), io.f32(3), list, io.f32_mut(4));
     }
 }
 
 /// The twin.
-pub(crate) fn embed_sequence(p: Params, template: &[u32], codes: &[u32], table: &[f32], x: &mut [f32]) {
+pub(crate) fn embed_sequence(
+    p: Params,
+    template: &[u32],
+    codes: &[u32],
+    table: &[f32],
+    list: Option<&[u32]>,
+    x: &mut [f32],
+) {
     let width = p.width as usize;
     let stride = padded(p.width) as usize;
     let rows = p.rows as usize * width;
     x[..rows].par_chunks_mut(width).with_min_len(64).enumerate().for_each(|(row, x)| {
-        let row = row as u32;
+        let row = list.map_or(row as u32, |list| list[row]);
         let word = if row < p.prefix { template[row as usize] } else { IMAGE + row - p.prefix };
         let id = if word < IMAGE {
             word

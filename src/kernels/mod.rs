@@ -19,6 +19,7 @@ pub(crate) mod gated_silu;
 pub(crate) mod group_norm;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
+pub(crate) mod lowest_rows;
 pub(crate) mod masked_logits;
 pub(crate) mod math;
 pub(crate) mod nearest_code;

@@ -23,7 +23,6 @@ pub(crate) struct GatherRows {
 /// `y[indices[r]] = x[r]`; indices beyond `y_rows` are skipped. Indices must differ among themselves.
 ///
 /// Shapes: `x` is `[rows, width]`; `indices` are `u32`, `[rows]`; `y` is `[y_rows, width]` and keeps its other rows.
-#[allow(dead_code, reason = "for caches of keys and values; no model here has one yet")]
 #[derive(Debug, Clone)]
 pub(crate) struct ScatterRows {
     pub(crate) x: Slot,
@@ -107,7 +106,6 @@ impl Kernel for GatherRows {
     }
 }
 
-#[allow(dead_code, reason = "for caches of keys and values; no model here has one yet")]
 impl ScatterRows {
     fn fours(&self) -> bool {
         self.width.is_multiple_of(4)
@@ -160,7 +158,6 @@ pub(crate) fn gather_rows(p: GatherParams, table: &[f32], indices: &[u32], y: &m
 }
 
 /// The twin of `scatter_rows`.
-#[allow(dead_code, reason = "for caches of keys and values; no model here has one yet")]
 pub(crate) fn scatter_rows(p: ScatterParams, x: &[f32], indices: &[u32], y: &mut [f32]) {
     let [rows, width] = [p.rows, p.width].map(|v| v as usize);
     for (x, &index) in x[..rows * width].chunks_exact(width).zip(&indices[..rows]) {

@@ -8,10 +8,11 @@
 use super::{Batch, Model, states};
 use crate::kernels::attention::Operand;
 use crate::kernels::embed_sequence::{EmbedSequence, IMAGE};
+use crate::kernels::lowest_rows::{LowestRows, RowMax};
 use crate::kernels::masked_logits::MaskedLogits;
 use crate::kernels::rope::Positions;
 use crate::kernels::{Extent, ImagePlacement, Slot, Symbol};
-use crate::program::{Builder, Element, Layout};
+use crate::program::{Builder, Element, Layer, Layout};
 
 /// Sizes and special tokens of a Lumina-DiMOO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -151,7 +152,8 @@ impl Config {
         b.state(&sequence.state(states::FEATURES), sequence.length, self.d_model, Element::F32)
     }
 
-    /// Embeds the first `prefix` rows of a sequence's template, then all of `codes` (a state of the image's tokens).
+    /// Embeds the first `prefix` rows of a sequence's template, then all of `codes` (a state of the image's tokens); of
+    /// these, the rows of a list if there is one.
     pub(super) fn embed(
         &self,
         b: &mut Builder,
@@ -159,6 +161,7 @@ impl Config {
         prefix: u32,
         codes: &str,
         rows: Extent,
+        list: Option<Slot>,
     ) -> Slot {
         let x = b.temporary("embedding", rows, self.d_model);
         let shape = [self.vocabulary() as usize, self.d_model as usize];
@@ -166,6 +169,7 @@ impl Config {
         let kernel = EmbedSequence {
             template: b.state(&sequence.state(states::TEMPLATE), 1, sequence.length, Element::U32),
             codes: b.state(codes, 1, self.tokens(), Element::U32),
+            list,
             table,
             format: b.format(table),
             x,
@@ -184,8 +188,68 @@ impl Config {
     /// Appends the full model over one sequence: from [`states::IDS`] and its template to its features.
     pub fn features_of(&self, b: &mut Builder, sequence: &Sequence) {
         let features = self.features_state(b, sequence);
-        let rows = Extent::fixed(sequence.length);
-        let x = b.scope("embed", |b| self.embed(b, sequence, sequence.length, states::IDS, rows));
+        self.transformer(b, sequence, None, features, |_, _| Keys::Own);
+    }
+
+    /// The same, keeping every layer's keys and values for [`Config::refresh_rows`].
+    pub fn features_and_cache_of(&self, b: &mut Builder, sequence: &Sequence) {
+        let features = self.features_state(b, sequence);
+        self.transformer(b, sequence, None, features, |b, layer| self.cache(b, sequence, layer));
+    }
+
+    /// Appends ML-Cache's choice: which `count` rows the next step recomputes. They are those whose best image code has
+    /// the lowest logit.
+    pub fn choose_rows(&self, b: &mut Builder, sequence: &Sequence, count: u32) {
+        b.scope("choose", |b| {
+            let features = self.features_state(b, sequence);
+            let head = self.head(b);
+            let logits = b.linear(features, head);
+            let rows = sequence.length;
+            let scores = b.temporary("scores", Extent::fixed(rows), 1);
+            b.push(RowMax { x: logits, y: scores, rows, width: self.codebook });
+            let lowest = self.chosen_state(b, sequence, count);
+            b.push(LowestRows { scores, lowest, rows, count });
+        });
+    }
+
+    /// Appends a partial step: the `count` chosen rows pass through the model, among the cached keys and values of the
+    /// others, and replace their part of the caches and of the features.
+    pub fn refresh_rows(&self, b: &mut Builder, sequence: &Sequence, count: u32) {
+        let features = self.features_state(b, sequence);
+        let list = self.chosen_state(b, sequence, count);
+        let y = b.temporary("features", Extent::fixed(count), self.d_model);
+        self.transformer(b, sequence, Some(list), y, |b, layer| self.cache(b, sequence, layer));
+        b.scope("scatter", |b| b.scatter(y, list, features));
+    }
+
+    fn chosen_state(&self, b: &mut Builder, sequence: &Sequence, count: u32) -> Slot {
+        b.state(&sequence.state("chosen_rows"), count, 1, Element::U32)
+    }
+
+    fn cache(&self, b: &mut Builder, sequence: &Sequence, layer: u32) -> Keys {
+        let [key, value] = ["keys", "values"].map(|part| {
+            let name = sequence.state(&format!("cache.{layer}.{part}"));
+            b.state(&name, sequence.length, self.d_model, Element::F32)
+        });
+        Keys::Cached { key, value }
+    }
+
+    /// All rows of a sequence, or those of a list, through every layer and the last norm.
+    fn transformer(
+        &self,
+        b: &mut Builder,
+        sequence: &Sequence,
+        list: Option<Slot>,
+        features: Slot,
+        keys: impl Fn(&mut Builder, u32) -> Keys,
+    ) {
+        let length = sequence.length;
+        let rows = Extent::fixed(b.rows(features));
+        let x = b.scope("embed", |b| self.embed(b, sequence, length, states::IDS, rows, list));
+        let positions = match list {
+            None => Positions::Absolute { length },
+            Some(image) => Positions::Listed { image, prefix: 0, placement: ImagePlacement::PLAIN },
+        };
         for layer in 0..self.layers {
             let block = Block {
                 name: format!("dimoo.model.transformer.blocks.{layer}"),
@@ -193,21 +257,24 @@ impl Config {
                 heads: self.heads,
                 mlp: self.mlp,
             };
-            b.scope(format!("layers.{layer}"), |b| block.append(b, x));
+            let keys = keys(b, layer);
+            b.scope(format!("layers.{layer}"), |b| block.append(b, x, positions, keys));
         }
         let weight = b.vector("dimoo.model.transformer.ln_f.weight", self.d_model);
         b.rms_norm_into(x, weight, EPS, None, features);
+    }
+
+    /// The image codes' rows of the head.
+    fn head(&self, b: &mut Builder) -> Layer {
+        let name = "dimoo.model.transformer.ff_out";
+        b.layer_part(name, self.vocabulary(), self.d_model, self.text_vocab, self.codebook)
     }
 
     /// Appends the head at masked image positions: logits `[sequences * masked, codebook]`. Only the image codes' rows
     /// of the head are loaded.
     pub fn logits_of(&self, b: &mut Builder, sequences: &[Sequence]) -> Slot {
         let tokens = self.tokens();
-        let table = b.weight(
-            "dimoo.model.transformer.ff_out.weight",
-            &[self.vocabulary() as usize, self.d_model as usize],
-            Layout::Rows { first: self.text_vocab, count: self.codebook },
-        );
+        let table = self.head(b).weight();
         let format = b.format(table);
         let positions = b.state(states::POSITIONS, 1, tokens, Element::U32);
         let rows = Extent::symbolic(sequences.len() as u32, Symbol::Masked, tokens);
@@ -249,28 +316,58 @@ pub(super) struct Block {
     pub(super) mlp: u32,
 }
 
+/// Where the keys and values of an attention come from.
+#[derive(Clone, Copy)]
+pub(super) enum Keys {
+    /// The rows that ask.
+    Own,
+    /// Other rows, normalised by the weight of those that ask.
+    Of(Slot, Positions),
+    /// A cache of the whole sequence (keys after their rotation), into which the rows that ask are put first.
+    Cached { key: Slot, value: Slot },
+}
+
 impl Block {
     /// `x += Attention(RMS(x)); x += SwiGLU(RMS(x))`, in place.
-    pub(super) fn append(&self, b: &mut Builder, x: Slot) {
-        b.scope("attention", |b| self.attend(b, x, None));
+    pub(super) fn append(&self, b: &mut Builder, x: Slot, positions: Positions, keys: Keys) {
+        b.scope("attention", |b| self.attend(b, x, positions, keys));
         b.scope("feed_forward", |b| self.feed_forward(b, x));
     }
 
-    /// `x += Attention(q = RMS(x), k = v = RMS(source))`; without a source, over `x` itself. Queries stand at their rows,
-    /// keys at the source's positions.
-    pub(super) fn attend(&self, b: &mut Builder, x: Slot, source: Option<(Slot, Positions)>) {
+    /// `x += Attention(RMS(x))`, where rows of `x` stand at `positions`.
+    pub(super) fn attend(&self, b: &mut Builder, x: Slot, positions: Positions, keys: Keys) {
         let norm = b.vector(&format!("{}.attn_norm.weight", self.name), self.width);
-        let [query, key, value, out] = ["q_proj", "k_proj", "v_proj", "attn_out"]
+        let [to_query, to_key, to_value, out] = ["q_proj", "k_proj", "v_proj", "attn_out"]
             .map(|part| b.layer_without_bias(&format!("{}.{part}", self.name), self.width, self.width));
-        let rows = Positions::Absolute { length: b.rows(x) };
         let h = b.rms_norm(x, norm, EPS);
-        let (source, positions) =
-            source.map_or((h, rows), |(source, positions)| (b.rms_norm(source, norm, EPS), positions));
-        let query = b.linear(h, query);
-        let key = b.linear(source, key);
-        let value = b.linear(source, value);
-        b.rope(query, self.heads, rows, THETA);
-        b.rope(key, self.heads, positions, THETA);
+        let query = b.linear(h, to_query);
+        b.rope(query, self.heads, positions, THETA);
+        let (source, source_positions) = match keys {
+            Keys::Of(source, positions) => (b.rms_norm(source, norm, EPS), positions),
+            Keys::Own | Keys::Cached { .. } => (h, positions),
+        };
+        let (key, value) = match (keys, positions) {
+            // All rows at once: straight into the cache.
+            (Keys::Cached { key, value }, Positions::Absolute { .. }) => {
+                b.linear_out(source, to_key, key);
+                b.rope(key, self.heads, positions, THETA);
+                b.linear_out(source, to_value, value);
+                (key, value)
+            }
+            _ => {
+                let key = b.linear(source, to_key);
+                b.rope(key, self.heads, source_positions, THETA);
+                let value = b.linear(source, to_value);
+                match (keys, positions) {
+                    (Keys::Cached { key: keys, value: values }, Positions::Listed { image: list, .. }) => {
+                        b.scatter(key, list, keys);
+                        b.scatter(value, list, values);
+                        (keys, values)
+                    }
+                    _ => (key, value),
+                }
+            }
+        };
         let operand = |slot| Operand { slot, offset: 0, stride: self.width };
         let h = b.attention(operand(query), operand(key), operand(value), 1, 1, self.heads, self.width);
         b.linear_add(h, out, x);

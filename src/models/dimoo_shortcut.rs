@@ -4,7 +4,7 @@
 //! New tokens have no added position: rotary embedding puts keys where the tokens stand. Everything is normalised, keys'
 //! sources by the weight of the queries'. The conditional sequence counts its prompt among the new tokens at every step.
 
-use super::dimoo::{self, Block, EPS, Sequence};
+use super::dimoo::{self, Block, EPS, Keys, Sequence};
 use super::{shortcut, states};
 use crate::kernels::rope::Positions;
 use crate::kernels::{Extent, Slot, Symbol};
@@ -38,6 +38,7 @@ impl Config {
         let (new, positions) = b.scope("new_tokens", |b| self.new_tokens(b, base, sequence));
         let project = b.layer("shortcut.proj_in", width, base.d_model);
         let x = b.scope("proj_in", |b| b.linear(features, project));
+        let rows = Positions::Absolute { length: sequence.length };
         for block in 0..self.blocks {
             let part = |part| Block {
                 name: format!("shortcut.blocks.{block}.{part}"),
@@ -47,9 +48,9 @@ impl Config {
             };
             b.scope(format!("blocks.{block}"), |b| {
                 let cross = part("cross_attn");
-                b.scope("cross_attn", |b| cross.attend(b, x, Some((new, positions))));
+                b.scope("cross_attn", |b| cross.attend(b, x, rows, Keys::Of(new, positions)));
                 b.scope("cross_attn_ff", |b| cross.feed_forward(b, x));
-                b.scope("self_attn", |b| part("self_attn").append(b, x));
+                b.scope("self_attn", |b| part("self_attn").append(b, x, rows, Keys::Own));
             });
         }
         b.scope("last_layer", |b| {
@@ -65,7 +66,7 @@ impl Config {
     fn new_tokens(&self, b: &mut Builder, base: &dimoo::Config, sequence: &Sequence) -> (Slot, Positions) {
         let tokens = base.grid[0] * base.grid[1];
         let rows = Extent::symbolic(1, Symbol::NewTokens, tokens).plus(sequence.prompt);
-        let x = base.embed(b, sequence, sequence.prompt, states::NEW_IDS, rows);
+        let x = base.embed(b, sequence, sequence.prompt, states::NEW_IDS, rows, None);
         let project = b.layer("shortcut.new_token_proj_in", self.width(base), base.d_model);
         let positions = Positions::Listed {
             image: b.state(states::NEW_POSITIONS, 1, tokens, Element::U32),

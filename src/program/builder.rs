@@ -9,7 +9,7 @@ use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::linear::{Activation, Linear};
 use crate::kernels::rms_norm::RmsNorm;
 use crate::kernels::rope::{Positions, Rope};
-use crate::kernels::rows::GatherRows;
+use crate::kernels::rows::{GatherRows, ScatterRows};
 use crate::kernels::{Extent, Kernel, Slot, WeightFormat};
 
 /// Builds a [`Program`]. Slots are handed out in order; operations run in the order of the calls.
@@ -32,6 +32,11 @@ pub struct Layer {
 }
 
 impl Layer {
+    /// The weight.
+    pub fn weight(&self) -> Slot {
+        self.weight
+    }
+
     /// Rows `first..first + count` of a packed projection as a layer of its own.
     pub fn rows(self, first: u32, count: u32) -> Self {
         Self { first: self.first + first, outer: count, ..self }
@@ -150,6 +155,13 @@ impl Builder {
         let shape = [outer as usize, inner as usize];
         let weight = self.weight(&format!("{name}.weight"), &shape, Layout::Matrix);
         Layer { weight, bias: None, inner, first: 0, outer }
+    }
+
+    /// Rows `first..first + count` of the linear layer `{name}.weight [outer, inner]`, which has no bias: a part of a head.
+    pub fn layer_part(&mut self, name: &str, outer: u32, inner: u32, first: u32, count: u32) -> Layer {
+        let shape = [outer as usize, inner as usize];
+        let weight = self.weight(&format!("{name}.weight"), &shape, Layout::Rows { first, count });
+        Layer { weight, bias: None, inner, first: 0, outer: count }
     }
 
     /// A 1x1 convolution `{name}.weight [outer, inner, 1, 1]`: on channels-last activations, a linear layer.
@@ -356,6 +368,12 @@ impl Builder {
         let bias = Some(self.vector(&format!("{name}.bias"), cout));
         let format = self.format(weight);
         self.push(Conv2d { x, weight, format, bias, y, images, height, width, cin, cout, form, accumulate });
+    }
+
+    /// `y[indices[r]] = x[r]`, all rows of `x`.
+    pub fn scatter(&mut self, x: Slot, indices: Slot, y: Slot) {
+        let (rows, width, y_rows) = (self.rows_of(x), self.width_of(x), self.rows(y));
+        self.push(ScatterRows { x, indices, y, rows, width, y_rows });
     }
 
     /// Rows of a padded table by index: the codebook lookup.
