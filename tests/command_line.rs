@@ -299,3 +299,69 @@ fn a_bench_reports_ratios() {
     assert_eq!(report["shortcut"]["count"], 2);
     assert!(report["full_over_products"].as_f64().unwrap() > 0.0);
 }
+
+#[test]
+fn a_prompt_makes_a_picture_with_every_predictor() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/dimoo-tiny.safetensors");
+    succeeds(&migm(folder.path(), &["convert", recording, "text"]));
+    let mut backends = vec!["cpu"];
+    if std::env::var_os("MIGM_TEST_ADAPTER").is_some() {
+        backends.push("gpu");
+    }
+    for backend in backends {
+        for (predictor, full) in [("shortcut", 3), ("reuse", 3), ("ml-cache", 4)] {
+            let arguments = [
+                "generate",
+                "w5 w17 w9",
+                "--model",
+                "text",
+                "--predictor",
+                predictor,
+                "--seed",
+                "3",
+                "--out",
+                "x.png",
+                "--json",
+                "--backend",
+                backend,
+            ];
+            let report: serde_json::Value =
+                serde_json::from_str(&succeeds(&migm(folder.path(), &arguments))).unwrap();
+            assert_eq!(report["totals"]["full_steps"], full, "{predictor}: {report}");
+            assert!(report["totals"]["speed_up"].as_f64().unwrap() > 0.0);
+            let steps = report["steps"].as_array().unwrap();
+            assert_eq!(steps.iter().map(|step| step["tokens_unmasked"].as_u64().unwrap()).sum::<u64>(), 48);
+            let picture = image::open(folder.path().join("x.png")).unwrap().to_rgb8();
+            assert_eq!(picture.dimensions(), (16, 12));
+        }
+    }
+    // Every step in full agrees with itself; an unknown word is named; the empty prompt is unconditional.
+    let arguments = [
+        "generate",
+        "w5 zebra",
+        "--model",
+        "text",
+        "--refresh",
+        "every",
+        "--out",
+        "made",
+        "--count",
+        "2",
+        "--backend",
+        "cpu",
+    ];
+    let output = migm(folder.path(), &arguments);
+    assert!(text(&output.stderr).contains("zebra"), "{}", text(&output.stderr));
+    assert!(folder.path().join("made/migm-1.png").is_file());
+    succeeds(&migm(folder.path(), &["generate", "", "--model", "text", "--no-compare", "--backend", "cpu"]));
+    fails(&migm(folder.path(), &["generate", "w5", "--backend", "cpu"]), 1, &["--model"]);
+    fails(&migm(folder.path(), &["generate", "w5", "--model", "text", "--gif", "x.gif"]), 1, &["--gif"]);
+    fails(
+        &migm(folder.path(), &["generate", "--class", "0", "--predictor", "ml-cache", "--backend", "cpu"]),
+        1,
+        &["text models"],
+    );
+    std::fs::remove_file(folder.path().join("text/tokenizer.json")).unwrap();
+    fails(&migm(folder.path(), &["generate", "w5", "--model", "text"]), 1, &["tokenizer.json"]);
+}

@@ -47,7 +47,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         if recording {
             export(source, &arguments.destination)?;
             let destination = arguments.destination.display();
-            writeln!(std::io::stdout(), "{} -> {destination}: a recording's model, with a closed vocabulary", source.display())?;
+            writeln!(
+                std::io::stdout(),
+                "{} -> {destination}: a recording's model, with a closed vocabulary",
+                source.display()
+            )?;
             return Ok(());
         }
     }

@@ -57,7 +57,11 @@ pub(super) fn run(arguments: &Arguments, prompt: &str, folder: &Path) -> Result<
         let all = serde_json::json!({
             "model": model.name, "prompt": prompt, "seed": seed, "settings": settings, "version": env!("CARGO_PKG_VERSION"),
         });
-        write_png(&path, &picture, &[("Software", format!("migm {}", env!("CARGO_PKG_VERSION"))), ("migm", all.to_string())])?;
+        write_png(
+            &path,
+            &picture,
+            &[("Software", format!("migm {}", env!("CARGO_PKG_VERSION"))), ("migm", all.to_string())],
+        )?;
         if !arguments.json {
             eprintln!("wrote {}", path.display());
         }
@@ -150,7 +154,8 @@ fn settings(arguments: &Arguments, model: &TextModel) -> Result<TextSettings, Cl
 fn path(arguments: &Arguments, seed: u64) -> Result<PathBuf, CliError> {
     let name = format!("migm-{seed}.png");
     let Some(out) = &arguments.out else { return Ok(PathBuf::from(name)) };
-    let is_file = out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) && !out.is_dir();
+    let is_file =
+        out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) && !out.is_dir();
     if is_file && arguments.count == 1 {
         return Ok(out.clone());
     }

@@ -38,13 +38,31 @@ pub fn export(recording: &Path, folder: &Path) -> Result<(), GenerateError> {
             .map(|t| TensorSpec::new(&t.name[prefix.len()..], t.dtype, t.shape.clone()))
             .collect();
         let path = folder.join(format!("{part}.safetensors"));
-        stream_safetensors(&path, &specs, &BTreeMap::new(), &mut |index| checkpoint.read_bytes(&tensors[index].name))?;
+        stream_safetensors(&path, &specs, &BTreeMap::new(), &mut |index| {
+            checkpoint.read_bytes(&tensors[index].name)
+        })?;
     }
     let pick = |names: &[&str]| -> Value {
-        names.iter().filter_map(|&name| Some((name.to_owned(), config.get(name)?.clone()))).collect::<serde_json::Map<_, _>>().into()
+        names
+            .iter()
+            .filter_map(|&name| Some((name.to_owned(), config.get(name)?.clone())))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     };
     let transformer = pick(&[
-        "d_model", "heads", "layers", "mlp", "text_vocab", "codebook", "mask", "newline", "boa", "boi", "eoi", "eoa", "grid",
+        "d_model",
+        "heads",
+        "layers",
+        "mlp",
+        "text_vocab",
+        "codebook",
+        "mask",
+        "newline",
+        "boa",
+        "boi",
+        "eoi",
+        "eoa",
+        "grid",
     ]);
     let model = json!({
         "architecture": crate::generate::text::ARCHITECTURE,

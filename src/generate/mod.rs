@@ -12,9 +12,9 @@ pub mod refresh;
 pub mod sampling;
 pub mod schedule;
 pub mod session;
-pub mod text;
 #[cfg(test)]
 mod session_tests;
+pub mod text;
 
 /// What a person can ask of generation that cannot be done.
 #[derive(Debug, thiserror::Error)]

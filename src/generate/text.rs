@@ -57,15 +57,22 @@ impl TextConfig {
             return Err(format!("a special token lies beyond the {} text ids", t.text_vocab));
         }
         if let Some(s) = &self.shortcut {
-            let even = s.ratio > 0 && t.d_model.is_multiple_of(s.ratio) && s.width(t).is_multiple_of(2 * t.heads);
+            let even =
+                s.ratio > 0 && t.d_model.is_multiple_of(s.ratio) && s.width(t).is_multiple_of(2 * t.heads);
             if !even || s.blocks == 0 {
-                return Err(format!("a shortcut of {} blocks and ratio {} does not divide the model", s.blocks, s.ratio));
+                return Err(format!(
+                    "a shortcut of {} blocks and ratio {} does not divide the model",
+                    s.blocks, s.ratio
+                ));
             }
         }
         let v = &self.tokenizer;
         let divided = |channels: &u32| *channels > 0 && v.groups > 0 && channels.is_multiple_of(v.groups);
         if v.channels.is_empty() || !v.channels.iter().all(divided) || v.latent == 0 {
-            return Err(format!("the image tokenizer's channels {:?} are not multiples of {} groups", v.channels, v.groups));
+            return Err(format!(
+                "the image tokenizer's channels {:?} are not multiples of {} groups",
+                v.channels, v.groups
+            ));
         }
         if !self.prompt_template.contains("{prompt}") {
             return Err("`prompt_template` has no {prompt}".to_owned());
@@ -152,20 +159,27 @@ pub fn part_tensors(config: &TextConfig, part: &str) -> Result<Vec<(String, Vec<
         })?],
         "shortcut" => match &config.shortcut {
             None => Vec::new(),
-            Some(shortcut) => vec![models::build("shortcut", formats, |b| shortcut.predict(b, t, &sequence))?],
+            Some(shortcut) => {
+                vec![models::build("shortcut", formats, |b| shortcut.predict(b, t, &sequence))?]
+            }
         },
         _ => {
             let (vq, [rows, columns]) = (&config.tokenizer, t.grid);
             let factor = vq.factor();
             vec![
                 models::build("decode", formats, |b| vq.decode(b, t.codebook, 1, rows, columns))?,
-                models::build("encode", formats, |b| vq.encode(b, t.codebook, 1, rows * factor, columns * factor))?,
+                models::build("encode", formats, |b| {
+                    vq.encode(b, t.codebook, 1, rows * factor, columns * factor)
+                })?,
             ]
         }
     };
     let prefix = format!("{part}.");
     let tensors = models::tensors(&programs);
-    Ok(tensors.into_iter().filter_map(|(name, shape)| Some((name.strip_prefix(&prefix)?.to_owned(), shape))).collect())
+    Ok(tensors
+        .into_iter()
+        .filter_map(|(name, shape)| Some((name.strip_prefix(&prefix)?.to_owned(), shape)))
+        .collect())
 }
 
 /// What stands in for the full model at some steps.
@@ -218,7 +232,12 @@ impl TextSession {
     ///
     /// # Errors
     /// The prompt cannot be encoded, weights cannot be loaded, the model has no shortcut, or the device is too small.
-    pub fn new(model: &TextModel, prompt: &str, settings: &TextSettings, device: &Device) -> Result<Self, GenerateError> {
+    pub fn new(
+        model: &TextModel,
+        prompt: &str,
+        settings: &TextSettings,
+        device: &Device,
+    ) -> Result<Self, GenerateError> {
         let config = model.config.clone();
         let t = config.transformer;
         let mut prompts = vec![(Branch::Conditional, model.prompts.encode(prompt)?)];
@@ -233,7 +252,8 @@ impl TextSession {
             TextPredictor::Reuse => Acceleration::None,
             TextPredictor::MlCache => Acceleration::MlCache(MlCache::OFFICIAL),
             TextPredictor::Shortcut => Acceleration::Shortcut(config.shortcut.ok_or_else(|| {
-                let message = "the model has no shortcut; use --refresh every, or --predictor reuse or ml-cache";
+                let message =
+                    "the model has no shortcut; use --refresh every, or --predictor reuse or ml-cache";
                 GenerateError::Setting(message.to_owned())
             })?),
         };
@@ -274,8 +294,11 @@ impl TextSession {
             (_, refresh) => refresh.full_steps(values.len(), settings.sampling.steps)?,
         };
         let kind = |full| if full { StepKind::Full } else { StepKind::Shortcut };
-        self.plan =
-            values.into_iter().zip(full).map(|(values, full)| PlannedStep { kind: kind(full), values }).collect();
+        self.plan = values
+            .into_iter()
+            .zip(full)
+            .map(|(values, full)| PlannedStep { kind: kind(full), values })
+            .collect();
         let values: Vec<StepValues> = self.plan.iter().map(|step| step.values).collect();
         self.executor.prepare(&values)?;
         self.next = 0;
