@@ -33,6 +33,7 @@ fn fails(output: &Output, code: i32, words: &[&str]) {
 }
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/maskgit-tiny.safetensors");
+const DIMOO_GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/dimoo-tiny.safetensors");
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/models/scenes-v0");
 
 #[test]
@@ -201,21 +202,23 @@ fn a_damaged_model_is_named_tensor_by_tensor() {
 }
 
 #[test]
-fn the_official_recording_verifies() {
+fn the_official_recordings_verify() {
     let folder = tempfile::tempdir().unwrap();
-    let out = succeeds(&migm(folder.path(), &["verify", GOLDEN, "--backend", "cpu"]));
-    assert_eq!(out.matches(" ok").count(), 18, "{out}");
-    if std::env::var_os("MIGM_TEST_ADAPTER").is_some() {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_migm"));
-        command.args(["verify", GOLDEN, "--backend", "gpu", "--json"]);
-        command
-            .env("MIGM_ADAPTER", std::env::var_os("MIGM_TEST_ADAPTER").unwrap())
-            .env("MIGM_DEFAULT_LIMITS", "1");
-        let out = succeeds(&command.output().unwrap());
-        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
-        let parts = report["parts"].as_array().unwrap();
-        assert_eq!(parts.len(), 18);
-        assert!(parts.iter().all(|part| part["ok"] == true), "{out}");
+    for (golden, count) in [(GOLDEN, 18), (DIMOO_GOLDEN, 14)] {
+        let out = succeeds(&migm(folder.path(), &["verify", golden, "--backend", "cpu"]));
+        assert_eq!(out.matches(" ok").count(), count, "{out}");
+        if std::env::var_os("MIGM_TEST_ADAPTER").is_some() {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_migm"));
+            command.args(["verify", golden, "--backend", "gpu", "--json"]);
+            command
+                .env("MIGM_ADAPTER", std::env::var_os("MIGM_TEST_ADAPTER").unwrap())
+                .env("MIGM_DEFAULT_LIMITS", "1");
+            let out = succeeds(&command.output().unwrap());
+            let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+            let parts = report["parts"].as_array().unwrap();
+            assert_eq!(parts.len(), count);
+            assert!(parts.iter().all(|part| part["ok"] == true), "{out}");
+        }
     }
 }
 

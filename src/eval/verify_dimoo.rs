@@ -54,10 +54,17 @@ pub(super) fn verify(
     config: serde_json::Value,
     device: &Device,
 ) -> Result<Vec<Part>, GenerateError> {
-    let recording: Recording = serde_json::from_value(config).map_err(|e| GenerateError::Config {
-        model: recorded.checkpoint.name().to_owned(),
-        what: format!("not a Lumina-DiMOO recording: {e}"),
-    })?;
+    let model = recorded.checkpoint.name().to_owned();
+    let error = |what| GenerateError::Config { model: model.clone(), what };
+    let recording: Recording =
+        serde_json::from_value(config).map_err(|e| error(format!("not a Lumina-DiMOO recording: {e}")))?;
+    recording.model.check().map_err(error)?;
+    if let Some(shortcut) = &recording.shortcut {
+        shortcut.check(&recording.model).map_err(error)?;
+    }
+    if let Some(vq) = &recording.vq {
+        vq.check().map_err(error)?;
+    }
     let half = |t: &crate::weights::TensorInfo| t.dtype == Dtype::F16;
     let half = recorded.checkpoint.tensor("dimoo.model.transformer.wte.weight").is_some_and(half);
     let mut verifier = Verifier {

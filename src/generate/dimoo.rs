@@ -29,6 +29,10 @@ impl Sampling {
         if self.steps == 0 {
             return Err(GenerateError::Setting("generation needs at least 1 step".to_owned()));
         }
+        if tokens == 0 || self.steps > 1 << 16 {
+            let message = format!("{} steps over {tokens} tokens make no sense", self.steps);
+            return Err(GenerateError::Setting(message));
+        }
         if !self.guidance.is_finite() || !self.choice_temperature.is_finite() || self.choice_temperature < 0.0
         {
             let message = "guidance and the choice temperature must be finite, the latter not below 0";

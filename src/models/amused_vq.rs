@@ -33,6 +33,26 @@ impl Config {
         Self { channels: vec![128, 256, 256, 512, 768], layers: 2, latent: 64, groups: 32 }
     }
 
+    /// Whether the sizes go together.
+    ///
+    /// # Errors
+    /// A sentence on the first that does not.
+    pub fn check(&self) -> Result<(), String> {
+        if self.channels.is_empty() || self.channels.len() > 8 {
+            return Err(format!("`vq.ch` has {} levels; 1 to 8 make sense", self.channels.len()));
+        }
+        if self.latent == 0 || self.latent > 4096 || self.layers == 0 || self.layers > 64 {
+            let Self { latent, layers, .. } = self;
+            return Err(format!("`vq.latent` {latent} or `vq.layers` {layers} is out of range"));
+        }
+        let groups = self.groups;
+        let odd = |&channels: &u32| channels == 0 || channels > 1 << 14 || !channels.is_multiple_of(groups);
+        match self.channels.iter().copied().find(|channels| groups == 0 || odd(channels)) {
+            Some(channels) => Err(format!("`vq.ch` {channels} is not a multiple of its {groups} groups")),
+            None => Ok(()),
+        }
+    }
+
     /// Pixels a token along a side.
     pub fn factor(&self) -> u32 {
         1 << (self.channels.len() as u32).saturating_sub(1)
@@ -128,6 +148,9 @@ mod tests {
     #[test]
     fn the_official_tokenizer_has_146_million_parameters() {
         let config = Config::official();
+        assert_eq!(config.check(), Ok(()));
+        assert!(Config { groups: 0, ..Config::official() }.check().is_err());
+        assert!(Config { groups: 48, ..Config::official() }.check().is_err());
         assert_eq!(config.factor(), 16);
         let programs = [
             build("decode", keep_f32, |b| config.decode(b, 8192, 1, 64, 64)).unwrap(),

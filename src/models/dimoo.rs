@@ -10,7 +10,7 @@ use crate::kernels::attention::Operand;
 use crate::kernels::embed_sequence::{EmbedSequence, IMAGE};
 use crate::kernels::lowest_rows::{LowestRows, RowMax};
 use crate::kernels::masked_logits::MaskedLogits;
-use crate::kernels::rope::Positions;
+use crate::kernels::rope::{Positions, Rope};
 use crate::kernels::{Extent, ImagePlacement, Slot, Symbol};
 use crate::program::{Builder, Element, Layer, Layout};
 
@@ -99,6 +99,32 @@ impl Config {
         eoa: 126_355,
         grid: [64, 64],
     };
+
+    /// Whether the sizes go together.
+    ///
+    /// # Errors
+    /// A sentence on the first that does not.
+    pub fn check(&self) -> Result<(), String> {
+        let [rows, columns] = self.grid;
+        let sizes = [
+            ("d_model", self.d_model, 1 << 16),
+            ("heads", self.heads, 1024),
+            ("layers", self.layers, 1024),
+            ("mlp", self.mlp, 1 << 18),
+            ("codebook", self.codebook, 1 << 20),
+            ("grid", rows, 1024),
+            ("grid", columns, 1024),
+        ];
+        for (name, value, most) in sizes {
+            if value == 0 || value > most {
+                return Err(format!("`{name}` is {value}; 1 to {most} makes sense"));
+            }
+        }
+        if self.text_vocab > 1 << 24 {
+            return Err(format!("`text_vocab` is {}; at most {} makes sense", self.text_vocab, 1 << 24));
+        }
+        check_heads("d_model", self.d_model, self.heads)
+    }
 
     /// Ids in all.
     pub fn vocabulary(&self) -> u32 {
@@ -307,6 +333,17 @@ impl Config {
     }
 }
 
+/// Whether a width can be split into heads that are turned in pairs of columns.
+pub(super) fn check_heads(name: &str, width: u32, heads: u32) -> Result<(), String> {
+    if !width.is_multiple_of(2 * heads) {
+        return Err(format!("`{name}` {width} is not an even multiple of its {heads} heads"));
+    }
+    if width / heads > Rope::MAX_HEAD_WIDTH {
+        return Err(format!("heads of width {} are wider than {}", width / heads, Rope::MAX_HEAD_WIDTH));
+    }
+    Ok(())
+}
+
 /// A LLaMA block without biases; also what the shortcut is made of.
 pub(super) struct Block {
     /// The prefix of its tensors.
@@ -431,6 +468,10 @@ mod tests {
     #[test]
     fn the_official_model_has_eight_billion_parameters() {
         let config = Config::OFFICIAL;
+        assert_eq!(config.check(), Ok(()));
+        assert!(Config { heads: 0, ..config }.check().is_err());
+        assert!(Config { heads: 4096, ..config }.check().is_err());
+        assert!(Config { grid: [0, 64], ..config }.check().is_err());
         let sequence = config.sequence(Branch::Conditional, 50);
         assert_eq!(sequence.length, 50 + 4164);
         let program = build("full", keep_f32, |b| {

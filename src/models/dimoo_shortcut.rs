@@ -24,6 +24,20 @@ impl Config {
     /// The official shortcut.
     pub const OFFICIAL: Self = Self { blocks: 1, ratio: 2 };
 
+    /// Whether the sizes go together, and with the base's.
+    ///
+    /// # Errors
+    /// A sentence on the first that does not.
+    pub fn check(&self, base: &dimoo::Config) -> Result<(), String> {
+        if self.blocks == 0 || self.blocks > 64 {
+            return Err(format!("`sc_blocks` is {}; 1 to 64 makes sense", self.blocks));
+        }
+        if self.ratio == 0 || !base.d_model.is_multiple_of(self.ratio) {
+            return Err(format!("`d_model` {} is not a multiple of `ratio` {}", base.d_model, self.ratio));
+        }
+        dimoo::check_heads("the shortcut's width", self.width(base), base.heads)
+    }
+
     /// Width inside.
     pub fn width(&self, base: &dimoo::Config) -> u32 {
         base.d_model / self.ratio
@@ -85,6 +99,8 @@ mod tests {
     #[test]
     fn the_official_shortcut_has_220_million_parameters() {
         let base = dimoo::Config::OFFICIAL;
+        assert_eq!(Config::OFFICIAL.check(&base), Ok(()));
+        assert!(Config { ratio: 0, ..Config::OFFICIAL }.check(&base).is_err());
         let sequence = base.sequence(dimoo::Branch::Conditional, 50);
         let program = build("shortcut", keep_f32, |b| Config::OFFICIAL.predict(b, &base, &sequence)).unwrap();
         let mut tensors = tensors([&program]);
