@@ -106,7 +106,7 @@ fn list(
         // Links are followed; one to nothing is a file that is not there.
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() && depth > 0 => {
-                list(&path, &format!("{name}/"), depth - 1, files)?
+                list(&path, &format!("{name}/"), depth - 1, files)?;
             }
             Ok(metadata) if metadata.is_file() => files.push((name, path, metadata.len())),
             _ => {}

@@ -243,20 +243,20 @@ fn fetch(
 
 /// The files of a listing that match; every exact name must.
 fn choose<'a>(listing: &'a Listing, wanted: &Wanted) -> Result<Vec<&'a Remote>, PullError> {
-    let names = listing.files.iter().map(|remote| remote.file.as_str());
-    let chosen = select(wanted, names, &|file| wanted.no_such_file(file))?;
+    let names: Vec<&str> = listing.files.iter().map(|remote| remote.file.as_str()).collect();
+    let chosen = select(wanted, &names, &|file| wanted.no_such_file(file))?;
     Ok(chosen.into_iter().map(|index| &listing.files[index]).collect())
 }
 
 /// The indices of the files that are wanted, each once, in the order of the patterns.
-fn select<'a>(
+fn select(
     wanted: &Wanted,
-    files: impl Iterator<Item = &'a str> + Clone,
+    files: &[&str],
     missing: &dyn Fn(&str) -> PullError,
 ) -> Result<Vec<usize>, PullError> {
     let mut chosen = Vec::new();
     for pattern in &wanted.files {
-        let found = preset::find(pattern, files.clone());
+        let found = preset::find(pattern, files);
         if found.is_empty() && !pattern.contains('*') {
             return Err(missing(pattern));
         }
@@ -272,7 +272,8 @@ fn offline(cache: &RepoCache, wanted: &Wanted) -> Result<Vec<PulledFile>, PullEr
     let missing = |file: &str| PullError::Offline { repo: wanted.repo.clone(), file: file.to_owned() };
     let commit = cache.commit(&wanted.revision).ok_or_else(|| missing(&wanted.files.join(", ")))?;
     let there = cache.files(&commit)?;
-    let chosen = select(wanted, there.iter().map(|(file, ..)| file.as_str()), &missing)?;
+    let names: Vec<&str> = there.iter().map(|(file, ..)| file.as_str()).collect();
+    let chosen = select(wanted, &names, &missing)?;
     let pulled = chosen.into_iter().map(|index| {
         let (file, path, bytes) = there[index].clone();
         let (repo, commit, checked) = (wanted.repo.clone(), commit.clone(), Checked::Earlier);

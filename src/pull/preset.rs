@@ -100,9 +100,9 @@ impl Wanted {
 }
 
 /// The files that a pattern means, as indices. A file that was moved is found by its name, if only one has it.
-pub(super) fn find<'a>(pattern: &str, files: impl Iterator<Item = &'a str> + Clone) -> Vec<usize> {
+pub(super) fn find(pattern: &str, files: &[&str]) -> Vec<usize> {
     let those = |test: &dyn Fn(&str) -> bool| -> Vec<usize> {
-        files.clone().enumerate().filter(|(_, file)| test(file)).map(|(index, _)| index).collect()
+        files.iter().enumerate().filter(|(_, file)| test(file)).map(|(index, _)| index).collect()
     };
     let found = those(&|file| matches(pattern, file));
     if !found.is_empty() || pattern.contains('*') {
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_moved_file_is_found_if_only_one_has_its_name() {
         let files = ["a/last.ckpt", "b/x.pth", "c/x.pth", "x.json"];
-        let find = |pattern| find(pattern, files.into_iter());
+        let find = |pattern| find(pattern, &files);
         assert_eq!(find("VQGAN/last.ckpt"), [0]);
         assert_eq!(find("b/x.pth"), [1]);
         assert!(find("x.pth").is_empty() && find("y.pth").is_empty());

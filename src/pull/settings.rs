@@ -1,6 +1,6 @@
 //! The hub's conventions for endpoint, token and cache, as its own libraries read them from the environment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const HUB: &str = "https://huggingface.co";
@@ -37,16 +37,16 @@ impl std::fmt::Debug for Settings {
 impl Settings {
     /// As the environment of this process says.
     pub fn from_environment() -> Self {
-        Self::from_lookup(&|name| std::env::var(name).ok(), std::env::home_dir())
+        Self::from_lookup(&|name| std::env::var(name).ok(), std::env::home_dir().as_deref())
     }
 
-    fn from_lookup(variable: &dyn Fn(&str) -> Option<String>, home: Option<PathBuf>) -> Self {
+    fn from_lookup(variable: &dyn Fn(&str) -> Option<String>, home: Option<&Path>) -> Self {
         let set = |name: &str| variable(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
         let is_on = |name: &str| {
             set(name).is_some_and(|v| ["1", "on", "yes", "true"].contains(&v.to_ascii_lowercase().as_str()))
         };
         let folder = |name: &str| set(name).map(PathBuf::from);
-        let home = || home.clone().unwrap_or_else(|| PathBuf::from("."));
+        let home = || home.unwrap_or(Path::new("."));
         let hf_home = folder("HF_HOME").unwrap_or_else(|| {
             folder("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache")).join("huggingface")
         });
@@ -72,7 +72,7 @@ mod tests {
 
     fn settings(variables: &[(&str, &str)]) -> Settings {
         let lookup = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
-        Settings::from_lookup(&lookup, Some("/nowhere".into()))
+        Settings::from_lookup(&lookup, Some(Path::new("/nowhere")))
     }
 
     #[test]

@@ -449,7 +449,7 @@ fn shards_are_fetched_and_checked_against_their_index() {
     let mut state = shards();
     state.files.retain(|path, _| !path.ends_with("model-2.safetensors"));
     let (server, cache) = (Server::start(state), tempfile::tempdir().unwrap());
-    let settings = Settings { endpoint: server.endpoint.clone(), cache: cache.path().into(), ..settings };
+    let settings = Settings { endpoint: server.endpoint, cache: cache.path().into(), ..settings };
     says(&run(&settings, "lumina-dimoo").unwrap_err(), &["tensor `b`", "model-2.safetensors", "not there"]);
 }
 
