@@ -41,4 +41,6 @@ pub mod generate;
 pub mod kernels;
 pub mod models;
 pub mod program;
+#[cfg(all(feature = "pull", not(target_arch = "wasm32")))]
+pub mod pull;
 pub mod weights;

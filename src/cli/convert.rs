@@ -2,7 +2,7 @@
 
 use super::{CliError, bytes};
 use crate::eval::export::{export, text_recording};
-use crate::weights::{Checkpoint, ConvertOptions, StoreAs, WeightError, convert};
+use crate::weights::{Checkpoint, ConvertOptions, ConvertReport, StoreAs, WeightError, convert};
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -77,16 +77,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         shortcut_heads: arguments.shortcut_heads,
         labels,
     };
-    let bar = indicatif::ProgressBar::new(0).with_style(
-        indicatif::ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes}")
-            .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
-    );
+    let bar = progress_bar();
     let report = convert(&arguments.sources, &arguments.destination, &options, &mut |progress| {
         bar.set_length(progress.total_bytes);
         bar.set_position(progress.done_bytes);
         bar.set_message(progress.file.to_owned());
     })?;
     bar.finish_and_clear();
+    print(&report)
+}
+
+/// A bar over the bytes of a file.
+pub(super) fn progress_bar() -> indicatif::ProgressBar {
+    indicatif::ProgressBar::new(0).with_style(
+        indicatif::ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}")
+            .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
+    )
+}
+
+/// What a conversion did, in words.
+pub(super) fn print(report: &ConvertReport) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     for file in &report.files {
         let part = file.part.map_or_else(String::new, |part| format!(" ({part})"));

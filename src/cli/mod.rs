@@ -14,6 +14,8 @@ mod generate;
 mod generate_text;
 mod info;
 mod inspect;
+#[cfg(feature = "pull")]
+mod pull;
 mod strip;
 mod table;
 mod verify;
@@ -38,6 +40,9 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Convert PyTorch checkpoints to safetensors or to a model folder
     Convert(convert::Arguments),
+    /// Fetch an official model, check it, and make a model folder of it
+    #[cfg(feature = "pull")]
+    Pull(pull::Arguments),
     /// Measure step times, operations and memory
     Bench(bench::Arguments),
     /// Print a completion script for a shell
@@ -58,6 +63,9 @@ enum CliError {
     Device(#[from] device::DeviceError),
     #[error(transparent)]
     Exec(#[from] crate::exec::ExecError),
+    #[cfg(feature = "pull")]
+    #[error(transparent)]
+    Pull(#[from] crate::pull::PullError),
     #[error("standard output: {0}")]
     Output(#[from] std::io::Error),
     /// The work was done, and what it found is bad; already printed.
@@ -75,6 +83,8 @@ pub fn run() -> ExitCode {
         Command::Info(arguments) => info::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
+        #[cfg(feature = "pull")]
+        Command::Pull(arguments) => pull::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

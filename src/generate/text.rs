@@ -169,7 +169,7 @@ pub fn part_tensors(config: &TextConfig, part: &str) -> Result<Vec<(String, Vec<
             vec![
                 models::build("decode", formats, |b| vq.decode(b, t.codebook, 1, rows, columns))?,
                 models::build("encode", formats, |b| {
-                    vq.encode(b, t.codebook, 1, rows * factor, columns * factor)
+                    vq.encode(b, t.codebook, 1, rows * factor, columns * factor);
                 })?,
             ]
         }

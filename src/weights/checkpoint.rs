@@ -1,4 +1,4 @@
-//! One file of named tensors, whatever its format, read tensor by tensor.
+//! One file of named tensors, or several with an index, whatever the format, read tensor by tensor.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use super::account::nearest;
 use super::elements::{self, Trouble};
 use super::error::WeightError;
 use super::source::Source;
-use super::{safetensors_header, torch, zip};
+use super::{safetensors_header, shards, torch, zip};
 
 /// What a file says of one tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(super) struct Place {
     pub(super) strides: Option<Vec<usize>>,
 }
 
-/// A safetensors file or a PyTorch checkpoint, opened: its table of tensors has been read and checked, their data is read
+/// A safetensors file, an index of several, or a PyTorch checkpoint, opened: its table of tensors has been read and checked, their data is read
 /// on demand.
 ///
 /// ```no_run
@@ -78,8 +78,13 @@ impl fmt::Debug for Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a file and reads its table of tensors. The format is told by the content, not by the name.
+    /// Opens a file and reads its table of tensors. The format is told by the content, not by the name; only an index of
+    /// shards is known by its name, `*.safetensors.index.json`.
     pub fn open(path: &Path) -> Result<Self, WeightError> {
+        if shards::is_index(path) {
+            let (source, (tensors, metadata)) = shards::open_index(path)?;
+            return Ok(Self { source, tensors, metadata });
+        }
         Self::from_source(Source::open(path)?)
     }
 
@@ -115,7 +120,7 @@ impl Checkpoint {
         &self.source.name
     }
 
-    /// The file's length in bytes.
+    /// The file's length in bytes; that of all shards together.
     pub fn file_bytes(&self) -> u64 {
         self.source.len
     }
@@ -130,7 +135,7 @@ impl Checkpoint {
         self.tensors.get(name).map(|stored| &stored.info)
     }
 
-    /// The `__metadata__` of a safetensors file; empty for a PyTorch checkpoint.
+    /// The `__metadata__` of a safetensors file; empty for a PyTorch checkpoint and for shards.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
@@ -249,7 +254,7 @@ impl Checkpoint {
 
     fn not_a(&self, stored: &Stored, expected: &'static str) -> WeightError {
         WeightError::ElementType {
-            file: self.source.name.clone(),
+            file: self.source.name_at(stored.place.offset).to_owned(),
             tensor: stored.info.name.clone(),
             found: stored.info.dtype.to_string(),
             expected,
@@ -257,7 +262,8 @@ impl Checkpoint {
     }
 
     fn trouble(&self, stored: &Stored, trouble: Trouble) -> WeightError {
-        let (file, tensor) = (self.source.name.clone(), stored.info.name.clone());
+        let file = self.source.name_at(stored.place.offset).to_owned();
+        let tensor = stored.info.name.clone();
         match trouble {
             Trouble::NotFinite { index, value } => WeightError::NotFinite { file, tensor, index, value },
             Trouble::Range { index, value, dtype } => {

@@ -45,6 +45,89 @@ pub enum WeightError {
         /// What is wrong.
         problem: String,
     },
+    /// The index of a sharded checkpoint is damaged.
+    #[error("the index {file} is damaged: {problem}")]
+    Index {
+        /// The index.
+        file: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An index names a shard that is no plain file name, such as one that leaves its folder.
+    #[error(
+        "{file} puts tensor {} into {}, which is not a file name: shards lie beside their index",
+        Name(tensor),
+        Name(shard)
+    )]
+    ShardName {
+        /// The index.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// What the index calls the shard.
+        shard: String,
+    },
+    /// An index names a shard that is not there.
+    #[error(
+        "{file} puts tensor {}{} into {}, which is not there\n  fetch the shard into the folder of the index",
+        Name(tensor), if *others > 0 { format!(" and {}", count(*others, "other")) } else { String::new() }, Name(shard)
+    )]
+    MissingShard {
+        /// The index.
+        file: String,
+        /// The first tensor of the shard.
+        tensor: String,
+        /// How many more the shard should hold.
+        others: usize,
+        /// The shard.
+        shard: String,
+    },
+    /// A shard lacks a tensor that the index gives it.
+    #[error(
+        "{} lacks tensor {}, which {file} puts into it{}\n  shards and index are not from one checkpoint: fetch both again",
+        Name(shard), Name(tensor), elsewhere.as_deref().map(|s| format!("; it is in {}", Name(s))).unwrap_or_default()
+    )]
+    NotInShard {
+        /// The index.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// The shard that the index names.
+        shard: String,
+        /// The shard that holds it instead.
+        elsewhere: Option<String>,
+    },
+    /// A shard holds a tensor that the index does not know.
+    #[error(
+        "{} holds tensor {}, which is not in {file}\n  shards and index are not from one checkpoint: fetch both again",
+        Name(shard),
+        Name(tensor)
+    )]
+    NotInIndex {
+        /// The index.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// The shard.
+        shard: String,
+    },
+    /// Two shards hold a tensor of one name.
+    #[error(
+        "tensor {} is in {} and in {}, and {file} puts it into the first\n  shards and index are not from one checkpoint: fetch both again",
+        Name(tensor),
+        Name(first),
+        Name(second)
+    )]
+    InTwoShards {
+        /// The index.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// The shard that the index names.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// One tensor's entry contradicts itself or the file.
     #[error("tensor {} in {file} is damaged: {problem}", Name(tensor))]
     Tensor {
@@ -181,6 +264,10 @@ impl WeightError {
 
     pub(super) fn header(file: &str, problem: impl Into<String>) -> Self {
         Self::Header { file: file.into(), problem: problem.into() }
+    }
+
+    pub(super) fn index(file: &str, problem: impl Into<String>) -> Self {
+        Self::Index { file: file.into(), problem: problem.into() }
     }
 
     pub(super) fn tensor(file: &str, tensor: &str, problem: impl Into<String>) -> Self {

@@ -1,4 +1,4 @@
-//! A model folder: `config.json` and one safetensors file a part, on disk or bundled into the program.
+//! A model folder: `config.json` and one safetensors file a part (or its shards and their index), on disk or bundled into the program.
 
 use std::borrow::Cow;
 use std::io;
@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::checkpoint::Checkpoint;
 use super::error::WeightError;
+use super::shards::INDEX_SUFFIX;
 use super::source::Source;
 
 pub(super) const CONFIG: &str = "config.json";
@@ -79,17 +80,21 @@ impl ModelFolder {
         &self.config
     }
 
-    /// The weights of a part (`maskgit`, `vqgan`, `shortcut`), from `<part>.safetensors`; `None` if the folder has no such file.
+    /// The weights of a part (`maskgit`, `vqgan`, `shortcut`), from `<part>.safetensors` or else the shards of
+    /// `<part>.safetensors.index.json`; `None` if the folder has neither.
     pub fn checkpoint(&self, part: &str) -> Result<Option<Checkpoint>, WeightError> {
         let file = format!("{part}.safetensors");
         match &self.files {
             Files::Folder(path) => {
-                let path = path.join(&file);
-                match path.try_exists() {
-                    Ok(true) => Checkpoint::open(&path).map(Some),
-                    Ok(false) => Ok(None),
-                    Err(e) => Err(WeightError::io("open", &path, e)),
+                for file in [file, format!("{part}{INDEX_SUFFIX}")] {
+                    let path = path.join(file);
+                    match path.try_exists() {
+                        Ok(true) => return Checkpoint::open(&path).map(Some),
+                        Ok(false) => {}
+                        Err(e) => return Err(WeightError::io("open", &path, e)),
+                    }
                 }
+                Ok(None)
             }
             Files::Embedded(files) => files
                 .iter()

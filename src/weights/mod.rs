@@ -1,6 +1,6 @@
 //! Weight files: what a model is loaded from and saved to.
 //!
-//! Here live the readers of safetensors files and PyTorch checkpoints behind one type, [`Checkpoint`]; the strict
+//! Here live the readers of safetensors files, whole or in shards, and PyTorch checkpoints behind one type, [`Checkpoint`]; the strict
 //! accounting of a model's tensors, [`account`]; the model folder, [`ModelFolder`]; the safetensors writer; and the
 //! conversion of official checkpoints to a model folder, [`convert`]. What the tensors mean is the business of `models`,
 //! and nothing here knows of a GPU. The models, the trainer and the command line call it.
@@ -17,6 +17,7 @@ mod error;
 mod folder;
 mod pickle;
 mod safetensors_header;
+mod shards;
 mod source;
 mod torch;
 mod write;

@@ -64,7 +64,7 @@ pub(super) fn read_header(source: &Source) -> Result<Contents, WeightError> {
 }
 
 /// serde quotes what it found, however long that is.
-fn shorten(message: String) -> String {
+pub(super) fn shorten(message: String) -> String {
     const LONGEST: usize = 400;
     match message.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &message[..end]),

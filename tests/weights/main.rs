@@ -8,4 +8,5 @@ mod hostile_pickles;
 mod hostile_safetensors;
 mod hostile_zips;
 mod mutations;
+mod shards;
 mod support;

@@ -1,0 +1,92 @@
+//! `migm pull PRESET|OWNER/REPO`: an official model, fetched, checked and made into a model folder.
+
+use super::convert::{print, progress_bar};
+use super::{CliError, bytes};
+use crate::pull::{Checked, PRESETS, PullRequest, Settings, Stage, pull};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = presets())]
+pub(super) struct Arguments {
+    /// A preset, or a repository of the hub
+    #[arg(value_name = "PRESET|OWNER/REPO")]
+    what: String,
+    /// The model folder to make (default: one in the cache)
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    to: Option<PathBuf>,
+    /// A branch, tag or commit (default: main)
+    #[arg(long)]
+    revision: Option<String>,
+    /// Fetch and convert again, and replace the model in DIR
+    #[arg(long)]
+    force: bool,
+    /// Another place of the shortcut's checkpoint
+    #[arg(long, value_name = "OWNER/REPO/FILE")]
+    shortcut: Option<String>,
+}
+
+fn presets() -> String {
+    let mut text = "Presets:\n".to_owned();
+    for preset in PRESETS {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "  {:<13} {}", preset.name, preset.about);
+    }
+    text.push_str(
+        "\nEnvironment: HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE, as for the hub's own tools",
+    );
+    text
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let request = PullRequest {
+        what: arguments.what.clone(),
+        revision: arguments.revision.clone(),
+        to: arguments.to.clone(),
+        force: arguments.force,
+        shortcut: arguments.shortcut.clone(),
+    };
+    let bar = progress_bar();
+    let mut current = None;
+    let report = pull(&request, &Settings::from_environment(), &mut |progress| {
+        if current.as_ref() != Some(&(progress.stage, progress.file.to_owned())) {
+            current = Some((progress.stage, progress.file.to_owned()));
+            bar.set_length(progress.total_bytes);
+            bar.set_message(match progress.stage {
+                Stage::Fetch => progress.file.to_owned(),
+                Stage::Convert => format!("converting {}", progress.file),
+            });
+            // What an earlier attempt fetched says nothing of the speed now.
+            bar.reset_eta();
+        }
+        bar.set_position(progress.done_bytes);
+    });
+    bar.finish_and_clear();
+    let report = report?;
+    let mut out = std::io::stdout().lock();
+    for file in &report.files {
+        let checked = match file.checked {
+            Checked::Sha256 => "SHA-256 checked",
+            Checked::GitSha1 => "git SHA-1 checked",
+            Checked::Length => "length checked, the server states no checksum",
+            Checked::Earlier => "in the cache",
+        };
+        writeln!(out, "{} of {}: {}, {checked}", file.file, file.repo, bytes(file.bytes))?;
+        if report.model.is_none() {
+            writeln!(out, "  {}", file.path.display())?;
+        }
+    }
+    if let Some(converted) = &report.converted {
+        drop(out);
+        print(converted)?;
+        out = std::io::stdout().lock();
+    }
+    for note in &report.notes {
+        writeln!(out, "note: {note}")?;
+    }
+    if let Some(model) = &report.model {
+        writeln!(out, "try it: migm generate --model {} --class 7", model.display())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! What is fetched under a short name: a table of repositories and files.
+
+use super::PullError;
+
+/// A model with a short name.
+#[derive(Clone, Copy, Debug)]
+pub struct Preset {
+    /// What to ask for.
+    pub name: &'static str,
+    /// What it is, for help texts.
+    pub about: &'static str,
+    /// Whether this version can make a model folder of it.
+    pub converts: bool,
+    files: &'static [Row],
+}
+
+/// Repository, file (one `*` stands for any letters but `/`), part, whether it must be there.
+type Row = (&'static str, &'static str, &'static str, bool);
+
+const MASKGIT: &str = "llvictorll/Maskgit-pytorch";
+const SHORTCUT: &str = "Kaiwen-Zhu/MIGM-Shortcut";
+const DIMOO: &str = "Alpha-VLLM/Lumina-DiMOO";
+
+// Unconfirmed: the repository and the path are what the official code's README suggests; nobody here has seen the listing.
+// A pull goes on without the file, and `--shortcut OWNER/REPO/FILE` names another place.
+const SHORTCUT_FILE: &str = "maskgit-shortcut.pth";
+
+/// Every preset.
+pub const PRESETS: [Preset; 3] = [
+    Preset {
+        name: "maskgit-512",
+        about: "MaskGIT for ImageNet at 512 px, with its shortcut",
+        converts: true,
+        files: &[
+            (MASKGIT, "pretrained_maskgit/MaskGIT/MaskGIT_ImageNet_512.pth", "maskgit", true),
+            (MASKGIT, "pretrained_maskgit/VQGAN/last.ckpt", "vqgan", true),
+            (SHORTCUT, SHORTCUT_FILE, "shortcut", false),
+        ],
+    },
+    Preset {
+        name: "maskgit-256",
+        about: "MaskGIT for ImageNet at 256 px",
+        converts: true,
+        files: &[
+            (MASKGIT, "pretrained_maskgit/MaskGIT/MaskGIT_ImageNet_256.pth", "maskgit", true),
+            (MASKGIT, "pretrained_maskgit/VQGAN/last.ckpt", "vqgan", true),
+        ],
+    },
+    Preset {
+        name: "lumina-dimoo",
+        about: "Lumina-DiMOO, 8 billion weights in shards: downloaded and checked only",
+        converts: false,
+        files: &[
+            (DIMOO, "*.safetensors.index.json", "lumina", true),
+            (DIMOO, "*.safetensors", "lumina", true),
+            (DIMOO, "*.json", "lumina", true),
+            (DIMOO, "vqvae/*.json", "vqvae", true),
+            (DIMOO, "vqvae/*.safetensors", "vqvae", true),
+        ],
+    },
+];
+
+/// Files of one repository.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// `OWNER/REPO`.
+    pub repo: String,
+    /// A branch, tag or commit.
+    pub revision: String,
+    /// Paths in it; one `*` stands for any letters but `/`.
+    pub files: Vec<String>,
+    /// What they are part of.
+    pub part: &'static str,
+    /// Whether there is no model without them.
+    pub required: bool,
+}
+
+impl Preset {
+    /// Its files, by repository: a repository is asked once what it holds.
+    pub fn wanted(&self) -> Vec<Wanted> {
+        let mut all: Vec<Wanted> = Vec::new();
+        for &(repo, file, part, required) in self.files {
+            match all.iter_mut().find(|w| w.repo == repo && w.required == required) {
+                Some(wanted) => wanted.files.push(file.to_owned()),
+                None => {
+                    let (repo, revision, files) = (repo.to_owned(), "main".to_owned(), vec![file.to_owned()]);
+                    all.push(Wanted { repo, revision, files, part, required });
+                }
+            }
+        }
+        all
+    }
+}
+
+impl Wanted {
+    pub(super) fn no_such_file(&self, file: &str) -> PullError {
+        let (repo, revision, file) = (self.repo.clone(), self.revision.clone(), file.to_owned());
+        PullError::NoSuchFile { repo, revision, file }
+    }
+}
+
+/// The files that a pattern means, as indices. A file that was moved is found by its name, if only one has it.
+pub(super) fn find(pattern: &str, files: &[&str]) -> Vec<usize> {
+    let those = |test: &dyn Fn(&str) -> bool| -> Vec<usize> {
+        files.iter().enumerate().filter(|(_, file)| test(file)).map(|(index, _)| index).collect()
+    };
+    let found = those(&|file| matches(pattern, file));
+    if !found.is_empty() || pattern.contains('*') {
+        return found;
+    }
+    let name = pattern.rsplit('/').next();
+    let mut moved = those(&|file| file.rsplit('/').next() == name);
+    if moved.len() > 1 {
+        moved.clear();
+    }
+    moved
+}
+
+/// One `*` in each part between slashes stands for any letters but slashes.
+fn matches(pattern: &str, file: &str) -> bool {
+    let (patterns, parts) = (pattern.split('/'), file.split('/'));
+    patterns.clone().count() == parts.clone().count()
+        && patterns.zip(parts).all(|(pattern, part)| match pattern.split_once('*') {
+            None => pattern == part,
+            Some((before, after)) => part.strip_prefix(before).is_some_and(|rest| rest.ends_with(after)),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_stay_in_their_folder() {
+        assert!(matches("*.json", "config.json") && !matches("*.json", "vqvae/config.json"));
+        assert!(matches("vqvae/*.json", "vqvae/config.json") && !matches("vqvae/*.json", "config.json"));
+        assert!(matches("*/*.json", "vqvae/config.json") && !matches("*/*.json", "a/b/config.json"));
+        assert!(matches("a/b.pth", "a/b.pth") && !matches("a/b.pth", "b.pth"));
+        assert!(!matches("aa*aa", "aaa"));
+    }
+
+    #[test]
+    fn a_moved_file_is_found_if_only_one_has_its_name() {
+        let files = ["a/last.ckpt", "b/x.pth", "c/x.pth", "x.json"];
+        let find = |pattern| find(pattern, &files);
+        assert_eq!(find("VQGAN/last.ckpt"), [0]);
+        assert_eq!(find("b/x.pth"), [1]);
+        assert!(find("x.pth").is_empty() && find("y.pth").is_empty());
+        assert_eq!(find("*/*.pth"), [1, 2]);
+    }
+
+    #[test]
+    fn presets_ask_each_repository_once() {
+        let repos = |name: &str| {
+            let preset = PRESETS.iter().find(|p| p.name == name).unwrap();
+            preset.wanted().iter().map(|w| (w.repo.clone(), w.files.len(), w.required)).collect::<Vec<_>>()
+        };
+        assert_eq!(repos("maskgit-512"), [(MASKGIT.into(), 2, true), (SHORTCUT.into(), 1, false)]);
+        assert_eq!(repos("lumina-dimoo"), [(DIMOO.into(), 5, true)]);
+    }
+}
