@@ -25,6 +25,8 @@ const DIMOO: &str = "Alpha-VLLM/Lumina-DiMOO";
 // A pull goes on without the file, and `--shortcut OWNER/REPO/FILE` names another place.
 const SHORTCUT_FILE: &str = "maskgit-shortcut.pth";
 
+// The folder of VQGAN/last.ckpt is unconfirmed too; a file that lies elsewhere in its repository is found by its name.
+
 /// Every preset.
 pub const PRESETS: [Preset; 3] = [
     Preset {
