@@ -63,9 +63,8 @@ impl MaskedLogits {
 
 impl Kernel for MaskedLogits {
     fn permutation(&self) -> Permutation {
-        Permutation::new("masked_logits")
-            .flag("VEC4", self.hidden.is_multiple_of(4))
-            .flag("F16_WEIGHTS", self.format == WeightFormat::F16)
+        let permutation = Permutation::new("masked_logits").flag("VEC4", self.hidden.is_multiple_of(4));
+        self.format.specialise(permutation)
     }
 
     fn bindings(&self) -> Vec<Binding> {
