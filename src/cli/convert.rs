@@ -1,6 +1,7 @@
 //! `migm convert SRC... DST`: PyTorch checkpoints to safetensors, or to a model folder.
 
 use super::{CliError, bytes};
+use crate::kernels::Quantization;
 use crate::weights::{ConvertOptions, StoreAs, WeightError, convert};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -16,6 +17,9 @@ pub(super) struct Arguments {
     /// Element type of the stored weights
     #[arg(long, value_enum, default_value_t)]
     dtype: Dtype,
+    /// Quantise the matrices of the transformer and the shortcut: int8, int4 (groups of 64) or int4:32
+    #[arg(long, value_name = "FORMAT")]
+    quantize: Option<Quantization>,
     /// Attention heads of the transformer, which its weights do not tell
     #[arg(long)]
     heads: Option<u32>,
@@ -59,6 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
             Dtype::F16 => StoreAs::F16,
             Dtype::Bf16 => StoreAs::Bf16,
         },
+        quantize: arguments.quantize,
         heads: arguments.heads,
         shortcut_heads: arguments.shortcut_heads,
         labels,

@@ -11,7 +11,7 @@ use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
 use crate::generate::schedule::Schedule;
 use crate::generate::session::{self, PlannedStep, Session, Settings, Shape, StepKind};
-use crate::kernels::ChoiceNoise;
+use crate::kernels::{ChoiceNoise, Quantization};
 use crate::models::Batch;
 use pollster::block_on;
 use std::io::{IsTerminal as _, Write as _};
@@ -26,6 +26,9 @@ pub(super) struct Arguments {
     /// Model folder (default: the bundled model)
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     model: Option<PathBuf>,
+    /// Quantise matrices while loading: int8, int4 (groups of 64) or int4:32
+    #[arg(long, value_name = "FORMAT")]
+    quantize: Option<Quantization>,
     /// Steps (default: the model's)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     steps: Option<u32>,
@@ -139,7 +142,7 @@ struct Report<'a> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let model = super::open_model(arguments.model.as_ref())?;
+    let model = super::open_model(arguments.model.as_ref())?.quantized(arguments.quantize);
     let jobs = jobs(arguments, &model)?;
     let settings = settings(arguments, &model)?;
     let (device, reason) = arguments.backend.open()?;

@@ -156,7 +156,7 @@ fn both_executors_make_the_same_picture() {
 fn states_and_temporaries_are_as_planned() {
     let model = Model::bundled().unwrap();
     let programs = super::session::programs(&model.config, shape(2, true), model.formats()).unwrap();
-    let planned = crate::exec::Memory::planned(&programs);
+    let planned = Memory::planned(&programs);
     let mut session = Session::new(&model, shape(2, true), &Device::Cpu).unwrap();
     let held = session.memory();
     assert_eq!((held.states, held.temporaries), (planned.states, planned.temporaries));

@@ -48,14 +48,6 @@ impl Quantization {
         if in_block { self } else { Self::Int8 }
     }
 
-    /// Scales of a row.
-    pub(crate) fn scales(self, width: u32) -> u32 {
-        match self {
-            Self::Int8 => 1,
-            Self::Int4 { group } => width.div_ceil(group),
-        }
-    }
-
     /// Words of a row's values, and of the whole row.
     fn row_words(self, width: u32) -> (u32, u32) {
         match self {
@@ -65,11 +57,6 @@ impl Quantization {
                 (groups * group / 8, groups * group / 8 + groups.div_ceil(2))
             }
         }
-    }
-
-    /// Bytes of a row's values alone, padding included.
-    pub(crate) fn value_bytes(self, width: u32) -> u32 {
-        4 * self.row_words(width).0
     }
 
     /// Bytes of a row in memory.
@@ -112,7 +99,10 @@ pub struct Quantized {
 impl Quantized {
     /// Quantises rows of `width`, which lie `stride` apart. Values must be finite.
     pub(crate) fn new(scheme: Quantization, width: u32, stride: usize, data: &[f32]) -> Self {
-        let rows = data.len().checked_div(stride).unwrap_or(0);
+        if width == 0 || stride == 0 {
+            return Self { scheme, width, words: Vec::new() };
+        }
+        let rows = data.len() / stride;
         let (values, all) = scheme.row_words(width);
         let mut words = vec![0; rows * all as usize];
         words.par_chunks_exact_mut(all as usize).zip(data.par_chunks_exact(stride)).for_each(
@@ -123,7 +113,7 @@ impl Quantized {
                     #[inline(always)]
                     || match scheme {
                         Quantization::Int8 => {
-                            scales[0] = quantize_row(row, bytemuck::cast_slice_mut(values)).to_bits()
+                            scales[0] = quantize_row(row, bytemuck::cast_slice_mut(values)).to_bits();
                         }
                         Quantization::Int4 { group } => {
                             let group = group as usize;
@@ -158,17 +148,18 @@ impl Quantized {
         {
             return None;
         }
+        if width == 0 {
+            return Some(Self { scheme, width: short, words: Vec::new() });
+        }
         let mut words = vec![0u32; rows.checked_mul(all as usize)?];
-        if width > 0 {
-            for ((words, values), scales) in words
-                .chunks_exact_mut(all as usize)
-                .zip(values.chunks_exact(value_row))
-                .zip(scales.chunks_exact(scale_row))
-            {
-                let (to_values, to_scales) = words.split_at_mut(value_words as usize);
-                bytemuck::cast_slice_mut::<_, u8>(to_values)[..value_row].copy_from_slice(values);
-                bytemuck::cast_slice_mut::<_, u8>(to_scales)[..scale_row].copy_from_slice(scales);
-            }
+        for ((words, values), scales) in words
+            .chunks_exact_mut(all as usize)
+            .zip(values.chunks_exact(value_row))
+            .zip(scales.chunks_exact(scale_row))
+        {
+            let (to_values, to_scales) = words.split_at_mut(value_words as usize);
+            bytemuck::cast_slice_mut::<_, u8>(to_values)[..value_row].copy_from_slice(values);
+            bytemuck::cast_slice_mut::<_, u8>(to_scales)[..scale_row].copy_from_slice(scales);
         }
         Some(Self { scheme, width: short, words })
     }
@@ -178,7 +169,7 @@ impl Quantized {
         let (value_words, all) = self.scheme.row_words(self.width);
         let (value_row, scale_row) = self.scheme.stored_row_bytes(self.width);
         let (mut values, mut scales) = (Vec::new(), Vec::new());
-        for words in self.words.chunks_exact(all as usize) {
+        for words in self.words.chunks_exact((all as usize).max(1)) {
             let (from_values, from_scales) = words.split_at(value_words as usize);
             values.extend_from_slice(&bytemuck::cast_slice::<_, u8>(from_values)[..value_row]);
             scales.extend_from_slice(&bytemuck::cast_slice::<_, u8>(from_scales)[..scale_row]);
@@ -194,9 +185,9 @@ impl Quantized {
     /// What a shader reads from it, as rows that lie `stride` apart, with zeros between.
     pub(crate) fn dequantize(&self, stride: usize) -> Vec<f32> {
         let (values, all) = self.scheme.row_words(self.width);
-        let all = all as usize;
+        let all = (all as usize).max(1);
         let mut data = vec![0.0; self.words.len() / all * stride];
-        if stride == 0 {
+        if data.is_empty() {
             return data;
         }
         data.par_chunks_exact_mut(stride).zip(self.words.par_chunks_exact(all)).for_each(|(row, words)| {
@@ -228,7 +219,9 @@ impl Quantization {
     pub(crate) fn stored_row_bytes(self, width: u32) -> (usize, usize) {
         match self {
             Self::Int8 => (width as usize, 4),
-            Self::Int4 { .. } => (self.value_bytes(width) as usize, 2 * self.scales(width) as usize),
+            Self::Int4 { group } => {
+                (4 * self.row_words(width).0 as usize, 2 * width.div_ceil(group) as usize)
+            }
         }
     }
 }
