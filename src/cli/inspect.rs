@@ -65,15 +65,6 @@ fn file(path: &std::path::Path, json: bool) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The formats whose memory is shown: name, whether plain weights are f16, quantisation.
-const FORMATS: [(&str, bool, Option<Quantization>); 5] = [
-    ("f32", false, None),
-    ("f16", true, None),
-    ("int8", true, Some(Quantization::Int8)),
-    ("int4:32", true, Some(Quantization::Int4 { group: 32 })),
-    ("int4", true, Some(Quantization::Int4 { group: 64 })),
-];
-
 /// What a session of this batch needs, and the largest single binding.
 fn plan(
     config: &ModelConfig,
@@ -118,7 +109,7 @@ fn folder(path: Option<&PathBuf>, arguments: &Arguments) -> Result<(), CliError>
         }
     }
     let mut by_format = Vec::new();
-    for (name, half, quantize) in FORMATS {
+    for (name, half, quantize) in super::FORMATS {
         by_format.push((name, plan(config, models::formats(half, quantize), arguments.batch)?.1));
     }
     let (device, _) = Backend::Auto.open()?;
