@@ -289,6 +289,36 @@ fn converted_checkpoints_generate() {
 }
 
 #[test]
+fn quantised_models_are_small_and_generate() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sizes = Vec::new();
+    // The picture without the settings that travel with it.
+    let pixels = |png: &[u8]| image::load_from_memory(png).unwrap().into_rgb8();
+    for format in ["int8", "int4", "int4:32"] {
+        succeeds(&migm(folder.path(), &["convert", MODEL, "model", "--quantize", format]));
+        let file = folder.path().join("model/maskgit.safetensors");
+        sizes.push(std::fs::metadata(file).unwrap().len());
+        let common = ["--class", "2", "--steps", "4", "--no-compare", "--backend", "cpu", "--out", "a.png"];
+        let stored = [&["generate", "--model", "model"], &common[..]].concat();
+        succeeds(&migm(folder.path(), &stored));
+        let picture = std::fs::read(folder.path().join("a.png")).unwrap();
+        let loaded = [&["generate", "--model", MODEL, "--quantize", format], &common[..]].concat();
+        succeeds(&migm(folder.path(), &loaded));
+        let again = std::fs::read(folder.path().join("a.png")).unwrap();
+        assert!(pixels(&picture) == pixels(&again), "{format}: stored and loaded so, pictures differ");
+        let out = succeeds(&migm(folder.path(), &["inspect", "model"]));
+        assert!(out.contains("int4:32   weights"), "{out}");
+    }
+    let plain = std::fs::metadata(format!("{MODEL}/maskgit.safetensors")).unwrap().len();
+    assert!(
+        sizes[0] < plain * 6 / 10 && sizes[1] < sizes[2] && sizes[2] < sizes[0] * 7 / 10,
+        "{plain}: {sizes:?}"
+    );
+    let refused = migm(folder.path(), &["convert", MODEL, "other", "--quantize", "int3"]);
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
 fn a_bench_reports_ratios() {
     let folder = tempfile::tempdir().unwrap();
     let out = succeeds(&migm(

@@ -8,7 +8,8 @@ use crate::generate::picture::write_whole;
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::session::{Session, Settings};
-use crate::models::keep_f16;
+use crate::kernels::Quantization;
+use crate::models::formats;
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -23,6 +24,9 @@ pub(super) struct Arguments {
     /// Random weights in the model's shapes (always so with --config)
     #[arg(long)]
     random_weights: bool,
+    /// Quantise matrices while loading: int8, int4 (groups of 64) or int4:32
+    #[arg(long, value_name = "FORMAT")]
+    quantize: Option<Quantization>,
     /// Steps (default: the model's)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     steps: Option<u32>,
@@ -36,7 +40,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     json: Option<PathBuf>,
     /// Print the README's tables in Markdown instead: budgets of the model, then maskgit-512 with random weights
-    #[arg(long, conflicts_with_all = ["config", "random_weights", "steps", "budget", "batch", "json"])]
+    #[arg(long, conflicts_with_all = ["config", "random_weights", "steps", "budget", "batch", "json", "quantize"])]
     table: bool,
     /// Where to compute
     #[arg(long, value_enum, default_value_t)]
@@ -57,10 +61,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
                 GenerateError::Setting(message)
             })?;
             model = None;
-            (name.clone(), config, keep_f16 as fn(&_) -> _)
+            (name.clone(), config, formats(true, arguments.quantize))
         }
         None => {
-            let opened = super::open_model(arguments.model.as_ref())?;
+            let opened = super::open_model(arguments.model.as_ref())?.quantized(arguments.quantize);
             let found = (opened.name.clone(), opened.config.clone(), opened.formats());
             model = Some(opened);
             found

@@ -2,6 +2,7 @@
 
 use super::{CliError, bytes};
 use crate::eval::export::{export, text_recording};
+use crate::kernels::Quantization;
 use crate::weights::{Checkpoint, ConvertOptions, ConvertReport, StoreAs, WeightError, convert};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -17,6 +18,9 @@ pub(super) struct Arguments {
     /// Element type of the stored weights
     #[arg(long, value_enum, default_value_t)]
     dtype: Dtype,
+    /// Quantise the matrices of the transformer and the shortcut: int8, int4 (groups of 64) or int4:32
+    #[arg(long, value_name = "FORMAT")]
+    quantize: Option<Quantization>,
     /// Attention heads of the transformer, which its weights do not tell
     #[arg(long)]
     heads: Option<u32>,
@@ -73,6 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
             Dtype::F16 => StoreAs::F16,
             Dtype::Bf16 => StoreAs::Bf16,
         },
+        quantize: arguments.quantize,
         heads: arguments.heads,
         shortcut_heads: arguments.shortcut_heads,
         labels,

@@ -12,7 +12,7 @@ use crate::generate::sampling::Sampling;
 use crate::generate::schedule::Schedule;
 use crate::generate::session::{self, PlannedStep, Session, Settings, Shape, StepKind};
 use crate::generate::text::TextPredictor;
-use crate::kernels::ChoiceNoise;
+use crate::kernels::{ChoiceNoise, Quantization};
 use crate::models::Batch;
 use pollster::block_on;
 use std::io::{IsTerminal as _, Write as _};
@@ -30,6 +30,9 @@ pub(super) struct Arguments {
     /// Model folder (default: the bundled model)
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(super) model: Option<PathBuf>,
+    /// Quantise matrices while loading: int8, int4 (groups of 64) or int4:32
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) quantize: Option<Quantization>,
     /// Steps (default: the model's)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) steps: Option<u32>,
@@ -180,7 +183,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         let folder = super::generate_text::folder(arguments.model.as_ref())?;
         return super::generate_text::run(arguments, prompt, &folder);
     }
-    let model = super::open_model(arguments.model.as_ref())?;
+    let model = super::open_model(arguments.model.as_ref())?.quantized(arguments.quantize);
     let jobs = jobs(arguments, &model)?;
     let settings = settings(arguments, &model)?;
     for path in [&arguments.out, &arguments.gif, &arguments.report].into_iter().flatten() {

@@ -131,9 +131,10 @@ fn settings(arguments: &Arguments, model: &TextModel) -> Result<TextSettings, Cl
         ("--choice-noise", arguments.choice_noise.is_some()),
         ("--gif", arguments.gif.is_some()),
         ("--batch", arguments.batch.is_some()),
+        ("--quantize", arguments.quantize.is_some()),
     ];
     if let Some((name, _)) = given.iter().find(|(_, given)| *given) {
-        let message = format!("{name} is for class models; text models have a schedule of their own");
+        let message = format!("{name} is for class models; text models do without it so far");
         return Err(GenerateError::Setting(message).into());
     }
     let mut sampling = model.config.sampling;

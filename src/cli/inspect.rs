@@ -2,11 +2,13 @@
 
 use super::{Backend, CliError, bytes};
 use crate::exec::Memory;
-use crate::generate::model::{Device, Model, ModelConfig, part_tensors};
+use crate::generate::model::{Device, ModelConfig, part_tensors};
 use crate::generate::predict::Predictor;
 use crate::generate::session::{self, Shape};
-use crate::models::{Batch, parameters};
+use crate::kernels::Quantization;
+use crate::models::{self, Batch, parameters};
 use crate::weights::Checkpoint;
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -18,6 +20,9 @@ pub(super) struct Arguments {
     /// Images at once, for the memory plan
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     batch: u32,
+    /// Quantise matrices while loading: int8, int4 (groups of 64) or int4:32
+    #[arg(long, value_name = "FORMAT")]
+    quantize: Option<Quantization>,
     /// Print the operations of a program: full, sample, decode or shortcut
     #[arg(long, value_name = "PROGRAM")]
     program: Option<String>,
@@ -63,7 +68,7 @@ fn file(path: &std::path::Path, json: bool) -> Result<(), CliError> {
 /// What a session of this batch needs, and the largest single binding.
 fn plan(
     config: &ModelConfig,
-    model: &Model,
+    formats: fn(&crate::program::WeightSpec) -> crate::kernels::WeightFormat,
     batch: u32,
 ) -> Result<(Vec<crate::program::Program>, Memory, u64), CliError> {
     let shape = Shape {
@@ -72,7 +77,7 @@ fn plan(
         recorded_noise: false,
         decoder: true,
     };
-    let programs = session::programs(config, shape, model.formats())?;
+    let programs = session::programs(config, shape, formats)?;
     let memory = Memory::planned(&programs);
     let largest =
         programs.iter().flat_map(|p| p.tensors()).map(crate::program::Tensor::bytes).max().unwrap_or(0);
@@ -80,9 +85,9 @@ fn plan(
 }
 
 fn folder(path: Option<&PathBuf>, arguments: &Arguments) -> Result<(), CliError> {
-    let model = super::open_model(path)?;
+    let model = super::open_model(path)?.quantized(arguments.quantize);
     let config = &model.config;
-    let (programs, memory, largest) = plan(config, &model, arguments.batch)?;
+    let (programs, memory, largest) = plan(config, model.formats(), arguments.batch)?;
     let mut out = std::io::stdout().lock();
     if let Some(name) = &arguments.program {
         let Some(program) = programs.iter().find(|program| program.name == *name) else {
@@ -103,8 +108,12 @@ fn folder(path: Option<&PathBuf>, arguments: &Arguments) -> Result<(), CliError>
             parts.push((part, tensors.len(), parameters(&tensors)));
         }
     }
+    let mut by_format = Vec::new();
+    for (name, half, quantize) in super::FORMATS {
+        by_format.push((name, plan(config, models::formats(half, quantize), arguments.batch)?.1));
+    }
     let (device, _) = Backend::Auto.open()?;
-    let fit = fits(&device, memory, largest);
+    let fit = fits(&device, memory, by_format[0].1.weights, largest);
     if arguments.json {
         let parts: Vec<_> = parts
             .iter()
@@ -114,7 +123,9 @@ fn folder(path: Option<&PathBuf>, arguments: &Arguments) -> Result<(), CliError>
             .collect();
         let report = serde_json::json!({
             "model": model.name, "config": config, "parts": parts, "batch": arguments.batch,
-            "memory_bytes": memory, "largest_binding_bytes": largest, "fits": fit.0, "why": fit.1,
+            "memory_bytes": memory,
+            "weight_bytes": by_format.iter().map(|(name, m)| (*name, m.weights)).collect::<BTreeMap<_, _>>(),
+            "largest_binding_bytes": largest, "fits": fit.0, "why": fit.1,
         });
         writeln!(out, "{}", serde_json::to_string_pretty(&report).unwrap_or_default())?;
         return Ok(());
@@ -135,15 +146,27 @@ fn folder(path: Option<&PathBuf>, arguments: &Arguments) -> Result<(), CliError>
     writeln!(out, "  temporaries {:>12}", bytes(memory.temporaries))?;
     writeln!(out, "  in all      {:>12}, largest binding {}", bytes(memory.total()), bytes(largest))?;
     writeln!(out, "{}", fit.1)?;
+    writeln!(out, "in other formats, convolutions and codebooks of int8 and int4 in f16:")?;
+    for (name, memory) in &by_format {
+        writeln!(
+            out,
+            "  {name:<9} weights {:>12}, in all {:>12}",
+            bytes(memory.weights),
+            bytes(memory.total())
+        )?;
+    }
     Ok(())
 }
 
 /// Whether a plan fits a device, and the sentence that says so.
-fn fits(device: &Device, memory: Memory, largest: u64) -> (bool, String) {
+fn fits(device: &Device, memory: Memory, wide_weights: u64, largest: u64) -> (bool, String) {
     match device {
         Device::Cpu => (
             true,
-            format!("runs on the CPU, where weights are f32: allow {} for them", bytes(2 * memory.weights)),
+            format!(
+                "runs on the CPU, where weights are f32: allow {} in all",
+                bytes(memory.total() - memory.weights + wide_weights)
+            ),
         ),
         Device::Gpu(gpu) => {
             let limits = gpu.device.limits();

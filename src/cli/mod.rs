@@ -4,6 +4,7 @@
 
 use crate::exec::gpu::device::{self, Choice, Gpu};
 use crate::generate::model::{Device, Model};
+use crate::kernels::Quantization;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -140,6 +141,15 @@ impl Backend {
         Ok((Device::Gpu(Box::new(gpu)), format!("{:?}, {:?}", info.device_type, info.backend)))
     }
 }
+
+/// The formats that are compared: name, whether plain weights are f16, quantisation.
+const FORMATS: [(&str, bool, Option<Quantization>); 5] = [
+    ("f32", false, None),
+    ("f16", true, None),
+    ("int8", true, Some(Quantization::Int8)),
+    ("int4:32", true, Some(Quantization::Int4 { group: 32 })),
+    ("int4", true, Some(Quantization::Int4 { group: 64 })),
+];
 
 /// Opens a folder, or the bundled model.
 fn open_model(folder: Option<&PathBuf>) -> Result<Model, CliError> {

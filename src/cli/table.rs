@@ -3,10 +3,12 @@
 use super::{Backend, CliError, bytes};
 use crate::eval::bench;
 use crate::eval::random::RandomWeights;
+use crate::exec::Memory;
+use crate::generate::model::{Device, Model};
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
-use crate::generate::session::{Session, Settings};
-use crate::models::keep_f16;
+use crate::generate::session::{self, Session, Settings};
+use crate::models::{self, keep_f16};
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -63,6 +65,8 @@ pub(super) fn run(folder: Option<&PathBuf>, backend: Backend) -> Result<(), CliE
         )?;
     }
 
+    formats(&mut out, &model, &device)?;
+
     let Some(config) = bench::preset("maskgit-512") else { return Ok(()) };
     // A short run has every kind of step: its times are those of the long one.
     let mut sampling = config.sampling;
@@ -96,6 +100,39 @@ pub(super) fn run(folder: Option<&PathBuf>, backend: Backend) -> Result<(), CliE
     writeln!(out, "| memory planned | {} |", bytes(report.planned.total()))?;
     if let (Some(peak), Some(ratio)) = (report.peak_resident_bytes, report.peak_over_planned) {
         writeln!(out, "| peak resident | {} ({ratio:.2}x) |", bytes(peak))?;
+    }
+    Ok(())
+}
+
+/// Memory and step times of the model in each format of its weights.
+fn formats(out: &mut dyn std::io::Write, model: &Model, device: &Device) -> Result<(), CliError> {
+    let sampling = model.config.sampling;
+    let settings = Settings {
+        sampling,
+        refresh: Refresh::Uniform(sampling.steps.div_ceil(2)),
+        predictor: Predictor::Shortcut,
+    };
+    let shape = bench::shape(BATCH, &sampling, Predictor::Shortcut);
+    writeln!(out, "\n{} by format, batches of {BATCH}:\n", model.name)?;
+    writeln!(out, "| weights | their memory | memory in all | full step | shortcut step |")?;
+    writeln!(out, "|---|---|---|---|---|")?;
+    for (name, half, quantize) in super::FORMATS {
+        let formats = models::formats(half, quantize);
+        let planned = Memory::planned(&session::programs(&model.config, shape, formats)?);
+        let mut session =
+            Session::with_weights(&model.config, shape, device, formats, &mut model.weights()?)?;
+        let report = bench::measure(&model.name, &mut session, device, &settings)?;
+        writeln!(
+            out,
+            "| {name} | {} | {} | {:.2} ms | {:.2} ms |",
+            bytes(planned.weights),
+            bytes(planned.total()),
+            report.full.median_ms,
+            report.shortcut.median_ms
+        )?;
+    }
+    if matches!(device, Device::Cpu) {
+        writeln!(out, "\nThe CPU executor widens every format to f32: the memory is a GPU's.")?;
     }
     Ok(())
 }

@@ -43,7 +43,7 @@ impl CpuExecutor {
             new.memory.temporaries += bytes;
             pool.push(new.buffer(vec![0.0; bytes as usize / 4]));
         }
-        // The format does not matter here: two programs that want a weight in two formats share its f32.
+        // Plain formats do not matter here: two programs that want a weight in two of them share its f32.
         let mut loaded: HashMap<WeightSpec, usize> = HashMap::new();
         for (program, plan) in programs.iter().zip(&plans) {
             let mut slots = Vec::with_capacity(program.tensors().len());
@@ -52,11 +52,20 @@ impl CpuExecutor {
                     Storage::Temporary => place.map(|place| pool[place]),
                     Storage::State => Some(new.state(&tensor.name, tensor.elements() as usize)?),
                     Storage::Weight(spec) => {
-                        let key = WeightSpec { format: crate::kernels::WeightFormat::F32, ..spec.clone() };
+                        let scheme = spec.format.quantization();
+                        let mut key = spec.clone();
+                        if scheme.is_none() {
+                            key.format = crate::kernels::WeightFormat::F32;
+                        }
                         Some(match loaded.get(&key) {
                             Some(&index) => index,
                             None => {
-                                let data = key.arrange(weights.load(spec)?);
+                                let data = match scheme {
+                                    Some(scheme) => spec
+                                        .load_quantized(scheme, weights)?
+                                        .dequantize(spec.extent().1 as usize),
+                                    None => key.arrange(weights.load(spec)?),
+                                };
                                 new.memory.weights += data.len() as u64 * 4;
                                 let index = new.buffer(data);
                                 loaded.insert(key, index);

@@ -150,6 +150,9 @@ fn formats(format: WeightFormat) -> fn(&WeightSpec) -> WeightFormat {
     match format {
         WeightFormat::F32 => crate::models::keep_f32,
         WeightFormat::F16 => crate::models::keep_f16,
+        WeightFormat::Int8 => |_| WeightFormat::Int8,
+        WeightFormat::Int4 { group: 32 } => |_| WeightFormat::Int4 { group: 32 },
+        WeightFormat::Int4 { .. } => |_| WeightFormat::Int4 { group: 64 },
     }
 }
 
@@ -199,7 +202,9 @@ mod checks {
     use crate::program::Element::{F32 as Float, U32 as Integer};
     use crate::program::Layout;
 
-    const FORMATS: [crate::kernels::WeightFormat; 2] = [F32, F16];
+    const PLAIN: [crate::kernels::WeightFormat; 2] = [F32, F16];
+    const FORMATS: [crate::kernels::WeightFormat; 5] =
+        [F32, F16, Int8, Int4 { group: 32 }, Int4 { group: 64 }];
 
     #[test]
     fn linear() {
@@ -498,7 +503,7 @@ mod checks {
 
     #[test]
     fn convolution() {
-        for format in FORMATS {
+        for format in PLAIN {
             for form in [ConvForm::Same, ConvForm::Upsample, ConvForm::Downsample] {
                 for (images, height, width, cin, cout) in [
                     (1, 2, 2, 1, 1),

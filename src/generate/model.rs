@@ -3,7 +3,7 @@
 use super::GenerateError;
 use super::sampling::Sampling;
 use crate::exec::{Executor, cpu::CpuExecutor, gpu};
-use crate::kernels::WeightFormat;
+use crate::kernels::{Quantization, Quantized, WeightFormat};
 use crate::models::{self, Batch, Model as _, maskgit, shortcut, vqgan};
 use crate::program::{Program, WeightSource, WeightSpec};
 use crate::weights::{Checkpoint, ModelFolder, WeightError};
@@ -214,7 +214,9 @@ pub struct Model {
     /// What its `config.json` says.
     pub config: ModelConfig,
     folder: ModelFolder,
-    formats: fn(&WeightSpec) -> WeightFormat,
+    /// Whether the transformer's weights are f16, quantised matrices aside.
+    half: bool,
+    quantize: Option<Quantization>,
 }
 
 impl Model {
@@ -237,15 +239,18 @@ impl Model {
     fn check(folder: ModelFolder) -> Result<Self, GenerateError> {
         let name = folder.name().to_owned();
         let config = ModelConfig::parse(&name, folder.config())?;
-        let mut half = true;
+        let (mut half, mut quantize) = (true, None);
         for part in Self::parts(&config) {
             let checkpoint = required(&folder, part)?;
             let expected = part_tensors(&config, part)?;
             crate::weights::account(&checkpoint, &expected, &|_| false)?;
             half &= matrices_are_f16(&checkpoint, "");
+            // The transformer decides for all.
+            if part == "maskgit" {
+                quantize = stored_quantization(&checkpoint, &expected);
+            }
         }
-        let formats = if half { models::keep_f16 } else { models::keep_f32 };
-        Ok(Self { name, config, folder, formats })
+        Ok(Self { name, config, folder, half, quantize })
     }
 
     /// The parts that a configuration asks for.
@@ -263,14 +268,32 @@ impl Model {
 
     /// In which precision weights are kept on a device.
     pub fn formats(&self) -> fn(&WeightSpec) -> WeightFormat {
-        self.formats
+        models::formats(self.half, self.quantize)
+    }
+
+    /// The same model with its matrices quantised while they are loaded, unless they are stored so; with `None`, as it is stored.
+    #[must_use]
+    pub fn quantized(self, quantize: Option<Quantization>) -> Self {
+        Self { quantize: quantize.or(self.quantize), ..self }
     }
 }
 
-/// Whether every matrix under a prefix is stored in f16: then keeping them so on a device loses nothing.
+/// How the matrices of a checkpoint are stored: in four bits if any are, whose outer layers are in eight.
+fn stored_quantization(checkpoint: &Checkpoint, expected: &[(String, Vec<usize>)]) -> Option<Quantization> {
+    let matrices = expected.iter().filter(|(_, shape)| shape.len() == 2);
+    let found = matrices.filter_map(|(name, _)| checkpoint.quantization(name));
+    found.reduce(|a, b| if a == Quantization::Int8 { b } else { a })
+}
+
+/// Whether no matrix under a prefix is stored in more than f16: then keeping them so on a device loses nothing.
+/// Quantised matrices, and the scales beside them, do not count.
 pub(crate) fn matrices_are_f16(checkpoint: &Checkpoint, prefix: &str) -> bool {
-    let matrix = |t: &&crate::weights::TensorInfo| t.name.starts_with(prefix) && t.shape.len() > 1;
-    checkpoint.tensors().filter(matrix).all(|t| t.dtype == crate::weights::Dtype::F16)
+    use crate::weights::Dtype;
+    let matrix = |t: &&crate::weights::TensorInfo| {
+        t.name.starts_with(prefix) && t.shape.len() > 1 && !t.name.ends_with(".scale")
+    };
+    let mut matrices = checkpoint.tensors().filter(matrix);
+    matrices.all(|t| !matches!(t.dtype, Dtype::F32 | Dtype::F64 | Dtype::BF16))
 }
 
 fn required(folder: &ModelFolder, part: &str) -> Result<Checkpoint, GenerateError> {
@@ -338,6 +361,20 @@ impl WeightSource for FolderWeights {
             None => Err(WeightError::missing(&spec.name, &spec.shape, part)),
         }
     }
+
+    fn load_quantized(
+        &mut self,
+        spec: &WeightSpec,
+        scheme: Quantization,
+    ) -> Result<Option<Quantized>, WeightError> {
+        let (part, name) = spec.name.split_once('.').unwrap_or(("", &spec.name));
+        match self.parts.get(part) {
+            Some(checkpoint) if checkpoint.quantization(name) == Some(scheme) => {
+                checkpoint.read_quantized(name, &spec.shape)
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -384,6 +421,102 @@ mod tests {
         assert_eq!(shape("vqgan", "decoder.up.3.block.0.nin_shortcut.weight"), Some(vec![256, 512, 1, 1]));
         assert_eq!(shape("vqgan", "encoder.down.4.attn.1.q.weight"), Some(vec![512, 512, 1, 1]));
         assert_eq!(shape("vqgan", "encoder.down.4.downsample.conv.weight"), None);
+    }
+
+    /// Programs know matrices by their layout, `migm convert` by their names: both must mean the same ones.
+    #[test]
+    fn what_is_stored_quantised_is_what_programs_quantise() {
+        use crate::weights::{ConvertOptions, Part, convert};
+        let folder = tempfile::tempdir().unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/models/scenes-v0");
+        for quantize in
+            [Quantization::Int8, Quantization::Int4 { group: 64 }, Quantization::Int4 { group: 32 }]
+        {
+            let options = ConvertOptions { quantize: Some(quantize), ..ConvertOptions::default() };
+            convert(std::slice::from_ref(&source), folder.path(), &options, &mut |_| {}).unwrap();
+            let model = Model::open(folder.path()).unwrap();
+            assert_eq!((model.quantize, model.half), (Some(quantize), Model::bundled().unwrap().half));
+            let (mut stored, mut plain) =
+                (model.weights().unwrap(), Model::bundled().unwrap().weights().unwrap());
+            let (t, batch) = (&model.config.transformer, Batch { images: 1, guided: false });
+            let build = |body: &dyn Fn(&mut crate::program::Builder)| {
+                models::build("test", model.formats(), body).unwrap()
+            };
+            let programs = [
+                build(&|b| t.features(b, batch)),
+                build(&|b| _ = t.logits(b, batch)),
+                build(&|b| model.config.shortcut.unwrap().predict(b, t, batch)),
+                build(&|b| model.config.tokenizer.decode(b, t.codebook, 1, t.grid, t.grid)),
+            ];
+            let mut quantised = 0;
+            for spec in programs.iter().flat_map(Program::weights) {
+                match spec.format.quantization() {
+                    Some(scheme) => {
+                        quantised += 1;
+                        let found = stored.load_quantized(spec, scheme).unwrap().expect(&spec.name);
+                        // Without expanding, and the same as if quantised while loading.
+                        assert_eq!(found, spec.load_quantized(scheme, &mut plain).unwrap(), "{}", spec.name);
+                        assert_eq!(found.words().len() as u64 * 4, spec.bytes(), "{}", spec.name);
+                        let wide = found.dequantize(spec.shape[1]);
+                        assert_eq!(stored.load(spec).unwrap(), wide, "{}", spec.name);
+                    }
+                    None => {
+                        assert_eq!(stored.load(spec).unwrap(), plain.load(spec).unwrap(), "{}", spec.name);
+                    }
+                }
+            }
+            assert!(quantised > 20, "{quantised} matrices");
+            // Again, and onto itself.
+            let again = convert(&[folder.path().to_owned()], folder.path(), &options, &mut |_| {});
+            assert!(again.unwrap_err().to_string().contains("is quantised already"), "{quantize}");
+            let kept = ConvertOptions::default();
+            let report = convert(&[folder.path().to_owned()], folder.path(), &kept, &mut |_| {}).unwrap();
+            let maskgit = report.files.iter().find(|file| file.part == Some(Part::Maskgit)).unwrap();
+            assert_eq!(maskgit.parameters, 6_706_842);
+            assert_eq!(Model::open(folder.path()).unwrap().config, model.config);
+        }
+    }
+
+    #[test]
+    fn a_quantised_matrix_needs_its_scales() {
+        use crate::weights::{Dtype, TensorSpec, account, encode_safetensors};
+        let expected = [("w".to_owned(), vec![2, 33])];
+        let check = |values: (Dtype, Vec<usize>), scales: Option<(&str, Dtype, Vec<usize>)>| {
+            let bytes = |dtype: Dtype, shape: &[usize]| {
+                vec![0_u8; shape.iter().product::<usize>() * dtype.bitsize() / 8]
+            };
+            let mut tensors =
+                vec![(TensorSpec::new("w", values.0, values.1.clone()), bytes(values.0, &values.1))];
+            if let Some((name, dtype, shape)) = scales {
+                tensors.push((TensorSpec::new(name, dtype, shape.clone()), bytes(dtype, &shape)));
+            }
+            let tensors: Vec<_> = tensors.iter().map(|(spec, data)| (spec.clone(), &data[..])).collect();
+            let file = encode_safetensors(&tensors, &Default::default()).unwrap();
+            let checkpoint = Checkpoint::from_bytes("test.safetensors", file.into()).unwrap();
+            let accounted = account(&checkpoint, &expected, &|_| false);
+            let read = checkpoint.read_shaped("w", &[2, 33]);
+            accounted.and(read.map(drop)).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        let scales = |dtype, shape: &[usize]| Some(("w.scale", dtype, shape.to_vec()));
+        let (eight, four) = ((Dtype::I8, vec![2, 33]), (Dtype::U8, vec![2, 32]));
+        assert_eq!(check(eight.clone(), scales(Dtype::F32, &[2])), "");
+        assert_eq!(check(four.clone(), scales(Dtype::BF16, &[2, 1])), "");
+        assert_eq!(check(four.clone(), scales(Dtype::BF16, &[2, 2])), "");
+        for (values, scales, wanted) in [
+            (eight.clone(), scales(Dtype::F32, &[2, 1]), "expected [2]"),
+            (eight.clone(), scales(Dtype::F16, &[2]), "expected F32"),
+            ((Dtype::I8, vec![2, 36]), scales(Dtype::F32, &[2]), "expected [2, 33]"),
+            (four.clone(), scales(Dtype::F32, &[2, 1]), "expected BF16"),
+            (four, scales(Dtype::BF16, &[2, 3]), "expected [2, 1]"),
+            ((Dtype::U8, vec![2, 33]), scales(Dtype::BF16, &[2, 1]), "expected [2, 32]"),
+        ] {
+            let message = check(values, scales);
+            assert!(message.contains(wanted), "{message:?} does not say {wanted:?}");
+        }
+        let message = check(eight, None);
+        assert!(message.contains("has element type I8"), "{message}");
+        let message = check((Dtype::F32, vec![2, 33]), scales(Dtype::F32, &[2]));
+        assert!(message.contains("surplus"), "{message}");
     }
 
     #[test]

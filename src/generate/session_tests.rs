@@ -5,9 +5,10 @@ use super::predict::Predictor;
 use super::refresh::Refresh;
 use super::sampling::Sampling;
 use super::session::{Session, Settings, Shape, StepKind};
+use crate::exec::Memory;
 use crate::exec::twins::test_gpu;
-use crate::kernels::ChoiceNoise;
-use crate::models::Batch;
+use crate::kernels::{ChoiceNoise, Quantization};
+use crate::models::{self, Batch};
 use pollster::block_on;
 
 fn shape(images: u32, guided: bool) -> Shape {
@@ -155,7 +156,7 @@ fn both_executors_make_the_same_picture() {
 fn states_and_temporaries_are_as_planned() {
     let model = Model::bundled().unwrap();
     let programs = super::session::programs(&model.config, shape(2, true), model.formats()).unwrap();
-    let planned = crate::exec::Memory::planned(&programs);
+    let planned = Memory::planned(&programs);
     let mut session = Session::new(&model, shape(2, true), &Device::Cpu).unwrap();
     let held = session.memory();
     assert_eq!((held.states, held.temporaries), (planned.states, planned.temporaries));
@@ -202,6 +203,51 @@ fn odd_sizes_agree_between_executors() {
     }
 }
 
+/// Relative L2 distance of the features after a full step on half-masked pictures from those of unquantised weights.
+fn features_move(
+    model: &Model,
+    formats: fn(&crate::program::WeightSpec) -> crate::kernels::WeightFormat,
+) -> f64 {
+    let (classes, seeds) = ([Some(2), Some(8), Some(13), Some(20)], [1, 2, 3, 4]);
+    let every = settings(model, Refresh::Every);
+    let mut plain = Session::new(model, shape(4, true), &Device::Cpu).unwrap();
+    plain.configure(&every).unwrap();
+    plain.start(&classes, &seeds).unwrap();
+    for _ in 0..every.sampling.steps / 2 {
+        plain.step().unwrap();
+    }
+    let ids = block_on(plain.tokens()).unwrap();
+    let mut weights = model.weights().unwrap();
+    let mut quantized =
+        Session::with_weights(&model.config, shape(4, true), &Device::Cpu, formats, &mut weights).unwrap();
+    quantized.configure(&every).unwrap();
+    quantized.start(&classes, &seeds).unwrap();
+    let features = |session: &mut Session| {
+        session.executor().write(models::states::IDS, &ids).unwrap();
+        session.executor().run(&[0], 0, false).unwrap();
+        block_on(session.features()).unwrap()
+    };
+    let (wanted, got) = (features(&mut plain), features(&mut quantized));
+    let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
+    let error = squares(&mut wanted.iter().zip(&got).map(|(a, b)| a - b));
+    (error / squares(&mut wanted.iter().copied())).sqrt()
+}
+
+#[test]
+fn quantised_weights_hardly_move_the_features() {
+    let model = Model::bundled().unwrap();
+    for (quantize, most) in [
+        (Quantization::Int8, 0.01),
+        (Quantization::Int4 { group: 32 }, 0.06),
+        (Quantization::Int4 { group: 64 }, 0.06),
+    ] {
+        let moved = features_move(&model, models::formats(true, Some(quantize)));
+        println!("{quantize}: features move by {:.3} %", 100.0 * moved);
+        assert!(moved > 1e-5, "{quantize}: nothing was quantised");
+        assert!(moved < most, "{quantize}: features move by {:.2} %", 100.0 * moved);
+    }
+}
+
 #[test]
 fn a_device_that_goes_away_is_an_error_with_a_way_on() {
     use crate::exec::gpu::device::{Choice, Gpu};
@@ -227,4 +273,27 @@ fn a_batch_that_does_not_fit_is_refused_before_anything_is_loaded() {
     let model = Model::bundled().unwrap();
     let error = Session::new(&model, shape(2048, true), &Device::Gpu(Box::new(gpu))).unwrap_err().to_string();
     assert!(error.contains("binds at most 134217728") && error.contains("smaller batch"), "{error}");
+}
+
+#[test]
+fn quantised_weights_are_as_large_as_planned_and_the_same_on_both_executors() {
+    let Some(gpu) = test_gpu() else { return };
+    let model = Model::bundled().unwrap();
+    let every = settings(&model, Refresh::Uniform(2));
+    for quantize in [Quantization::Int8, Quantization::Int4 { group: 64 }] {
+        let formats = models::formats(true, Some(quantize));
+        let planned =
+            Memory::planned(&super::session::programs(&model.config, shape(1, true), formats).unwrap());
+        let run = |device: Device| {
+            let mut weights = model.weights().unwrap();
+            let mut session =
+                Session::with_weights(&model.config, shape(1, true), &device, formats, &mut weights).unwrap();
+            let held = session.memory();
+            (tokens(&mut session, &every, &[Some(2)], &[3]), held)
+        };
+        let (on_cpu, _) = run(Device::Cpu);
+        let (on_gpu, held) = run(Device::Gpu(Box::new(gpu.clone())));
+        assert_eq!(held, planned, "{quantize}");
+        assert_eq!(on_gpu, on_cpu, "{quantize}");
+    }
 }

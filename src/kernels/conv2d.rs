@@ -87,9 +87,9 @@ impl Conv2d {
 
 impl Kernel for Conv2d {
     fn permutation(&self) -> Permutation {
-        Permutation::new("conv2d")
-            .flag("VEC4", self.cin.is_multiple_of(4))
-            .flag("F16_WEIGHTS", self.format == WeightFormat::F16)
+        let permutation = Permutation::new("conv2d").flag("VEC4", self.cin.is_multiple_of(4));
+        self.format
+            .specialise(permutation)
             .flag("BIAS", self.bias.is_some())
             .flag("ACCUMULATE", self.accumulate)
             .flag("UPSAMPLE", self.form == ConvForm::Upsample)

@@ -55,7 +55,7 @@ impl EmbedRows {
 
 impl Kernel for EmbedRows {
     fn permutation(&self) -> Permutation {
-        Permutation::new("embed_rows").flag("F16_WEIGHTS", self.format == WeightFormat::F16)
+        self.format.specialise(Permutation::new("embed_rows"))
     }
 
     fn bindings(&self) -> Vec<Binding> {

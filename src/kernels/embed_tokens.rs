@@ -56,7 +56,7 @@ impl EmbedTokens {
 
 impl Kernel for EmbedTokens {
     fn permutation(&self) -> Permutation {
-        Permutation::new("embed_tokens").flag("F16_WEIGHTS", self.format == WeightFormat::F16)
+        self.format.specialise(Permutation::new("embed_tokens"))
     }
 
     fn bindings(&self) -> Vec<Binding> {

@@ -80,9 +80,10 @@ impl Linear {
 
 impl Kernel for Linear {
     fn permutation(&self) -> Permutation {
-        let mut permutation = Permutation::new("linear")
-            .flag("VEC4", self.inner.is_multiple_of(4))
-            .flag("F16_WEIGHTS", self.format == WeightFormat::F16)
+        let permutation = Permutation::new("linear").flag("VEC4", self.inner.is_multiple_of(4));
+        let mut permutation = self
+            .format
+            .specialise(permutation)
             .flag("BIAS", self.bias.is_some())
             .flag("ACCUMULATE", self.accumulate);
         permutation.flags.extend(self.activation.flag());
@@ -146,11 +147,7 @@ pub(crate) fn tiles(rows: u32, outer: u32) -> [u32; 3] {
 
 /// The traffic of reading `rows` rows of a weight matrix once.
 pub(crate) fn weight_cost(format: WeightFormat, rows: u64, inner: u32) -> Cost {
-    let element_bytes = match format {
-        WeightFormat::F32 => 4,
-        WeightFormat::F16 => 2,
-    };
-    Cost { flops: 0, bytes: rows * u64::from(padded(inner)) * element_bytes }
+    Cost { flops: 0, bytes: rows * format.row_bytes(padded(inner)) }
 }
 
 /// What becomes of a product's results.
@@ -346,6 +343,9 @@ pub(crate) mod testing {
                 WeightFormat::F32 => Self::F32(padded.to_vec()),
                 WeightFormat::F16 => {
                     Self::F16(padded.iter().map(|&v| half::f16::from_f32(v).to_f32()).collect())
+                }
+                WeightFormat::Int8 | WeightFormat::Int4 { .. } => {
+                    panic!("exec/twins.rs compares quantised weights")
                 }
             }
         }

@@ -73,10 +73,10 @@ impl MaskedLogits {
 
 impl Kernel for MaskedLogits {
     fn permutation(&self) -> Permutation {
-        Permutation::new("masked_logits")
+        let permutation = Permutation::new("masked_logits")
             .flag("VEC4", self.hidden.is_multiple_of(4))
-            .flag("BIAS", self.bias.is_some())
-            .flag("F16_WEIGHTS", self.format == WeightFormat::F16)
+            .flag("BIAS", self.bias.is_some());
+        self.format.specialise(permutation)
     }
 
     fn bindings(&self) -> Vec<Binding> {

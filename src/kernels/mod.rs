@@ -24,6 +24,7 @@ pub(crate) mod masked_logits;
 pub(crate) mod math;
 pub(crate) mod nearest_code;
 pub(crate) mod philox;
+pub(crate) mod quantized;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
 pub(crate) mod rows;
@@ -33,6 +34,8 @@ pub(crate) mod time_embedding;
 pub(crate) mod top_k;
 #[cfg(test)]
 mod translations;
+
+pub use quantized::{Quantization, Quantized};
 
 /// A tensor of a program, by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -254,6 +257,44 @@ pub enum WeightFormat {
     F32,
     /// Two f16 in each u32, read with `unpack2x16float`: needs no `shader-f16`.
     F16,
+    /// [`Quantization::Int8`].
+    Int8,
+    /// [`Quantization::Int4`].
+    Int4 {
+        /// Values that share a scale.
+        group: u32,
+    },
+}
+
+impl WeightFormat {
+    /// How it is quantised, if it is.
+    pub fn quantization(self) -> Option<Quantization> {
+        match self {
+            Self::F32 | Self::F16 => None,
+            Self::Int8 => Some(Quantization::Int8),
+            Self::Int4 { group } => Some(Quantization::Int4 { group }),
+        }
+    }
+
+    /// Bytes of a row of `width` elements, which plain formats want padded already.
+    pub(crate) fn row_bytes(self, width: u32) -> u64 {
+        match self {
+            Self::F32 => 4 * u64::from(width),
+            Self::F16 => 2 * u64::from(width),
+            Self::Int8 => Quantization::Int8.row_bytes(width),
+            Self::Int4 { group } => Quantization::Int4 { group }.row_bytes(width),
+        }
+    }
+
+    /// Tells a shader that imports `weights` or `embedding` what it will find.
+    pub(crate) fn specialise(self, permutation: shader::Permutation) -> shader::Permutation {
+        match self {
+            Self::F32 => permutation,
+            Self::F16 => permutation.flag("F16_WEIGHTS", true),
+            Self::Int8 => permutation.flag("INT8", true),
+            Self::Int4 { group } => permutation.flag("INT4", true).constant("GROUP", group),
+        }
+    }
 }
 
 /// Rows of a weight matrix are padded with zeros to a multiple of this, so that shaders load four at a time.

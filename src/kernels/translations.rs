@@ -1,16 +1,24 @@
 //! Every shader in every permutation: parsed and validated by naga, within WebGPU's default limits, and translated to
 //! SPIR-V, MSL, HLSL and GLSL. Needs no device.
 
+use super::Quantization;
 use super::shader::{Permutation, SHADERS};
 use naga::{back, valid};
 use std::collections::BTreeSet;
 
 /// Flags that exclude one another.
-const EXCLUSIVE: &[&[&str]] =
-    &[&["GELU", "SILU"], &["UPSAMPLE", "DOWNSAMPLE"], &["VALUE_IN_QUERY", "VALUE_IN_KEY"]];
+const EXCLUSIVE: &[&[&str]] = &[
+    &["F16_WEIGHTS", "INT8", "INT4"],
+    &["GELU", "SILU"],
+    &["UPSAMPLE", "DOWNSAMPLE"],
+    &["VALUE_IN_QUERY", "VALUE_IN_KEY"],
+];
 
 /// Values for the constants that a shader takes.
-fn constants(shader: &str) -> Vec<Vec<(&'static str, u32)>> {
+fn constants(shader: &str, flags: &[&str]) -> Vec<Vec<(&'static str, u32)>> {
+    if flags.contains(&"INT4") {
+        return Quantization::GROUPS.iter().map(|&group| vec![("GROUP", group)]).collect();
+    }
     let heads: &[u32] = match shader {
         "attention" => &[1, 2, 3, 6, 12, 16],
         "attention_wide" => &[17, 32, 50, 128, 256],
@@ -55,7 +63,7 @@ fn permutations() -> Vec<Permutation> {
             if EXCLUSIVE.iter().any(|group| exclusive(group)) || chained {
                 continue;
             }
-            for constants in constants(shader) {
+            for constants in constants(shader, &on) {
                 all.push(Permutation { shader, flags: on.clone(), constants });
             }
         }

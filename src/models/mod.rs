@@ -2,7 +2,7 @@
 //!
 //! A program's interface is its states, by name: see [`states`].
 
-use crate::kernels::{Slot, WeightFormat};
+use crate::kernels::{Quantization, Slot, WeightFormat};
 use crate::program::{Builder, Program, ProgramError, WeightSpec};
 
 pub mod amused_vq;
@@ -84,6 +84,25 @@ pub fn keep_f32(_: &WeightSpec) -> WeightFormat {
 /// Keeps weight matrices in f16, where checkpoints hold f16: lossless, and half the memory.
 pub fn keep_f16(_: &WeightSpec) -> WeightFormat {
     WeightFormat::F16
+}
+
+/// Quantises what can be quantised, see [`Quantization::of_matrix`], and keeps the rest in f16 or, if not `half`, in f32.
+pub fn formats(half: bool, quantize: Option<Quantization>) -> fn(&WeightSpec) -> WeightFormat {
+    fn choose(spec: &WeightSpec, scheme: Quantization, other: WeightFormat) -> WeightFormat {
+        if spec.is_quantizable() { scheme.of_matrix(&spec.name).format() } else { other }
+    }
+    use Quantization::{Int4, Int8};
+    use WeightFormat::{F16, F32};
+    match (quantize, half) {
+        (None, false) => keep_f32,
+        (None, true) => keep_f16,
+        (Some(Int8), false) => |spec| choose(spec, Int8, F32),
+        (Some(Int8), true) => |spec| choose(spec, Int8, F16),
+        (Some(Int4 { group: 32 }), false) => |spec| choose(spec, Int4 { group: 32 }, F32),
+        (Some(Int4 { group: 32 }), true) => |spec| choose(spec, Int4 { group: 32 }, F16),
+        (Some(Int4 { .. }), false) => |spec| choose(spec, Int4 { group: 64 }, F32),
+        (Some(Int4 { .. }), true) => |spec| choose(spec, Int4 { group: 64 }, F16),
+    }
 }
 
 /// Every tensor that programs name, with its official shape, each once and in order of name: what a checkpoint must hold.

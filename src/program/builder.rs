@@ -114,6 +114,7 @@ impl Builder {
             WeightSpec { name: name.to_owned(), shape: shape.to_vec(), layout, format: WeightFormat::F32 };
         if matches!(layout, Layout::Matrix | Layout::Rows { .. } | Layout::Convolution) {
             spec.format = (self.formats)(&spec);
+            debug_assert!(spec.format.quantization().is_none() || spec.is_quantizable());
         }
         let known = self.program.tensors.iter().position(|t| t.storage == Storage::Weight(spec.clone()));
         if let Some(index) = known {

@@ -4,7 +4,9 @@
 //! `exec` runs the result on a GPU or on the CPU. A program knows sizes, costs and names, but holds no data:
 //! weights are described by [`WeightSpec`]s and fetched by the executor, one at a time, from a [`WeightSource`].
 
-use crate::kernels::{Access, Cost, Extent, Kernel, Slot, StepValues, WeightFormat, padded};
+use crate::kernels::{
+    Access, Cost, Extent, Kernel, Quantization, Quantized, Slot, StepValues, WeightFormat, padded,
+};
 
 mod builder;
 mod dump;
@@ -98,7 +100,8 @@ pub struct WeightSpec {
     pub shape: Vec<usize>,
     /// Arrangement in memory.
     pub layout: Layout,
-    /// Precision in memory (matrices and convolutions; everything else is f32).
+    /// Precision in memory: f32 or f16 of matrices and convolutions, quantised of [quantizable](Self::is_quantizable)
+    /// matrices; everything else is f32.
     pub format: WeightFormat,
 }
 
@@ -118,11 +121,29 @@ impl WeightSpec {
     /// Bytes in memory.
     pub fn bytes(&self) -> u64 {
         let (rows, width) = self.extent();
-        let element = match self.format {
-            WeightFormat::F32 => 4,
-            WeightFormat::F16 => 2,
-        };
-        u64::from(rows) * u64::from(width) * element
+        u64::from(rows) * self.format.row_bytes(width)
+    }
+
+    /// Whether it can be quantised: a matrix of a linear layer, a head or an embedding. 1x1 convolutions, which are matrices
+    /// too, stay as they are with the other convolutions.
+    pub fn is_quantizable(&self) -> bool {
+        self.layout == Layout::Matrix && self.shape.len() == 2
+    }
+
+    /// The matrix in eight or four bits, as `source` has it or made here.
+    ///
+    /// # Errors
+    /// As [`WeightSource::load`].
+    pub(crate) fn load_quantized(
+        &self,
+        scheme: Quantization,
+        source: &mut dyn WeightSource,
+    ) -> Result<Quantized, crate::weights::WeightError> {
+        if let Some(stored) = source.load_quantized(self, scheme)? {
+            return Ok(stored);
+        }
+        let width: usize = self.shape.iter().skip(1).product();
+        Ok(Quantized::new(scheme, width as u32, width, &source.load(self)?))
     }
 
     /// Brings a tensor of the official shape into its layout.
@@ -167,6 +188,18 @@ pub trait WeightSource {
     /// # Errors
     /// The tensor is missing, misshapen, unreadable or not finite.
     fn load(&mut self, spec: &WeightSpec) -> Result<Vec<f32>, crate::weights::WeightError>;
+
+    /// The matrix as it is stored, if it is stored in this format.
+    ///
+    /// # Errors
+    /// As [`WeightSource::load`].
+    fn load_quantized(
+        &mut self,
+        _spec: &WeightSpec,
+        _scheme: Quantization,
+    ) -> Result<Option<Quantized>, crate::weights::WeightError> {
+        Ok(None)
+    }
 }
 
 /// A kernel in its place, with the part of the model that it belongs to.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::checkpoint::{Checkpoint, TensorInfo};
 use super::error::{Name, WeightError, count};
+use super::write::TensorSpec;
 
 /// How many of each kind of trouble a message names.
 const SHOWN: usize = 4;
@@ -37,13 +38,22 @@ pub struct Misshapen {
 }
 
 impl Checkpoint {
-    /// The elements of the tensor `name` as `f32`, if it has this shape.
+    /// The elements of the tensor `name` as `f32`, if it has this shape; of a quantised matrix, what it stands for.
     ///
     /// # Errors
     /// It is missing, misshapen, of no float type, or not finite.
     pub fn read_shaped(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightError> {
+        if let Some(quantized) = self.read_quantized(name, shape)? {
+            return Ok(quantized.dequantize(shape.last().copied().unwrap_or(0)));
+        }
+        self.check_shape(name, shape)?;
+        self.read_f32(name)
+    }
+
+    /// Checks that there is such a tensor, and its shape.
+    pub(super) fn check_shape(&self, name: &str, shape: &[usize]) -> Result<(), WeightError> {
         match self.tensor(name) {
-            Some(info) if info.shape == shape => self.read_f32(name),
+            Some(info) if info.shape == shape => Ok(()),
             Some(info) => {
                 let (found, expected) = (info.shape.clone(), shape.to_vec());
                 let misshapen = vec![Misshapen { name: name.to_owned(), found, expected }];
@@ -66,7 +76,7 @@ impl WeightError {
 }
 
 /// Checks that `checkpoint` has exactly the tensors of `expected`, in these shapes. Surplus tensors for which `ignore` is
-/// true are passed over. All that is wrong is in one error.
+/// true are passed over. All that is wrong is in one error. A matrix may also be there quantised, in two parts.
 pub fn account(
     checkpoint: &Checkpoint,
     expected: &[(String, Vec<usize>)],
@@ -74,7 +84,12 @@ pub fn account(
 ) -> Result<(), WeightError> {
     let mut missing = Vec::new();
     let mut misshapen = Vec::new();
-    for (name, shape) in expected {
+    let parts: Vec<TensorSpec> =
+        expected.iter().filter_map(|(name, shape)| checkpoint.parts_of(name, shape)).flatten().collect();
+    let is_quantized = |name: &str| parts.iter().step_by(2).any(|values| values.name == name);
+    let whole = expected.iter().filter(|(name, _)| !is_quantized(name)).map(|(name, shape)| (name, shape));
+    let expected: Vec<_> = whole.chain(parts.iter().map(|part| (&part.name, &part.shape))).collect();
+    for &(name, shape) in &expected {
         match checkpoint.tensor(name) {
             None => missing.push((name.clone(), shape.clone())),
             Some(found) if found.shape != *shape => misshapen.push(Misshapen {
@@ -89,7 +104,7 @@ pub fn account(
     let is_surplus = |t: &&TensorInfo| !known.contains(t.name.as_str()) && !ignore(&t.name);
     let surplus: Vec<_> = checkpoint.tensors().filter(is_surplus).cloned().collect();
     if missing.is_empty() && surplus.is_empty() && misshapen.is_empty() {
-        return Ok(());
+        return parts.iter().try_for_each(|part| checkpoint.check_part(part));
     }
     let file = checkpoint.name().into();
     Err(WeightError::Mismatch(Box::new(Mismatch { file, missing, surplus, misshapen })))

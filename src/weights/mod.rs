@@ -2,8 +2,8 @@
 //!
 //! Here live the readers of safetensors files, whole or in shards, and PyTorch checkpoints behind one type, [`Checkpoint`]; the strict
 //! accounting of a model's tensors, [`account`]; the model folder, [`ModelFolder`]; the safetensors writer; and the
-//! conversion of official checkpoints to a model folder, [`convert`]. What the tensors mean is the business of `models`,
-//! and nothing here knows of a GPU. The models, the trainer and the command line call it.
+//! conversion of official checkpoints to a model folder, [`convert`], quantised where asked (`kernels` knows how). What the
+//! tensors mean is the business of `models`, and nothing here knows of a GPU. The models, the trainer and the command line call it.
 //!
 //! Weight files come from strangers. Every length, offset and count in them is checked against the file before anything
 //! is allocated, a pickle is interpreted but never executed, and no input may panic, recurse or loop; `fuzz/` and
@@ -16,6 +16,7 @@ mod elements;
 mod error;
 mod folder;
 mod pickle;
+mod quantized;
 mod safetensors_header;
 mod shards;
 mod source;

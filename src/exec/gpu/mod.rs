@@ -107,7 +107,7 @@ impl GpuExecutor {
                     Storage::Weight(spec) => Some(match loaded.get(spec) {
                         Some(&index) => index,
                         None => {
-                            let index = new.upload(spec, &spec.arrange(weights.load(spec)?))?;
+                            let index = new.upload(spec, weights)?;
                             loaded.insert(spec.clone(), index);
                             pending += spec.bytes();
                             if pending > UPLOAD_CHUNK {
@@ -168,17 +168,21 @@ impl GpuExecutor {
         Ok(index)
     }
 
-    fn upload(&mut self, spec: &WeightSpec, data: &[f32]) -> Result<usize, ExecError> {
+    fn upload(&mut self, spec: &WeightSpec, source: &mut dyn WeightSource) -> Result<usize, ExecError> {
         let index = self.buffer(&spec.name, spec.bytes())?;
         self.memory.weights += spec.bytes();
-        match spec.format {
-            WeightFormat::F32 => {
-                self.gpu.queue.write_buffer(&self.buffers[index], 0, bytemuck::cast_slice(data));
-            }
-            WeightFormat::F16 => {
-                let halves: Vec<half::f16> = data.iter().map(|&v| half::f16::from_f32(v)).collect();
-                self.gpu.queue.write_buffer(&self.buffers[index], 0, bytemuck::cast_slice(&halves));
-            }
+        let buffer = &self.buffers[index];
+        if let Some(scheme) = spec.format.quantization() {
+            let matrix = spec.load_quantized(scheme, source)?;
+            self.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(matrix.words()));
+            return Ok(index);
+        }
+        let data = spec.arrange(source.load(spec)?);
+        if spec.format == WeightFormat::F16 {
+            let halves: Vec<half::f16> = data.iter().map(|&v| half::f16::from_f32(v)).collect();
+            self.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&halves));
+        } else {
+            self.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&data));
         }
         Ok(index)
     }

@@ -17,8 +17,10 @@ pub use self::part::Part;
 use super::checkpoint::{Checkpoint, TensorInfo};
 use super::error::{Name, WeightError};
 use super::folder::{CONFIG, read_config};
+use super::quantized::{QUANTIZED, QUANTIZED_SHAPES, scale_name, stored_as};
 use super::torch::wrapper_prefix;
 use super::write::{TensorSpec, stream_safetensors, write_whole};
+use crate::kernels::{Quantization, Quantized};
 
 const EXTENSIONS: [&str; 5] = ["pth", "pt", "ckpt", "bin", "safetensors"];
 /// The official layout is two folders deep.
@@ -44,6 +46,8 @@ pub enum StoreAs {
 pub struct ConvertOptions {
     /// The element type of the weights that are floats; others are kept.
     pub dtype: StoreAs,
+    /// Quantise the matrices of the transformer and of the shortcut.
+    pub quantize: Option<Quantization>,
     /// The base model's attention heads, which its weights do not tell.
     pub heads: Option<u32>,
     /// The shortcut's attention heads; otherwise as many as the base model's.
@@ -121,7 +125,7 @@ pub fn convert(
             return Err(WeightError::convert(problem));
         };
         let candidate = Candidate::open(source)?;
-        let file = candidate.write(destination, options.dtype, on_progress)?;
+        let file = candidate.write(destination, options, on_progress)?;
         return Ok(ConvertReport { files: vec![file], ..ConvertReport::default() });
     }
     if destination.is_file() {
@@ -163,7 +167,7 @@ fn to_folder(
     fs::create_dir_all(destination).map_err(|e| WeightError::io("create", destination, e))?;
     for (part, candidate) in &candidates {
         let path = destination.join(format!("{part}.safetensors"));
-        report.files.push(candidate.write(&path, options.dtype, on_progress)?);
+        report.files.push(candidate.write(&path, options, on_progress)?);
     }
     let config = Value::Object(config);
     // The config comes last: a folder that has one is complete as far as it goes.
@@ -217,34 +221,95 @@ impl Candidate {
 
     fn shapes(&self) -> Shapes {
         let shapes = self.checkpoint.tensors().map(|t| (self.short(&t.name).to_owned(), t.shape.clone()));
-        Shapes { file: self.checkpoint.name().to_owned(), shapes: shapes.collect() }
+        let mut shapes: BTreeMap<_, _> = shapes.collect();
+        // Of what is quantised already, the official shapes count.
+        let official = self.checkpoint.metadata().get(QUANTIZED_SHAPES);
+        let official: BTreeMap<String, Vec<usize>> =
+            official.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        for (name, shape) in official {
+            shapes.remove(&scale_name(&name));
+            shapes.insert(name, shape);
+        }
+        Shapes { file: self.checkpoint.name().to_owned(), shapes }
+    }
+
+    /// How a tensor is to be quantised: matrices of layers, and the table that is the head's too. The tokenizer stays as it is.
+    fn scheme(&self, tensor: &TensorInfo, quantize: Option<Quantization>) -> Option<Quantization> {
+        let name = self.short(&tensor.name);
+        let is_matrix = tensor.shape.len() == 2 && name.ends_with("weight") && is_float(tensor.dtype);
+        let quantize = quantize.filter(|_| is_matrix && self.part != Some(Part::Vqgan))?;
+        Some(quantize.of_matrix(name))
+    }
+
+    /// Refuses what cannot be quantised, or not again.
+    fn check(&self, options: &ConvertOptions) -> Result<(), WeightError> {
+        let file = self.checkpoint.name();
+        if options.quantize.is_some() && self.part.is_none() {
+            let problem = format!("{file} cannot be quantised: {}", unrecognised(self));
+            return Err(WeightError::convert(problem));
+        }
+        if let Some(format) = self.checkpoint.metadata().get(QUANTIZED)
+            && (options.quantize.is_some() || options.dtype != StoreAs::Keep)
+        {
+            let problem =
+                format!("{file} is quantised already, to {format}\n  convert what it was made from");
+            return Err(WeightError::convert(problem));
+        }
+        Ok(())
     }
 
     fn write(
         &self,
         destination: &Path,
-        store_as: StoreAs,
+        options: &ConvertOptions,
         on_progress: &mut dyn FnMut(ConvertProgress<'_>),
     ) -> Result<ConvertedFile, WeightError> {
         let drops = |name: &str| self.part.is_some_and(|part| part.drops(self.short(name)));
         let (dropped, kept): (Vec<&TensorInfo>, Vec<_>) =
             self.checkpoint.tensors().partition(|t| drops(&t.name));
-        let spec = |t: &&TensorInfo| {
-            TensorSpec::new(self.short(&t.name), stored_type(t.dtype, store_as), t.shape.clone())
-        };
-        let specs: Vec<_> = kept.iter().map(spec).collect();
+        self.check(options)?;
+        let mut official_shapes = Map::new();
+        // What is written of which tensor: a quantised matrix becomes two.
+        let mut specs = Vec::with_capacity(kept.len());
+        let mut sources = Vec::with_capacity(kept.len());
+        for &tensor in &kept {
+            let name = self.short(&tensor.name);
+            match (self.scheme(tensor, options.quantize), &tensor.shape[..]) {
+                (Some(scheme), &[rows, width]) => {
+                    official_shapes.insert(name.to_owned(), tensor.shape.clone().into());
+                    specs.extend(stored_as(scheme, name, [rows, width]));
+                    sources.extend([(tensor, Piece::Values(scheme)), (tensor, Piece::Scales(scheme))]);
+                }
+                _ => {
+                    let dtype = stored_type(tensor.dtype, options.dtype);
+                    specs.push(TensorSpec::new(name, dtype, tensor.shape.clone()));
+                    sources.push((tensor, Piece::Whole));
+                }
+            }
+        }
         let file = self.checkpoint.name();
-        let metadata = BTreeMap::from([
+        let mut metadata = BTreeMap::from([
             // What other readers of the format look for.
             ("format".to_owned(), "pt".to_owned()),
             ("converted_from".to_owned(), file.to_owned()),
         ]);
+        for key in [QUANTIZED, QUANTIZED_SHAPES] {
+            metadata
+                .extend(self.checkpoint.metadata().get_key_value(key).map(|(k, v)| (k.clone(), v.clone())));
+        }
+        if let Some(quantize) = options.quantize.filter(|_| !official_shapes.is_empty()) {
+            metadata.insert(QUANTIZED.to_owned(), quantize.to_string());
+            metadata.insert(QUANTIZED_SHAPES.to_owned(), Value::Object(official_shapes).to_string());
+        }
         let total_bytes = kept.iter().map(|t| t.bytes).sum();
         let mut done_bytes = 0;
         stream_safetensors(destination, &specs, &metadata, &mut |index| {
             on_progress(ConvertProgress { file, done_bytes, total_bytes });
-            done_bytes += kept[index].bytes;
-            self.fetch(kept[index], store_as)
+            let (tensor, piece) = sources[index];
+            if !matches!(piece, Piece::Scales(_)) {
+                done_bytes += tensor.bytes;
+            }
+            self.fetch(tensor, piece, options.dtype)
         })?;
         on_progress(ConvertProgress { file, done_bytes, total_bytes });
         let written = fs::metadata(destination).map_err(|e| WeightError::io("read", destination, e))?;
@@ -254,13 +319,30 @@ impl Candidate {
             part: self.part,
             kept: kept.len(),
             dropped: dropped.iter().map(|t| self.short(&t.name).to_owned()).collect(),
-            parameters: kept.iter().map(|t| t.elements() as u64).sum(),
+            parameters: self
+                .shapes()
+                .shapes
+                .iter()
+                .filter(|(name, _)| !self.part.is_some_and(|part| part.drops(name)))
+                .map(|(_, shape)| shape.iter().map(|&n| n as u64).product::<u64>())
+                .sum(),
             bytes: written.len(),
         })
     }
 
-    fn fetch(&self, tensor: &TensorInfo, store_as: StoreAs) -> Result<Cow<'_, [u8]>, WeightError> {
+    fn fetch(
+        &self,
+        tensor: &TensorInfo,
+        piece: Piece,
+        store_as: StoreAs,
+    ) -> Result<Cow<'_, [u8]>, WeightError> {
         let name = &tensor.name;
+        if let (Piece::Values(scheme) | Piece::Scales(scheme), Some(&width)) = (piece, tensor.shape.last()) {
+            // Made twice, once for each piece, so that no more than one tensor is in memory.
+            let quantized = Quantized::new(scheme, width as u32, width, &self.checkpoint.read_f32(name)?);
+            let (values, scales) = quantized.to_parts();
+            return Ok(Cow::Owned(if matches!(piece, Piece::Values(_)) { values } else { scales }));
+        }
         if !is_float(tensor.dtype) {
             return self.checkpoint.read_bytes(name);
         }
@@ -273,6 +355,14 @@ impl Candidate {
         };
         Ok(Cow::Owned(as_stored))
     }
+}
+
+/// What is written of a tensor.
+#[derive(Clone, Copy)]
+enum Piece {
+    Whole,
+    Values(Quantization),
+    Scales(Quantization),
 }
 
 fn bytes<T: bytemuck::NoUninit>(elements: &[T]) -> Vec<u8> {
