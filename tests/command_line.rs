@@ -369,6 +369,9 @@ fn a_prompt_makes_a_picture_with_every_predictor() {
             assert_eq!(picture.dimensions(), (16, 12));
         }
     }
+    let quantized =
+        ["generate", "w5", "--model", "text", "--quantize", "int8", "--no-compare", "--backend", "cpu"];
+    succeeds(&migm(folder.path(), &quantized));
     // Every step in full agrees with itself; an unknown word is named; the empty prompt is unconditional.
     let arguments = [
         "generate",

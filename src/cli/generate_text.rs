@@ -20,7 +20,7 @@ struct Run {
 }
 
 pub(super) fn run(arguments: &Arguments, prompt: &str, folder: &Path) -> Result<(), CliError> {
-    let model = TextModel::open(folder)?;
+    let model = TextModel::open(folder)?.quantized(arguments.quantize);
     let unknown = model.prompts.unknown_words(prompt);
     if !unknown.is_empty() {
         eprintln!("note: the model does not know {}", unknown.join(", "));
@@ -131,7 +131,6 @@ fn settings(arguments: &Arguments, model: &TextModel) -> Result<TextSettings, Cl
         ("--choice-noise", arguments.choice_noise.is_some()),
         ("--gif", arguments.gif.is_some()),
         ("--batch", arguments.batch.is_some()),
-        ("--quantize", arguments.quantize.is_some()),
     ];
     if let Some((name, _)) = given.iter().find(|(_, given)| *given) {
         let message = format!("{name} is for class models; text models do without it so far");

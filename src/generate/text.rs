@@ -9,7 +9,7 @@ use super::model::{Device, FolderWeights, matrices_are_f16};
 use super::refresh::Refresh;
 use super::session::{PlannedStep, StepKind};
 use crate::exec::{Executor, Memory, read_f32};
-use crate::kernels::{StepValues, WeightFormat};
+use crate::kernels::{Quantization, StepValues, WeightFormat};
 use crate::models::dimoo::{self, Branch, Sequences};
 use crate::models::text::{DIMOO_TEMPLATE, PromptEncoder};
 use crate::models::{self, amused_vq, dimoo_shortcut, states};
@@ -91,7 +91,8 @@ pub struct TextModel {
     /// Prompts to ids.
     pub prompts: PromptEncoder,
     folder: ModelFolder,
-    formats: fn(&WeightSpec) -> WeightFormat,
+    half: bool,
+    quantize: Option<Quantization>,
 }
 
 /// Whether a folder holds a text model.
@@ -127,8 +128,17 @@ impl TextModel {
             account(&checkpoint, &part_tensors(&config, part)?, &|_| false)?;
             half &= matrices_are_f16(&checkpoint, "");
         }
-        let formats = if half { models::keep_f16 } else { models::keep_f32 };
-        Ok(Self { name, config, prompts, folder, formats })
+        Ok(Self { name, config, prompts, folder, half, quantize: None })
+    }
+
+    /// The same model with its matrices quantised while they are loaded.
+    #[must_use]
+    pub fn quantized(self, quantize: Option<Quantization>) -> Self {
+        Self { quantize, ..self }
+    }
+
+    fn formats(&self) -> fn(&WeightSpec) -> WeightFormat {
+        models::formats(self.half, self.quantize)
     }
 
     /// The weights.
@@ -257,9 +267,9 @@ impl TextSession {
                 GenerateError::Setting(message.to_owned())
             })?),
         };
-        let mut programs = Programs::build(&run, acceleration, false, model.formats)?;
+        let mut programs = Programs::build(&run, acceleration, false, model.formats())?;
         let decode = programs.list.len();
-        programs.list.push(models::build("decode", model.formats, |b| {
+        programs.list.push(models::build("decode", model.formats(), |b| {
             config.tokenizer.decode(b, t.codebook, 1, t.grid[0], t.grid[1]);
         })?);
         // Reuse: only the sampling, on the features that are there.

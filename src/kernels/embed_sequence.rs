@@ -64,9 +64,8 @@ impl EmbedSequence {
 
 impl Kernel for EmbedSequence {
     fn permutation(&self) -> Permutation {
-        Permutation::new("embed_sequence")
-            .flag("F16_WEIGHTS", self.format == WeightFormat::F16)
-            .flag("LISTED", self.list.is_some())
+        let permutation = Permutation::new("embed_sequence").flag("LISTED", self.list.is_some());
+        self.format.specialise(permutation)
     }
 
     fn bindings(&self) -> Vec<Binding> {
