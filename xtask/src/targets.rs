@@ -64,7 +64,9 @@ fn ensure_debian_toolchain(target: &str) -> Result<(), String> {
 
 fn check(target: &str, options: &[String], has_target: bool) -> Step {
     let folder = target_folder().display().to_string();
-    let words = ["check", "--package", PACKAGE, "--target", target, "--target-dir", &folder];
+    // Without `migm pull`: its TLS has C in it, which only the target's own C compiler could build.
+    let words =
+        ["check", "--package", PACKAGE, "--target", target, "--no-default-features", "--target-dir", &folder];
     if has_target {
         return Step::cargo(&words).args(options);
     }
