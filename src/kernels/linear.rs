@@ -345,7 +345,7 @@ pub(crate) mod testing {
                     Self::F16(padded.iter().map(|&v| half::f16::from_f32(v).to_f32()).collect())
                 }
                 WeightFormat::Int8 | WeightFormat::Int4 { .. } => {
-                    panic!("exec/twins.rs compares quantised weights")
+                    panic!("exec/twins compares quantised weights")
                 }
             }
         }

@@ -1,0 +1,37 @@
+//! Kernels that take each element by itself.
+
+use super::{Case, Fill};
+use crate::kernels::Extent;
+use crate::kernels::WeightFormat::F32;
+use crate::kernels::copy::Copy;
+use crate::kernels::fma_peak::FmaPeak;
+use crate::kernels::gated_silu::GatedSilu;
+use crate::program::Element::F32 as Float;
+
+#[test]
+fn gated_silu() {
+    for (rows, width) in [(1, 1), (65, 160), (3, 100_001)] {
+        Case { fills: &[("x", Fill::Random(30.0))], ..Case::default() }.check(F32, |b| {
+            let x = b.state("x", rows, width, Float);
+            let gate = b.state("gate", rows, width, Float);
+            b.push(GatedSilu { gate, x, rows: Extent::fixed(rows), width });
+        });
+    }
+}
+
+#[test]
+fn copy_and_fma_peak() {
+    for (rows, width, accumulate) in [(1, 1, false), (100, 33, true), (257, 256, false)] {
+        Case::default().check(F32, |b| {
+            let x = b.state("x", rows, width, Float);
+            let y = b.state("y", rows, width, Float);
+            b.push(Copy { x, y, rows: Extent::fixed(rows), width, accumulate });
+        });
+    }
+    for (invocations, iterations) in [(1, 1), (1000, 9)] {
+        Case { tolerance: 1e-4, ..Case::default() }.check(F32, |b| {
+            let y = b.state("y", 1, invocations, Float);
+            b.push(FmaPeak { y, invocations, iterations });
+        });
+    }
+}

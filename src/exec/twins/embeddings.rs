@@ -1,0 +1,125 @@
+//! From ids and numbers to rows.
+
+use super::{Case, FORMATS, Fill};
+use crate::kernels::WeightFormat::F32;
+use crate::kernels::embed_rows::EmbedRows;
+use crate::kernels::embed_sequence::{EmbedSequence, IMAGE};
+use crate::kernels::embed_tokens::EmbedTokens;
+use crate::kernels::time_embedding::TimeEmbedding;
+use crate::kernels::{Extent, StepValues, Symbol};
+use crate::program::Element::{F32 as Float, U32 as Integer};
+use crate::program::Layout;
+
+#[test]
+fn embeddings() {
+    for format in FORMATS {
+        for (images, sequences, tokens, width, vocabulary) in
+            [(1, 1, 1, 1, 3), (2, 4, 64, 30, 44), (3, 3, 16, 64, 99)]
+        {
+            // Ids beyond the vocabulary read its last row on both.
+            let fills = [("ids", Fill::Below(vocabulary + 3)), ("labels", Fill::Below(vocabulary))];
+            Case { fills: &fills, ..Case::default() }.check(format, |b| {
+                let table =
+                    b.weight("t.tok_emb.weight", &[vocabulary as usize, width as usize], Layout::Matrix);
+                let position =
+                    b.weight("t.pos_emb", &[1, tokens as usize + 1, width as usize], Layout::Dense);
+                let ids = b.state("ids", images, tokens, Integer);
+                let labels = b.state("labels", sequences, 1, Integer);
+                let x = b.state("x", sequences * (tokens + 1), width, Float);
+                let format = b.format(table);
+                b.push(EmbedTokens {
+                    ids,
+                    labels,
+                    table,
+                    format,
+                    position,
+                    x,
+                    images,
+                    sequences,
+                    tokens,
+                    width,
+                    vocabulary,
+                });
+            });
+            for new_tokens in [0, 1, tokens] {
+                let fills = [("ids", Fill::Below(vocabulary)), ("positions", Fill::Below(tokens + 2))];
+                let step = StepValues { new_tokens, ..StepValues::default() };
+                Case { fills: &fills, step, ..Case::default() }.check(format, |b| {
+                    let table =
+                        b.weight("t.tok_emb.weight", &[vocabulary as usize, width as usize], Layout::Matrix);
+                    let position =
+                        b.weight("t.pos_emb", &[1, tokens as usize + 1, width as usize], Layout::Dense);
+                    let ids = b.state("ids", images, tokens, Integer);
+                    let positions = b.state("positions", images, tokens, Integer);
+                    let x = b.state("x", images * tokens, width, Float);
+                    let format = b.format(table);
+                    let entries = Extent::symbolic(1, Symbol::NewTokens, tokens);
+                    b.push(EmbedRows {
+                        ids,
+                        positions,
+                        table,
+                        format,
+                        position,
+                        x,
+                        images,
+                        capacity: tokens,
+                        entries,
+                        width,
+                        vocabulary,
+                        length: tokens + 1,
+                    });
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn embed_sequence() {
+    // Text, an image token, a code beyond the codebook (masked), an id beyond the vocabulary.
+    let template = vec![3, IMAGE + 2, 5, IMAGE, 10_000];
+    let fills = [
+        ("template", Fill::Words(template)),
+        ("codes", Fill::Words(vec![4, 40, 39])),
+        ("list", Fill::Words(vec![3, 1, 4, 0, 6, 5, 2, 7])),
+    ];
+    for format in FORMATS {
+        for (width, prefix, new_tokens) in [(1, 5, 0), (30, 5, 3), (200, 0, 2), (64, 0, 0)] {
+            let step = StepValues { new_tokens, ..StepValues::default() };
+            Case { step, fills: &fills, ..Case::default() }.check(format, |b| {
+                let table = b.weight("t.weight", &[60, width as usize], Layout::Matrix);
+                let kernel = EmbedSequence {
+                    template: b.state("template", 1, 5, Integer),
+                    codes: b.state("codes", 1, 3, Integer),
+                    list: (new_tokens == 3).then(|| b.state("list", 1, 8, Integer)),
+                    table,
+                    format: b.format(table),
+                    x: b.state("x", 8, width, Float),
+                    rows: Extent::symbolic(1, Symbol::NewTokens, 3).plus(prefix),
+                    prefix,
+                    width,
+                    vocabulary: 60,
+                    first_code: 20,
+                    codebook: 40,
+                    mask: 17,
+                };
+                b.push(kernel);
+            });
+        }
+    }
+}
+
+#[test]
+fn time_embedding() {
+    for mask_ratio in [0.0, 1.0 / 1024.0, 0.106_445, 0.5, 0.999_023, 1.0] {
+        for width in [2, 64, 256] {
+            // The frequencies come from `exp`, whose last bits devices round in their own ways: at an angle of
+            // 1000 that is a few 1e-4.
+            let step = StepValues { mask_ratio, ..StepValues::default() };
+            Case { step, tolerance: 5e-4, ..Case::default() }.check(F32, |b| {
+                let y = b.state("y", 1, width, Float);
+                b.push(TimeEmbedding { y, width });
+            });
+        }
+    }
+}

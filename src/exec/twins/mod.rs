@@ -1,0 +1,197 @@
+//! Every kernel on both executors: one check a kernel, over odd shapes, with poison around what may be written.
+//!
+//! A case builds a program of states; all states are filled (inputs with numbers of the case's choosing, outputs with
+//! poison), both executors run it, and every element of every state is compared, so that a write out of place shows.
+
+mod attention;
+mod convolution;
+mod elementwise;
+mod embeddings;
+mod norms;
+mod products;
+mod rows;
+mod sampling;
+
+use super::Executor;
+use super::cpu::CpuExecutor;
+use super::gpu::GpuExecutor;
+use super::gpu::device::{Choice, Gpu};
+use crate::eval::random::RandomWeights;
+use crate::kernels::philox::{Stream, draw, uniform};
+use crate::kernels::{Access, Slot, StepValues, WeightFormat};
+use crate::models::build;
+use crate::program::{Builder, Element, Program, Storage, WeightSpec};
+use pollster::block_on;
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+/// The device of tests, at WebGPU's default limits: the one that `MIGM_TEST_ADAPTER` names, which must then exist;
+/// otherwise any; `None` without one.
+pub(crate) fn test_gpu() -> Option<Gpu> {
+    static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
+    GPU.get_or_init(|| {
+        let name = std::env::var("MIGM_TEST_ADAPTER").ok().filter(|name| !name.is_empty());
+        match block_on(Gpu::open(&Choice { name: name.clone(), default_limits: true })) {
+            Ok(gpu) => Some(gpu),
+            Err(error) if name.is_some() => panic!("MIGM_TEST_ADAPTER is set: {error}"),
+            Err(error) => {
+                eprintln!("not compared with a GPU: {error}");
+                None
+            }
+        }
+    })
+    .clone()
+}
+
+/// What a state holds before the run.
+#[derive(Clone)]
+pub(crate) enum Fill {
+    /// Uniform in [-scale, scale].
+    Random(f32),
+    /// Uniform integers below a bound.
+    Below(u32),
+    /// Exactly this.
+    Words(Vec<u32>),
+}
+
+/// A case: what is built, at which step, with which inputs.
+pub(crate) struct Case<'a> {
+    pub(crate) step: StepValues,
+    pub(crate) fills: &'a [(&'a str, Fill)],
+    /// Largest absolute difference between the executors' floats.
+    pub(crate) tolerance: f32,
+}
+
+impl Default for Case<'_> {
+    fn default() -> Self {
+        Self { step: StepValues::default(), fills: &[], tolerance: 1e-5 }
+    }
+}
+
+/// Formats of kernels whose weights are never quantised.
+const PLAIN: [WeightFormat; 2] = [WeightFormat::F32, WeightFormat::F16];
+/// All formats.
+const FORMATS: [WeightFormat; 5] = [
+    WeightFormat::F32,
+    WeightFormat::F16,
+    WeightFormat::Int8,
+    WeightFormat::Int4 { group: 32 },
+    WeightFormat::Int4 { group: 64 },
+];
+
+const POISON: u32 = 0x7fc0_beef; // a NaN, and a large integer
+
+impl Case<'_> {
+    /// Runs on both executors and compares all states.
+    pub(crate) fn check(&self, format: WeightFormat, body: impl Fn(&mut Builder)) {
+        let Some(gpu) = test_gpu() else { return };
+        let program = || build("case", formats(format), &body).unwrap();
+        let reference = program();
+        // Weights that f16 can hold, so that both executors multiply by the same numbers.
+        let weights = || Rounded(RandomWeights { seed: 3 }, format);
+        let mut cpu = CpuExecutor::new(vec![program()], &mut weights()).unwrap();
+        let mut device = GpuExecutor::new(gpu, vec![program()], &mut weights()).unwrap();
+        let cpu = self.run(&mut cpu, &reference);
+        let device = self.run(&mut device, &reference);
+        for (name, wanted) in &cpu {
+            let tensor = reference.tensors().iter().find(|t| t.name == *name).unwrap();
+            for (i, (&got, &wanted)) in device[name].iter().zip(wanted).enumerate() {
+                let close = match tensor.element {
+                    Element::U32 => got == wanted,
+                    Element::F32 if got == wanted => true,
+                    Element::F32 => {
+                        let (got, wanted) = (f32::from_bits(got), f32::from_bits(wanted));
+                        (got - wanted).abs() <= self.tolerance * wanted.abs().max(1.0)
+                    }
+                };
+                let op = &reference.ops()[0].kernel;
+                assert!(
+                    close,
+                    "{} {}, step {:?}: {name}[{}, {}] is {} ({got:#x}) on the GPU, {} ({wanted:#x}) on the CPU",
+                    op.permutation(),
+                    op.describe(),
+                    self.step,
+                    i / tensor.width as usize,
+                    i % tensor.width as usize,
+                    f32::from_bits(got),
+                    f32::from_bits(wanted)
+                );
+            }
+        }
+    }
+
+    fn run(&self, executor: &mut dyn Executor, program: &Program) -> HashMap<String, Vec<u32>> {
+        executor.prepare(&[self.step]).unwrap();
+        let written = |slot: usize| {
+            let of = |op: &crate::program::Op| op.kernel.bindings();
+            program
+                .ops()
+                .iter()
+                .flat_map(of)
+                .any(|b| b.slot == Slot(slot as u32) && b.access == Access::Write)
+        };
+        let states: Vec<_> =
+            program.tensors().iter().enumerate().filter(|(_, t)| t.storage == Storage::State).collect();
+        for (slot, tensor) in &states {
+            let len = tensor.elements() as u32;
+            let fill = self.fills.iter().find(|(name, _)| *name == tensor.name).map(|(_, fill)| fill.clone());
+            let words = match fill {
+                _ if written(*slot) => vec![POISON; len as usize],
+                Some(Fill::Words(mut words)) => {
+                    // What a case does not give must not matter.
+                    words.resize(len as usize, POISON);
+                    words
+                }
+                Some(Fill::Below(bound)) => random(*slot, len).map(|bits| bits % bound).collect(),
+                Some(Fill::Random(scale)) => floats(*slot, len, scale),
+                None if tensor.element == Element::F32 => floats(*slot, len, 1.0),
+                None => vec![POISON; len as usize],
+            };
+            executor.write(&tensor.name, &words).unwrap();
+        }
+        executor.run(&[0], 0, false).unwrap();
+        executor.wait().unwrap();
+        let read = |(_, tensor): &(usize, &crate::program::Tensor)| {
+            (tensor.name.clone(), block_on(executor.read(&tensor.name, tensor.elements() as usize)).unwrap())
+        };
+        states.iter().map(read).collect()
+    }
+}
+
+fn random(slot: usize, len: u32) -> impl Iterator<Item = u32> {
+    (0..len).map(move |i| draw([slot as u32, 77], 0, i, Stream::Weights, 0)[0])
+}
+
+fn floats(slot: usize, len: u32, scale: f32) -> Vec<u32> {
+    random(slot, len).map(|bits| ((2.0 * uniform(bits) - 1.0) * scale).to_bits()).collect()
+}
+
+fn formats(format: WeightFormat) -> fn(&WeightSpec) -> WeightFormat {
+    match format {
+        WeightFormat::F32 => crate::models::keep_f32,
+        WeightFormat::F16 => crate::models::keep_f16,
+        WeightFormat::Int8 => |_| WeightFormat::Int8,
+        WeightFormat::Int4 { group: 32 } => |_| WeightFormat::Int4 { group: 32 },
+        WeightFormat::Int4 { .. } => |_| WeightFormat::Int4 { group: 64 },
+    }
+}
+
+struct Rounded(RandomWeights, WeightFormat);
+
+impl crate::program::WeightSource for Rounded {
+    fn load(&mut self, spec: &WeightSpec) -> Result<Vec<f32>, crate::weights::WeightError> {
+        let mut data = self.0.load(spec)?;
+        if spec.shape.len() == 1 {
+            // Norms of 1 and biases of 0 would hide mistakes.
+            for (i, value) in data.iter_mut().enumerate() {
+                *value += ((i * 7 % 13) as f32 - 6.0) * 0.1;
+            }
+        }
+        if self.1 == WeightFormat::F16 {
+            for value in &mut data {
+                *value = half::f16::from_f32(*value).to_f32();
+            }
+        }
+        Ok(data)
+    }
+}

@@ -1,0 +1,171 @@
+//! Matrix products: linear layers, the head at masked positions, the nearest code.
+
+use super::{Case, FORMATS, Fill};
+use crate::kernels::WeightFormat::F32;
+use crate::kernels::linear::{Activation, Linear};
+use crate::kernels::masked_logits::MaskedLogits;
+use crate::kernels::nearest_code::NearestCode;
+use crate::kernels::{Extent, ImagePlacement, StepValues, Symbol};
+use crate::program::Element::{F32 as Float, U32 as Integer};
+use crate::program::Layout;
+
+#[test]
+fn linear() {
+    for format in FORMATS {
+        for (rows, inner, outer, activation, accumulate) in [
+            (1, 1, 1, Activation::None, false),
+            (1, 256, 91, Activation::Silu, false),
+            (3, 91, 32, Activation::None, false),
+            (65, 64, 192, Activation::None, false),
+            (130, 33, 65, Activation::Gelu, false),
+            (67, 181, 7, Activation::None, true),
+            (64, 128, 64, Activation::Gelu, true),
+        ] {
+            Case { tolerance: 3e-5, ..Case::default() }.check(format, |b| {
+                let x = b.state("x", rows, inner, Float);
+                let y = b.state("y", rows, outer, Float);
+                // A packed projection of which the last rows are used.
+                let weight = b.weight("w.weight", &[(outer + 5) as usize, inner as usize], Layout::Matrix);
+                let bias = Some(b.vector("w.bias", outer + 5));
+                let (rows, weight_row) = (Extent::fixed(rows), 5);
+                let format = b.format(weight);
+                b.push(Linear {
+                    x,
+                    weight,
+                    format,
+                    bias,
+                    y,
+                    rows,
+                    inner,
+                    outer,
+                    weight_row,
+                    activation,
+                    accumulate,
+                });
+            });
+        }
+    }
+}
+
+#[test]
+fn linear_follows_the_step() {
+    for new_tokens in [0, 1, 5, 9] {
+        Case { step: StepValues { new_tokens, ..StepValues::default() }, tolerance: 3e-5, ..Case::default() }
+            .check(F32, |b| {
+                let x = b.state("x", 18, 24, Float);
+                let y = b.state("y", 18, 12, Float);
+                let weight = b.weight("w.weight", &[12, 24], Layout::Matrix);
+                let format = b.format(weight);
+                let rows = Extent::symbolic(2, Symbol::NewTokens, 9);
+                b.push(Linear {
+                    x,
+                    weight,
+                    format,
+                    bias: None,
+                    y,
+                    rows,
+                    inner: 24,
+                    outer: 12,
+                    weight_row: 0,
+                    activation: Activation::None,
+                    accumulate: false,
+                });
+            });
+    }
+}
+
+#[test]
+fn masked_logits() {
+    for format in FORMATS {
+        for (images, sequences, tokens, masked, hidden, codebook) in
+            [(1, 1, 1, 1, 4, 3), (2, 4, 64, 17, 64, 32), (1, 2, 100, 100, 30, 65), (3, 3, 16, 0, 8, 8)]
+        {
+            let positions =
+                (0..images).flat_map(|i| (0..tokens).map(move |t| (t * 7 + i) % tokens)).collect();
+            let step = StepValues { masked, ..StepValues::default() };
+            Case { step, fills: &[("positions", Fill::Words(positions))], tolerance: 3e-5 }.check(
+                format,
+                |b| {
+                    let features = b.state("features", sequences * (tokens + 1), hidden, Float);
+                    let positions = b.state("positions", images, tokens, Integer);
+                    let logits = b.state("logits", sequences * tokens, codebook, Float);
+                    let table =
+                        b.weight("t.weight", &[codebook as usize + 4, hidden as usize], Layout::Matrix);
+                    let bias = b.weight(
+                        "t.bias",
+                        &[tokens as usize + 1, codebook as usize + 4],
+                        Layout::Corner { rows: tokens, columns: codebook },
+                    );
+                    let format = b.format(table);
+                    let masked = Extent::symbolic(1, Symbol::Masked, tokens);
+                    b.push(MaskedLogits {
+                        features,
+                        positions,
+                        table,
+                        format,
+                        bias: Some(bias),
+                        logits,
+                        sequences,
+                        images,
+                        tokens,
+                        sequence_length: tokens + 1,
+                        placement: ImagePlacement::PLAIN,
+                        first_sequence: 0,
+                        masked,
+                        hidden,
+                        codebook,
+                    });
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn masked_logits_of_two_sequences_of_different_lengths() {
+    for masked in [0, 1, 30] {
+        let positions = (0..30).map(|i| i * 7 % 30).collect();
+        let step = StepValues { masked, ..StepValues::default() };
+        Case { step, fills: &[("positions", Fill::Words(positions))], tolerance: 3e-5 }.check(F32, |b| {
+            let positions = b.state("positions", 1, 30, Integer);
+            let logits = b.state("logits", 2 * 30, 70, Float);
+            let table = b.weight("t.weight", &[70, 20], Layout::Matrix);
+            let format = b.format(table);
+            for (first_sequence, start) in [(0, 9), (1, 2)] {
+                // Five rows of six, and a separator after each.
+                let sequence_length = start + 35;
+                let name = format!("features.{first_sequence}");
+                let kernel = MaskedLogits {
+                    features: b.state(&name, sequence_length, 20, Float),
+                    positions,
+                    table,
+                    format,
+                    bias: None,
+                    logits,
+                    sequences: 1,
+                    images: 1,
+                    tokens: 30,
+                    sequence_length,
+                    placement: ImagePlacement { start, columns: 6 },
+                    first_sequence,
+                    masked: Extent::symbolic(1, Symbol::Masked, 30),
+                    hidden: 20,
+                    codebook: 70,
+                };
+                b.push(kernel);
+            }
+        });
+    }
+}
+
+#[test]
+fn nearest_code() {
+    for (rows, width, codes) in [(1, 1, 1), (64, 16, 32), (130, 7, 513)] {
+        Case::default().check(F32, |b| {
+            let z = b.state("z", rows, width, Float);
+            let codebook = b.weight("c.embedding.weight", &[codes as usize, width as usize], Layout::Table);
+            let codes_out = b.state("codes", rows, 1, Integer);
+            b.push(NearestCode { z, codebook, codes_out, rows: Extent::fixed(rows), width, codes });
+        });
+    }
+}

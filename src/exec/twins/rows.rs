@@ -1,0 +1,54 @@
+//! Rows moved and ranked.
+
+use super::{Case, Fill};
+use crate::kernels::WeightFormat::F32;
+use crate::kernels::lowest_rows::{LowestRows, RowMax};
+use crate::kernels::rows::{GatherRows, ScatterRows};
+use crate::kernels::{Extent, padded};
+use crate::program::Element::{F32 as Float, U32 as Integer};
+
+#[test]
+fn gather_and_scatter() {
+    for (rows, width, table_rows) in [(1, 1, 1), (33, 16, 40), (100, 7, 50)] {
+        Case { fills: &[("indices", Fill::Below(table_rows + 1))], ..Case::default() }.check(F32, |b| {
+            let table = b.state("table", table_rows, padded(width), Float);
+            let indices = b.state("indices", rows, 1, Integer);
+            let y = b.state("y", rows, width, Float);
+            b.push(GatherRows {
+                table,
+                indices,
+                y,
+                rows: Extent::fixed(rows),
+                width,
+                table_stride: padded(width),
+                table_rows,
+            });
+        });
+        // Each index once: two rows to one place would race. The last is out of range and is skipped.
+        let indices = (0..rows).map(|r| (r * 7) % rows.max(4)).collect();
+        Case { fills: &[("indices", Fill::Words(indices))], ..Case::default() }.check(F32, |b| {
+            let x = b.state("x", rows, width, Float);
+            let indices = b.state("indices", rows, 1, Integer);
+            let y = b.state("y", table_rows, width, Float);
+            b.push(ScatterRows { x, indices, y, rows: Extent::fixed(rows), width, y_rows: table_rows });
+        });
+    }
+}
+
+#[test]
+fn lowest_rows() {
+    for (rows, width, count) in [(1, 1, 1), (65, 40, 13), (300, 513, 1), (1000, 3, 1000)] {
+        Case::default().check(F32, |b| {
+            let x = b.state("x", rows, width, Float);
+            let y = b.state("y", rows, 1, Float);
+            b.push(RowMax { x, y, rows, width });
+        });
+        // Few distinct scores: ties everywhere.
+        let scores = (0..rows).map(|i| ((i * 31 % 7) as f32 - 3.0).to_bits()).collect();
+        Case { fills: &[("scores", Fill::Words(scores))], ..Case::default() }.check(F32, |b| {
+            let scores = b.state("scores", rows, 1, Float);
+            let lowest = b.state("lowest", count, 1, Integer);
+            b.push(LowestRows { scores, lowest, rows, count });
+        });
+    }
+}
