@@ -1,4 +1,4 @@
-// embed_sequence: x[r] = table[id of row r]; one workgroup a row. The template (`words`) says what a row is; beyond it, image tokens.
+// embed_sequence: x[r] = table[id of row r], where the table has it; one workgroup a row. The template (`words`) says what a row is; beyond it, image tokens.
 
 struct Params {
     rows: u32,
@@ -8,7 +8,8 @@ struct Params {
     first_code: u32, // the id of code 0
     codebook: u32,
     mask: u32,       // the id of what is not a code
-    unused: u32,
+    first: u32,      // the id of the first row of the table
+    held: u32,       // rows of the table: the other ids' are in other dispatches
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> words: array<u32>;    // [at least prefix]: an id, or IMAGE + an image token
@@ -49,7 +50,12 @@ fn main(
 #else
     let id = min(id_of(row), params.vocabulary - 1u);
 #endif
+    // What lies before the table wraps around to far beyond it.
+    let at = id - params.first;
+    if at >= params.held {
+        return;
+    }
     for (var i = lane; i < params.width; i += LANES) {
-        x[row * params.width + i] = table_at(id, params.width, i);
+        x[row * params.width + i] = table_at(at, params.width, i);
     }
 }

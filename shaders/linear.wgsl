@@ -1,25 +1,34 @@
-// linear: y[r, o] = act(x[r] . weight[weight_row + o] + bias[weight_row + o]), plus the old y[r, o] where accumulating.
+// linear: y[r, o] = act(x[r] . weight[weight_row + o] + bias[bias_row + o]), plus the old y[r, o] where accumulating.
 #import gemm_tile
 #import weights
 #import activation
 
-struct Params { rows: u32, inner: u32, outer: u32, weight_row: u32 }
+struct Params {
+    rows: u32,
+    inner: u32,
+    outer: u32,
+    weight_row: u32,
+    bias_row: u32,
+    x_row: u32,   // the first row of x
+    y_start: u32, // the first element of y
+    y_width: u32, // from one row of y to the next
+}
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef VEC4
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;    // [rows, inner / 4]
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;    // [at least x_row + rows, inner / 4]
 #else
-@group(0) @binding(1) var<storage, read> x: array<f32>;          // [rows, inner]
+@group(0) @binding(1) var<storage, read> x: array<f32>;          // [at least x_row + rows, inner]
 #endif
 // binding 2: weight, [at least weight_row + outer, padded(inner)]
 #ifdef BIAS
-@group(0) @binding(3) var<storage, read> bias: array<f32>;       // [at least weight_row + outer]
+@group(0) @binding(3) var<storage, read> bias: array<f32>;       // [at least bias_row + outer]
 #endif
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;    // [rows, outer]
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;    // rows of y_width
 
 struct Row { index: u32, inside: bool }
 
 fn find_row(row: u32) -> Row {
-    return Row(row, row < params.rows);
+    return Row(params.x_row + row, row < params.rows);
 }
 
 fn load_x(row: Row, k4: u32) -> vec4<f32> {
@@ -55,10 +64,10 @@ fn store(row: Row, column: u32, sum: f32) {
     }
     var value = sum;
 #ifdef BIAS
-    value += bias[params.weight_row + column];
+    value += bias[params.bias_row + column];
 #endif
     value = activate(value);
-    let at = row.index * params.outer + column;
+    let at = params.y_start + (row.index - params.x_row) * params.y_width + column;
 #ifdef ACCUMULATE
     value += y[at];
 #endif

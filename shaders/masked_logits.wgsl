@@ -1,12 +1,12 @@
-// masked_logits: logits[first_row + s * masked + j, c] = features[s, row of p] . weight[c] + bias[p, c], where
-// p = positions[image of s, j]: the product with the token embedding, for the masked positions only.
+// masked_logits: logits[first_row + s * masked + j, column + c] = features[s, row of p] . weight[c] + bias[p, column + c],
+// where p = positions[image of s, first_masked + j]: the product with (rows of) the token embedding, for masked positions only.
 #import gemm_tile
 #import weights
 
 struct Params {
     rows: u32,    // sequences * masked
     inner: u32,   // hidden
-    outer: u32,   // codebook
+    outer: u32,   // codes whose rows the weight has
     masked: u32,  // positions per image that are masked at this step
     images: u32,  // sequence s belongs to image s % images
     tokens: u32,  // positions per image, the row stride of `positions`
@@ -14,6 +14,9 @@ struct Params {
     start: u32,     // position p is row start + p + p / columns of its sequence
     columns: u32,
     first_row: u32, // of the logits
+    column: u32,    // the first code of the weight
+    codebook: u32,
+    first_masked: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef VEC4
@@ -21,7 +24,7 @@ struct Params {
 #else
 @group(0) @binding(1) var<storage, read> features: array<f32>;           // [sequences, sequence_length, hidden]
 #endif
-// binding 2: weight, the token embedding, [at least codebook, padded(hidden)]
+// binding 2: weight, the token embedding, [at least outer, padded(hidden)]
 @group(0) @binding(3) var<storage, read> positions: array<u32>;          // [images, tokens]
 #ifdef BIAS
 @group(0) @binding(4) var<storage, read> bias: array<f32>;               // [tokens, codebook]
@@ -35,7 +38,7 @@ fn find_row(row: u32) -> Row {
         return Row(row, false, 0u, 0u);
     }
     let sequence = row / params.masked;
-    let at = (sequence % params.images) * params.tokens + row % params.masked;
+    let at = (sequence % params.images) * params.tokens + params.first_masked + row % params.masked;
     let position = min(positions[at], params.tokens - 1u);
     let feature = params.start + position + position / params.columns;
     return Row(row, true, position, sequence * params.sequence_length + feature);
@@ -72,8 +75,8 @@ fn store(row: Row, column: u32, sum: f32) {
     if row.inside && column < params.outer {
         var logit = sum;
 #ifdef BIAS
-        logit += bias[row.position * params.outer + column];
+        logit += bias[row.position * params.codebook + params.column + column];
 #endif
-        logits[(params.first_row + row.index) * params.outer + column] = logit;
+        logits[(params.first_row + row.index) * params.codebook + params.column + column] = logit;
     }
 }

@@ -15,23 +15,29 @@ pub struct RandomWeights {
 
 impl WeightSource for RandomWeights {
     fn load(&mut self, spec: &WeightSpec) -> Result<Vec<f32>, WeightError> {
-        let count = spec.shape.iter().product::<usize>();
+        let rows = spec.kept_rows();
+        let row = spec.row_elements();
+        let count = rows.len() * row;
         if spec.shape.len() == 1 {
             return Ok(vec![if spec.name.ends_with("weight") { 1.0 } else { 0.0 }; count]);
         }
-        let fan_in = spec.shape.iter().skip(1).product::<usize>().max(1);
+        let fan_in = row.max(1);
         // A uniform in [-a, a] has variance a^2 / 3. Embeddings are read row by row: their fan-in is no sum.
-        let embedding =
-            ["tok_emb.weight", "pos_emb", "embedding.weight"].iter().any(|end| spec.name.ends_with(end));
+        let tables = ["tok_emb.weight", "pos_emb", "embedding.weight", "wte.weight"];
+        let embedding = tables.iter().any(|end| spec.name.ends_with(end));
         let scale = if embedding { 0.02 } else { 1.0 / fan_in as f32 }.sqrt() * 3_f32.sqrt();
         let key = crate::kernels::philox::key(self.seed ^ name_hash(&spec.name));
-        let mut data = vec![0.0; count];
+        // A draw makes four numbers; the first row that is asked for may begin within one.
+        let (first_block, skipped) = (rows.start * row / 4, rows.start * row % 4);
+        let mut data = vec![0.0; skipped + count];
         data.par_chunks_mut(4).with_min_len(4096).enumerate().for_each(|(block, values)| {
+            let block = first_block + block;
             let bits = draw(key, 0, (block >> 32) as u32, Stream::Weights, block as u32);
             for (value, bits) in values.iter_mut().zip(bits) {
                 *value = (2.0 * uniform(bits) - 1.0) * scale;
             }
         });
+        data.drain(..skipped);
         Ok(data)
     }
 }
@@ -61,6 +67,12 @@ mod tests {
         assert_ne!(load(1, "a.weight"), load(2, "a.weight"));
         assert_ne!(load(1, "a.weight"), load(1, "b.weight"));
         let values = load(1, "a.weight");
+        for (width, first) in [(100, 7), (99, 13)] {
+            let whole = WeightSpec { shape: vec![64, width], ..spec("a.weight") };
+            let rows = WeightSpec { layout: Layout::Rows { first, count: 5 }, ..whole.clone() };
+            let [whole, rows] = [whole, rows].map(|spec| RandomWeights { seed: 1 }.load(&spec).unwrap());
+            assert_eq!(rows, whole[first as usize * width..][..5 * width], "rows of {width} from {first}");
+        }
         let variance = values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32;
         assert!((variance * 100.0 - 1.0).abs() < 0.05, "variance times fan-in {}", variance * 100.0);
     }

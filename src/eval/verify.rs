@@ -143,7 +143,7 @@ impl Recorded {
 
 impl WeightSource for Recorded {
     fn load(&mut self, spec: &WeightSpec) -> Result<Vec<f32>, WeightError> {
-        self.checkpoint.read_shaped(&spec.name, &spec.shape)
+        self.checkpoint.read_shaped_rows(&spec.name, &spec.shape, spec.kept_rows())
     }
 }
 

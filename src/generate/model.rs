@@ -357,7 +357,7 @@ impl WeightSource for FolderWeights {
     fn load(&mut self, spec: &WeightSpec) -> Result<Vec<f32>, WeightError> {
         let (part, name) = spec.name.split_once('.').unwrap_or(("", &spec.name));
         match self.parts.get(part) {
-            Some(checkpoint) => checkpoint.read_shaped(name, &spec.shape),
+            Some(checkpoint) => checkpoint.read_shaped_rows(name, &spec.shape, spec.kept_rows()),
             None => Err(WeightError::missing(&spec.name, &spec.shape, part)),
         }
     }
@@ -370,7 +370,7 @@ impl WeightSource for FolderWeights {
         let (part, name) = spec.name.split_once('.').unwrap_or(("", &spec.name));
         match self.parts.get(part) {
             Some(checkpoint) if checkpoint.quantization(name) == Some(scheme) => {
-                checkpoint.read_quantized(name, &spec.shape)
+                checkpoint.read_quantized(name, &spec.shape, spec.kept_rows())
             }
             _ => Ok(None),
         }

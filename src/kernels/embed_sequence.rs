@@ -1,8 +1,8 @@
 //! Token embedding of text with an image in it. Twin of `shaders/embed_sequence.wgsl`.
 
 use super::{
-    Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, WeightFormat, padded, shader::Permutation,
-    split_workgroups,
+    Binding, Buffers, Cost, Extent, Kernel, RowRange, Slot, StepValues, WeightFormat, padded,
+    shader::Permutation, split_workgroups,
 };
 use rayon::prelude::*;
 
@@ -25,6 +25,8 @@ pub(crate) struct EmbedSequence {
     pub(crate) prefix: u32,
     pub(crate) width: u32,
     pub(crate) vocabulary: u32,
+    /// The ids whose rows `table` has: all, or a part of a table too large for one binding. Rows of other ids are left alone.
+    pub(crate) held: RowRange,
     pub(crate) first_code: u32,
     pub(crate) codebook: u32,
     pub(crate) mask: u32,
@@ -44,7 +46,9 @@ pub(crate) struct Params {
     pub(crate) first_code: u32,
     pub(crate) codebook: u32,
     pub(crate) mask: u32,
-    pub(crate) unused: u32,
+    pub(crate) first: u32,
+    pub(crate) held: u32,
+    pub(crate) unused: [u32; 3],
 }
 
 impl EmbedSequence {
@@ -57,7 +61,9 @@ impl EmbedSequence {
             first_code: self.first_code,
             codebook: self.codebook,
             mask: self.mask,
-            unused: 0,
+            first: self.held.first,
+            held: self.held.count,
+            unused: [0; 3],
         }
     }
 }
@@ -73,7 +79,7 @@ impl Kernel for EmbedSequence {
             Binding::read(1, self.template),
             Binding::read(2, self.codes),
             Binding::read(3, self.table),
-            Binding::write(4, self.x),
+            if self.held.first == 0 { Binding::write(4, self.x) } else { Binding::update(4, self.x) },
         ];
         bindings.extend(self.list.map(|slot| Binding::read(5, slot)));
         bindings
@@ -93,7 +99,12 @@ impl Kernel for EmbedSequence {
     }
 
     fn describe(&self) -> String {
-        format!("[{}, {}]", self.rows, self.width)
+        let part = if self.held.count < self.vocabulary {
+            format!(", ids from {} on", self.held.first)
+        } else {
+            String::new()
+        };
+        format!("[{}, {}]{part}", self.rows, self.width)
     }
 
     fn run(&self, step: &StepValues, io: &mut Buffers<'_>) {
@@ -123,6 +134,9 @@ pub(crate) fn embed_sequence(
             let code = codes[(word - IMAGE) as usize];
             if code < p.codebook { p.first_code + code } else { p.mask }
         };
-        x.copy_from_slice(&table[id.min(p.vocabulary - 1) as usize * stride..][..width]);
+        let at = id.min(p.vocabulary - 1).wrapping_sub(p.first);
+        if at < p.held {
+            x.copy_from_slice(&table[at as usize * stride..][..width]);
+        }
     });
 }

@@ -43,10 +43,11 @@ impl Activation {
     }
 }
 
-/// `y[r, o] = activation(x[r] . weight[weight_row + o] + bias[weight_row + o])`, plus the old `y[r, o]` if accumulating.
+/// `y[r, o] = activation(x[r] . weight[weight_row + o] + bias[bias_row + o])`, plus the old `y[r, o]` if accumulating.
 ///
-/// Shapes: `x` is `[rows, inner]`, `y` is `[rows, outer]`, `weight` is `[N, padded(inner)]` and `bias` `[N]` with
-/// `N >= weight_row + outer`: the parts of a packed projection are products of their own.
+/// Shapes: `x` is `[rows, inner]`, `y` is `[rows, outer]`, `weight` is `[N, padded(inner)]` with `N >= weight_row + outer`,
+/// `bias` `[at least bias_row + outer]`: the parts of a packed projection are products of their own. `x` and `y` may be
+/// parts of larger tensors, see [`Window`].
 #[derive(Debug, Clone)]
 pub(crate) struct Linear {
     pub(crate) x: Slot,
@@ -58,8 +59,24 @@ pub(crate) struct Linear {
     pub(crate) inner: u32,
     pub(crate) outer: u32,
     pub(crate) weight_row: u32,
+    pub(crate) bias_row: u32,
     pub(crate) activation: Activation,
     pub(crate) accumulate: bool,
+    pub(crate) window: Window,
+}
+
+/// Where `x` and `y` stand in their tensors, so that a product can be made in parts: by rows where an activation would be
+/// too large for a binding, by columns where a weight is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// The first row of `x`.
+    pub(crate) x_row: u32,
+    /// The first row of `y`.
+    pub(crate) y_row: u32,
+    /// The first column of `y`.
+    pub(crate) y_column: u32,
+    /// Columns of `y` in all; 0 for as many as the product has.
+    pub(crate) y_width: u32,
 }
 
 /// The shader's parameter block.
@@ -70,11 +87,27 @@ pub(crate) struct Params {
     pub(crate) inner: u32,
     pub(crate) outer: u32,
     pub(crate) weight_row: u32,
+    pub(crate) bias_row: u32,
+    pub(crate) x_row: u32,
+    /// The first element of `y`.
+    pub(crate) y_start: u32,
+    pub(crate) y_width: u32,
 }
 
 impl Linear {
     fn at(&self, step: &StepValues) -> Params {
-        Params { rows: self.rows.at(step), inner: self.inner, outer: self.outer, weight_row: self.weight_row }
+        let Window { x_row, y_row, y_column, y_width } = self.window;
+        let y_width = if y_width == 0 { self.outer } else { y_width };
+        Params {
+            rows: self.rows.at(step),
+            inner: self.inner,
+            outer: self.outer,
+            weight_row: self.weight_row,
+            bias_row: self.bias_row,
+            x_row,
+            y_start: y_row * y_width + y_column,
+            y_width,
+        }
     }
 }
 
@@ -93,7 +126,9 @@ impl Kernel for Linear {
     fn bindings(&self) -> Vec<Binding> {
         let mut bindings = vec![Binding::read(1, self.x), Binding::read(2, self.weight)];
         bindings.extend(self.bias.map(|slot| Binding::read(3, slot)));
-        bindings.push(if self.accumulate { Binding::update(4, self.y) } else { Binding::write(4, self.y) });
+        // A later part leaves what the parts before it have written.
+        let begun = self.accumulate || self.window.y_row > 0 || self.window.y_column > 0;
+        bindings.push(if begun { Binding::update(4, self.y) } else { Binding::write(4, self.y) });
         bindings
     }
 
@@ -121,6 +156,12 @@ impl Kernel for Linear {
         let mut text = format!("[{}, {}] x [{}, {1}]", self.rows, self.inner, self.outer);
         if self.weight_row > 0 {
             text += &format!(" from row {}", self.weight_row);
+        }
+        if self.window.y_row > 0 {
+            text += &format!(", rows from {} on", self.window.y_row);
+        }
+        if self.window.y_column > 0 {
+            text += &format!(", columns from {} on", self.window.y_column);
         }
         if let Some(flag) = self.activation.flag() {
             text += &format!(", {}", flag.to_lowercase());
@@ -159,30 +200,42 @@ pub(crate) struct Epilogue {
 
 /// The twin. An empty `bias` means none.
 pub(crate) fn linear(p: Params, epilogue: Epilogue, x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
-    let [rows, inner, outer, weight_row] = [p.rows, p.inner, p.outer, p.weight_row].map(|size| size as usize);
-    let weight = &weight[weight_row * padded(p.inner) as usize..];
-    let bias = if bias.is_empty() { bias } else { &bias[weight_row..][..outer] };
-    let y = &mut y[..rows * outer];
+    let [rows, inner, outer, width] = [p.rows, p.inner, p.outer, p.y_width].map(|size| size as usize);
+    if rows == 0 || outer == 0 {
+        return;
+    }
+    let x = &x[p.x_row as usize * inner..];
+    let weight = &weight[p.weight_row as usize * padded(p.inner) as usize..];
+    let bias = if bias.is_empty() { bias } else { &bias[p.bias_row as usize..][..outer] };
+    // From the first element of the result to its last; between its rows lies what is not ours.
+    let y = &mut y[p.y_start as usize..][..(rows - 1) * width + outer];
     let Epilogue { activation, accumulate } = epilogue;
+    let sizes = Sizes { rows, inner, outer };
     if accumulate && activation != Activation::None {
         // The old contents must not pass through the activation: they are added from a copy.
         let old = y.to_vec();
-        product(Sizes { rows, inner, outer }, x, weight, y, false, Parallelism::Rayon(0));
-        finish(y, bias, activation);
-        y.par_iter_mut().zip(&old).with_min_len(1 << 14).for_each(|(y, old)| *y += old);
+        product_into(sizes, x, weight, y, width, false, Parallelism::Rayon(0));
+        finish(y, width, outer, bias, activation);
+        y.par_chunks_mut(width).zip(old.par_chunks(width)).with_min_len(1 + (1 << 14) / width).for_each(
+            |(y, old)| {
+                y[..outer].iter_mut().zip(old).for_each(|(y, old)| *y += old);
+            },
+        );
         return;
     }
-    product(Sizes { rows, inner, outer }, x, weight, y, accumulate, Parallelism::Rayon(0));
+    product_into(sizes, x, weight, y, width, accumulate, Parallelism::Rayon(0));
     if !bias.is_empty() || activation != Activation::None {
-        finish(y, bias, activation);
+        finish(y, width, outer, bias, activation);
     }
 }
 
-/// Adds the bias (unless empty) and applies the activation, row by row.
-fn finish(y: &mut [f32], bias: &[f32], activation: Activation) {
-    // Without a bias, it does not matter where rows begin.
-    let row = if bias.is_empty() { 4096 } else { bias.len() };
-    y.par_chunks_mut(row).with_min_len(1 + 8192 / row).for_each(|y| {
+/// Adds the bias (unless empty) and applies the activation to the first `outer` of each `width` elements.
+fn finish(y: &mut [f32], width: usize, outer: usize, bias: &[f32], activation: Activation) {
+    // Without a bias or gaps, it does not matter where rows begin.
+    let (width, outer) = if bias.is_empty() && width == outer { (4096, 4096) } else { (width, outer) };
+    y.par_chunks_mut(width).with_min_len(1 + 8192 / width).for_each(|y| {
+        let end = outer.min(y.len());
+        let y = &mut y[..end];
         math::simd(
             #[inline(always)]
             || {
@@ -207,10 +260,23 @@ pub(crate) struct Sizes {
 
 /// `y = x weightT`, or `y += x weightT`. Rows of `x` and `y` are dense, rows of `weight` padded to a multiple of four.
 pub(crate) fn product(
+    sizes: Sizes,
+    x: &[f32],
+    weight: &[f32],
+    y: &mut [f32],
+    accumulate: bool,
+    threads: Parallelism,
+) {
+    product_into(sizes, x, weight, y, sizes.outer, accumulate, threads);
+}
+
+/// The same, where rows of `y` lie `y_stride` apart.
+pub(crate) fn product_into(
     Sizes { rows, inner, outer }: Sizes,
     x: &[f32],
     weight: &[f32],
     y: &mut [f32],
+    y_stride: usize,
     accumulate: bool,
     threads: Parallelism,
 ) {
@@ -220,7 +286,8 @@ pub(crate) fn product(
     let weight_stride = inner.next_multiple_of(ROW_ALIGNMENT as usize);
     let x = &x[..rows * inner];
     let weight = &weight[..outer * weight_stride];
-    let y = &mut y[..rows * outer];
+    assert!(outer <= y_stride, "rows of a product overlap");
+    let y = &mut y[..(rows - 1) * y_stride + outer];
     // SAFETY: the three slices above cover every element that these sizes and strides reach.
     unsafe {
         gemm::gemm(
@@ -229,7 +296,7 @@ pub(crate) fn product(
             inner,
             y.as_mut_ptr(),
             1,
-            outer as isize,
+            y_stride as isize,
             accumulate,
             x.as_ptr(),
             1,
@@ -447,6 +514,8 @@ mod tests {
             inner,
             outer,
             weight_row: 0,
+            bias_row: 0,
+            window: Window::default(),
             activation: Activation::None,
             accumulate: false,
         }
@@ -464,27 +533,31 @@ mod tests {
     }
 
     fn check(k: &Linear) {
-        let [rows, inner, outer, first] =
-            [k.rows.max(), k.inner, k.outer, k.weight_row].map(|size| size as usize);
-        let x = values(rows * inner, 1);
+        let p = k.at(&StepValues::default());
+        let [rows, inner, outer, first, bias_row] =
+            [p.rows, p.inner, p.outer, p.weight_row, p.bias_row].map(|size| size as usize);
+        let [x_row, start, width] = [p.x_row, p.y_start, p.y_width].map(|size| size as usize);
+        let x = values((x_row + rows) * inner, 1);
         let dense = values((first + outer + 1) * inner, 2);
-        let bias = values(first + outer + 1, 3);
-        let old = values(rows * outer + 3, 4);
+        let bias = values(bias_row + outer + 1, 3);
+        let old = values(start + rows * width + 3, 4);
         let mut y = old.clone();
         run(k, &x, &padded_rows(&dense, inner), &bias, &mut y);
-        let wanted = (0..rows * outer).map(|at| {
-            let (r, o) = (at / outer, first + at % outer);
-            let (x, w) = (&x[r * inner..][..inner], &dense[o * inner..][..inner]);
+        let wanted = old.iter().enumerate().map(|(at, &old)| {
+            let (r, o) = (at.wrapping_sub(start) / width, at.wrapping_sub(start) % width);
+            if at < start || r >= rows || o >= outer {
+                return f64::from(old); // not a part of the result
+            }
+            let (x, w) = (&x[(x_row + r) * inner..][..inner], &dense[(first + o) * inner..][..inner]);
             let mut sum: f64 = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
             if k.bias.is_some() {
-                sum += f64::from(bias[o]);
+                sum += f64::from(bias[bias_row + o]);
             }
             let mut value = [sum as f32];
             k.activation.apply(&mut value);
-            f64::from(value[0]) + if k.accumulate { f64::from(old[at]) } else { 0.0 }
+            f64::from(value[0]) + if k.accumulate { f64::from(old) } else { 0.0 }
         });
         assert_close(&y, wanted, &k.describe());
-        assert_eq!(y[rows * outer..], old[rows * outer..], "wrote past the end");
     }
 
     const ACTIVATIONS: [Activation; 3] = [Activation::None, Activation::Gelu, Activation::Silu];
@@ -494,14 +567,27 @@ mod tests {
         #[test]
         fn any_shape_and_epilogue_agrees_with_the_definition(
             (rows, inner, outer) in (1_u32..70, 1_u32..200, 1_u32..150),
-            weight_row in 0_u32..9,
+            (weight_row, bias_row) in (0_u32..9, 0_u32..9),
+            window in windows(),
             biased: bool,
             activation in prop::sample::select(&ACTIVATIONS[..]),
             accumulate: bool,
         ) {
             let bias = Some(Slot(2)).filter(|_| biased);
-            check(&Linear { weight_row, bias, activation, accumulate, ..kernel(rows, inner, outer) });
+            let mut k = kernel(rows, inner, outer);
+            k = Linear { weight_row, bias_row, bias, activation, accumulate, window, ..k };
+            if k.window.y_width > 0 {
+                k.window.y_width += k.window.y_column + outer;
+            }
+            check(&k);
         }
+    }
+
+    /// Parts of larger tensors; `y_width` is 0 or counts from the end of the part.
+    fn windows() -> impl Strategy<Value = Window> {
+        let part = (0_u32..5, 0_u32..5, 0_u32..9, 1_u32..9)
+            .prop_map(|(x_row, y_row, y_column, y_width)| Window { x_row, y_row, y_column, y_width });
+        prop_oneof![Just(Window::default()), part]
     }
 
     #[test]
@@ -532,13 +618,20 @@ mod tests {
                 (WeightFormat::F16, Activation::None, true, true),
             ] {
                 let bias = Some(Slot(2)).filter(|_| biased);
-                let k =
-                    Linear { format, activation, accumulate, bias, weight_row, ..kernel(rows, inner, outer) };
+                let mut k = kernel(rows, inner, outer);
+                k = Linear { format, activation, accumulate, bias, weight_row, ..k };
+                if !biased {
+                    // A part of a larger result.
+                    let y_width = outer + 9;
+                    k.window = Window { x_row: 2, y_row: 3, y_column: 5, y_width };
+                }
+                k.bias_row = weight_row / 2;
+                let p = k.at(&StepValues::default());
                 let dense = values(((weight_row + outer) * inner) as usize, 2);
                 let weight = Contents::weight(format, &padded_rows(&dense, inner as usize));
-                let x = values((rows * inner) as usize, 1);
-                let bias = values((weight_row + outer) as usize, 3);
-                let y = values((rows * outer) as usize, 4);
+                let x = values(((p.x_row + rows) * inner) as usize, 1);
+                let bias = values((p.bias_row + outer) as usize, 3);
+                let y = values((p.y_start + rows * p.y_width) as usize, 4);
                 let slots = [Contents::F32(x), weight, Contents::F32(bias), Contents::F32(y)];
                 agrees_with_shader(&k, StepValues::default(), &slots);
             }

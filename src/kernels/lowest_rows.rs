@@ -3,13 +3,15 @@
 use super::{Binding, Buffers, Cost, Kernel, Slot, StepValues, math, shader::Permutation, split_workgroups};
 use rayon::prelude::*;
 
-/// `y[r] = max x[r]`. Shapes: `x` is `[rows, width]`, `y` `[rows]`.
+/// `y[first + r] = max x[r]`. Shapes: `x` is `[rows, width]`, `y` `[at least first + rows]`.
 #[derive(Debug, Clone)]
 pub(crate) struct RowMax {
     pub(crate) x: Slot,
     pub(crate) y: Slot,
     pub(crate) rows: u32,
     pub(crate) width: u32,
+    /// Scores that other dispatches write before these.
+    pub(crate) first: u32,
 }
 
 /// The rows of the `count` lowest scores, lowest first; of equal scores the lower row is first. Scores are finite.
@@ -32,11 +34,12 @@ impl Kernel for RowMax {
     }
 
     fn bindings(&self) -> Vec<Binding> {
-        vec![Binding::read(1, self.x), Binding::write(2, self.y)]
+        let y = if self.first == 0 { Binding::write(2, self.y) } else { Binding::update(2, self.y) };
+        vec![Binding::read(1, self.x), y]
     }
 
     fn params(&self, _: &StepValues) -> Vec<u8> {
-        bytemuck::bytes_of(&[self.rows, self.width, 0, 0]).to_vec()
+        bytemuck::bytes_of(&[self.rows, self.width, self.first, 0]).to_vec()
     }
 
     fn workgroups(&self, _: &StepValues) -> [u32; 3] {
@@ -55,7 +58,7 @@ impl Kernel for RowMax {
     fn run(&self, _: &StepValues, io: &mut Buffers<'_>) {
         let width = self.width as usize;
         let rows = io.f32(1)[..self.rows as usize * width].par_chunks(width);
-        rows.zip(io.f32_mut(2)).with_min_len(16).for_each(|(x, y)| {
+        rows.zip(&mut io.f32_mut(2)[self.first as usize..]).with_min_len(16).for_each(|(x, y)| {
             *y = math::simd(
                 #[inline(always)]
                 || x.iter().fold(f32::MIN, |most, &v| if v > most { v } else { most }),

@@ -1,18 +1,19 @@
 //! The logits of the positions that are still masked. Twin of `shaders/masked_logits.wgsl`.
 
-use super::linear::{Sizes, product, tiles, weight_cost};
+use super::linear::{Sizes, product_into, tiles, weight_cost};
 use super::{
-    Binding, Buffers, Cost, Extent, ImagePlacement, Kernel, Product, Slot, StepValues, WeightFormat, math,
-    shader::Permutation,
+    Binding, Buffers, Cost, Extent, ImagePlacement, Kernel, Product, RowRange, Slot, StepValues,
+    WeightFormat, math, shader::Permutation,
 };
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-/// `logits[(f + s) * m + j, c] = features[s, row(p)] . table[c] + bias[p, c]` with `p = positions[s % images, j]`, `m`
-/// masked positions per image at the step, and `f` sequences whose logits stand before.
+/// `logits[(f + s) * m + j, c] = features[s, row(p)] . table[c - codes.first] + bias[p, c]` with
+/// `p = positions[s % images, first_masked + j]`, `m` masked positions per image at the step, `f` sequences whose logits
+/// stand before, and `c` one of `codes`.
 ///
 /// Shapes: `features` is `[sequences, sequence_length, hidden]`, `positions` `[images, tokens]` (the masked ones of an
-/// image come first), `table` the token embedding, `[at least codebook, padded(hidden)]`, `bias` `[tokens, codebook]`,
+/// image come first), `table` rows of the token embedding, `[at least codes.count, padded(hidden)]`, `bias` `[tokens, codebook]`,
 /// `logits` `[at least (f + sequences) * m, codebook]`. Sequence `s` belongs to image `s % images`.
 #[derive(Debug, Clone)]
 pub(crate) struct MaskedLogits {
@@ -33,6 +34,10 @@ pub(crate) struct MaskedLogits {
     pub(crate) masked: Extent,
     pub(crate) hidden: u32,
     pub(crate) codebook: u32,
+    /// The codes whose rows `table` has: all, or a part of a table too large for one binding.
+    pub(crate) codes: RowRange,
+    /// Of an image's masked positions, the first that `masked` counts.
+    pub(crate) first_masked: u32,
 }
 
 /// The shader's parameter block.
@@ -49,7 +54,11 @@ pub(crate) struct Params {
     pub(crate) start: u32,
     pub(crate) columns: u32,
     pub(crate) first_row: u32,
-    pub(crate) unused: [u32; 2],
+    /// The first code of the table.
+    pub(crate) column: u32,
+    pub(crate) codebook: u32,
+    pub(crate) first_masked: u32,
+    pub(crate) unused: [u32; 3],
 }
 
 impl MaskedLogits {
@@ -58,7 +67,7 @@ impl MaskedLogits {
         Params {
             rows: self.sequences * masked,
             inner: self.hidden,
-            outer: self.codebook,
+            outer: self.codes.count,
             masked,
             images: self.images,
             tokens: self.tokens,
@@ -66,7 +75,10 @@ impl MaskedLogits {
             start: self.placement.start,
             columns: self.placement.columns,
             first_row: self.first_sequence * masked,
-            unused: [0; 2],
+            column: self.codes.first,
+            codebook: self.codebook,
+            first_masked: self.first_masked,
+            unused: [0; 3],
         }
     }
 }
@@ -86,7 +98,7 @@ impl Kernel for MaskedLogits {
             Binding::read(3, self.positions),
         ];
         bindings.extend(self.bias.map(|slot| Binding::read(4, slot)));
-        bindings.push(if self.first_sequence == 0 {
+        bindings.push(if self.first_sequence == 0 && self.codes.first == 0 {
             Binding::write(5, self.logits)
         } else {
             Binding::update(5, self.logits)
@@ -99,7 +111,7 @@ impl Kernel for MaskedLogits {
     }
 
     fn workgroups(&self, step: &StepValues) -> [u32; 3] {
-        tiles(self.sequences * self.masked.at(step), self.codebook)
+        tiles(self.sequences * self.masked.at(step), self.codes.count)
     }
 
     fn cost(&self, step: &StepValues) -> Cost {
@@ -113,7 +125,7 @@ impl Kernel for MaskedLogits {
 
     fn products(&self, step: &StepValues) -> Vec<(Product, usize)> {
         let m = self.sequences * self.masked.at(step);
-        vec![(Product { m, k: self.hidden, n: self.codebook }, 1)]
+        vec![(Product { m, k: self.hidden, n: self.codes.count }, 1)]
     }
 
     fn describe(&self) -> String {
@@ -136,33 +148,35 @@ pub(crate) fn masked_logits(
 ) {
     const BLOCK_ROWS: usize = 1024;
     let [rows, inner, outer] = [p.rows, p.inner, p.outer].map(|size| size as usize);
+    let [codebook, column] = [p.codebook, p.column].map(|size| size as usize);
     if rows == 0 || outer == 0 {
         return;
     }
     let placement = ImagePlacement { start: p.start, columns: p.columns };
     let place = |row: usize| {
         let (sequence, at) = (row as u32 / p.masked, row as u32 % p.masked);
-        let position = positions[(sequence % p.images * p.tokens + at) as usize];
+        let position = positions[(sequence % p.images * p.tokens + p.first_masked + at) as usize];
         ((sequence * p.sequence_length + placement.row(position)) as usize, position as usize)
     };
-    let logits = &mut logits[p.first_row as usize * outer..];
+    let logits = &mut logits[p.first_row as usize * codebook..][..rows * codebook];
     let mut gathered = vec![0.0; BLOCK_ROWS.min(rows) * inner];
-    for (block, logits) in logits[..rows * outer].chunks_mut(BLOCK_ROWS * outer).enumerate() {
-        let rows = logits.len() / outer;
+    for (block, logits) in logits.chunks_mut(BLOCK_ROWS * codebook).enumerate() {
+        let rows = logits.len() / codebook;
         for (row, x) in gathered.chunks_exact_mut(inner).take(rows).enumerate() {
             let (feature, _) = place(block * BLOCK_ROWS + row);
             x.copy_from_slice(&features[feature * inner..][..inner]);
         }
-        product(Sizes { rows, inner, outer }, &gathered, table, logits, false, Parallelism::Rayon(0));
+        let sizes = Sizes { rows, inner, outer };
+        product_into(sizes, &gathered, table, &mut logits[column..], codebook, false, Parallelism::Rayon(0));
         if bias.is_empty() {
             continue;
         }
-        logits.par_chunks_mut(outer).enumerate().for_each(|(row, logits)| {
+        logits.par_chunks_mut(codebook).enumerate().for_each(|(row, logits)| {
             let (_, position) = place(block * BLOCK_ROWS + row);
-            let bias = &bias[position * outer..][..outer];
+            let bias = &bias[position * codebook + column..][..outer];
             math::simd(
                 #[inline(always)]
-                || logits.iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias),
+                || logits[column..].iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias),
             );
         });
     }
@@ -193,14 +207,27 @@ mod tests {
             masked: Extent::symbolic(1, Symbol::Masked, 9),
             hidden,
             codebook: 37,
+            codes: RowRange { first: 0, count: 37 },
+            first_masked: 0,
         }
     }
 
     #[test]
     fn masked_rows_meet_their_own_bias() {
-        for (hidden, masked) in [(8, 9), (7, 4), (16, 1), (3, 0), (64, 5)] {
-            let k = kernel(WeightFormat::F32, hidden);
-            let step = StepValues { masked, ..Default::default() };
+        for (hidden, masked, first_code, first) in [
+            (8, 9, 0, 0),
+            (7, 4, 0, 0),
+            (16, 1, 0, 0),
+            (3, 0, 0, 0),
+            (64, 5, 0, 0),
+            (8, 6, 20, 0),
+            (7, 3, 11, 4),
+        ] {
+            let mut k = kernel(WeightFormat::F32, hidden);
+            k.codes = RowRange { first: first_code, count: 37 - first_code };
+            k.first_masked = first;
+            k.masked = Extent::part(1, Symbol::Masked, RowRange { first, count: 9 - first });
+            let step = StepValues { masked: masked + first, ..Default::default() };
             let (h, m, outer, length) = (hidden as usize, masked as usize, k.codebook as usize, 10);
             let features = values(4 * length * h, 1);
             let table = padded_rows(&values((outer + 2) * h, 2), h);
@@ -216,17 +243,21 @@ mod tests {
             io.bind_write(5, &mut logits);
             k.run(&step, &mut io);
             let stride = padded(hidden) as usize;
-            let wanted = (0..4 * m * outer).map(|i| {
+            let first_code = first_code as usize;
+            let indices: Vec<usize> = (0..4 * m * outer).filter(|i| i % outer >= first_code).collect();
+            let got: Vec<f32> = indices.iter().map(|&i| logits[i]).collect();
+            let wanted = indices.iter().map(|i| {
                 let (row, c) = (i / outer, i % outer);
                 let (s, j) = (row / m, row % m);
-                let position = positions[s % 2 * 9 + j] as usize;
+                let position = positions[s % 2 * 9 + first as usize + j] as usize;
                 let x = &features[(s * length + position) * h..][..h];
-                let w = &table[c * stride..][..h];
+                let w = &table[(c - first_code) * stride..][..h];
                 let sum: f64 = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
                 sum + f64::from(bias[position * outer + c])
             });
-            assert_close(&logits[..4 * m * outer], wanted, &format!("hidden {hidden}, masked {masked}"));
-            assert!(logits[4 * m * outer..].iter().all(|logit| logit.is_nan()), "wrote past the masked rows");
+            assert_close(&got, wanted, &format!("hidden {hidden}, masked {masked}"));
+            let written = logits.iter().filter(|logit| !logit.is_nan()).count();
+            assert_eq!(written, indices.len(), "wrote elsewhere than to the masked rows and the codes");
         }
     }
 
@@ -238,7 +269,9 @@ mod tests {
             (64, 1, WeightFormat::F16),
             (5, 3, WeightFormat::F32),
         ] {
-            let k = MaskedLogits { logits: Slot(4), codebook: 130, ..kernel(format, hidden) };
+            let codes = RowRange { first: hidden % 4, count: 130 - hidden % 4 };
+            let first_masked = u32::from(masked < 9);
+            let k = MaskedLogits { codebook: 130, codes, first_masked, ..kernel(format, hidden) };
             let table = padded_rows(&values(132 * hidden as usize, 2), hidden as usize);
             let slots = [
                 Contents::F32(values(4 * 10 * hidden as usize, 1)),

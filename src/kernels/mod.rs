@@ -59,17 +59,24 @@ pub struct Extent {
     /// Rows for each one of the symbol.
     factor: u32,
     symbol: Option<(Symbol, u32)>,
+    /// So much of the symbol is left to others.
+    skipped: u32,
 }
 
 impl Extent {
     /// Always `rows`.
     pub const fn fixed(rows: u32) -> Self {
-        Self { base: rows, factor: 0, symbol: None }
+        Self { base: rows, factor: 0, symbol: None, skipped: 0 }
     }
 
     /// `images` times the step's value of `symbol`, which never exceeds `most`.
     pub const fn symbolic(images: u32, symbol: Symbol, most: u32) -> Self {
-        Self { base: 0, factor: images, symbol: Some((symbol, most)) }
+        Self { base: 0, factor: images, symbol: Some((symbol, most)), skipped: 0 }
+    }
+
+    /// `images` times what the step's value of `symbol` has in common with a range: for work that is done in parts.
+    pub const fn part(images: u32, symbol: Symbol, range: RowRange) -> Self {
+        Self { base: 0, factor: images, symbol: Some((symbol, range.count)), skipped: range.first }
     }
 
     /// `rows` more at every step.
@@ -81,7 +88,9 @@ impl Extent {
     pub fn at(self, step: &StepValues) -> u32 {
         match self.symbol {
             None => self.base,
-            Some((symbol, most)) => self.base + self.factor * step.value(symbol).min(most),
+            Some((symbol, most)) => {
+                self.base + self.factor * step.value(symbol).saturating_sub(self.skipped).min(most)
+            }
         }
     }
 
@@ -95,7 +104,7 @@ impl Extent {
 
     /// The same extent for a batch of one out of `images`.
     pub(crate) fn per_image(self, images: u32) -> Self {
-        Self { base: self.base / images, factor: self.factor / images, symbol: self.symbol }
+        Self { base: self.base / images, factor: self.factor / images, ..self }
     }
 }
 
@@ -107,6 +116,15 @@ impl std::fmt::Display for Extent {
             Some((symbol, most)) => write!(f, "{}+{}*{symbol:?}<={most}", self.base, self.factor),
         }
     }
+}
+
+/// Rows of a tensor that an operation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowRange {
+    /// The first.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
 }
 
 /// Where image tokens stand in a sequence: in order, with something else after each `columns` of them.

@@ -11,8 +11,8 @@ use crate::kernels::embed_sequence::{EmbedSequence, IMAGE};
 use crate::kernels::lowest_rows::{LowestRows, RowMax};
 use crate::kernels::masked_logits::MaskedLogits;
 use crate::kernels::rope::{Positions, Rope};
-use crate::kernels::{Extent, ImagePlacement, Slot, Symbol};
-use crate::program::{Builder, Element, Layer, Layout};
+use crate::kernels::{Extent, ImagePlacement, RowRange, Slot, Symbol};
+use crate::program::{Builder, Element, Layer};
 
 /// Sizes and special tokens of a Lumina-DiMOO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -191,23 +191,28 @@ impl Config {
     ) -> Slot {
         let x = b.temporary("embedding", rows, self.d_model);
         let shape = [self.vocabulary() as usize, self.d_model as usize];
-        let table = b.weight("dimoo.model.transformer.wte.weight", &shape, Layout::Matrix);
-        let kernel = EmbedSequence {
-            template: b.state(&sequence.state(states::TEMPLATE), 1, sequence.length, Element::U32),
-            codes: b.state(codes, 1, self.tokens(), Element::U32),
-            list,
-            table,
-            format: b.format(table),
-            x,
-            rows,
-            prefix,
-            width: self.d_model,
-            vocabulary: self.vocabulary(),
-            first_code: self.text_vocab,
-            codebook: self.codebook,
-            mask: self.mask,
-        };
-        b.push(kernel);
+        let table = b.matrix("dimoo.model.transformer.wte.weight", &shape, None);
+        let template = b.state(&sequence.state(states::TEMPLATE), 1, sequence.length, Element::U32);
+        let codes = b.state(codes, 1, self.tokens(), Element::U32);
+        for part in b.parts(table) {
+            let kernel = EmbedSequence {
+                template,
+                codes,
+                list,
+                table: part.slot,
+                format: b.format(part.slot),
+                x,
+                rows,
+                prefix,
+                width: self.d_model,
+                vocabulary: self.vocabulary(),
+                held: RowRange { first: part.first, count: part.rows },
+                first_code: self.text_vocab,
+                codebook: self.codebook,
+                mask: self.mask,
+            };
+            b.push(kernel);
+        }
         x
     }
 
@@ -229,10 +234,13 @@ impl Config {
         b.scope("choose", |b| {
             let features = self.features_state(b, sequence);
             let head = self.head(b);
-            let logits = b.linear(features, head);
             let rows = sequence.length;
             let scores = b.temporary("scores", Extent::fixed(rows), 1);
-            b.push(RowMax { x: logits, y: scores, rows, width: self.codebook });
+            for range in b.row_ranges(rows, self.codebook) {
+                let x = b.linear_rows(features, range, head);
+                let RowRange { first, count: rows } = range;
+                b.push(RowMax { x, y: scores, rows, width: self.codebook, first });
+            }
             let lowest = self.chosen_state(b, sequence, count);
             b.push(LowestRows { scores, lowest, rows, count });
         });
@@ -300,17 +308,18 @@ impl Config {
     /// of the head are loaded.
     pub fn logits_of(&self, b: &mut Builder, sequences: &[Sequence]) -> Slot {
         let tokens = self.tokens();
-        let table = self.head(b).weight();
-        let format = b.format(table);
+        let head = self.head(b).weight();
         let positions = b.state(states::POSITIONS, 1, tokens, Element::U32);
         let rows = Extent::symbolic(sequences.len() as u32, Symbol::Masked, tokens);
         let logits = b.temporary("logits", rows, self.codebook);
         for (index, sequence) in sequences.iter().enumerate() {
-            let kernel = MaskedLogits {
-                features: self.features_state(b, sequence),
+            let features = self.features_state(b, sequence);
+            let head = b.parts(head);
+            let kernels = head.iter().map(|part| MaskedLogits {
+                features,
                 positions,
-                table,
-                format,
+                table: part.slot,
+                format: b.format(part.slot),
                 bias: None,
                 logits,
                 sequences: 1,
@@ -322,8 +331,11 @@ impl Config {
                 masked: Extent::symbolic(1, Symbol::Masked, tokens),
                 hidden: self.d_model,
                 codebook: self.codebook,
-            };
-            b.scope("head", |b| b.push(kernel));
+                codes: RowRange { first: part.first, count: part.rows },
+                first_masked: 0,
+            });
+            let kernels: Vec<_> = kernels.collect();
+            b.scope("head", |b| kernels.into_iter().for_each(|kernel| b.push(kernel)));
         }
         logits
     }
@@ -417,10 +429,12 @@ impl Block {
             .map(|part| b.layer_without_bias(&format!("{}.{part}", self.name), self.mlp, self.width));
         let contract = b.layer_without_bias(&format!("{}.ff_out", self.name), self.width, self.mlp);
         let h = b.rms_norm(x, norm, EPS);
-        let gate = b.linear(h, gate);
-        let h = b.linear(h, expand);
-        b.gated_silu(h, gate);
-        b.linear_add(h, contract, x);
+        for range in b.row_ranges(b.rows(x), self.mlp) {
+            let gate = b.linear_rows(h, range, gate);
+            let h = b.linear_rows(h, range, expand);
+            b.gated_silu(h, gate);
+            b.linear_add_rows(h, contract, x, range);
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use super::{Batch, Model, states};
 use crate::kernels::linear::Activation;
 use crate::kernels::masked_logits::MaskedLogits;
-use crate::kernels::{Extent, ImagePlacement, Slot, Symbol, embed_tokens::EmbedTokens};
+use crate::kernels::{Extent, ImagePlacement, RowRange, Slot, Symbol, embed_tokens::EmbedTokens};
 use crate::program::{Builder, Element, Layout};
 
 /// Sizes of a MaskGIT.
@@ -200,6 +200,8 @@ impl Model for Config {
             masked: Extent::symbolic(1, Symbol::Masked, self.tokens()),
             hidden: self.hidden,
             codebook: self.codebook,
+            codes: RowRange { first: 0, count: self.codebook },
+            first_masked: 0,
         };
         b.scope("head", |b| b.push(kernel));
         logits

@@ -1,16 +1,16 @@
 //! The builder: one short method an operation, so that a model file reads like its paper.
 
-use super::{Element, Layout, Op, Program, ProgramError, Storage, Tensor, WeightSpec};
+use super::{BINDING_BYTES, Element, Layout, Op, Program, ProgramError, Storage, Tensor, WeightSpec};
 use crate::kernels::attention::{Attention, Operand};
 use crate::kernels::conv2d::{Conv2d, ConvForm};
 use crate::kernels::gated_silu::GatedSilu;
 use crate::kernels::group_norm::{GroupNorm, GroupNormStats};
 use crate::kernels::layer_norm::LayerNorm;
-use crate::kernels::linear::{Activation, Linear};
+use crate::kernels::linear::{Activation, Linear, Window};
 use crate::kernels::rms_norm::RmsNorm;
 use crate::kernels::rope::{Positions, Rope};
 use crate::kernels::rows::{GatherRows, ScatterRows};
-use crate::kernels::{Extent, Kernel, Slot, WeightFormat};
+use crate::kernels::{Extent, Kernel, RowRange, Slot, WeightFormat};
 
 /// Builds a [`Program`]. Slots are handed out in order; operations run in the order of the calls.
 #[derive(Debug)]
@@ -20,10 +20,28 @@ pub struct Builder {
     formats: fn(&WeightSpec) -> WeightFormat,
 }
 
+/// A matrix by rows: one tensor, or as many as [`BINDING_BYTES`] makes of it, in consecutive slots.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix {
+    first: Slot,
+    parts: u32,
+}
+
+/// Rows `first..first + rows` of a matrix, a tensor of their own.
+#[derive(Clone, Copy, Debug)]
+pub struct MatrixPart {
+    /// The tensor.
+    pub slot: Slot,
+    /// The first of its rows in the matrix.
+    pub first: u32,
+    /// Its rows.
+    pub rows: u32,
+}
+
 /// Weight and bias of a linear layer or convolution, declared and ready to use.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer {
-    weight: Slot,
+    weight: Matrix,
     bias: Option<Slot>,
     inner: u32,
     /// First row of the weight used, and how many: all of them, or a part of a packed projection.
@@ -33,7 +51,7 @@ pub struct Layer {
 
 impl Layer {
     /// The weight.
-    pub fn weight(&self) -> Slot {
+    pub fn weight(&self) -> Matrix {
         self.weight
     }
 
@@ -110,20 +128,81 @@ impl Builder {
 
     /// A weight by official name and shape; asked for twice, it is the same slot.
     pub fn weight(&mut self, name: &str, shape: &[usize], layout: Layout) -> Slot {
-        let mut spec =
-            WeightSpec { name: name.to_owned(), shape: shape.to_vec(), layout, format: WeightFormat::F32 };
-        if matches!(layout, Layout::Matrix | Layout::Rows { .. } | Layout::Convolution) {
-            spec.format = (self.formats)(&spec);
-            debug_assert!(spec.format.quantization().is_none() || spec.is_quantizable());
-        }
+        let spec = self.spec(name, shape, layout);
         let known = self.program.tensors.iter().position(|t| t.storage == Storage::Weight(spec.clone()));
         if let Some(index) = known {
             return Slot(index as u32);
         }
+        self.weight_tensor(spec)
+    }
+
+    fn spec(&self, name: &str, shape: &[usize], layout: Layout) -> WeightSpec {
+        let (name, shape) = (name.to_owned(), shape.to_vec());
+        let mut spec = WeightSpec { name, shape, layout, format: WeightFormat::F32 };
+        if matches!(layout, Layout::Matrix | Layout::Rows { .. } | Layout::Convolution) {
+            spec.format = (self.formats)(&spec);
+            debug_assert!(spec.format.quantization().is_none() || spec.is_quantizable());
+        }
+        spec
+    }
+
+    fn weight_tensor(&mut self, spec: WeightSpec) -> Slot {
         let (rows, width) = spec.extent();
-        let rows = Extent::fixed(rows);
-        let name = name.to_owned();
+        let (name, rows) = (spec.name.clone(), Extent::fixed(rows));
         self.tensor(Tensor { name, rows, width, element: Element::F32, storage: Storage::Weight(spec) })
+    }
+
+    /// A matrix by official name and shape `[rows, width, ...]`, or `kept` of its rows: in parts, if it is too large for one
+    /// binding.
+    pub fn matrix(&mut self, name: &str, shape: &[usize], kept: Option<RowRange>) -> Matrix {
+        let whole = RowRange { first: 0, count: shape.first().copied().unwrap_or(1) as u32 };
+        let range = kept.unwrap_or(whole);
+        let layout = match kept {
+            None => Layout::Matrix,
+            Some(RowRange { first, count }) => Layout::Rows { first, count },
+        };
+        let spec = self.spec(name, shape, layout);
+        if spec.bytes() <= BINDING_BYTES {
+            return Matrix { first: self.weight(name, shape, layout), parts: 1 };
+        }
+        let row_bytes = spec.bytes() / u64::from(range.count.max(1));
+        let specs: Vec<WeightSpec> = ranges(range.count, row_bytes, 1)
+            .into_iter()
+            .map(|part| Layout::Rows { first: range.first + part.first, count: part.count })
+            .map(|layout| self.spec(name, shape, layout))
+            .collect();
+        let is_known = |tensors: &[Tensor]| {
+            tensors.iter().zip(&specs).all(|(tensor, spec)| tensor.storage == Storage::Weight(spec.clone()))
+        };
+        let parts = specs.len() as u32;
+        let known = self.program.tensors.windows(specs.len()).position(is_known);
+        let first = Slot(known.unwrap_or(self.program.tensors.len()) as u32);
+        if known.is_none() {
+            for spec in specs {
+                self.weight_tensor(spec);
+            }
+        }
+        Matrix { first, parts }
+    }
+
+    /// The tensors of a matrix, which hold its rows in order.
+    pub fn parts(&self, matrix: Matrix) -> Vec<MatrixPart> {
+        let mut first = 0;
+        (0..matrix.parts)
+            .map(|part| {
+                let slot = Slot(matrix.first.0 + part);
+                let rows = self.rows(slot);
+                first += rows;
+                MatrixPart { slot, first: first - rows, rows }
+            })
+            .collect()
+    }
+
+    /// Cuts `rows` of `width` floats into parts of which each fits a binding: one, if all do. Activations wider than the
+    /// residual stream are made part by part.
+    pub fn row_ranges(&self, rows: u32, width: u32) -> Vec<RowRange> {
+        // Whole tiles of a product, but for the last.
+        ranges(rows, 4 * u64::from(width), 64)
     }
 
     /// A vector of `width`, unpadded f32.
@@ -146,7 +225,7 @@ impl Builder {
 
     /// A linear layer whose tensors do not end in `.weight` and `.bias`.
     pub fn layer_named(&mut self, weight: &str, bias: &str, outer: u32, inner: u32) -> Layer {
-        let weight = self.weight(weight, &[outer as usize, inner as usize], Layout::Matrix);
+        let weight = self.matrix(weight, &[outer as usize, inner as usize], None);
         let bias = Some(self.vector(bias, outer));
         Layer { weight, bias, inner, first: 0, outer }
     }
@@ -154,21 +233,21 @@ impl Builder {
     /// The linear layer `{name}.weight [outer, inner]` alone.
     pub fn layer_without_bias(&mut self, name: &str, outer: u32, inner: u32) -> Layer {
         let shape = [outer as usize, inner as usize];
-        let weight = self.weight(&format!("{name}.weight"), &shape, Layout::Matrix);
+        let weight = self.matrix(&format!("{name}.weight"), &shape, None);
         Layer { weight, bias: None, inner, first: 0, outer }
     }
 
     /// Rows `first..first + count` of the linear layer `{name}.weight [outer, inner]`, which has no bias: a part of a head.
     pub fn layer_part(&mut self, name: &str, outer: u32, inner: u32, first: u32, count: u32) -> Layer {
         let shape = [outer as usize, inner as usize];
-        let weight = self.weight(&format!("{name}.weight"), &shape, Layout::Rows { first, count });
+        let weight = self.matrix(&format!("{name}.weight"), &shape, Some(RowRange { first, count }));
         Layer { weight, bias: None, inner, first: 0, outer: count }
     }
 
     /// A 1x1 convolution `{name}.weight [outer, inner, 1, 1]`: on channels-last activations, a linear layer.
     pub fn pointwise(&mut self, name: &str, outer: u32, inner: u32) -> Layer {
         let shape = [outer as usize, inner as usize, 1, 1];
-        let weight = self.weight(&format!("{name}.weight"), &shape, Layout::Matrix);
+        let weight = self.matrix(&format!("{name}.weight"), &shape, None);
         let bias = Some(self.vector(&format!("{name}.bias"), outer));
         Layer { weight, bias, inner, first: 0, outer }
     }
@@ -195,20 +274,57 @@ impl Builder {
     }
 
     fn linear_into(&mut self, x: Slot, layer: Layer, y: Slot, activation: Activation, accumulate: bool) {
-        let kernel = Linear {
-            x,
-            weight: layer.weight,
-            format: self.format(layer.weight),
-            bias: layer.bias,
-            y,
-            rows: self.rows_of(x),
-            inner: layer.inner,
-            outer: layer.outer,
-            weight_row: layer.first,
-            activation,
-            accumulate,
-        };
-        self.push(kernel);
+        self.linear_window(x, layer, y, self.rows_of(x), [0, 0], activation, accumulate);
+    }
+
+    /// `rows` rows of `x` from the first of `starts` on, to rows of `y` from the second on; a product for each part of the weight.
+    fn linear_window(
+        &mut self,
+        x: Slot,
+        layer: Layer,
+        y: Slot,
+        rows: Extent,
+        [x_row, y_row]: [u32; 2],
+        activation: Activation,
+        accumulate: bool,
+    ) {
+        for part in self.parts(layer.weight) {
+            let first = layer.first.max(part.first);
+            let end = (layer.first + layer.outer).min(part.first + part.rows);
+            if first >= end {
+                continue;
+            }
+            let kernel = Linear {
+                x,
+                weight: part.slot,
+                format: self.format(part.slot),
+                bias: layer.bias,
+                y,
+                rows,
+                inner: layer.inner,
+                outer: end - first,
+                weight_row: first - part.first,
+                bias_row: first,
+                activation,
+                accumulate,
+                window: Window { x_row, y_row, y_column: first - layer.first, y_width: layer.outer },
+            };
+            self.push(kernel);
+        }
+    }
+
+    /// `x W^T + b` for a range of the rows of `x`.
+    pub fn linear_rows(&mut self, x: Slot, range: RowRange, layer: Layer) -> Slot {
+        let rows = Extent::fixed(range.count);
+        let y = self.temporary("linear", rows, layer.outer);
+        self.linear_window(x, layer, y, rows, [range.first, 0], Activation::None, false);
+        y
+    }
+
+    /// `y[range] += x W^T + b`, all rows of `x`.
+    pub fn linear_add_rows(&mut self, x: Slot, layer: Layer, y: Slot, range: RowRange) {
+        let rows = Extent::fixed(range.count);
+        self.linear_window(x, layer, y, rows, [0, range.first], Activation::None, true);
     }
 
     /// `activation(x W^T + b)`.
@@ -384,5 +500,39 @@ impl Builder {
         let y = self.temporary("lookup", rows, width);
         self.push(GatherRows { table, indices, y, rows, width, table_stride, table_rows });
         y
+    }
+}
+
+/// Cuts `rows` into parts of at most [`BINDING_BYTES`] and, where there are several, of a multiple of `unit` rows.
+fn ranges(rows: u32, row_bytes: u64, unit: u32) -> Vec<RowRange> {
+    let fitting = u32::try_from(BINDING_BYTES / row_bytes.max(1)).unwrap_or(u32::MAX);
+    if rows <= fitting {
+        return vec![RowRange { first: 0, count: rows }];
+    }
+    // Parts of equal size rather than one small last part; never none, even of rows that fit no binding.
+    let most = (fitting / unit * unit).max(1);
+    let size = rows.div_ceil(rows.div_ceil(most)).next_multiple_of(unit).min(most);
+    (0..rows).step_by(size as usize).map(|first| RowRange { first, count: size.min(rows - first) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn parts_cover_all_rows_and_fit_a_binding(rows in 1_u32..200_000, row_bytes in 4_u64..40_000, unit in 1_u32..65) {
+            let parts = ranges(rows, row_bytes, unit);
+            let mut next = 0;
+            for (i, part) in parts.iter().enumerate() {
+                prop_assert_eq!(part.first, next);
+                prop_assert!(part.count > 0 && u64::from(part.count) * row_bytes <= BINDING_BYTES);
+                prop_assert!(i + 1 == parts.len() || part.count % unit == 0);
+                next += part.count;
+            }
+            prop_assert_eq!(next, rows);
+            prop_assert_eq!(parts.len() == 1, u64::from(rows) * row_bytes <= BINDING_BYTES);
+        }
     }
 }

@@ -12,7 +12,12 @@ mod builder;
 mod dump;
 pub mod plan;
 
-pub use builder::{Builder, Layer, Norm};
+pub use builder::{Builder, Layer, Matrix, MatrixPart, Norm};
+
+/// The most bytes that an operation of a step binds at once: WebGPU's default `maxStorageBufferBindingSize`. Weights above it are
+/// declared by rows, activations above it are made in parts, on every device alike, so that what runs on the largest
+/// adapter has run on the smallest.
+pub const BINDING_BYTES: u64 = 128 << 20;
 
 /// What a tensor's four-byte elements are. Weights may be packed tighter, see [`WeightFormat`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +74,8 @@ impl Tensor {
 pub enum Layout {
     /// `[n, ...]` as a matrix of n rows, each padded with zeros to a multiple of four.
     Matrix,
-    /// Some rows of a matrix: the part of a head that can be drawn from.
+    /// Some rows of a matrix, and no more of it is read: the part of a head that can be drawn from, or a part of a matrix that
+    /// is too large for one binding.
     Rows {
         /// First row kept.
         first: u32,
@@ -127,7 +133,20 @@ impl WeightSpec {
     /// Whether it can be quantised: a matrix of a linear layer, a head or an embedding. 1x1 convolutions, which are matrices
     /// too, stay as they are with the other convolutions.
     pub fn is_quantizable(&self) -> bool {
-        self.layout == Layout::Matrix && self.shape.len() == 2
+        matches!(self.layout, Layout::Matrix | Layout::Rows { .. }) && self.shape.len() == 2
+    }
+
+    /// The rows of the official tensor that are used: what a [`WeightSource`] has to give.
+    pub fn kept_rows(&self) -> std::ops::Range<usize> {
+        match self.layout {
+            Layout::Rows { first, count } => first as usize..(first + count) as usize,
+            _ => 0..self.shape.first().copied().unwrap_or(1),
+        }
+    }
+
+    /// Numbers in a row of the official tensor.
+    pub fn row_elements(&self) -> usize {
+        self.shape.iter().skip(1).product()
     }
 
     /// The matrix in eight or four bits, as `source` has it or made here.
@@ -142,22 +161,21 @@ impl WeightSpec {
         if let Some(stored) = source.load_quantized(self, scheme)? {
             return Ok(stored);
         }
-        let width: usize = self.shape.iter().skip(1).product();
+        let width = self.row_elements();
         Ok(Quantized::new(scheme, width as u32, width, &source.load(self)?))
     }
 
-    /// Brings a tensor of the official shape into its layout.
+    /// Brings the [kept rows](Self::kept_rows) of a tensor into its layout.
     pub fn arrange(&self, data: Vec<f32>) -> Vec<f32> {
         let (rows, width) = self.extent();
         let (rows, width) = (rows as usize, width as usize);
-        let inner = self.shape.iter().skip(1).product::<usize>();
+        let inner = self.row_elements();
         match self.layout {
             Layout::Dense => data,
-            Layout::Matrix | Layout::Table if inner == width => data,
+            Layout::Matrix | Layout::Table | Layout::Rows { .. } if inner == width => data,
             Layout::Matrix | Layout::Table | Layout::Rows { .. } => {
-                let skipped = if let Layout::Rows { first, .. } = self.layout { first as usize } else { 0 };
                 let mut out = vec![0.0; rows * width];
-                for (out, row) in out.chunks_exact_mut(width).zip(data.chunks_exact(inner).skip(skipped)) {
+                for (out, row) in out.chunks_exact_mut(width).zip(data.chunks_exact(inner)) {
                     out[..inner].copy_from_slice(row);
                 }
                 out
@@ -183,13 +201,13 @@ impl WeightSpec {
 
 /// Gives a tensor's values by name, as f32 in the official order.
 pub trait WeightSource {
-    /// The values of `spec.name`, checked against `spec.shape`.
+    /// The values of the [kept rows](WeightSpec::kept_rows) of `spec.name`, whose shape is checked against `spec.shape`.
     ///
     /// # Errors
     /// The tensor is missing, misshapen, unreadable or not finite.
     fn load(&mut self, spec: &WeightSpec) -> Result<Vec<f32>, crate::weights::WeightError>;
 
-    /// The matrix as it is stored, if it is stored in this format.
+    /// The same rows as they are stored, if they are stored in this format.
     ///
     /// # Errors
     /// As [`WeightSource::load`].

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 
 use super::checkpoint::{Checkpoint, TensorInfo};
 use super::error::{Name, WeightError, count};
@@ -43,11 +44,25 @@ impl Checkpoint {
     /// # Errors
     /// It is missing, misshapen, of no float type, or not finite.
     pub fn read_shaped(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightError> {
-        if let Some(quantized) = self.read_quantized(name, shape)? {
+        self.read_shaped_rows(name, shape, 0..shape.first().copied().unwrap_or(1))
+    }
+
+    /// The same of some rows (indices of the slowest dimension); no more is read.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read_shaped`].
+    pub fn read_shaped_rows(
+        &self,
+        name: &str,
+        shape: &[usize],
+        rows: Range<usize>,
+    ) -> Result<Vec<f32>, WeightError> {
+        if let Some(quantized) = self.read_quantized(name, shape, rows.clone())? {
             return Ok(quantized.dequantize(shape.last().copied().unwrap_or(0)));
         }
         self.check_shape(name, shape)?;
-        self.read_f32(name)
+        // A scalar has no rows.
+        if shape.is_empty() { self.read_f32(name) } else { self.read_f32_rows(name, rows) }
     }
 
     /// Checks that there is such a tensor, and its shape.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 
 use bytemuck::{NoUninit, Pod, Zeroable};
@@ -142,7 +143,19 @@ impl Checkpoint {
 
     /// The elements as they are stored, contiguous and little-endian; borrowed where the file is in memory.
     pub fn read_bytes(&self, name: &str) -> Result<Cow<'_, [u8]>, WeightError> {
-        let stored = self.stored(name)?;
+        self.bytes_of(self.stored(name)?)
+    }
+
+    /// The same of some rows (indices of the slowest dimension); no more is read.
+    pub(super) fn read_row_bytes(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+    ) -> Result<Cow<'_, [u8]>, WeightError> {
+        self.bytes_of(&self.rows_of(self.stored(name)?, rows)?)
+    }
+
+    fn bytes_of(&self, stored: &Stored) -> Result<Cow<'_, [u8]>, WeightError> {
         if stored.place.strides.is_none() {
             let offset = stored.place.offset;
             if let Some(bytes) = self.source.borrowed(offset..offset + stored.info.bytes) {
@@ -161,7 +174,21 @@ impl Checkpoint {
 
     /// The elements of a tensor of floats as `f32`. All are finite: NaN and infinity are errors.
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, WeightError> {
+        self.f32_of(self.stored(name)?, 0)
+    }
+
+    /// The same of some rows (indices of the slowest dimension); no more is read.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read_f32`], or there are not so many rows.
+    pub fn read_f32_rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>, WeightError> {
         let stored = self.stored(name)?;
+        let before = rows.start * stored.info.shape.iter().skip(1).product::<usize>();
+        self.f32_of(&self.rows_of(stored, rows)?, before)
+    }
+
+    /// `before` elements of the tensor stand before these: errors count them.
+    fn f32_of(&self, stored: &Stored, before: usize) -> Result<Vec<f32>, WeightError> {
         let read = match stored.info.dtype {
             Dtype::F32 => elements::finite(self.elements(stored)?),
             Dtype::F16 => elements::f16_to_f32(&self.elements(stored)?),
@@ -169,7 +196,7 @@ impl Checkpoint {
             Dtype::F64 => elements::f64_to_f32(&self.elements(stored)?),
             _ => return Err(self.not_a(stored, elements::FLOATS)),
         };
-        read.map_err(|trouble| self.trouble(stored, trouble))
+        read.map_err(|trouble| self.trouble(stored, trouble.after(before)))
     }
 
     /// The elements of a tensor of floats as `f16`; one that is too large for it is an error.
@@ -236,6 +263,25 @@ impl Checkpoint {
             tensor: name.into(),
             hint: nearest(name, self.tensors.keys().map(String::as_str)).map(str::to_owned),
         })
+    }
+
+    /// Some rows of a tensor as a tensor.
+    fn rows_of(&self, stored: &Stored, rows: Range<usize>) -> Result<Stored, WeightError> {
+        let mut info = stored.info.clone();
+        let held = info.shape.first().copied().unwrap_or(0);
+        if rows.start > rows.end || rows.end > held {
+            let problem = format!("rows {} to {} are asked for, and it has {held}", rows.start, rows.end);
+            return Err(WeightError::tensor(self.name(), &info.name, problem));
+        }
+        // Of no rows, there is nothing to gather.
+        let strides = stored.place.strides.clone().filter(|_| !rows.is_empty());
+        let row = info.shape.iter().skip(1).product::<usize>();
+        let stride = strides.as_ref().map_or(row, |strides| strides[0]);
+        let bits = info.dtype.bitsize();
+        let offset = stored.place.offset + (rows.start * stride * bits / 8) as u64;
+        info.shape[0] = rows.len();
+        info.bytes = (rows.len() * row * bits / 8) as u64;
+        Ok(Stored { info, place: Place { offset, strides } })
     }
 
     /// Reads a tensor in place: `T` has the size of its elements. What is allocated has been checked against the file.

@@ -11,6 +11,16 @@ pub(super) enum Trouble {
     Range { index: usize, value: String, dtype: &'static str },
 }
 
+impl Trouble {
+    /// The same in a tensor of which `before` elements stand before those that were looked at.
+    pub(super) fn after(self, before: usize) -> Self {
+        match self {
+            Self::NotFinite { index, value } => Self::NotFinite { index: before + index, value },
+            Self::Range { index, value, dtype } => Self::Range { index: before + index, value, dtype },
+        }
+    }
+}
+
 pub(super) trait Float: Copy + std::fmt::Display {
     fn is_finite(self) -> bool;
 }

@@ -8,7 +8,9 @@
 //! A file's metadata repeats the format under `quantized`, and under `quantized_shapes` the official shapes, which the padding
 //! of int4 hides; neither is needed to load a model, whose programs know the shapes.
 
+use half::bf16;
 use safetensors::Dtype;
+use std::ops::Range;
 
 use super::checkpoint::Checkpoint;
 use super::error::WeightError;
@@ -63,11 +65,16 @@ impl Checkpoint {
         Some(stored_as(self.quantization(name)?, name, shape))
     }
 
-    /// A matrix of official shape `shape` as it is stored, if it is stored quantised.
+    /// Rows of a matrix of official shape `shape` as they are stored, if it is stored quantised.
     ///
     /// # Errors
     /// One of its two tensors is missing, misshapen or of another element type, or a scale is not finite.
-    pub fn read_quantized(&self, name: &str, shape: &[usize]) -> Result<Option<Quantized>, WeightError> {
+    pub fn read_quantized(
+        &self,
+        name: &str,
+        shape: &[usize],
+        rows: Range<usize>,
+    ) -> Result<Option<Quantized>, WeightError> {
         let (Some(scheme), Ok(official)) = (self.quantization(name), <[usize; 2]>::try_from(shape)) else {
             return Ok(None);
         };
@@ -75,13 +82,18 @@ impl Checkpoint {
         for part in &parts {
             self.check_part(part)?;
         }
-        let values = self.read_bytes(name)?;
+        let values = self.read_row_bytes(name, rows.clone())?;
         // Read as what they are, scales are checked to be finite.
         let scales: Vec<u8> = match scheme {
-            Quantization::Int8 => bytemuck::cast_slice(&self.read_f32(&parts[1].name)?).to_vec(),
-            Quantization::Int4 { .. } => bytemuck::cast_slice(&self.read_bf16(&parts[1].name)?).to_vec(),
+            Quantization::Int8 => {
+                bytemuck::cast_slice(&self.read_f32_rows(&parts[1].name, rows.clone())?).to_vec()
+            }
+            Quantization::Int4 { .. } => {
+                let wide = self.read_f32_rows(&parts[1].name, rows.clone())?;
+                wide.iter().flat_map(|&scale| bf16::from_f32(scale).to_le_bytes()).collect()
+            }
         };
-        match Quantized::from_parts(scheme, official, &values, &scales) {
+        match Quantized::from_parts(scheme, [rows.len(), official[1]], &values, &scales) {
             Some(quantized) => Ok(Some(quantized)),
             None => Err(WeightError::tensor(self.name(), name, "its values and scales do not go together")),
         }

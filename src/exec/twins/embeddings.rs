@@ -6,7 +6,7 @@ use crate::kernels::embed_rows::EmbedRows;
 use crate::kernels::embed_sequence::{EmbedSequence, IMAGE};
 use crate::kernels::embed_tokens::EmbedTokens;
 use crate::kernels::time_embedding::TimeEmbedding;
-use crate::kernels::{Extent, StepValues, Symbol};
+use crate::kernels::{Extent, RowRange, StepValues, Symbol};
 use crate::program::Element::{F32 as Float, U32 as Integer};
 use crate::program::Layout;
 
@@ -87,23 +87,34 @@ fn embed_sequence() {
         for (width, prefix, new_tokens) in [(1, 5, 0), (30, 5, 3), (200, 0, 2), (64, 0, 0)] {
             let step = StepValues { new_tokens, ..StepValues::default() };
             Case { step, fills: &fills, ..Case::default() }.check(format, |b| {
-                let table = b.weight("t.weight", &[60, width as usize], Layout::Matrix);
-                let kernel = EmbedSequence {
-                    template: b.state("template", 1, 5, Integer),
-                    codes: b.state("codes", 1, 3, Integer),
-                    list: (new_tokens == 3).then(|| b.state("list", 1, 8, Integer)),
-                    table,
-                    format: b.format(table),
-                    x: b.state("x", 8, width, Float),
-                    rows: Extent::symbolic(1, Symbol::NewTokens, 3).plus(prefix),
-                    prefix,
-                    width,
-                    vocabulary: 60,
-                    first_code: 20,
-                    codebook: 40,
-                    mask: 17,
-                };
-                b.push(kernel);
+                let template = b.state("template", 1, 5, Integer);
+                let codes = b.state("codes", 1, 3, Integer);
+                let list = (new_tokens == 3).then(|| b.state("list", 1, 8, Integer));
+                let x = b.state("x", 8, width, Float);
+                // A table in one tensor, or in two.
+                let whole = [RowRange { first: 0, count: 60 }];
+                let parts = [RowRange { first: 0, count: 24 }, RowRange { first: 24, count: 36 }];
+                for &held in if width == 200 { &whole[..] } else { &parts[..] } {
+                    let layout = Layout::Rows { first: held.first, count: held.count };
+                    let table = b.weight("t.weight", &[60, width as usize], layout);
+                    let kernel = EmbedSequence {
+                        template,
+                        codes,
+                        list,
+                        table,
+                        format: b.format(table),
+                        x,
+                        rows: Extent::symbolic(1, Symbol::NewTokens, 3).plus(prefix),
+                        prefix,
+                        width,
+                        vocabulary: 60,
+                        held,
+                        first_code: 20,
+                        codebook: 40,
+                        mask: 17,
+                    };
+                    b.push(kernel);
+                }
             });
         }
     }

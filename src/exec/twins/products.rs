@@ -2,10 +2,10 @@
 
 use super::{Case, FORMATS, Fill};
 use crate::kernels::WeightFormat::F32;
-use crate::kernels::linear::{Activation, Linear};
+use crate::kernels::linear::{Activation, Linear, Window};
 use crate::kernels::masked_logits::MaskedLogits;
 use crate::kernels::nearest_code::NearestCode;
-use crate::kernels::{Extent, ImagePlacement, StepValues, Symbol};
+use crate::kernels::{Extent, ImagePlacement, RowRange, StepValues, Symbol};
 use crate::program::Element::{F32 as Float, U32 as Integer};
 use crate::program::Layout;
 
@@ -39,9 +39,46 @@ fn linear() {
                     inner,
                     outer,
                     weight_row,
+                    bias_row: weight_row,
                     activation,
                     accumulate,
+                    window: Window::default(),
                 });
+            });
+            // The same in two parts by row, each of two parts by column, the second of a tensor of its own.
+            Case { tolerance: 3e-5, ..Case::default() }.check(format, |b| {
+                let x = b.state("x", rows, inner, Float);
+                let y = b.state("y", rows, outer, Float);
+                let bias = Some(b.vector("w.bias", outer + 5));
+                let (first_rows, first_columns) = (rows.div_ceil(3), outer.div_ceil(2));
+                let y_width = outer;
+                for (row, rows) in [(0, first_rows), (first_rows, rows - first_rows)] {
+                    for (column, outer) in [(0, first_columns), (first_columns, outer - first_columns)] {
+                        let shape = [y_width as usize, inner as usize];
+                        let layout = Layout::Rows { first: column, count: outer };
+                        if rows * outer == 0 {
+                            continue;
+                        }
+                        let weight = b.weight("w.weight", &shape, layout);
+                        let format = b.format(weight);
+                        let window = Window { x_row: row, y_row: row, y_column: column, y_width };
+                        b.push(Linear {
+                            x,
+                            weight,
+                            format,
+                            bias,
+                            y,
+                            rows: Extent::fixed(rows),
+                            inner,
+                            outer,
+                            weight_row: 0,
+                            bias_row: column + 5,
+                            activation,
+                            accumulate,
+                            window,
+                        });
+                    }
+                }
             });
         }
     }
@@ -67,8 +104,10 @@ fn linear_follows_the_step() {
                     inner: 24,
                     outer: 12,
                     weight_row: 0,
+                    bias_row: 0,
                     activation: Activation::None,
                     accumulate: false,
+                    window: Window::default(),
                 });
             });
     }
@@ -114,6 +153,8 @@ fn masked_logits() {
                         masked,
                         hidden,
                         codebook,
+                        codes: RowRange { first: 0, count: codebook },
+                        first_masked: 0,
                     });
                 },
             );
@@ -121,40 +162,50 @@ fn masked_logits() {
     }
 }
 
+/// A head in two tensors, and only the positions from the fifth masked one on.
 #[test]
 fn masked_logits_of_two_sequences_of_different_lengths() {
-    for masked in [0, 1, 30] {
+    for (format, masked) in FORMATS.into_iter().zip([0, 1, 30, 6, 29]) {
         let positions = (0..30).map(|i| i * 7 % 30).collect();
-        let step = StepValues { masked, ..StepValues::default() };
-        Case { step, fills: &[("positions", Fill::Words(positions))], tolerance: 3e-5 }.check(F32, |b| {
-            let positions = b.state("positions", 1, 30, Integer);
-            let logits = b.state("logits", 2 * 30, 70, Float);
-            let table = b.weight("t.weight", &[70, 20], Layout::Matrix);
-            let format = b.format(table);
-            for (first_sequence, start) in [(0, 9), (1, 2)] {
-                // Five rows of six, and a separator after each.
-                let sequence_length = start + 35;
-                let name = format!("features.{first_sequence}");
-                let kernel = MaskedLogits {
-                    features: b.state(&name, sequence_length, 20, Float),
-                    positions,
-                    table,
-                    format,
-                    bias: None,
-                    logits,
-                    sequences: 1,
-                    images: 1,
-                    tokens: 30,
-                    sequence_length,
-                    placement: ImagePlacement { start, columns: 6 },
-                    first_sequence,
-                    masked: Extent::symbolic(1, Symbol::Masked, 30),
-                    hidden: 20,
-                    codebook: 70,
-                };
-                b.push(kernel);
-            }
-        });
+        for first_masked in [0, 5] {
+            let step = StepValues { masked, ..StepValues::default() };
+            let fills = [("positions", Fill::Words(Vec::clone(&positions)))];
+            Case { step, fills: &fills, tolerance: 3e-5 }.check(format, |b| {
+                let positions = b.state("positions", 1, 30, Integer);
+                let logits = b.state("logits", 2 * 30, 70, Float);
+                for (first_sequence, start) in [(0, 9), (1, 2)] {
+                    // Five rows of six, and a separator after each.
+                    let sequence_length = start + 35;
+                    let features = b.state(&format!("features.{first_sequence}"), sequence_length, 20, Float);
+                    for codes in [RowRange { first: 0, count: 41 }, RowRange { first: 41, count: 29 }] {
+                        let layout = Layout::Rows { first: 3 + codes.first, count: codes.count };
+                        let table = b.weight("t.weight", &[75, 20], layout);
+                        let format = b.format(table);
+                        let range = RowRange { first: first_masked, count: 30 - first_masked };
+                        let kernel = MaskedLogits {
+                            features,
+                            positions,
+                            table,
+                            format,
+                            bias: None,
+                            logits,
+                            sequences: 1,
+                            images: 1,
+                            tokens: 30,
+                            sequence_length,
+                            placement: ImagePlacement { start, columns: 6 },
+                            first_sequence,
+                            masked: Extent::part(1, Symbol::Masked, range),
+                            hidden: 20,
+                            codebook: 70,
+                            codes,
+                            first_masked,
+                        };
+                        b.push(kernel);
+                    }
+                }
+            });
+        }
     }
 }
 

@@ -41,7 +41,13 @@ fn lowest_rows() {
         Case::default().check(F32, |b| {
             let x = b.state("x", rows, width, Float);
             let y = b.state("y", rows, 1, Float);
-            b.push(RowMax { x, y, rows, width });
+            b.push(RowMax { x, y, rows, width, first: 0 });
+        });
+        Case::default().check(F32, |b| {
+            let [low, high] = ["low", "high"].map(|name| b.state(name, rows, width, Float));
+            let y = b.state("y", 2 * rows, 1, Float);
+            b.push(RowMax { x: low, y, rows, width, first: 0 });
+            b.push(RowMax { x: high, y, rows, width, first: rows });
         });
         // Few distinct scores: ties everywhere.
         let scores = (0..rows).map(|i| ((i * 31 % 7) as f32 - 3.0).to_bits()).collect();
