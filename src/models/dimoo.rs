@@ -477,7 +477,9 @@ impl Model for Sequences {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{build, keep_f32, parameters, tensors};
+    use crate::kernels::Quantization;
+    use crate::models::{build, formats, keep_f32, parameters, tensors};
+    use crate::program::BINDING_BYTES;
 
     #[test]
     fn the_official_model_has_eight_billion_parameters() {
@@ -493,6 +495,37 @@ mod tests {
             config.logits_of(b, &[sequence]);
         });
         assert_eq!(parameters(&tensors([&program.unwrap()])), 8_081_805_312);
+    }
+
+    /// Specification section 5: at 1024 x 1024 a default binding (128 MiB) holds neither the table nor a feed-forward
+    /// activation nor, in f32, a feed-forward weight.
+    #[test]
+    fn nothing_of_the_official_model_exceeds_a_default_binding() {
+        let config = Config { layers: 1, ..Config::OFFICIAL };
+        let sequence = config.sequence(Branch::Conditional, 200);
+        for (half, quantize) in [
+            (false, None),
+            (true, None),
+            (true, Some(Quantization::Int8)),
+            (true, Some(Quantization::Int4 { group: 64 })),
+        ] {
+            let program = build("full", formats(half, quantize), |b| {
+                config.features_and_cache_of(b, &sequence);
+                config.choose_rows(b, &sequence, 400);
+                config.refresh_rows(b, &sequence, 400);
+            });
+            let program = program.unwrap();
+            for tensor in program.tensors() {
+                assert!(tensor.bytes() <= BINDING_BYTES, "{}: {} bytes", tensor.name, tensor.bytes());
+            }
+            // Every row of the table is somewhere, once.
+            let mut next = 0;
+            for spec in program.weights().filter(|spec| spec.name.ends_with("wte.weight")) {
+                assert_eq!(spec.kept_rows().start, next);
+                next = spec.kept_rows().end;
+            }
+            assert_eq!(next, config.vocabulary() as usize);
+        }
     }
 
     #[test]

@@ -263,6 +263,42 @@ impl Gpu {
         self.check()
     }
 
+    /// The most bytes that a buffer can have and be bound whole.
+    pub fn largest_binding(&self) -> u64 {
+        let limits = self.device.limits();
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    }
+
+    /// Tries to allocate so many bytes beside what is allocated now, and gives them back: no interface of a graphics
+    /// system tells how much memory is free. On software adapters memory is allocated as it is touched, so that this says yes.
+    ///
+    /// # Errors
+    /// The device failed otherwise than by having no memory.
+    pub fn has_room(&self, bytes: u64) -> Result<bool, DeviceError> {
+        let most = self.largest_binding().min(256 << 20);
+        let mut held = Vec::new();
+        let mut left = bytes;
+        while left > 0 {
+            let size = left.min(most).next_multiple_of(16);
+            held.push(self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("trial"),
+                size,
+                usage: wgpu::BufferUsages::STORAGE,
+                mapped_at_creation: false,
+            }));
+            match self.check() {
+                Ok(()) => left = left.saturating_sub(size),
+                Err(DeviceError::OutOfMemory { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        held.iter().for_each(wgpu::Buffer::destroy);
+        drop(held);
+        // What was destroyed is given back when the device is next waited for.
+        self.wait()?;
+        Ok(left == 0)
+    }
+
     /// Whether the adapter computes on the CPU: then the CPU executor is the faster one.
     pub fn is_software(&self) -> bool {
         self.info.device_type == wgpu::DeviceType::Cpu

@@ -134,8 +134,7 @@ impl GpuExecutor {
     }
 
     fn buffer(&mut self, name: &str, bytes: u64) -> Result<usize, ExecError> {
-        let limits = self.gpu.device.limits();
-        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let limit = self.gpu.largest_binding();
         if bytes > limit {
             let adapter = self.gpu.info.name.clone();
             return Err(DeviceError::TooLarge { tensor: name.to_owned(), bytes, limit, adapter }.into());
