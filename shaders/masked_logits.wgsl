@@ -1,6 +1,7 @@
 // masked_logits: logits[first_row + s * masked + j, c] = features[s, row of p] . weight[c] + bias[p, c], where
 // p = positions[image of s, j]: the product with the token embedding, for the masked positions only.
 #import gemm_tile
+#import store_each
 #import weights
 
 struct Params {

@@ -187,6 +187,7 @@ mod checks {
     use crate::kernels::embed_tokens::EmbedTokens;
     use crate::kernels::fma_peak::FmaPeak;
     use crate::kernels::gated_silu::GatedSilu;
+    use crate::kernels::head_max::HeadMax;
     use crate::kernels::layer_norm::LayerNorm;
     use crate::kernels::linear::{Activation, Linear};
     use crate::kernels::lowest_rows::{LowestRows, RowMax};
@@ -575,8 +576,39 @@ mod checks {
                         format,
                         position,
                         x,
+                        list: None,
                         images,
-                        sequences,
+                        rows: Extent::fixed(sequences * (tokens + 1)),
+                        tokens,
+                        width,
+                        vocabulary,
+                    });
+                });
+                // Some rows in an order of their own, a class token among them.
+                let all = sequences * (tokens + 1);
+                let listed = all.div_ceil(3);
+                let list = (0..listed).map(|r| all - 1 - 2 * r % all).collect();
+                let fills = [fills[0].clone(), fills[1].clone(), ("list", Fill::Words(list))];
+                Case { fills: &fills, ..Case::default() }.check(format, |b| {
+                    let table =
+                        b.weight("t.tok_emb.weight", &[vocabulary as usize, width as usize], Layout::Matrix);
+                    let position =
+                        b.weight("t.pos_emb", &[1, tokens as usize + 1, width as usize], Layout::Dense);
+                    let ids = b.state("ids", images, tokens, Integer);
+                    let labels = b.state("labels", sequences, 1, Integer);
+                    let list = Some(b.state("list", listed, 1, Integer));
+                    let x = b.state("x", listed, width, Float);
+                    let (format, rows) = (b.format(table), Extent::fixed(listed));
+                    b.push(EmbedTokens {
+                        ids,
+                        labels,
+                        table,
+                        format,
+                        position,
+                        x,
+                        list,
+                        images,
+                        rows,
                         tokens,
                         width,
                         vocabulary,
@@ -760,19 +792,43 @@ mod checks {
 
     #[test]
     fn lowest_rows() {
-        for (rows, width, count) in [(1, 1, 1), (65, 40, 13), (300, 513, 1), (1000, 3, 1000)] {
+        for (sequences, rows, width, count) in
+            [(1, 1, 1, 1), (2, 65, 40, 13), (3, 300, 513, 1), (1, 1000, 3, 1000)]
+        {
             Case::default().check(F32, |b| {
-                let x = b.state("x", rows, width, Float);
-                let y = b.state("y", rows, 1, Float);
-                b.push(RowMax { x, y, rows, width });
+                let x = b.state("x", sequences * rows, width, Float);
+                let y = b.state("y", sequences * rows, 1, Float);
+                b.push(RowMax { x, y, rows: sequences * rows, width });
             });
             // Few distinct scores: ties everywhere.
-            let scores = (0..rows).map(|i| ((i * 31 % 7) as f32 - 3.0).to_bits()).collect();
+            let scores = (0..sequences * rows).map(|i| ((i * 31 % 7) as f32 - 3.0).to_bits()).collect();
             Case { fills: &[("scores", Fill::Words(scores))], ..Case::default() }.check(F32, |b| {
-                let scores = b.state("scores", rows, 1, Float);
-                let lowest = b.state("lowest", count, 1, Integer);
-                b.push(LowestRows { scores, lowest, rows, count });
+                let scores = b.state("scores", sequences, rows, Float);
+                let lowest = b.state("lowest", sequences, count, Integer);
+                b.push(LowestRows { scores, lowest, sequences, rows, count });
             });
+        }
+    }
+
+    #[test]
+    fn head_max() {
+        for format in FORMATS {
+            for (rows, inner, outer, bias_rows) in
+                [(1, 1, 1, 0), (65, 64, 40, 0), (130, 33, 64, 13), (66, 30, 200, 33), (3, 8, 65, 3)]
+            {
+                Case { tolerance: 3e-5, ..Case::default() }.check(format, |b| {
+                    let x = b.state("x", rows, inner, Float);
+                    let y = b.state("y", rows, HeadMax::width(outer), Float);
+                    let weight =
+                        b.weight("w.weight", &[(outer + 5) as usize, inner as usize], Layout::Matrix);
+                    let bias = (bias_rows > 0).then(|| {
+                        let shape = [bias_rows as usize, outer as usize];
+                        (b.weight("w.position_bias", &shape, Layout::Dense), bias_rows)
+                    });
+                    let (format, weight_row) = (b.format(weight), 5);
+                    b.push(HeadMax { x, weight, format, bias, y, rows, inner, outer, weight_row });
+                });
+            }
         }
     }
 

@@ -12,13 +12,15 @@ pub(crate) struct RowMax {
     pub(crate) width: u32,
 }
 
-/// The rows of the `count` lowest scores, lowest first; of equal scores the lower row is first. Scores are finite.
+/// Of each sequence, the rows of the `count` lowest scores, lowest first; of equal scores the lower row is first. Scores
+/// are finite.
 ///
-/// Shapes: `scores` is `[rows]`, `lowest` `[count]`.
+/// Shapes: `scores` is `[sequences, rows]`, `lowest` `[sequences, count]`: rows counted over all sequences.
 #[derive(Debug, Clone)]
 pub(crate) struct LowestRows {
     pub(crate) scores: Slot,
     pub(crate) lowest: Slot,
+    pub(crate) sequences: u32,
     pub(crate) rows: u32,
     pub(crate) count: u32,
 }
@@ -74,27 +76,33 @@ impl Kernel for LowestRows {
     }
 
     fn params(&self, _: &StepValues) -> Vec<u8> {
-        bytemuck::bytes_of(&[self.rows, self.count, 0, 0]).to_vec()
+        bytemuck::bytes_of(&[self.sequences, self.rows, self.count, 0]).to_vec()
     }
 
     fn workgroups(&self, _: &StepValues) -> [u32; 3] {
-        [self.rows.div_ceil(LANES), 1, 1]
+        [self.rows.div_ceil(LANES), self.sequences, 1]
     }
 
     fn cost(&self, _: &StepValues) -> Cost {
-        Cost::new(u64::from(self.rows) * u64::from(self.rows), u64::from(self.rows + self.count))
+        let [sequences, rows, count] = [self.sequences, self.rows, self.count].map(u64::from);
+        Cost::new(sequences * rows * rows, sequences * (rows + count))
     }
 
     fn describe(&self) -> String {
-        format!("{} of {}", self.count, self.rows)
+        format!("{} x {} of {}", self.sequences, self.count, self.rows)
     }
 
     fn run(&self, _: &StepValues, io: &mut Buffers<'_>) {
-        lowest_rows(&io.f32(1)[..self.rows as usize], &mut io.u32_mut(2)[..self.count as usize]);
+        let (rows, count) = (self.rows as usize, self.count as usize);
+        let sequences = io.f32(1).chunks_exact(rows).zip(io.u32_mut(2).chunks_exact_mut(count));
+        for (sequence, (scores, lowest)) in sequences.take(self.sequences as usize).enumerate() {
+            lowest_rows(scores, lowest);
+            lowest.iter_mut().for_each(|row| *row += sequence as u32 * self.rows);
+        }
     }
 }
 
-/// The twin of `lowest_rows`.
+/// The twin of `lowest_rows`, of one sequence.
 pub(crate) fn lowest_rows(scores: &[f32], lowest: &mut [u32]) {
     let mut ranked: Vec<u32> = (0..scores.len() as u32).collect();
     // Both zeros are one score, as on the device.

@@ -5,6 +5,7 @@ use crate::kernels::attention::{Attention, Operand};
 use crate::kernels::conv2d::{Conv2d, ConvForm};
 use crate::kernels::gated_silu::GatedSilu;
 use crate::kernels::group_norm::{GroupNorm, GroupNormStats};
+use crate::kernels::head_max::HeadMax;
 use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::linear::{Activation, Linear};
 use crate::kernels::rms_norm::RmsNorm;
@@ -35,6 +36,11 @@ impl Layer {
     /// The weight.
     pub fn weight(&self) -> Slot {
         self.weight
+    }
+
+    /// Rows of it that are used: the width of its result.
+    pub fn outer(&self) -> u32 {
+        self.outer
     }
 
     /// Rows `first..first + count` of a packed projection as a layer of its own.
@@ -231,6 +237,22 @@ impl Builder {
     /// `y += x W^T + b`: the end of a residual branch, in place.
     pub fn linear_add(&mut self, x: Slot, layer: Layer, y: Slot) {
         self.linear_into(x, layer, y, Activation::None, true);
+    }
+
+    /// The largest logits of every row of `x` (see [`HeadMax`]) into `y`; the bias comes with its rows.
+    pub(crate) fn head_max(&mut self, x: Slot, head: Layer, bias: Option<(Slot, u32)>, y: Slot) {
+        let kernel = HeadMax {
+            x,
+            weight: head.weight,
+            format: self.format(head.weight),
+            bias,
+            y,
+            rows: self.rows(x),
+            inner: head.inner,
+            outer: head.outer,
+            weight_row: head.first,
+        };
+        self.push(kernel);
     }
 
     /// Layer normalisation into a new temporary.
