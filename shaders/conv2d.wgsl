@@ -2,6 +2,7 @@
 // A row is an output pixel, K runs over (ky, kx, input channel). Forms: SAME (zero padding of one all round),
 // UPSAMPLE (the same after doubling each side by nearest neighbour), DOWNSAMPLE (stride two, one zero right and bottom).
 #import gemm_tile
+#import store_each
 #import weights
 
 struct Params {

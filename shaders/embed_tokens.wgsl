@@ -1,12 +1,15 @@
-// embed_tokens: x[s, t] = table[token(s, t)] + position[t]; one workgroup a row.
+// embed_tokens: x[s, t] = table[token(s, t)] + position[t], or the rows of a list among these; one workgroup a row.
 
-struct Params { images: u32, sequences: u32, tokens: u32, width: u32, vocabulary: u32 }
+struct Params { images: u32, rows: u32, tokens: u32, width: u32, vocabulary: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> ids: array<u32>;      // [images, tokens]
 @group(0) @binding(2) var<storage, read> labels: array<u32>;   // [sequences]: the token after the image's
 #import embedding
 @group(0) @binding(4) var<storage, read> position: array<f32>; // [tokens + 1, width]
-@group(0) @binding(5) var<storage, read_write> x: array<f32>;  // [sequences, tokens + 1, width]
+@group(0) @binding(5) var<storage, read_write> x: array<f32>;  // [rows, width]
+#ifdef LISTED
+@group(0) @binding(6) var<storage, read> list: array<u32>;     // [rows]: which of all sequences' rows
+#endif
 
 const LANES = 64u;
 
@@ -18,11 +21,16 @@ fn main(
 ) {
     let row = group.x + group.y * groups.x;
     let length = params.tokens + 1u;
-    if row >= params.sequences * length {
+    if row >= params.rows {
         return;
     }
-    let sequence = row / length;
-    let t = row % length;
+#ifdef LISTED
+    let source = list[row];
+#else
+    let source = row;
+#endif
+    let sequence = source / length;
+    let t = source % length;
     var id: u32;
     if t < params.tokens {
         id = ids[(sequence % params.images) * params.tokens + t];

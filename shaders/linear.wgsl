@@ -1,5 +1,6 @@
 // linear: y[r, o] = act(x[r] . weight[weight_row + o] + bias[bias_row + o]), plus the old y[r, o] where accumulating.
 #import gemm_tile
+#import store_each
 #import weights
 #import activation
 

@@ -1,6 +1,7 @@
 // masked_logits: logits[first_row + s * masked + j, column + c] = features[s, row of p] . weight[c] + bias[p, column + c],
 // where p = positions[image of s, first_masked + j]: the product with (rows of) the token embedding, for masked positions only.
 #import gemm_tile
+#import store_each
 #import weights
 
 struct Params {

@@ -1,9 +1,9 @@
-// row_max: y[first + r] = max of x[r]; one workgroup a row.
+// row_max: y[r] = max of x[r]; one workgroup a row.
 
-struct Params { rows: u32, width: u32, first: u32 }
+struct Params { rows: u32, width: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;       // [rows, width]
-@group(0) @binding(2) var<storage, read_write> y: array<f32>; // [at least first + rows]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>; // [rows]
 
 const LANES = 128u;
 const LOWEST = -3.4028235e38;
@@ -31,6 +31,6 @@ fn main(
         }
     }
     if lane == 0u {
-        y[params.first + row] = partial[0];
+        y[row] = partial[0];
     }
 }

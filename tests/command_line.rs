@@ -153,6 +153,40 @@ fn edge_settings_work() {
 }
 
 #[test]
+fn ml_cache_makes_pictures_of_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |extra: &[&str]| -> serde_json::Value {
+        let common = ["generate", "--class", "fox", "--predictor", "ml-cache", "--backend", "cpu", "--json"];
+        let arguments = [&common[..], &["--out", "x.png"], extra].concat();
+        serde_json::from_str(&succeeds(&migm(folder.path(), &arguments))).unwrap()
+    };
+    let full_steps = |report: &serde_json::Value| -> Vec<usize> {
+        let steps = report["steps"].as_array().unwrap();
+        (0..steps.len()).filter(|&step| steps[step]["kind"] == "full").collect()
+    };
+    let report = run(&["--count", "2"]);
+    assert_eq!(full_steps(&report), [0, 1, 2, 3, 8], "the official plan");
+    assert!(report["totals"]["speed_up"].as_f64().unwrap() > 0.0);
+    let report = run(&["--cache-ratio", "0", "--cache-warmup", "0", "--cache-interval", "4"]);
+    assert_eq!(full_steps(&report), [0, 4, 8]);
+    assert_eq!(report["totals"]["token_agreement"], 1.0, "all rows are computed anew");
+    let texts = migm::generate::picture::read_png_texts(&folder.path().join("x.png")).unwrap();
+    let saved: serde_json::Value =
+        serde_json::from_str(&texts.iter().find(|t| t.0 == "migm").unwrap().1).unwrap();
+    assert_eq!(saved["settings"]["predictor"], serde_json::json!({ "ml_cache": { "cache_ratio": 0.0 } }));
+    let interval = serde_json::json!({ "interval": { "warmup": 0.0, "interval": 4 } });
+    assert_eq!(saved["settings"]["refresh"], interval);
+    assert_eq!(full_steps(&run(&["--budget", "3", "--no-compare"])), [0, 4, 8]);
+    assert_eq!(full_steps(&run(&["--refresh", "list:0,5", "--no-compare"])), [0, 5]);
+
+    let refused = |extra: &[&str]| migm(folder.path(), &[&["generate", "--class", "fox"], extra].concat());
+    fails(&refused(&["--cache-ratio", "1.5"]), 2, &["between 0 and 1"]);
+    fails(&refused(&["--cache-interval", "0"]), 2, &["--cache-interval"]);
+    fails(&refused(&["--budget", "3", "--cache-warmup", "0.1"]), 2, &["--budget"]);
+    fails(&refused(&["--cache-ratio", "0.5", "--backend", "cpu"]), 1, &["--predictor ml-cache"]);
+}
+
+#[test]
 fn mistakes_get_one_sentence_and_a_way_on() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| migm(folder.path(), arguments);
@@ -393,11 +427,17 @@ fn a_prompt_makes_a_picture_with_every_predictor() {
     succeeds(&migm(folder.path(), &["generate", "", "--model", "text", "--no-compare", "--backend", "cpu"]));
     fails(&migm(folder.path(), &["generate", "w5", "--backend", "cpu"]), 1, &["--model"]);
     fails(&migm(folder.path(), &["generate", "w5", "--model", "text", "--gif", "x.gif"]), 1, &["--gif"]);
-    fails(
-        &migm(folder.path(), &["generate", "--class", "0", "--predictor", "ml-cache", "--backend", "cpu"]),
-        1,
-        &["text models"],
-    );
+    // A plan of its own by default, which its settings change, and which a budget replaces.
+    let cached = |extra: &[&str]| -> serde_json::Value {
+        let common =
+            ["generate", "w5", "--model", "text", "--predictor", "ml-cache", "--no-compare", "--json"];
+        let arguments = [&common[..], &["--backend", "cpu", "--out", "x.png"], extra].concat();
+        serde_json::from_str(&succeeds(&migm(folder.path(), &arguments))).unwrap()
+    };
+    assert_eq!(cached(&["--budget", "2"])["totals"]["full_steps"], 2);
+    let report = cached(&["--cache-warmup", "0", "--cache-interval", "4", "--cache-ratio", "0.5"]);
+    assert_eq!(report["totals"]["full_steps"], 2);
+    assert_eq!(report["settings"]["predictor"], serde_json::json!({ "ml_cache": { "cache_ratio": 0.5 } }));
     std::fs::remove_file(folder.path().join("text/tokenizer.json")).unwrap();
     fails(&migm(folder.path(), &["generate", "w5", "--model", "text"]), 1, &["tokenizer.json"]);
 }

@@ -5,7 +5,8 @@
 //   struct Row, find_row(row) -> Row: whatever addressing a row needs, worked out once, out of range included
 //   load_x(row: Row, k4) -> vec4<f32>, load_w(column, k4) -> vec4<f32>: elements 4 * k4 .. 4 * k4 + 4 along K;
 //     zeros past the ends of rows, columns and K (in one of the two is enough for K, if the other is finite)
-//   store(row: Row, column, value): ignores what is out of range
+//   store_columns(row, column, sums): takes sums of columns column + 16 * i, and ignores what is out of range;
+//     `store_each` has one for results that are all kept
 
 const TILE = 64u;
 const STEP_K4 = 4u; // vec4s along K that are staged at once
@@ -18,14 +19,6 @@ var<workgroup> w_staged: array<vec4<f32>, STAGED>; // [k4][column]
 
 fn dot_columns(a: vec4<f32>, b0: vec4<f32>, b1: vec4<f32>, b2: vec4<f32>, b3: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(dot(a, b0), dot(a, b1), dot(a, b2), dot(a, b3));
-}
-
-fn store_columns(row: u32, column: u32, sums: vec4<f32>) {
-    let found = find_row(row);
-    store(found, column, sums.x);
-    store(found, column + 16u, sums.y);
-    store(found, column + 32u, sums.z);
-    store(found, column + 48u, sums.w);
 }
 
 // First row and column of the tile at `index`. Tiles go down eight rows of tiles before the next column, so that

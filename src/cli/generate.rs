@@ -6,12 +6,11 @@ use crate::exec::Memory;
 use crate::generate::GenerateError;
 use crate::generate::model::{Device, Model};
 use crate::generate::picture::{Picture, write_gif, write_png, write_whole};
-use crate::generate::predict::Predictor;
+use crate::generate::predict::{MlCache, Predictor};
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
 use crate::generate::schedule::Schedule;
 use crate::generate::session::{self, PlannedStep, Session, Settings, Shape, StepKind};
-use crate::generate::text::TextPredictor;
 use crate::kernels::{ChoiceNoise, Quantization};
 use crate::models::Batch;
 use pollster::block_on;
@@ -36,15 +35,24 @@ pub(super) struct Arguments {
     /// Steps (default: the model's)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) steps: Option<u32>,
-    /// Full steps in all, evenly spread: the refresh budget (default: a third of the steps)
+    /// Full steps in all, evenly spread: the refresh budget (default: a third of the steps; ml-cache has a plan of its own)
     #[arg(long, value_name = "B", conflicts_with = "refresh")]
     pub(super) budget: Option<u32>,
-    /// Which steps run in full: every, uniform:B, or list:0,3,7
+    /// Which steps run in full: every, uniform:B, list:0,3,7, or interval:SHARE,K (a share first, then every Kth)
     #[arg(long, value_name = "RULE")]
     pub(super) refresh: Option<Refresh>,
     /// What stands in for the full model at the other steps
     #[arg(long, value_enum, default_value = "shortcut")]
     pub(super) predictor: StandIn,
+    /// ml-cache: share of rows that a partial step takes from the cache (default: 0.9)
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    cache_ratio: Option<f32>,
+    /// ml-cache: share of steps that are full in the beginning (default: 0.3)
+    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with_all = ["budget", "refresh"])]
+    cache_warmup: Option<f32>,
+    /// ml-cache: after them, one step in so many is full (default: 5)
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["budget", "refresh"])]
+    cache_interval: Option<u32>,
     /// Seed of the first picture; the next ones count up from it
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
@@ -96,29 +104,53 @@ pub(super) enum StandIn {
     Shortcut,
     /// The last features as they are
     Reuse,
-    /// Most rows from a cache, with full steps of its own (text models)
+    /// Most rows from a cache, with a plan of full steps of its own
     MlCache,
 }
 
-impl StandIn {
-    fn for_classes(self) -> Result<Predictor, CliError> {
-        match self {
-            Self::Shortcut => Ok(Predictor::Shortcut),
-            Self::Reuse => Ok(Predictor::Reuse),
-            Self::MlCache => {
-                let message = "ml-cache is for text models so far; class models have shortcut and reuse";
-                Err(GenerateError::Setting(message.to_owned()).into())
-            }
-        }
-    }
+fn share(text: &str) -> Result<f32, String> {
+    let share = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("a share is between 0 and 1".to_owned()) }
+}
 
-    pub(super) fn for_text(self) -> TextPredictor {
-        match self {
-            Self::Shortcut => TextPredictor::Shortcut,
-            Self::Reuse => TextPredictor::Reuse,
-            Self::MlCache => TextPredictor::MlCache,
+/// The predictor and the full steps. Who names the full steps has them; otherwise the predictor's own plan holds.
+pub(super) fn acceleration(
+    arguments: &Arguments,
+    steps: u32,
+    has_shortcut: bool,
+) -> Result<(Predictor, Refresh), CliError> {
+    let cache = [
+        ("--cache-ratio", arguments.cache_ratio.is_some()),
+        ("--cache-warmup", arguments.cache_warmup.is_some()),
+        ("--cache-interval", arguments.cache_interval.is_some()),
+    ];
+    let predictor = match arguments.predictor {
+        StandIn::Shortcut => Predictor::Shortcut,
+        StandIn::Reuse => Predictor::Reuse,
+        StandIn::MlCache => {
+            let official = MlCache::OFFICIAL;
+            Predictor::MlCache(MlCache { cache_ratio: arguments.cache_ratio.unwrap_or(official.cache_ratio) })
         }
+    };
+    if !matches!(predictor, Predictor::MlCache(_))
+        && let Some((name, _)) = cache.iter().find(|(_, given)| *given)
+    {
+        let message = format!("{name} is a setting of ML-Cache; add --predictor ml-cache to use it");
+        return Err(GenerateError::Setting(message).into());
     }
+    let refresh = match (&arguments.refresh, arguments.budget) {
+        (Some(refresh), _) => refresh.clone(),
+        (None, Some(budget)) => Refresh::Uniform(budget),
+        (None, None) if !has_shortcut && predictor == Predictor::Shortcut => Refresh::Every,
+        (None, None) => match predictor.default_refresh(steps) {
+            Refresh::Interval { warmup, interval } => Refresh::Interval {
+                warmup: arguments.cache_warmup.unwrap_or(warmup),
+                interval: arguments.cache_interval.unwrap_or(interval),
+            },
+            other => other,
+        },
+    };
+    Ok((predictor, refresh))
 }
 
 /// One picture to make.
@@ -308,14 +340,7 @@ fn settings(arguments: &Arguments, model: &Model) -> Result<Settings, CliError> 
         softmax_temperature: arguments.softmax_temperature.unwrap_or(defaults.softmax_temperature),
         choice_noise: arguments.choice_noise.unwrap_or(defaults.choice_noise),
     };
-    let predictor = arguments.predictor.for_classes()?;
-    let predictable = model.config.shortcut.is_some() || predictor != Predictor::Shortcut;
-    let refresh = match (&arguments.refresh, arguments.budget) {
-        (Some(refresh), _) => refresh.clone(),
-        (None, Some(budget)) => Refresh::Uniform(budget),
-        (None, None) if predictable => Refresh::Uniform(sampling.steps.div_ceil(3)),
-        (None, None) => Refresh::Every,
-    };
+    let (predictor, refresh) = acceleration(arguments, sampling.steps, model.config.shortcut.is_some())?;
     Ok(Settings { sampling, refresh, predictor })
 }
 
@@ -327,7 +352,7 @@ fn shape(
     device: &Device,
     jobs: usize,
 ) -> Result<Shape, CliError> {
-    /// Temporaries beyond this make the default batch smaller.
+    /// States and temporaries beyond this make the default batch smaller.
     const MODERATE: u64 = 1 << 30;
     let steps = settings.sampling.steps(model.config.transformer.grid.pow(2))?.len();
     let full = settings.refresh.full_steps(steps, settings.sampling.steps)?;
@@ -347,9 +372,10 @@ fn shape(
     };
     for images in (1..=8.min(jobs as u32)).rev() {
         shape.batch.images = images;
-        let programs = session::programs(&model.config, shape, model.formats())?;
+        let programs = session::programs(&model.config, shape, model.formats())?.list;
         let largest = programs.iter().flat_map(|p| p.tensors()).map(crate::program::Tensor::bytes).max();
-        if Memory::planned(&programs).temporaries <= MODERATE && largest.unwrap_or(0) <= limit {
+        let planned = Memory::planned(&programs);
+        if planned.states + planned.temporaries <= MODERATE && largest.unwrap_or(0) <= limit {
             break;
         }
     }

@@ -1,12 +1,12 @@
 //! `migm generate "PROMPT" --model DIR`: pictures from text.
 
 use super::CliError;
-use super::generate::{Arguments, Totals, print_steps};
+use super::generate::{Arguments, Totals, acceleration, print_steps};
 use crate::generate::GenerateError;
 use crate::generate::picture::{Picture, write_png, write_whole};
 use crate::generate::refresh::Refresh;
 use crate::generate::session::StepKind;
-use crate::generate::text::{TextModel, TextPredictor, TextSession, TextSettings};
+use crate::generate::text::{TextModel, TextSession, TextSettings};
 use pollster::block_on;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -140,14 +140,7 @@ fn settings(arguments: &Arguments, model: &TextModel) -> Result<TextSettings, Cl
     sampling.steps = arguments.steps.unwrap_or(sampling.steps);
     sampling.guidance = arguments.guidance.unwrap_or(sampling.guidance);
     sampling.choice_temperature = arguments.choice_temperature.unwrap_or(sampling.choice_temperature);
-    let predictor = arguments.predictor.for_text();
-    let predictable = model.config.shortcut.is_some() || predictor != TextPredictor::Shortcut;
-    let refresh = match (&arguments.refresh, arguments.budget) {
-        (Some(refresh), _) => refresh.clone(),
-        (None, Some(budget)) => Refresh::Uniform(budget),
-        (None, None) if predictable => Refresh::Uniform(sampling.steps.div_ceil(3)),
-        (None, None) => Refresh::Every,
-    };
+    let (predictor, refresh) = acceleration(arguments, sampling.steps, model.config.shortcut.is_some())?;
     Ok(TextSettings { sampling, refresh, predictor })
 }
 

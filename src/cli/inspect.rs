@@ -77,7 +77,7 @@ fn plan(
         recorded_noise: false,
         decoder: true,
     };
-    let programs = session::programs(config, shape, formats)?;
+    let programs = session::programs(config, shape, formats)?.list;
     let memory = Memory::planned(&programs);
     let largest =
         programs.iter().flat_map(|p| p.tensors()).map(crate::program::Tensor::bytes).max().unwrap_or(0);

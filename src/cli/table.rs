@@ -54,6 +54,7 @@ pub(super) fn run(folder: Option<&PathBuf>, backend: Backend) -> Result<(), CliE
             None => "(vanilla)",
             Some(Predictor::Shortcut) => "shortcut",
             Some(Predictor::Reuse) => "reuse",
+            Some(Predictor::MlCache(_)) => "ml-cache",
         };
         writeln!(
             out,
@@ -118,7 +119,7 @@ fn formats(out: &mut dyn std::io::Write, model: &Model, device: &Device) -> Resu
     writeln!(out, "|---|---|---|---|---|")?;
     for (name, half, quantize) in super::FORMATS {
         let formats = models::formats(half, quantize);
-        let planned = Memory::planned(&session::programs(&model.config, shape, formats)?);
+        let planned = Memory::planned(&session::programs(&model.config, shape, formats)?.list);
         let mut session =
             Session::with_weights(&model.config, shape, device, formats, &mut model.weights()?)?;
         let report = bench::measure(&model.name, &mut session, device, &settings)?;

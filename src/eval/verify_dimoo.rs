@@ -3,9 +3,11 @@
 use super::verify::{Part, Recorded, channels_first, channels_last};
 use crate::exec::{read_f32, write_f32};
 use crate::generate::GenerateError;
-use crate::generate::dimoo::{Acceleration, MlCache, Programs, Sampling};
+use crate::generate::dimoo::{self, Sampling};
 use crate::generate::model::Device;
+use crate::generate::predict::{MlCache, Predictor};
 use crate::generate::refresh::Refresh;
+use crate::generate::session::StepKind;
 use crate::kernels::copy::Copy;
 use crate::kernels::{Extent, StepValues, Symbol, WeightFormat};
 use crate::models::dimoo::{Branch, Config, Sequence, Sequences};
@@ -36,7 +38,14 @@ struct Trace {
     #[serde(default)]
     mlcache: bool,
     #[serde(flatten)]
-    cache: Option<MlCache>,
+    cache: Option<Cache>,
+}
+
+#[derive(Clone, Copy, serde::Deserialize)]
+struct Cache {
+    cache_ratio: f32,
+    warmup: f32,
+    interval: u32,
 }
 
 struct Verifier<'a> {
@@ -233,20 +242,18 @@ impl Verifier<'_> {
         let (config, codebook) = (self.config, self.config.codebook as usize);
         let tokens = config.grid[0] * config.grid[1];
         let steps = sampling.steps(tokens)?;
-        let (acceleration, full) = match (trace.cache, self.shortcut) {
-            (Some(cache), _) if trace.mlcache => {
-                (Acceleration::MlCache(cache), cache.full_steps(trace.steps))
+        let (predictor, refresh) = match (trace.cache, self.shortcut) {
+            (Some(Cache { cache_ratio, warmup, interval }), _) if trace.mlcache => {
+                (Some(Predictor::MlCache(MlCache { cache_ratio })), Refresh::Interval { warmup, interval })
             }
             (None, _) if trace.mlcache => return Err(unsupported("does not say how it caches".to_owned())),
-            (_, Some(shortcut)) if trace.budget > 0 => (
-                Acceleration::Shortcut(shortcut),
-                Refresh::Uniform(trace.budget).full_steps(steps.len(), trace.steps)?,
-            ),
+            (_, Some(_)) if trace.budget > 0 => (Some(Predictor::Shortcut), Refresh::Uniform(trace.budget)),
             _ if trace.budget > 0 => {
                 return Err(unsupported("needs a shortcut, and the recording has none".to_owned()));
             }
-            _ => (Acceleration::None, vec![true; steps.len()]),
+            _ => (None, Refresh::Every),
         };
+        let full = refresh.full_steps(steps.len(), trace.steps)?;
 
         let prompts = [self.recorded.ids("io.prompt_ids")?, self.recorded.ids("io.uncond_ids")?];
         let sequences = [Branch::Conditional, Branch::Unconditional]
@@ -255,7 +262,8 @@ impl Verifier<'_> {
             .map(|(&branch, prompt)| config.sequence(branch, prompt.len() as u32))
             .collect();
         let run = Sequences { config, sequences };
-        let programs = Programs::build(&run, acceleration, true, self.formats)?;
+        let programs = dimoo::programs(&run, predictor, self.shortcut, true, self.formats)?;
+        let routine = programs.routine();
         let noise_token = self.recorded.floats(&name("gumbel_token"))?;
         let noise_choice = self.recorded.floats(&name("gumbel_choice"))?;
         let rows: usize = steps.iter().map(|step| step.masked as usize).sum();
@@ -270,7 +278,7 @@ impl Verifier<'_> {
         for (sequence, prompt) in run.sequences.iter().zip(&prompts) {
             executor.write(&sequence.state(states::TEMPLATE), &config.template(prompt))?;
         }
-        let (mut codes, positions) = Programs::start(&run);
+        let (mut codes, positions) = dimoo::start(&run);
         executor.write(states::IDS, &codes)?;
         executor.write(states::DRAWN, &codes)?;
         executor.write(states::POSITIONS, &positions)?;
@@ -294,10 +302,8 @@ impl Verifier<'_> {
             }
             write_f32(executor, states::NOISE_TOKEN, &token)?;
             write_f32(executor, states::NOISE_CHOICE, &choice)?;
-            executor.run(if is_full { &programs.full } else { &programs.partial }, index, false)?;
-            if full.get(index + 1) == Some(&false) {
-                executor.run(&programs.choose, index, false)?;
-            }
+            let kind = |&full: &bool| if full { StepKind::Full } else { StepKind::Shortcut };
+            executor.run(routine.at(kind(&is_full), full.get(index + 1).map(kind)), index, false)?;
             codes = block_on(executor.read(states::IDS, tokens as usize))?;
         }
         self.exact(&name("masked_before"), &masked_before)?;

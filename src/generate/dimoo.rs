@@ -1,10 +1,11 @@
 //! Generation with Lumina-DiMOO: its schedule, and the programs of a run (specification section 1f).
 
+use super::predict::{Network, Predictor, Programs};
 use super::{GenerateError, sampling};
 use crate::kernels::{StepValues, WeightFormat};
-use crate::models::dimoo::Sequences;
-use crate::models::{self, Model as _, dimoo_shortcut};
-use crate::program::{Builder, Program, WeightSpec};
+use crate::models::dimoo::{Config, Sequence, Sequences};
+use crate::models::{Model as _, dimoo_shortcut};
+use crate::program::{Builder, WeightSpec};
 
 /// How tokens are drawn and chosen. Unlike MaskGIT's, neither guidance nor noise changes from step to step.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -70,117 +71,72 @@ impl Sampling {
     }
 }
 
-/// ML-Cache, the official training-free acceleration: between full steps, only the rows of a sequence whose best image
-/// code has the lowest logit pass through the model; the others keep their keys, values and features.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct MlCache {
-    /// Share of rows that are kept.
-    pub cache_ratio: f32,
-    /// Share of steps that are full in the beginning.
-    pub warmup: f32,
-    /// Every so many steps after them, one is full.
-    pub interval: u32,
+/// One sequence of a run, as a network of its own.
+struct OneSequence<'a> {
+    config: &'a Config,
+    shortcut: Option<dimoo_shortcut::Config>,
+    sequence: &'a Sequence,
 }
 
-impl MlCache {
-    /// The official settings.
-    pub const OFFICIAL: Self = Self { cache_ratio: 0.9, warmup: 0.3, interval: 5 };
-
-    /// For each of `steps` steps, whether it is full.
-    pub fn full_steps(&self, steps: u32) -> Vec<bool> {
-        // In f64 from the decimal number, as Python has it: 64 * 0.3 is 19.2, 10 * 0.3 is 3.
-        let warm = (f64::from(steps) * decimal(self.warmup)) as u32;
-        let interval = self.interval.max(1);
-        (0..steps).map(|step| step <= warm || (step - warm).is_multiple_of(interval)).collect()
+impl Network for OneSequence<'_> {
+    fn name(&self, program: &str) -> String {
+        self.sequence.state(program)
     }
 
-    /// Rows recomputed of a sequence of `length`: those not above the quantile `1 - cache_ratio` of their scores.
-    pub fn rows(&self, length: u32) -> u32 {
-        // The rank in f32, as torch.quantile computes it; ties aside, that many and one more are not above it.
-        let quantile = (1.0 - decimal(self.cache_ratio)) as f32;
-        let rank = quantile * length.saturating_sub(1) as f32;
-        (rank.floor() as u32 + 1).min(length)
+    fn length(&self) -> u32 {
+        self.sequence.length
     }
-}
 
-/// The shortest decimal that reads as `value`, in f64.
-fn decimal(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or(f64::from(value))
-}
-
-/// What stands in for the full model at some steps.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Acceleration {
-    /// Nothing.
-    #[default]
-    None,
-    /// The learned shortcut.
-    Shortcut(dimoo_shortcut::Config),
-    /// Rows from a cache.
-    MlCache(MlCache),
-}
-
-/// The programs of a run and where they stand in the list that an executor is given.
-#[derive(Debug)]
-pub struct Programs {
-    /// All of them.
-    pub list: Vec<Program>,
-    /// A full step: each sequence's features, then the sampling.
-    pub full: Vec<usize>,
-    /// A step that is not full: empty without acceleration.
-    pub partial: Vec<usize>,
-    /// What ML-Cache runs after a step that a partial one follows.
-    pub choose: Vec<usize>,
-}
-
-impl Programs {
-    /// Builds them: one `sample`, then for each sequence `full` and what the acceleration needs.
-    ///
-    /// # Errors
-    /// A program that cannot be run: sizes that do not go together.
-    pub fn build(
-        run: &Sequences,
-        acceleration: Acceleration,
-        recorded_noise: bool,
-        formats: fn(&WeightSpec) -> WeightFormat,
-    ) -> Result<Self, GenerateError> {
-        let config = &run.config;
-        let mut list = vec![models::build("sample", formats, |b| {
-            sampling::append(b, run, run.batch(), recorded_noise);
-        })?];
-        let (mut full, mut partial, mut choose) = (Vec::new(), Vec::new(), Vec::new());
-        for sequence in &run.sequences {
-            let mut add = |name: &str, to: &mut Vec<usize>, body: &dyn Fn(&mut Builder)| {
-                to.push(list.len());
-                list.push(models::build(&sequence.state(name), formats, body)?);
-                Ok::<_, GenerateError>(())
-            };
-            match acceleration {
-                Acceleration::None => add("full", &mut full, &|b| config.features_of(b, sequence))?,
-                Acceleration::Shortcut(shortcut) => {
-                    add("full", &mut full, &|b| config.features_of(b, sequence))?;
-                    add("shortcut", &mut partial, &|b| shortcut.predict(b, config, sequence))?;
-                }
-                Acceleration::MlCache(cache) => {
-                    let rows = cache.rows(sequence.length);
-                    add("full", &mut full, &|b| config.features_and_cache_of(b, sequence))?;
-                    add("choose", &mut choose, &|b| config.choose_rows(b, sequence, rows))?;
-                    add("partial", &mut partial, &|b| config.refresh_rows(b, sequence, rows))?;
-                }
-            }
+    fn full(&self, b: &mut Builder, keep: bool) {
+        if keep {
+            self.config.features_and_cache_of(b, self.sequence);
+        } else {
+            self.config.features_of(b, self.sequence);
         }
-        full.push(0);
-        if !partial.is_empty() {
-            partial.push(0);
-        }
-        Ok(Self { list, full, partial, choose })
     }
 
-    /// What [`models::states::IDS`] and [`models::states::POSITIONS`] hold before the first step.
-    pub fn start(run: &Sequences) -> (Vec<u32>, Vec<u32>) {
-        let tokens = run.tokens();
-        (vec![run.config.mask_code(); tokens as usize], (0..tokens).collect())
+    fn choose(&self, b: &mut Builder, count: u32) {
+        self.config.choose_rows(b, self.sequence, count);
     }
+
+    fn partial(&self, b: &mut Builder, count: u32) {
+        self.config.refresh_rows(b, self.sequence, count);
+    }
+
+    fn has_shortcut(&self) -> bool {
+        self.shortcut.is_some()
+    }
+
+    fn shortcut(&self, b: &mut Builder) {
+        if let Some(shortcut) = &self.shortcut {
+            shortcut.predict(b, self.config, self.sequence);
+        }
+    }
+}
+
+/// The programs of a run: each sequence's own, and one that samples.
+///
+/// # Errors
+/// There is no such shortcut, or sizes that do not go together.
+pub fn programs(
+    run: &Sequences,
+    predictor: Option<Predictor>,
+    shortcut: Option<dimoo_shortcut::Config>,
+    recorded_noise: bool,
+    formats: fn(&WeightSpec) -> WeightFormat,
+) -> Result<Programs, GenerateError> {
+    let of = |sequence| OneSequence { config: &run.config, shortcut, sequence };
+    let networks: Vec<OneSequence<'_>> = run.sequences.iter().map(of).collect();
+    Programs::build(&networks, predictor, formats, |b| {
+        sampling::append(b, run, run.batch(), recorded_noise);
+    })
+}
+
+/// What the states [`IDS`](crate::models::states::IDS) and [`POSITIONS`](crate::models::states::POSITIONS) hold before
+/// the first step.
+pub fn start(run: &Sequences) -> (Vec<u32>, Vec<u32>) {
+    let tokens = run.tokens();
+    (vec![run.config.mask_code(); tokens as usize], (0..tokens).collect())
 }
 
 #[cfg(test)]
@@ -203,21 +159,6 @@ mod tests {
         let at_16 = [20, 59, 98, 135, 172, 207, 239, 270, 298, 323, 345, 363, 378, 390, 398, 401];
         assert_eq!(counts(16), at_16);
         assert_eq!(counts(1), [4096]);
-    }
-
-    /// Specification section 5b.
-    #[test]
-    fn published_full_steps_of_ml_cache() {
-        let full = |cache: MlCache| -> Vec<usize> {
-            let full = cache.full_steps(64);
-            (0..64).filter(|&step| full[step]).collect()
-        };
-        let wanted: Vec<usize> = (0..=19).chain([24, 29, 34, 39, 44, 49, 54, 59]).collect();
-        assert_eq!(full(MlCache::OFFICIAL), wanted);
-        let wanted: Vec<usize> = (0..=6).chain((11..=61).step_by(5)).collect();
-        assert_eq!(full(MlCache { warmup: 0.1, ..MlCache::OFFICIAL }), wanted);
-        assert_eq!(MlCache::OFFICIAL.rows(41), 5);
-        assert_eq!(MlCache { cache_ratio: 0.0, ..MlCache::OFFICIAL }.rows(7), 7);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! an executor, and [`model`] brings a model folder to it. [`picture`] turns results into files.
 
 pub mod dimoo;
+#[cfg(test)]
+mod ml_cache_tests;
 pub mod model;
 pub mod picture;
 pub mod predict;

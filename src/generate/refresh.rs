@@ -3,7 +3,7 @@
 use super::GenerateError;
 
 /// A rule for the full steps. Step 0 is always full: there is nothing to predict from before it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refresh {
     /// Every step: the model as published, without acceleration.
@@ -13,14 +13,24 @@ pub enum Refresh {
     Uniform(u32),
     /// These steps, and step 0.
     List(Vec<u32>),
+    /// The first steps, and then one in so many.
+    Interval {
+        /// Share of steps that are full in the beginning.
+        warmup: f32,
+        /// Every so many steps after them, one is full.
+        interval: u32,
+    },
 }
 
 impl Refresh {
+    /// The full steps of ML-Cache as published.
+    pub const ML_CACHE: Self = Self::Interval { warmup: 0.3, interval: 5 };
+
     /// For each of `steps` steps, whether it is full. `nominal` is the number of steps asked for, which is larger
     /// than `steps` only where every token was revealed early.
     ///
     /// # Errors
-    /// A budget of 0 or above `nominal`, or a listed step beyond the last.
+    /// A budget of 0 or above `nominal`, a listed step beyond the last, no interval, or a share that is none.
     pub fn full_steps(&self, steps: usize, nominal: u32) -> Result<Vec<bool>, GenerateError> {
         let mut full = vec![false; steps];
         let mut mark = |step: u32| {
@@ -62,9 +72,27 @@ impl Refresh {
                     mark(step);
                 }
             }
+            &Self::Interval { warmup, interval } => {
+                if interval == 0 || !(0.0..=1.0).contains(&warmup) {
+                    let message = format!(
+                        "a warm-up of {warmup} and then every {interval} steps is no plan; use a share of 0 to 1, and 1 step or more"
+                    );
+                    return Err(GenerateError::Setting(message));
+                }
+                // In f64 from the decimal number, as Python has it: 64 * 0.3 is 19.2, 10 * 0.3 is 3.
+                let warm = (f64::from(nominal) * decimal(warmup)) as u32;
+                (0..nominal)
+                    .filter(|&step| step <= warm || (step - warm).is_multiple_of(interval))
+                    .for_each(mark);
+            }
         }
         Ok(full)
     }
+}
+
+/// The shortest decimal that reads as `value`, in f64.
+pub(super) fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
 }
 
 impl std::fmt::Display for Refresh {
@@ -76,6 +104,7 @@ impl std::fmt::Display for Refresh {
                 let list: Vec<String> = list.iter().map(u32::to_string).collect();
                 write!(f, "list:{}", list.join(","))
             }
+            Self::Interval { warmup, interval } => write!(f, "interval:{warmup},{interval}"),
         }
     }
 }
@@ -91,7 +120,13 @@ impl std::str::FromStr for Refresh {
             None if text == "every" => Ok(Self::Every),
             Some(("uniform", budget)) => Ok(Self::Uniform(number(budget)?)),
             Some(("list", list)) => Ok(Self::List(list.split(',').map(number).collect::<Result<_, _>>()?)),
-            _ => Err(format!("{text:?} is none of: every, uniform:B, list:0,3,7")),
+            Some(("interval", plan)) => {
+                let (warmup, interval) = plan.split_once(',').unwrap_or((plan, ""));
+                let warmup =
+                    warmup.trim().parse().map_err(|_| format!("{warmup:?} is not a share of steps"))?;
+                Ok(Self::Interval { warmup, interval: number(interval)? })
+            }
+            _ => Err(format!("{text:?} is none of: every, uniform:B, list:0,3,7, interval:SHARE,K")),
         }
     }
 }
@@ -141,10 +176,30 @@ mod tests {
 
     #[test]
     fn rules_read_and_print_alike() {
-        for text in ["every", "uniform:4", "list:0,3,7"] {
+        for text in ["every", "uniform:4", "list:0,3,7", "interval:0.3,5"] {
             assert_eq!(text.parse::<Refresh>().unwrap().to_string(), text);
         }
-        assert!("list:a".parse::<Refresh>().is_err() && "often".parse::<Refresh>().is_err());
+        for text in ["list:a", "often", "interval:0.3", "interval:x,2"] {
+            assert!(text.parse::<Refresh>().is_err(), "{text}");
+        }
+    }
+
+    /// Specification section 1f.
+    #[test]
+    fn published_full_steps_of_ml_cache() {
+        let wanted: Vec<usize> = (0..=19).chain([24, 29, 34, 39, 44, 49, 54, 59]).collect();
+        assert_eq!(steps(&Refresh::ML_CACHE, 64), wanted);
+        let wanted: Vec<usize> = (0..=6).chain((11..=61).step_by(5)).collect();
+        assert_eq!(steps(&Refresh::Interval { warmup: 0.1, interval: 5 }, 64), wanted);
+        assert_eq!(steps(&Refresh::Interval { warmup: 0.0, interval: 3 }, 8), [0, 3, 6]);
+    }
+
+    #[test]
+    fn intervals_that_make_no_plan_are_refused() {
+        for (warmup, interval) in [(0.3, 0), (-0.1, 5), (1.5, 5), (f32::NAN, 5)] {
+            let error = Refresh::Interval { warmup, interval }.full_steps(8, 8).unwrap_err().to_string();
+            assert!(error.contains("0 to 1"), "{error}");
+        }
     }
 
     proptest! {

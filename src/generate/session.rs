@@ -5,13 +5,13 @@
 
 use super::GenerateError;
 use super::model::{Device, Model, ModelConfig};
-use super::predict::Predictor;
+use super::predict::{Network, Predictor, Programs, Routine};
 use super::refresh::Refresh;
 use super::sampling::{self, Sampling};
 use crate::exec::{Executor, Memory, read_f32};
 use crate::kernels::{StepValues, WeightFormat};
-use crate::models::{self, Batch, Model as _, states};
-use crate::program::{Program, WeightSource, WeightSpec};
+use crate::models::{Batch, Model as _, states};
+use crate::program::{Builder, WeightSource, WeightSpec};
 
 /// How to generate: what is sampled, and which steps run in full.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -43,17 +43,11 @@ pub struct PlannedStep {
     pub values: StepValues,
 }
 
-/// Programs of a session, by index.
-const FULL: usize = 0;
-const SAMPLE: usize = 1;
-const DECODE: usize = 2;
-const PREDICT: usize = 3;
-
 /// The largest activation of a decode, in bytes, up to which images are decoded together.
 const DECODE_BYTES: u64 = 64 << 20;
 
 /// What a session is built for; fixed for its life, as programs and buffers are made for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
     /// Images and guidance.
     pub batch: Batch,
@@ -70,8 +64,8 @@ pub struct Session {
     config: ModelConfig,
     shape: Shape,
     executor: Box<dyn Executor>,
-    /// The predictor's program, or `None` where it computes nothing.
-    predict: Option<usize>,
+    routine: Routine,
+    decode: usize,
     decode_images: u32,
     plan: Vec<PlannedStep>,
     next: usize,
@@ -86,7 +80,50 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// The programs of a session: full, sample, decode, and the predictor's if it has one.
+/// All sequences of a batch.
+struct WholeBatch<'a> {
+    config: &'a ModelConfig,
+    batch: Batch,
+}
+
+impl Network for WholeBatch<'_> {
+    fn name(&self, program: &str) -> String {
+        program.to_owned()
+    }
+
+    fn length(&self) -> u32 {
+        self.config.transformer.length()
+    }
+
+    fn full(&self, b: &mut Builder, keep: bool) {
+        let t = &self.config.transformer;
+        if keep {
+            t.features_and_cache(b, self.batch);
+        } else {
+            t.features(b, self.batch);
+        }
+    }
+
+    fn choose(&self, b: &mut Builder, count: u32) {
+        self.config.transformer.choose_rows(b, self.batch, count);
+    }
+
+    fn partial(&self, b: &mut Builder, count: u32) {
+        self.config.transformer.refresh_rows(b, self.batch, count);
+    }
+
+    fn has_shortcut(&self) -> bool {
+        self.config.shortcut.is_some()
+    }
+
+    fn shortcut(&self, b: &mut Builder) {
+        if let Some(shortcut) = &self.config.shortcut {
+            shortcut.predict(b, &self.config.transformer, self.batch);
+        }
+    }
+}
+
+/// The programs of a session: those of its steps, and at the end `decode`.
 ///
 /// # Errors
 /// The model has no such predictor.
@@ -94,26 +131,18 @@ pub fn programs(
     config: &ModelConfig,
     shape: Shape,
     formats: fn(&WeightSpec) -> WeightFormat,
-) -> Result<Vec<Program>, GenerateError> {
+) -> Result<Programs, GenerateError> {
     let t = &config.transformer;
-    let mut programs = vec![
-        models::build("full", formats, |b| t.features(b, shape.batch))?,
-        models::build("sample", formats, |b| sampling::append(b, t, shape.batch, shape.recorded_noise))?,
-        models::build("decode", formats, |b| {
-            if shape.decoder {
-                config.tokenizer.decode(
-                    b,
-                    t.codebook,
-                    decode_images(config, shape.batch.images),
-                    t.grid,
-                    t.grid,
-                );
-            }
-        })?,
-    ];
-    if let Some(predictor) = shape.predictor {
-        programs.extend(predictor.program(config, shape.batch, formats)?);
-    }
+    let networks = [WholeBatch { config, batch: shape.batch }];
+    let mut programs = Programs::build(&networks, shape.predictor, formats, |b| {
+        sampling::append(b, t, shape.batch, shape.recorded_noise);
+    })?;
+    programs.add("decode", formats, |b| {
+        if shape.decoder {
+            let images = decode_images(config, shape.batch.images);
+            config.tokenizer.decode(b, t.codebook, images, t.grid, t.grid);
+        }
+    })?;
     Ok(programs)
 }
 
@@ -147,10 +176,10 @@ impl Session {
         weights: &mut dyn WeightSource,
     ) -> Result<Self, GenerateError> {
         let programs = programs(config, shape, formats)?;
-        let predict = (programs.len() > PREDICT).then_some(PREDICT);
         Ok(Self {
-            executor: device.executor(programs, weights)?,
-            predict,
+            routine: programs.routine(),
+            decode: programs.list.len() - 1,
+            executor: device.executor(programs.list, weights)?,
             decode_images: decode_images(config, shape.batch.images),
             config: config.clone(),
             shape,
@@ -229,11 +258,8 @@ impl Session {
     /// The device failed.
     pub fn step(&mut self) -> Result<Option<PlannedStep>, GenerateError> {
         let Some(&step) = self.plan.get(self.next) else { return Ok(None) };
-        match (step.kind, self.predict) {
-            (StepKind::Full, _) => self.executor.run(&[FULL, SAMPLE], self.next, true)?,
-            (StepKind::Shortcut, Some(predict)) => self.executor.run(&[predict, SAMPLE], self.next, true)?,
-            (StepKind::Shortcut, None) => self.executor.run(&[SAMPLE], self.next, true)?,
-        }
+        let next = self.plan.get(self.next + 1).map(|next| next.kind);
+        self.executor.run(self.routine.at(step.kind, next), self.next, true)?;
         self.next += 1;
         Ok(Some(step))
     }
@@ -290,7 +316,7 @@ impl Session {
         let mut pictures = Vec::with_capacity(codes.len() / tokens * pixels);
         for chunk in codes.chunks(self.decode_images as usize * tokens) {
             self.executor.write(states::CODES, chunk)?;
-            self.executor.run(&[DECODE], 0, false)?;
+            self.executor.run(&[self.decode], 0, false)?;
             let len = chunk.len() / tokens * pixels;
             pictures.extend(read_f32(self.executor.as_mut(), states::IMAGE, len).await?);
         }

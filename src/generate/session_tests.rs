@@ -155,7 +155,7 @@ fn both_executors_make_the_same_picture() {
 #[test]
 fn states_and_temporaries_are_as_planned() {
     let model = Model::bundled().unwrap();
-    let programs = super::session::programs(&model.config, shape(2, true), model.formats()).unwrap();
+    let programs = super::session::programs(&model.config, shape(2, true), model.formats()).unwrap().list;
     let planned = Memory::planned(&programs);
     let mut session = Session::new(&model, shape(2, true), &Device::Cpu).unwrap();
     let held = session.memory();
@@ -283,7 +283,7 @@ fn quantised_weights_are_as_large_as_planned_and_the_same_on_both_executors() {
     for quantize in [Quantization::Int8, Quantization::Int4 { group: 64 }] {
         let formats = models::formats(true, Some(quantize));
         let planned =
-            Memory::planned(&super::session::programs(&model.config, shape(1, true), formats).unwrap());
+            Memory::planned(&super::session::programs(&model.config, shape(1, true), formats).unwrap().list);
         let run = |device: Device| {
             let mut weights = model.weights().unwrap();
             let mut session =

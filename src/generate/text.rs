@@ -4,8 +4,9 @@
 //! `shortcut.safetensors`, under official tensor names.
 
 use super::GenerateError;
-use super::dimoo::{Acceleration, MlCache, Programs, Sampling};
+use super::dimoo::{self as generation, Sampling};
 use super::model::{Device, FolderWeights, matrices_are_f16};
+use super::predict::{Predictor, Routine};
 use super::refresh::Refresh;
 use super::session::{PlannedStep, StepKind};
 use crate::exec::{Executor, Memory, read_f32};
@@ -192,29 +193,15 @@ pub fn part_tensors(config: &TextConfig, part: &str) -> Result<Vec<(String, Vec<
         .collect())
 }
 
-/// What stands in for the full model at some steps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(clap::ValueEnum))]
-#[serde(rename_all = "snake_case")]
-pub enum TextPredictor {
-    /// The learned shortcut.
-    #[default]
-    Shortcut,
-    /// The last features as they are.
-    Reuse,
-    /// Keys, values and features of most rows from a cache; it has full steps of its own.
-    MlCache,
-}
-
 /// How to generate from text.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct TextSettings {
     /// Sampling.
     pub sampling: Sampling,
-    /// Which steps run the full model; ML-Cache goes by its own rule unless this is [`Refresh::Every`].
+    /// Which steps run the full model.
     pub refresh: Refresh,
     /// What stands in for it at the others.
-    pub predictor: TextPredictor,
+    pub predictor: Predictor,
 }
 
 /// One prompt in the making.
@@ -222,9 +209,9 @@ pub struct TextSession {
     config: TextConfig,
     run: Sequences,
     executor: Box<dyn Executor>,
-    full: Vec<usize>,
-    partial: Vec<usize>,
-    choose: Vec<usize>,
+    /// The predictor that there are programs for.
+    predictor: Option<Predictor>,
+    routine: Routine,
     decode: usize,
     plan: Vec<PlannedStep>,
     next: usize,
@@ -256,32 +243,18 @@ impl TextSession {
         }
         let sequences = prompts.iter().map(|(branch, ids)| t.sequence(*branch, ids.len() as u32)).collect();
         let run = Sequences { config: t, sequences };
-        let refreshed = settings.refresh == Refresh::Every;
-        let acceleration = match settings.predictor {
-            _ if refreshed => Acceleration::None,
-            TextPredictor::Reuse => Acceleration::None,
-            TextPredictor::MlCache => Acceleration::MlCache(MlCache::OFFICIAL),
-            TextPredictor::Shortcut => Acceleration::Shortcut(config.shortcut.ok_or_else(|| {
-                let message =
-                    "the model has no shortcut; use --refresh every, or --predictor reuse or ml-cache";
-                GenerateError::Setting(message.to_owned())
-            })?),
-        };
-        let mut programs = Programs::build(&run, acceleration, false, model.formats())?;
-        let decode = programs.list.len();
-        programs.list.push(models::build("decode", model.formats(), |b| {
+        let predictor = (settings.refresh != Refresh::Every).then_some(settings.predictor);
+        let mut programs = generation::programs(&run, predictor, config.shortcut, false, model.formats())?;
+        let decode = programs.add("decode", model.formats(), |b| {
             config.tokenizer.decode(b, t.codebook, 1, t.grid[0], t.grid[1]);
-        })?);
-        // Reuse: only the sampling, on the features that are there.
-        let partial = if programs.partial.is_empty() { vec![0] } else { programs.partial };
+        })?;
         let mut session = Self {
+            routine: programs.routine(),
             executor: device.executor(programs.list, &mut model.weights()?)?,
             templates: prompts.iter().map(|(_, ids)| t.template(ids)).collect(),
             config,
             run,
-            full: programs.full,
-            partial,
-            choose: programs.choose,
+            predictor,
             decode,
             plan: Vec::new(),
             next: 0,
@@ -293,16 +266,15 @@ impl TextSession {
     /// Plans a run with the programs that the session has.
     ///
     /// # Errors
-    /// Settings out of range.
+    /// Settings out of range, or another predictor than the session was made for.
     pub fn configure(&mut self, settings: &TextSettings) -> Result<&[PlannedStep], GenerateError> {
         let [rows, columns] = self.config.transformer.grid;
         let values = settings.sampling.steps(rows * columns)?;
-        let full = match (settings.predictor, &settings.refresh) {
-            (TextPredictor::MlCache, refresh) if *refresh != Refresh::Every => {
-                MlCache::OFFICIAL.full_steps(settings.sampling.steps)
-            }
-            (_, refresh) => refresh.full_steps(values.len(), settings.sampling.steps)?,
-        };
+        let full = settings.refresh.full_steps(values.len(), settings.sampling.steps)?;
+        if full.contains(&false) && self.predictor != Some(settings.predictor) {
+            let message = "this session was made for another predictor; make a new one to use it";
+            return Err(GenerateError::Setting(message.to_owned()));
+        }
         let kind = |full| if full { StepKind::Full } else { StepKind::Shortcut };
         self.plan = values
             .into_iter()
@@ -320,7 +292,7 @@ impl TextSession {
     /// # Errors
     /// The device failed.
     pub fn start(&mut self, seed: u64) -> Result<(), GenerateError> {
-        let (ids, positions) = Programs::start(&self.run);
+        let (ids, positions) = generation::start(&self.run);
         for (sequence, template) in self.run.sequences.iter().zip(&self.templates) {
             self.executor.write(&sequence.state(states::TEMPLATE), template)?;
         }
@@ -338,11 +310,8 @@ impl TextSession {
     /// The device failed.
     pub fn step(&mut self) -> Result<Option<PlannedStep>, GenerateError> {
         let Some(&step) = self.plan.get(self.next) else { return Ok(None) };
-        let mut programs = if step.kind == StepKind::Full { self.full.clone() } else { self.partial.clone() };
-        if self.plan.get(self.next + 1).is_some_and(|next| next.kind == StepKind::Shortcut) {
-            programs.extend(&self.choose);
-        }
-        self.executor.run(&programs, self.next, true)?;
+        let next = self.plan.get(self.next + 1).map(|next| next.kind);
+        self.executor.run(self.routine.at(step.kind, next), self.next, true)?;
         self.next += 1;
         Ok(Some(step))
     }

@@ -1,7 +1,7 @@
 //! Token plus position embedding of whole sequences. Twin of `shaders/embed_tokens.wgsl`.
 
 use super::{
-    Binding, Buffers, Cost, Kernel, Slot, StepValues, WeightFormat, padded, shader::Permutation,
+    Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, WeightFormat, padded, shader::Permutation,
     split_workgroups,
 };
 use rayon::prelude::*;
@@ -10,6 +10,8 @@ use rayon::prelude::*;
 ///
 /// `ids` is `[images, tokens]` and serves sequence s with row `s % images`, so that the conditional and the
 /// unconditional half of a guided batch share it; `labels` is `[sequences]`. Ids past the table read its last row.
+///
+/// With a list, row r of `x` is row `list[r]` of what it would be without. Shapes: `x` is `[rows, width]`, `list` `[rows]`.
 #[derive(Debug, Clone)]
 pub(crate) struct EmbedTokens {
     pub(crate) ids: Slot,
@@ -18,8 +20,10 @@ pub(crate) struct EmbedTokens {
     pub(crate) format: WeightFormat,
     pub(crate) position: Slot,
     pub(crate) x: Slot,
+    pub(crate) list: Option<Slot>,
     pub(crate) images: u32,
-    pub(crate) sequences: u32,
+    /// Rows of all sequences, or of the list.
+    pub(crate) rows: Extent,
     pub(crate) tokens: u32,
     pub(crate) width: u32,
     pub(crate) vocabulary: u32,
@@ -30,7 +34,7 @@ pub(crate) struct EmbedTokens {
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub(crate) struct Params {
     pub(crate) images: u32,
-    pub(crate) sequences: u32,
+    pub(crate) rows: u32,
     pub(crate) tokens: u32,
     pub(crate) width: u32,
     pub(crate) vocabulary: u32,
@@ -38,72 +42,72 @@ pub(crate) struct Params {
 }
 
 impl EmbedTokens {
-    fn at(&self) -> Params {
+    fn at(&self, step: &StepValues) -> Params {
         Params {
             images: self.images,
-            sequences: self.sequences,
+            rows: self.rows.at(step),
             tokens: self.tokens,
             width: self.width,
             vocabulary: self.vocabulary,
             unused: [0; 3],
         }
     }
-
-    fn rows(&self) -> u32 {
-        self.sequences * (self.tokens + 1)
-    }
 }
 
 impl Kernel for EmbedTokens {
     fn permutation(&self) -> Permutation {
-        self.format.specialise(Permutation::new("embed_tokens"))
+        let permutation = Permutation::new("embed_tokens").flag("LISTED", self.list.is_some());
+        self.format.specialise(permutation)
     }
 
     fn bindings(&self) -> Vec<Binding> {
-        vec![
+        let mut bindings = vec![
             Binding::read(1, self.ids),
             Binding::read(2, self.labels),
             Binding::read(3, self.table),
             Binding::read(4, self.position),
             Binding::write(5, self.x),
-        ]
+        ];
+        bindings.extend(self.list.map(|slot| Binding::read(6, slot)));
+        bindings
     }
 
-    fn params(&self, _: &StepValues) -> Vec<u8> {
-        bytemuck::bytes_of(&self.at()).to_vec()
+    fn params(&self, step: &StepValues) -> Vec<u8> {
+        bytemuck::bytes_of(&self.at(step)).to_vec()
     }
 
-    fn workgroups(&self, _: &StepValues) -> [u32; 3] {
-        split_workgroups(self.rows())
+    fn workgroups(&self, step: &StepValues) -> [u32; 3] {
+        split_workgroups(self.rows.at(step))
     }
 
-    fn cost(&self, _: &StepValues) -> Cost {
-        let elements = u64::from(self.rows()) * u64::from(self.width);
+    fn cost(&self, step: &StepValues) -> Cost {
+        let elements = u64::from(self.rows.at(step)) * u64::from(self.width);
         Cost::new(elements, 3 * elements)
     }
 
     fn describe(&self) -> String {
-        format!("[{} x {}, {}]", self.sequences, self.tokens + 1, self.width)
+        format!("[{}, {}]", self.rows, self.width)
     }
 
-    fn run(&self, _: &StepValues, io: &mut Buffers<'_>) {
-        embed_tokens(self.at(), io.u32(1), io.u32(2), io.f32(3), io.f32(4), io.f32_mut(5));
+    fn run(&self, step: &StepValues, io: &mut Buffers<'_>) {
+        let list = self.list.map(|_| io.u32(6));
+        embed_tokens(self.at(step), [io.u32(1), io.u32(2)], io.f32(3), io.f32(4), list, io.f32_mut(5));
     }
 }
 
 /// The twin.
 pub(crate) fn embed_tokens(
     p: Params,
-    ids: &[u32],
-    labels: &[u32],
+    [ids, labels]: [&[u32]; 2],
     table: &[f32],
     position: &[f32],
+    list: Option<&[u32]>,
     x: &mut [f32],
 ) {
     let (width, tokens) = (p.width as usize, p.tokens as usize);
     let stride = padded(p.width) as usize;
-    let rows = p.sequences as usize * (tokens + 1);
-    x[..rows * width].par_chunks_mut(width).with_min_len(64).enumerate().for_each(|(row, x)| {
+    x[..p.rows as usize * width].par_chunks_mut(width).with_min_len(64).enumerate().for_each(|(row, x)| {
+        let row = list.map_or(row, |list| list[row] as usize);
         let (sequence, t) = (row / (tokens + 1), row % (tokens + 1));
         let id = if t < tokens { ids[(sequence % p.images as usize) * tokens + t] } else { labels[sequence] };
         let embedding = &table[id.min(p.vocabulary - 1) as usize * stride..][..width];

@@ -3,24 +3,24 @@
 use super::{Binding, Buffers, Cost, Kernel, Slot, StepValues, math, shader::Permutation, split_workgroups};
 use rayon::prelude::*;
 
-/// `y[first + r] = max x[r]`. Shapes: `x` is `[rows, width]`, `y` `[at least first + rows]`.
+/// `y[r] = max x[r]`. Shapes: `x` is `[rows, width]`, `y` `[rows]`.
 #[derive(Debug, Clone)]
 pub(crate) struct RowMax {
     pub(crate) x: Slot,
     pub(crate) y: Slot,
     pub(crate) rows: u32,
     pub(crate) width: u32,
-    /// Scores that other dispatches write before these.
-    pub(crate) first: u32,
 }
 
-/// The rows of the `count` lowest scores, lowest first; of equal scores the lower row is first. Scores are finite.
+/// Of each sequence, the rows of the `count` lowest scores, lowest first; of equal scores the lower row is first. Scores
+/// are finite.
 ///
-/// Shapes: `scores` is `[rows]`, `lowest` `[count]`.
+/// Shapes: `scores` is `[sequences, rows]`, `lowest` `[sequences, count]`: rows counted over all sequences.
 #[derive(Debug, Clone)]
 pub(crate) struct LowestRows {
     pub(crate) scores: Slot,
     pub(crate) lowest: Slot,
+    pub(crate) sequences: u32,
     pub(crate) rows: u32,
     pub(crate) count: u32,
 }
@@ -34,12 +34,11 @@ impl Kernel for RowMax {
     }
 
     fn bindings(&self) -> Vec<Binding> {
-        let y = if self.first == 0 { Binding::write(2, self.y) } else { Binding::update(2, self.y) };
-        vec![Binding::read(1, self.x), y]
+        vec![Binding::read(1, self.x), Binding::write(2, self.y)]
     }
 
     fn params(&self, _: &StepValues) -> Vec<u8> {
-        bytemuck::bytes_of(&[self.rows, self.width, self.first, 0]).to_vec()
+        bytemuck::bytes_of(&[self.rows, self.width, 0, 0]).to_vec()
     }
 
     fn workgroups(&self, _: &StepValues) -> [u32; 3] {
@@ -58,7 +57,7 @@ impl Kernel for RowMax {
     fn run(&self, _: &StepValues, io: &mut Buffers<'_>) {
         let width = self.width as usize;
         let rows = io.f32(1)[..self.rows as usize * width].par_chunks(width);
-        rows.zip(&mut io.f32_mut(2)[self.first as usize..]).with_min_len(16).for_each(|(x, y)| {
+        rows.zip(io.f32_mut(2)).with_min_len(16).for_each(|(x, y)| {
             *y = math::simd(
                 #[inline(always)]
                 || x.iter().fold(f32::MIN, |most, &v| if v > most { v } else { most }),
@@ -77,27 +76,33 @@ impl Kernel for LowestRows {
     }
 
     fn params(&self, _: &StepValues) -> Vec<u8> {
-        bytemuck::bytes_of(&[self.rows, self.count, 0, 0]).to_vec()
+        bytemuck::bytes_of(&[self.sequences, self.rows, self.count, 0]).to_vec()
     }
 
     fn workgroups(&self, _: &StepValues) -> [u32; 3] {
-        [self.rows.div_ceil(LANES), 1, 1]
+        [self.rows.div_ceil(LANES), self.sequences, 1]
     }
 
     fn cost(&self, _: &StepValues) -> Cost {
-        Cost::new(u64::from(self.rows) * u64::from(self.rows), u64::from(self.rows + self.count))
+        let [sequences, rows, count] = [self.sequences, self.rows, self.count].map(u64::from);
+        Cost::new(sequences * rows * rows, sequences * (rows + count))
     }
 
     fn describe(&self) -> String {
-        format!("{} of {}", self.count, self.rows)
+        format!("{} x {} of {}", self.sequences, self.count, self.rows)
     }
 
     fn run(&self, _: &StepValues, io: &mut Buffers<'_>) {
-        lowest_rows(&io.f32(1)[..self.rows as usize], &mut io.u32_mut(2)[..self.count as usize]);
+        let (rows, count) = (self.rows as usize, self.count as usize);
+        let sequences = io.f32(1).chunks_exact(rows).zip(io.u32_mut(2).chunks_exact_mut(count));
+        for (sequence, (scores, lowest)) in sequences.take(self.sequences as usize).enumerate() {
+            lowest_rows(scores, lowest);
+            lowest.iter_mut().for_each(|row| *row += sequence as u32 * self.rows);
+        }
     }
 }
 
-/// The twin of `lowest_rows`.
+/// The twin of `lowest_rows`, of one sequence.
 pub(crate) fn lowest_rows(scores: &[f32], lowest: &mut [u32]) {
     let mut ranked: Vec<u32> = (0..scores.len() as u32).collect();
     // Both zeros are one score, as on the device.

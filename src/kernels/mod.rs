@@ -17,6 +17,7 @@ pub(crate) mod embed_tokens;
 pub(crate) mod fma_peak;
 pub(crate) mod gated_silu;
 pub(crate) mod group_norm;
+pub(crate) mod head_max;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
 pub(crate) mod lowest_rows;

@@ -141,14 +141,15 @@ macro_rules! sources {
 /// Every shader that can be dispatched.
 pub(crate) const SHADERS: &[(&str, &str)] = sources!("":
     "attention", "attention_wide", "commit", "conv2d", "copy", "embed_rows", "embed_sequence", "embed_tokens", "fma_peak",
-    "gated_silu", "gather_rows", "group_norm", "group_norm_stats", "layer_norm", "linear", "lowest_rows", "masked_logits",
+    "gated_silu", "gather_rows", "group_norm", "group_norm_stats", "head_max", "layer_norm", "linear", "lowest_rows", "masked_logits",
     "nearest_code", "rms_norm", "rope", "row_max", "sample",
     "scatter_rows", "time_embedding", "top_k",
 );
 
 /// What `#import` finds.
 pub(crate) const SHARED: &[(&str, &str)] = sources!("shared/":
-    "activation", "attention_operands", "embedding", "gemm_tile", "math", "philox", "weights",
+    "activation", "attention_operands", "embedding", "gemm_tile", "math", "philox", "store_each",
+    "weights",
 );
 
 #[cfg(test)]

@@ -5,10 +5,10 @@
 //! and the unconditional sequence are programs of their own, one sequence each, over one set of image tokens: those
 //! stand in the states as codes of the grid ([`states::IDS`] and the rest), and a template per sequence says where they go.
 
+use super::cache::{self, KeysAndValues};
 use super::{Batch, Model, states};
 use crate::kernels::attention::Operand;
 use crate::kernels::embed_sequence::{EmbedSequence, IMAGE};
-use crate::kernels::lowest_rows::{LowestRows, RowMax};
 use crate::kernels::masked_logits::MaskedLogits;
 use crate::kernels::rope::{Positions, Rope};
 use crate::kernels::{Extent, ImagePlacement, RowRange, Slot, Symbol};
@@ -225,25 +225,15 @@ impl Config {
     /// The same, keeping every layer's keys and values for [`Config::refresh_rows`].
     pub fn features_and_cache_of(&self, b: &mut Builder, sequence: &Sequence) {
         let features = self.features_state(b, sequence);
-        self.transformer(b, sequence, None, features, |b, layer| self.cache(b, sequence, layer));
+        self.transformer(b, sequence, None, features, |b, layer| self.cache(b, sequence, layer, None));
     }
 
     /// Appends ML-Cache's choice: which `count` rows the next step recomputes. They are those whose best image code has
     /// the lowest logit.
     pub fn choose_rows(&self, b: &mut Builder, sequence: &Sequence, count: u32) {
-        b.scope("choose", |b| {
-            let features = self.features_state(b, sequence);
-            let head = self.head(b);
-            let rows = sequence.length;
-            let scores = b.temporary("scores", Extent::fixed(rows), 1);
-            for range in b.row_ranges(rows, self.codebook) {
-                let x = b.linear_rows(features, range, head);
-                let RowRange { first, count: rows } = range;
-                b.push(RowMax { x, y: scores, rows, width: self.codebook, first });
-            }
-            let lowest = self.chosen_state(b, sequence, count);
-            b.push(LowestRows { scores, lowest, rows, count });
-        });
+        let (features, head) = (self.features_state(b, sequence), self.head(b));
+        let list = self.chosen_state(b, sequence, count);
+        cache::choose_lowest(b, features, head, None, [1, count], list);
     }
 
     /// Appends a partial step: the `count` chosen rows pass through the model, among the cached keys and values of the
@@ -252,20 +242,18 @@ impl Config {
         let features = self.features_state(b, sequence);
         let list = self.chosen_state(b, sequence, count);
         let y = b.temporary("features", Extent::fixed(count), self.d_model);
-        self.transformer(b, sequence, Some(list), y, |b, layer| self.cache(b, sequence, layer));
+        let cache = |b: &mut Builder, layer| self.cache(b, sequence, layer, Some(list));
+        self.transformer(b, sequence, Some(list), y, cache);
         b.scope("scatter", |b| b.scatter(y, list, features));
     }
 
     fn chosen_state(&self, b: &mut Builder, sequence: &Sequence, count: u32) -> Slot {
-        b.state(&sequence.state("chosen_rows"), count, 1, Element::U32)
+        b.state(&sequence.state(states::CHOSEN_ROWS), count, 1, Element::U32)
     }
 
-    fn cache(&self, b: &mut Builder, sequence: &Sequence, layer: u32) -> Keys {
-        let [key, value] = ["keys", "values"].map(|part| {
-            let name = sequence.state(&format!("cache.{layer}.{part}"));
-            b.state(&name, sequence.length, self.d_model, Element::F32)
-        });
-        Keys::Cached { key, value }
+    fn cache(&self, b: &mut Builder, sequence: &Sequence, layer: u32, list: Option<Slot>) -> Keys {
+        let size = [sequence.length, self.d_model];
+        Keys::Cached(KeysAndValues::of_layer(b, |name| sequence.state(name), layer, size, list))
     }
 
     /// All rows of a sequence, or those of a list, through every layer and the last norm.
@@ -373,7 +361,7 @@ pub(super) enum Keys {
     /// Other rows, normalised by the weight of those that ask.
     Of(Slot, Positions),
     /// A cache of the whole sequence (keys after their rotation), into which the rows that ask are put first.
-    Cached { key: Slot, value: Slot },
+    Cached(KeysAndValues),
 }
 
 impl Block {
@@ -391,30 +379,19 @@ impl Block {
         let h = b.rms_norm(x, norm, EPS);
         let query = b.linear(h, to_query);
         b.rope(query, self.heads, positions, THETA);
-        let (source, source_positions) = match keys {
-            Keys::Of(source, positions) => (b.rms_norm(source, norm, EPS), positions),
-            Keys::Own | Keys::Cached { .. } => (h, positions),
-        };
-        let (key, value) = match (keys, positions) {
-            // All rows at once: straight into the cache.
-            (Keys::Cached { key, value }, Positions::Absolute { .. }) => {
-                b.linear_out(source, to_key, key);
-                b.rope(key, self.heads, positions, THETA);
-                b.linear_out(source, to_value, value);
-                (key, value)
+        let (key, value) = match keys {
+            Keys::Cached(cache) => {
+                cache.put(b, h, [to_key, to_value], |b, key| b.rope(key, self.heads, positions, THETA));
+                (cache.keys, cache.values)
             }
-            _ => {
+            Keys::Own | Keys::Of(..) => {
+                let (source, positions) = match keys {
+                    Keys::Of(source, positions) => (b.rms_norm(source, norm, EPS), positions),
+                    _ => (h, positions),
+                };
                 let key = b.linear(source, to_key);
-                b.rope(key, self.heads, source_positions, THETA);
-                let value = b.linear(source, to_value);
-                match (keys, positions) {
-                    (Keys::Cached { key: keys, value: values }, Positions::Listed { image: list, .. }) => {
-                        b.scatter(key, list, keys);
-                        b.scatter(value, list, values);
-                        (keys, values)
-                    }
-                    _ => (key, value),
-                }
+                b.rope(key, self.heads, positions, THETA);
+                (key, b.linear(source, to_value))
             }
         };
         let operand = |slot| Operand { slot, offset: 0, stride: self.width };

@@ -3,7 +3,9 @@
 //! Chang et al. 2022 (arXiv 2202.04200), in the form of valeoai's PyTorch port, whose tensor names are used as they
 //! are. Try it: `migm generate --class fox`.
 
+use super::cache::{self, KeysAndValues};
 use super::{Batch, Model, states};
+use crate::kernels::attention::Operand;
 use crate::kernels::linear::Activation;
 use crate::kernels::masked_logits::MaskedLogits;
 use crate::kernels::{Extent, ImagePlacement, RowRange, Slot, Symbol, embed_tokens::EmbedTokens};
@@ -81,8 +83,8 @@ impl Config {
         b.state(states::FEATURES, batch.sequences() * self.length(), self.hidden, Element::F32)
     }
 
-    fn embed(&self, b: &mut Builder, batch: Batch) -> Slot {
-        let rows = Extent::fixed(batch.sequences() * self.length());
+    /// Embeds all rows of all sequences, or those of a list.
+    fn embed(&self, b: &mut Builder, batch: Batch, rows: Extent, list: Option<Slot>) -> Slot {
         let x = b.temporary("embedding", rows, self.hidden);
         let table = self.token_table(b);
         let kernel = EmbedTokens {
@@ -92,8 +94,9 @@ impl Config {
             format: b.format(table),
             position: self.position_table(b),
             x,
+            list,
             images: batch.images,
-            sequences: batch.sequences(),
+            rows,
             tokens: self.tokens(),
             width: self.hidden,
             vocabulary: self.vocabulary(),
@@ -114,8 +117,9 @@ impl Config {
         b.linear(h, project)
     }
 
-    /// `x += MHA(LN(x)); x += FF(LN(x))`, in place.
-    fn block(&self, b: &mut Builder, x: Slot, sequences: u32, name: &str) {
+    /// `x += MHA(LN(x)); x += FF(LN(x))`, in place. With a cache, the attention is over the keys and values in it, among
+    /// which those of `x` are put first.
+    fn block(&self, b: &mut Builder, x: Slot, sequences: u32, name: &str, cache: Option<KeysAndValues>) {
         b.scope("attention", |b| {
             let norm = b.norm(&format!("{name}.0.norm"), self.hidden);
             let mha = format!("{name}.0.fn.mha");
@@ -127,8 +131,24 @@ impl Config {
             );
             let out = b.layer(&format!("{mha}.out_proj"), self.hidden, self.hidden);
             let h = b.layer_norm(x, norm, EPS);
-            let h = b.linear(h, qkv);
-            let h = b.self_attention(h, sequences, self.heads);
+            let h = match cache {
+                None => {
+                    let h = b.linear(h, qkv);
+                    b.self_attention(h, sequences, self.heads)
+                }
+                Some(cache) => {
+                    let [to_query, to_key, to_value] =
+                        [0, 1, 2].map(|part| qkv.rows(part * self.hidden, self.hidden));
+                    let query = b.linear(h, to_query);
+                    cache.put(b, h, [to_key, to_value], |_, _| {});
+                    let [query, keys, values] = [query, cache.keys, cache.values].map(|slot| Operand {
+                        slot,
+                        offset: 0,
+                        stride: self.hidden,
+                    });
+                    b.attention(query, keys, values, sequences, sequences, self.heads, self.hidden)
+                }
+            };
             b.linear_add(h, out, x);
         });
         b.scope("feed_forward", |b| {
@@ -150,6 +170,72 @@ impl Config {
         let norm = b.norm("maskgit.last_layer.4", self.hidden);
         b.layer_norm_into(h, norm, OUTER_EPS, None, features);
     }
+
+    /// All rows of all sequences, or those of a list, through the whole network into `features`.
+    fn transformer(
+        &self,
+        b: &mut Builder,
+        batch: Batch,
+        list: Option<Slot>,
+        features: Slot,
+        cache: impl Fn(&mut Builder, u32) -> Option<KeysAndValues>,
+    ) {
+        let rows = Extent::fixed(b.rows(features));
+        let x = b.scope("embed", |b| self.embed(b, batch, rows, list));
+        let x = b.scope("first_layer", |b| self.first_layer(b, x));
+        for layer in 0..self.depth {
+            let name = format!("maskgit.transformer.layers.{layer}");
+            let cache = cache(b, layer);
+            b.scope(format!("layers.{layer}"), |b| self.block(b, x, batch.sequences(), &name, cache));
+        }
+        b.scope("last_layer", |b| self.last_layer(b, x, features));
+    }
+
+    /// Appends the full model as [`Model::features`] does, keeping every layer's keys and values for
+    /// [`Config::refresh_rows`].
+    pub fn features_and_cache(&self, b: &mut Builder, batch: Batch) {
+        let features = self.features_state(b, batch);
+        self.transformer(b, batch, None, features, |b, layer| Some(self.cache(b, batch, layer, None)));
+    }
+
+    /// Appends ML-Cache's choice: which `count` rows of each sequence the next step recomputes. They are those whose best
+    /// image code has the lowest logit; the class token is a row like any other, as a prompt is where the rule is from.
+    pub fn choose_rows(&self, b: &mut Builder, batch: Batch, count: u32) {
+        let features = self.features_state(b, batch);
+        let head = b.layer_without_bias("maskgit.tok_emb", self.vocabulary(), self.hidden);
+        let head = head.rows(0, self.codebook);
+        let bias = self.head_bias(b);
+        let list = self.chosen_state(b, batch, count);
+        cache::choose_lowest(b, features, head, Some(bias), [batch.sequences(), count], list);
+    }
+
+    /// Appends a partial step: the `count` chosen rows of each sequence pass through the model, among the cached keys and
+    /// values of the others, and replace their part of the caches and of the features.
+    pub fn refresh_rows(&self, b: &mut Builder, batch: Batch, count: u32) {
+        let features = self.features_state(b, batch);
+        let list = self.chosen_state(b, batch, count);
+        let y = b.temporary("features", Extent::fixed(batch.sequences() * count), self.hidden);
+        self.transformer(b, batch, Some(list), y, |b, layer| Some(self.cache(b, batch, layer, Some(list))));
+        b.scope("scatter", |b| b.scatter(y, list, features));
+    }
+
+    fn chosen_state(&self, b: &mut Builder, batch: Batch, count: u32) -> Slot {
+        b.state(states::CHOSEN_ROWS, batch.sequences(), count, Element::U32)
+    }
+
+    fn cache(&self, b: &mut Builder, batch: Batch, layer: u32, list: Option<Slot>) -> KeysAndValues {
+        let size = [batch.sequences() * self.length(), self.hidden];
+        KeysAndValues::of_layer(b, str::to_owned, layer, size, list)
+    }
+
+    /// The head's bias for each position, the class token's included, and each code.
+    fn head_bias(&self, b: &mut Builder) -> Slot {
+        b.weight(
+            "maskgit.bias",
+            &[self.length() as usize, self.vocabulary() as usize],
+            Layout::Corner { rows: self.length(), columns: self.codebook },
+        )
+    }
 }
 
 impl Model for Config {
@@ -163,13 +249,7 @@ impl Model for Config {
 
     fn features(&self, b: &mut Builder, batch: Batch) {
         let features = self.features_state(b, batch);
-        let x = b.scope("embed", |b| self.embed(b, batch));
-        let x = b.scope("first_layer", |b| self.first_layer(b, x));
-        for layer in 0..self.depth {
-            let name = format!("maskgit.transformer.layers.{layer}");
-            b.scope(format!("layers.{layer}"), |b| self.block(b, x, batch.sequences(), &name));
-        }
-        b.scope("last_layer", |b| self.last_layer(b, x, features));
+        self.transformer(b, batch, None, features, |_, _| None);
     }
 
     /// The head is tied to the token table, with a bias of its own for each position; only codes can be drawn.
@@ -177,11 +257,7 @@ impl Model for Config {
         let features = self.features_state(b, batch);
         let positions = b.state(states::POSITIONS, batch.images, self.tokens(), Element::U32);
         let table = self.token_table(b);
-        let bias = b.weight(
-            "maskgit.bias",
-            &[self.length() as usize, self.vocabulary() as usize],
-            Layout::Corner { rows: self.tokens(), columns: self.codebook },
-        );
+        let bias = self.head_bias(b);
         let rows = Extent::symbolic(batch.sequences(), Symbol::Masked, self.tokens());
         let logits = b.temporary("logits", rows, self.codebook);
         let kernel = MaskedLogits {

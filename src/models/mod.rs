@@ -6,6 +6,7 @@ use crate::kernels::{Quantization, Slot, WeightFormat};
 use crate::program::{Builder, Program, ProgramError, WeightSpec};
 
 pub mod amused_vq;
+mod cache;
 pub mod dimoo;
 pub mod dimoo_shortcut;
 pub mod maskgit;
@@ -46,6 +47,18 @@ pub mod states {
     pub const NOISE_TOKEN: &str = "noise_token";
     /// Recorded noise of the choice `[images, tokens]`.
     pub const NOISE_CHOICE: &str = "noise_choice";
+    /// The rows that a partial step computes anew `[sequences * count]`, counted over all sequences.
+    pub const CHOSEN_ROWS: &str = "chosen_rows";
+
+    /// Cached keys of a layer `[rows, width]`.
+    pub fn keys(layer: u32) -> String {
+        format!("cache.{layer}.keys")
+    }
+
+    /// Cached values of a layer `[rows, width]`.
+    pub fn values(layer: u32) -> String {
+        format!("cache.{layer}.values")
+    }
 }
 
 /// The batch that programs are built for.

@@ -5,6 +5,7 @@ use crate::kernels::attention::{Attention, Operand};
 use crate::kernels::conv2d::{Conv2d, ConvForm};
 use crate::kernels::gated_silu::GatedSilu;
 use crate::kernels::group_norm::{GroupNorm, GroupNormStats};
+use crate::kernels::head_max::HeadMax;
 use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::linear::{Activation, Linear, Window};
 use crate::kernels::rms_norm::RmsNorm;
@@ -53,6 +54,11 @@ impl Layer {
     /// The weight.
     pub fn weight(&self) -> Matrix {
         self.weight
+    }
+
+    /// Rows of it that are used: the width of its result.
+    pub fn outer(&self) -> u32 {
+        self.outer
     }
 
     /// Rows `first..first + count` of a packed projection as a layer of its own.
@@ -166,7 +172,8 @@ impl Builder {
             return Matrix { first: self.weight(name, shape, layout), parts: 1 };
         }
         let row_bytes = spec.bytes() / u64::from(range.count.max(1));
-        let specs: Vec<WeightSpec> = ranges(range.count, row_bytes, 1)
+        // Whole tiles of a product, as `HeadMax` wants them.
+        let specs: Vec<WeightSpec> = ranges(range.count, row_bytes, 64)
             .into_iter()
             .map(|part| Layout::Rows { first: range.first + part.first, count: part.count })
             .map(|layout| self.spec(name, shape, layout))
@@ -196,6 +203,16 @@ impl Builder {
                 MatrixPart { slot, first: first - rows, rows }
             })
             .collect()
+    }
+
+    /// The tensors that a layer uses rows of, each with the columns of the result that come from it.
+    fn parts_of(&self, layer: Layer) -> Vec<(MatrixPart, RowRange)> {
+        let used = |part: MatrixPart| {
+            let first = layer.first.max(part.first);
+            let end = (layer.first + layer.outer).min(part.first + part.rows);
+            (first < end).then(|| (part, RowRange { first: first - layer.first, count: end - first }))
+        };
+        self.parts(layer.weight).into_iter().filter_map(used).collect()
     }
 
     /// Cuts `rows` of `width` floats into parts of which each fits a binding: one, if all do. Activations wider than the
@@ -288,12 +305,7 @@ impl Builder {
         activation: Activation,
         accumulate: bool,
     ) {
-        for part in self.parts(layer.weight) {
-            let first = layer.first.max(part.first);
-            let end = (layer.first + layer.outer).min(part.first + part.rows);
-            if first >= end {
-                continue;
-            }
+        for (part, columns) in self.parts_of(layer) {
             let kernel = Linear {
                 x,
                 weight: part.slot,
@@ -302,12 +314,12 @@ impl Builder {
                 y,
                 rows,
                 inner: layer.inner,
-                outer: end - first,
-                weight_row: first - part.first,
-                bias_row: first,
+                outer: columns.count,
+                weight_row: layer.first + columns.first - part.first,
+                bias_row: layer.first + columns.first,
                 activation,
                 accumulate,
-                window: Window { x_row, y_row, y_column: first - layer.first, y_width: layer.outer },
+                window: Window { x_row, y_row, y_column: columns.first, y_width: layer.outer },
             };
             self.push(kernel);
         }
@@ -347,6 +359,25 @@ impl Builder {
     /// `y += x W^T + b`: the end of a residual branch, in place.
     pub fn linear_add(&mut self, x: Slot, layer: Layer, y: Slot) {
         self.linear_into(x, layer, y, Activation::None, true);
+    }
+
+    /// The largest logits of every row of `x` (see [`HeadMax`]) into `y`; the bias comes with its rows.
+    pub(crate) fn head_max(&mut self, x: Slot, head: Layer, bias: Option<(Slot, u32)>, y: Slot) {
+        for (part, codes) in self.parts_of(head) {
+            let kernel = HeadMax {
+                x,
+                weight: part.slot,
+                format: self.format(part.slot),
+                bias,
+                y,
+                rows: self.rows(x),
+                inner: head.inner,
+                outer: head.outer,
+                codes,
+                weight_row: head.first + codes.first - part.first,
+            };
+            self.push(kernel);
+        }
     }
 
     /// Layer normalisation into a new temporary.

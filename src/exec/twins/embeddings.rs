@@ -34,8 +34,39 @@ fn embeddings() {
                     format,
                     position,
                     x,
+                    list: None,
                     images,
-                    sequences,
+                    rows: Extent::fixed(sequences * (tokens + 1)),
+                    tokens,
+                    width,
+                    vocabulary,
+                });
+            });
+            // Some rows in an order of their own, a class token among them.
+            let all = sequences * (tokens + 1);
+            let listed = all.div_ceil(3);
+            let list = (0..listed).map(|r| all - 1 - 2 * r % all).collect();
+            let fills = [fills[0].clone(), fills[1].clone(), ("list", Fill::Words(list))];
+            Case { fills: &fills, ..Case::default() }.check(format, |b| {
+                let table =
+                    b.weight("t.tok_emb.weight", &[vocabulary as usize, width as usize], Layout::Matrix);
+                let position =
+                    b.weight("t.pos_emb", &[1, tokens as usize + 1, width as usize], Layout::Dense);
+                let ids = b.state("ids", images, tokens, Integer);
+                let labels = b.state("labels", sequences, 1, Integer);
+                let list = Some(b.state("list", listed, 1, Integer));
+                let x = b.state("x", listed, width, Float);
+                let (format, rows) = (b.format(table), Extent::fixed(listed));
+                b.push(EmbedTokens {
+                    ids,
+                    labels,
+                    table,
+                    format,
+                    position,
+                    x,
+                    list,
+                    images,
+                    rows,
                     tokens,
                     width,
                     vocabulary,

@@ -2,6 +2,7 @@
 
 use super::{Case, FORMATS, Fill};
 use crate::kernels::WeightFormat::F32;
+use crate::kernels::head_max::HeadMax;
 use crate::kernels::linear::{Activation, Linear, Window};
 use crate::kernels::masked_logits::MaskedLogits;
 use crate::kernels::nearest_code::NearestCode;
@@ -203,6 +204,40 @@ fn masked_logits_of_two_sequences_of_different_lengths() {
                         };
                         b.push(kernel);
                     }
+                }
+            });
+        }
+    }
+}
+
+/// In one tensor, and in two.
+#[test]
+fn head_max() {
+    for format in FORMATS {
+        for (rows, inner, outer, bias_rows, first_codes) in [
+            (1, 1, 1, 0, 1),
+            (65, 64, 40, 0, 40),
+            (130, 33, 64, 13, 64),
+            (66, 30, 200, 33, 128),
+            (3, 8, 65, 3, 64),
+        ] {
+            Case { tolerance: 3e-5, ..Case::default() }.check(format, |b| {
+                let x = b.state("x", rows, inner, Float);
+                let y = b.state("y", rows, HeadMax::width(outer), Float);
+                let bias = (bias_rows > 0).then(|| {
+                    let shape = [bias_rows as usize, outer as usize];
+                    (b.weight("w.position_bias", &shape, Layout::Dense), bias_rows)
+                });
+                for (first_code, codes) in [(0, first_codes), (first_codes, outer - first_codes)] {
+                    if codes == 0 {
+                        continue;
+                    }
+                    let shape = [(outer + 7) as usize, inner as usize];
+                    let layout = Layout::Rows { first: first_code, count: codes + 5 };
+                    let weight = b.weight("w.weight", &shape, layout);
+                    let codes = RowRange { first: first_code, count: codes };
+                    let (format, weight_row) = (b.format(weight), 5);
+                    b.push(HeadMax { x, weight, format, bias, y, rows, inner, codes, outer, weight_row });
                 }
             });
         }

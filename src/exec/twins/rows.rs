@@ -37,24 +37,20 @@ fn gather_and_scatter() {
 
 #[test]
 fn lowest_rows() {
-    for (rows, width, count) in [(1, 1, 1), (65, 40, 13), (300, 513, 1), (1000, 3, 1000)] {
+    for (sequences, rows, width, count) in
+        [(1, 1, 1, 1), (2, 65, 40, 13), (3, 300, 513, 1), (1, 1000, 3, 1000)]
+    {
         Case::default().check(F32, |b| {
-            let x = b.state("x", rows, width, Float);
-            let y = b.state("y", rows, 1, Float);
-            b.push(RowMax { x, y, rows, width, first: 0 });
-        });
-        Case::default().check(F32, |b| {
-            let [low, high] = ["low", "high"].map(|name| b.state(name, rows, width, Float));
-            let y = b.state("y", 2 * rows, 1, Float);
-            b.push(RowMax { x: low, y, rows, width, first: 0 });
-            b.push(RowMax { x: high, y, rows, width, first: rows });
+            let x = b.state("x", sequences * rows, width, Float);
+            let y = b.state("y", sequences * rows, 1, Float);
+            b.push(RowMax { x, y, rows: sequences * rows, width });
         });
         // Few distinct scores: ties everywhere.
-        let scores = (0..rows).map(|i| ((i * 31 % 7) as f32 - 3.0).to_bits()).collect();
+        let scores = (0..sequences * rows).map(|i| ((i * 31 % 7) as f32 - 3.0).to_bits()).collect();
         Case { fills: &[("scores", Fill::Words(scores))], ..Case::default() }.check(F32, |b| {
-            let scores = b.state("scores", rows, 1, Float);
-            let lowest = b.state("lowest", count, 1, Integer);
-            b.push(LowestRows { scores, lowest, rows, count });
+            let scores = b.state("scores", sequences, rows, Float);
+            let lowest = b.state("lowest", sequences, count, Integer);
+            b.push(LowestRows { scores, lowest, sequences, rows, count });
         });
     }
 }
