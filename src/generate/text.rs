@@ -217,14 +217,42 @@ pub struct TextSettings {
     pub predictor: TextPredictor,
 }
 
+/// The steps of a run.
+fn plan(config: &TextConfig, settings: &TextSettings) -> Result<Vec<PlannedStep>, GenerateError> {
+    let [rows, columns] = config.transformer.grid;
+    let values = settings.sampling.steps(rows * columns)?;
+    let full = match (settings.predictor, &settings.refresh) {
+        (TextPredictor::MlCache, refresh) if *refresh != Refresh::Every => {
+            MlCache::OFFICIAL.full_steps(settings.sampling.steps)
+        }
+        (_, refresh) => refresh.full_steps(values.len(), settings.sampling.steps)?,
+    };
+    let kind = |full| if full { StepKind::Full } else { StepKind::Shortcut };
+    Ok(values.into_iter().zip(full).map(|(values, full)| PlannedStep { kind: kind(full), values }).collect())
+}
+
+/// The programs of one kind of step.
+struct StepPrograms {
+    before_full: Vec<usize>,
+    /// These also choose the rows that the next step refreshes.
+    before_partial: Vec<usize>,
+}
+
+impl StepPrograms {
+    fn new(programs: Vec<usize>, choose: &[usize]) -> Self {
+        Self { before_partial: [&programs, choose].concat(), before_full: programs }
+    }
+}
+
 /// One prompt in the making.
 pub struct TextSession {
     config: TextConfig,
     run: Sequences,
     executor: Box<dyn Executor>,
-    full: Vec<usize>,
-    partial: Vec<usize>,
-    choose: Vec<usize>,
+    /// What the partial steps are made for.
+    predictor: TextPredictor,
+    full: StepPrograms,
+    partial: StepPrograms,
     decode: usize,
     plan: Vec<PlannedStep>,
     next: usize,
@@ -250,6 +278,8 @@ impl TextSession {
     ) -> Result<Self, GenerateError> {
         let config = model.config.clone();
         let t = config.transformer;
+        // Before weights are loaded, which may take minutes.
+        plan(&config, settings)?;
         let mut prompts = vec![(Branch::Conditional, model.prompts.encode(prompt)?)];
         if settings.sampling.guidance != 0.0 {
             prompts.push((Branch::Unconditional, model.prompts.unconditional()?));
@@ -279,9 +309,9 @@ impl TextSession {
             templates: prompts.iter().map(|(_, ids)| t.template(ids)).collect(),
             config,
             run,
-            full: programs.full,
-            partial,
-            choose: programs.choose,
+            predictor: if refreshed { TextPredictor::Reuse } else { settings.predictor },
+            full: StepPrograms::new(programs.full, &programs.choose),
+            partial: StepPrograms::new(partial, &programs.choose),
             decode,
             plan: Vec::new(),
             next: 0,
@@ -293,22 +323,18 @@ impl TextSession {
     /// Plans a run with the programs that the session has.
     ///
     /// # Errors
-    /// Settings out of range.
+    /// Settings out of range, or a session that was made without guidance or for another predictor.
     pub fn configure(&mut self, settings: &TextSettings) -> Result<&[PlannedStep], GenerateError> {
-        let [rows, columns] = self.config.transformer.grid;
-        let values = settings.sampling.steps(rows * columns)?;
-        let full = match (settings.predictor, &settings.refresh) {
-            (TextPredictor::MlCache, refresh) if *refresh != Refresh::Every => {
-                MlCache::OFFICIAL.full_steps(settings.sampling.steps)
-            }
-            (_, refresh) => refresh.full_steps(values.len(), settings.sampling.steps)?,
-        };
-        let kind = |full| if full { StepKind::Full } else { StepKind::Shortcut };
-        self.plan = values
-            .into_iter()
-            .zip(full)
-            .map(|(values, full)| PlannedStep { kind: kind(full), values })
-            .collect();
+        let plan = plan(&self.config, settings)?;
+        let refuse = |message: &str| Err(GenerateError::Setting(message.to_owned()));
+        if settings.sampling.guidance != 0.0 && self.run.sequences.len() == 1 {
+            return refuse("this session was made without guidance; make another to use it");
+        }
+        let partial = plan.iter().any(|step| step.kind == StepKind::Shortcut);
+        if partial && settings.predictor != self.predictor {
+            return refuse("this session was made for another predictor; make another to change it");
+        }
+        self.plan = plan;
         let values: Vec<StepValues> = self.plan.iter().map(|step| step.values).collect();
         self.executor.prepare(&values)?;
         self.next = 0;
@@ -338,11 +364,11 @@ impl TextSession {
     /// The device failed.
     pub fn step(&mut self) -> Result<Option<PlannedStep>, GenerateError> {
         let Some(&step) = self.plan.get(self.next) else { return Ok(None) };
-        let mut programs = if step.kind == StepKind::Full { self.full.clone() } else { self.partial.clone() };
-        if self.plan.get(self.next + 1).is_some_and(|next| next.kind == StepKind::Shortcut) {
-            programs.extend(&self.choose);
-        }
-        self.executor.run(&programs, self.next, true)?;
+        let programs = if step.kind == StepKind::Full { &self.full } else { &self.partial };
+        let next_is_partial =
+            self.plan.get(self.next + 1).is_some_and(|next| next.kind == StepKind::Shortcut);
+        let programs = if next_is_partial { &programs.before_partial } else { &programs.before_full };
+        self.executor.run(programs, self.next, true)?;
         self.next += 1;
         Ok(Some(step))
     }
