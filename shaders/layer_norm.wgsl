@@ -1,5 +1,6 @@
 // layer_norm: y[r] = (x[r] - mean) / sqrt(var + eps) * weight + bias, then y * (1 + scale) + shift where modulated.
 // One workgroup a row, statistics in f32, two passes: the mean first, so that the variance does not cancel.
+#import sum
 
 struct Params { rows: u32, width: u32, eps: f32, unused: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -10,23 +11,6 @@ struct Params { rows: u32, width: u32, eps: f32, unused: u32 }
 @group(0) @binding(4) var<storage, read> modulation: array<f32>; // [1, 2 * width]: scale, shift
 #endif
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;    // [rows, width]
-
-const LANES = 128u;
-var<workgroup> partial: array<f32, LANES>;
-
-fn sum_over_lanes(lane: u32, value: f32) -> f32 {
-    partial[lane] = value;
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane < half {
-            partial[lane] += partial[lane + half];
-        }
-    }
-    workgroupBarrier();
-    let total = partial[0];
-    workgroupBarrier(); // the next sum must not overwrite what others still read
-    return total;
-}
 
 @compute @workgroup_size(LANES)
 fn main(

@@ -1,5 +1,6 @@
 // rms_norm: y[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight, then y * (1 + scale) + shift where modulated.
 // One workgroup a row, statistics in f32.
+#import sum
 
 struct Params { rows: u32, width: u32, eps: f32, unused: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -9,9 +10,6 @@ struct Params { rows: u32, width: u32, eps: f32, unused: u32 }
 @group(0) @binding(3) var<storage, read> modulation: array<f32>; // [1, 2 * width]: scale, shift
 #endif
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;    // [rows, width]
-
-const LANES = 128u;
-var<workgroup> partial: array<f32, LANES>;
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -28,15 +26,7 @@ fn main(
     for (var i = lane; i < params.width; i += LANES) {
         squares += x[start + i] * x[start + i];
     }
-    partial[lane] = squares;
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane < half {
-            partial[lane] += partial[lane + half];
-        }
-    }
-    workgroupBarrier();
-    let scale = inverseSqrt(partial[0] / f32(params.width) + params.eps);
+    let scale = inverseSqrt(sum_over_lanes(lane, squares) / f32(params.width) + params.eps);
     for (var i = lane; i < params.width; i += LANES) {
         var v = x[start + i] * scale * weight[i];
 #ifdef MODULATION

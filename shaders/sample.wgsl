@@ -4,7 +4,7 @@
 struct Params {
     images: u32, tokens: u32, masked: u32, codebook: u32,
     step: u32, guidance: f32, softmax_temperature: f32, choice_temperature: f32,
-    random_choice: u32,
+    random_choice: u32, draw_temperature: f32, bf16_noise: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;          // [sequences * masked, codebook]
@@ -19,6 +19,7 @@ struct Params {
 
 const LANES = 64u;
 const LOWEST = -3.4e38;
+const LOG_LEAST_CONFIDENCE = -46.0517; // log(1e-20)
 var<workgroup> values: array<f32, LANES>;
 var<workgroup> indices: array<u32, LANES>;
 
@@ -30,6 +31,13 @@ fn scaled_logit(row: u32, code: u32) -> f32 {
 #else
     return c * params.softmax_temperature;
 #endif
+}
+
+fn noise_of(bits: u32) -> f32 {
+    if params.bf16_noise != 0u {
+        return gumbel_bf16(bits);
+    }
+    return gumbel(bits);
 }
 
 @compute @workgroup_size(LANES)
@@ -62,10 +70,11 @@ fn main(
                 let z = scaled_logit(row, code);
                 most = max(most, z);
 #ifdef RECORDED
-                let noisy = z + recorded_token[at * params.codebook + code];
+                let noise = recorded_token[at * params.codebook + code];
 #else
-                let noisy = z + gumbel(bits[i]);
+                let noise = noise_of(bits[i]);
 #endif
+                let noisy = select(z, z + params.draw_temperature * noise, params.draw_temperature != 0.0);
                 if noisy > best {
                     best = noisy;
                     token = code;
@@ -111,12 +120,13 @@ fn main(
     }
     workgroupBarrier();
     if lane == 0u {
-        let log_confidence = scaled_logit(row, token) - most - log_precise(values[0]);
+        let exact = scaled_logit(row, token) - most - log_precise(values[0]);
+        let log_confidence = select(exact, LOG_LEAST_CONFIDENCE, exact < LOG_LEAST_CONFIDENCE);
         let bits = philox(vec4<u32>(0u, position, params.step, STREAM_CHOICE), seed).x;
 #ifdef RECORDED
         let noise = recorded_choice[at];
 #else
-        let noise = gumbel(bits);
+        let noise = noise_of(bits);
 #endif
         drawn[at] = token;
         scores[entry] = select(log_confidence + params.choice_temperature * noise, uniform_draw(bits), params.random_choice != 0u);

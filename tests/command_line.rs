@@ -425,6 +425,47 @@ fn a_prompt_makes_a_picture_with_every_predictor() {
     assert!(text(&output.stderr).contains("zebra"), "{}", text(&output.stderr));
     assert!(folder.path().join("made/migm-1.png").is_file());
     succeeds(&migm(folder.path(), &["generate", "", "--model", "text", "--no-compare", "--backend", "cpu"]));
+    // The one temperature of the official code is that of draw and choice; all of it is in the report and the picture.
+    let mut arguments = vec![
+        "generate",
+        "w5",
+        "--model",
+        "text",
+        "--temperature",
+        "0.5",
+        "--bf16-gumbel",
+        "--no-compare",
+        "--out",
+        "t.png",
+        "--json",
+        "--backend",
+        "cpu",
+    ];
+    for (extra, choice) in [(None, 0.5), (Some("--choice-temperature=2"), 2.0)] {
+        arguments.extend(extra);
+        let report: serde_json::Value =
+            serde_json::from_str(&succeeds(&migm(folder.path(), &arguments))).unwrap();
+        let texts = migm::generate::picture::read_png_texts(&folder.path().join("t.png")).unwrap();
+        let metadata: serde_json::Value =
+            serde_json::from_str(&texts.iter().find(|text| text.0 == "migm").unwrap().1).unwrap();
+        for settings in [&report["settings"], &metadata["settings"]] {
+            assert_eq!(settings["sampling"]["draw_temperature"], 0.5, "{settings}");
+            assert_eq!(settings["sampling"]["choice_temperature"], choice, "{settings}");
+            assert_eq!(settings["sampling"]["bf16_gumbel"], true, "{settings}");
+        }
+    }
+    fails(
+        &migm(folder.path(), &["generate", "w5", "--model", "text", "--temperature=-1", "--backend", "cpu"]),
+        1,
+        &["temperature of the draw is -1", "from 0"],
+    );
+    for flag in ["--temperature=1", "--bf16-gumbel"] {
+        fails(
+            &migm(folder.path(), &["generate", "--class", "0", flag, "--backend", "cpu"]),
+            1,
+            &[flag.split('=').next().unwrap(), "text models"],
+        );
+    }
     fails(&migm(folder.path(), &["generate", "w5", "--backend", "cpu"]), 1, &["--model"]);
     fails(&migm(folder.path(), &["generate", "w5", "--model", "text", "--gif", "x.gif"]), 1, &["--gif"]);
     // A plan of its own by default, which its settings change, and which a budget replaces.

@@ -28,6 +28,12 @@ fn silu(x: f32) -> f32 {
     return x / (1.0 + exp(-clamp(x, -80.0, 80.0)));
 }
 
+// The nearest bf16, ties to even; finite numbers only.
+fn round_to_bf16(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    return bitcast<f32>((bits + 0x7fffu + ((bits >> 16u) & 1u)) & 0xffff0000u);
+}
+
 // The built-in `log` may be off by 2^-21 near 1; the largest Gumbel draws come from there.
 fn log_precise(x: f32) -> f32 {
     let bits = bitcast<u32>(x) - 0x3f3504f3u;

@@ -34,3 +34,10 @@ fn uniform_draw(bits: u32) -> f32 {
 fn gumbel(bits: u32) -> f32 {
     return -log_precise(-log_precise(uniform_draw(bits)));
 }
+
+// The same draw as bf16 makes it: see the twin.
+fn gumbel_bf16(bits: u32) -> f32 {
+    let rounded = round_to_bf16(uniform_draw(bits));
+    let u = select(bitcast<f32>(0x1e3d0000u), rounded, rounded < 1.0); // 1e-20 for 0, which stands for 1
+    return -round_to_bf16(log_precise(round_to_bf16(-log_precise(u))));
+}

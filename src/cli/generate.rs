@@ -65,6 +65,12 @@ pub(super) struct Arguments {
     /// Unmasking schedule (default: the model's)
     #[arg(long, value_enum)]
     pub(super) schedule: Option<Schedule>,
+    /// Temperature of the draw, and of the choice where that has none of its own (text models; default: the model's)
+    #[arg(long, value_name = "T")]
+    pub(super) temperature: Option<f32>,
+    /// Round noise as the official code does on CUDA (text models)
+    #[arg(long)]
+    pub(super) bf16_gumbel: bool,
     /// Temperature of the choice (default: the model's)
     #[arg(long)]
     pub(super) choice_temperature: Option<f32>,
@@ -331,6 +337,14 @@ fn jobs(arguments: &Arguments, model: &Model) -> Result<Vec<Job>, CliError> {
 }
 
 fn settings(arguments: &Arguments, model: &Model) -> Result<Settings, CliError> {
+    let for_text =
+        [("--temperature", arguments.temperature.is_some()), ("--bf16-gumbel", arguments.bf16_gumbel)];
+    if let Some((name, _)) = for_text.iter().find(|(_, given)| *given) {
+        let message = format!(
+            "{name} is for text models; class models have --softmax-temperature and --choice-temperature"
+        );
+        return Err(GenerateError::Setting(message).into());
+    }
     let defaults = model.config.sampling;
     let sampling = Sampling {
         steps: arguments.steps.unwrap_or(defaults.steps),

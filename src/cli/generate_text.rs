@@ -139,7 +139,10 @@ fn settings(arguments: &Arguments, model: &TextModel) -> Result<TextSettings, Cl
     let mut sampling = model.config.sampling;
     sampling.steps = arguments.steps.unwrap_or(sampling.steps);
     sampling.guidance = arguments.guidance.unwrap_or(sampling.guidance);
-    sampling.choice_temperature = arguments.choice_temperature.unwrap_or(sampling.choice_temperature);
+    sampling.draw_temperature = arguments.temperature.unwrap_or(sampling.draw_temperature);
+    let choice_temperature = arguments.choice_temperature.or(arguments.temperature);
+    sampling.choice_temperature = choice_temperature.unwrap_or(sampling.choice_temperature);
+    sampling.bf16_gumbel |= arguments.bf16_gumbel;
     let (predictor, refresh) = acceleration(arguments, sampling.steps, model.config.shortcut.is_some())?;
     Ok(TextSettings { sampling, refresh, predictor })
 }

@@ -30,6 +30,7 @@ struct Recording {
 #[derive(serde::Deserialize)]
 struct Trace {
     steps: u32,
+    /// Of both draw and choice.
     temp: f32,
     cfg: f32,
     #[serde(default)]
@@ -235,10 +236,13 @@ impl Verifier<'_> {
             return Ok(());
         }
         let unsupported = |what: String| GenerateError::Setting(format!("trace {index} {what}"));
-        if trace.temp != 1.0 {
-            return Err(unsupported(format!("draws at temperature {}; only 1 is known", trace.temp)));
-        }
-        let sampling = Sampling { steps: trace.steps, guidance: trace.cfg, choice_temperature: trace.temp };
+        let sampling = Sampling {
+            steps: trace.steps,
+            guidance: trace.cfg,
+            choice_temperature: trace.temp,
+            draw_temperature: trace.temp,
+            bf16_gumbel: false,
+        };
         let (config, codebook) = (self.config, self.config.codebook as usize);
         let tokens = config.grid[0] * config.grid[1];
         let steps = sampling.steps(tokens)?;

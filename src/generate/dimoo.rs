@@ -14,18 +14,35 @@ pub struct Sampling {
     pub steps: u32,
     /// Guidance weight w: `(1 + w) * conditional - w * unconditional`.
     pub guidance: f32,
-    /// Factor on the Gumbel noise of the choice. The draw is at temperature 1.
+    /// Factor on the Gumbel noise of the choice, at most [`Self::LARGEST`].
     pub choice_temperature: f32,
+    /// Temperature T of the draw: the largest of `logits / T + Gumbel`, or of the logits at 0; at most [`Self::LARGEST`].
+    /// Confidence is without it. The official code has one temperature for both draw and choice.
+    #[serde(default = "one")]
+    pub draw_temperature: f32,
+    /// Whether the Gumbel noise of both is rounded as the official code rounds it on CUDA, in bf16: it then spans 9.36,
+    /// and a code whose logit is that many temperatures below the best is never drawn.
+    #[serde(default)]
+    pub bf16_gumbel: bool,
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 impl Sampling {
     /// The official settings.
-    pub const OFFICIAL: Self = Self { steps: 64, guidance: 4.0, choice_temperature: 1.0 };
+    pub const OFFICIAL: Self =
+        Self { steps: 64, guidance: 4.0, choice_temperature: 1.0, draw_temperature: 1.0, bf16_gumbel: false };
+
+    /// The largest temperature, and guidance weight of either sign: far above all that is of use, and far below where
+    /// sums overflow.
+    pub const LARGEST: f32 = 1e6;
 
     /// The values of every step.
     ///
     /// # Errors
-    /// No steps, or a number that is not finite.
+    /// No steps, more than 65,536, or a number out of range.
     pub fn steps(&self, tokens: u32) -> Result<Vec<StepValues>, GenerateError> {
         if self.steps == 0 {
             return Err(GenerateError::Setting("generation needs at least 1 step".to_owned()));
@@ -34,10 +51,15 @@ impl Sampling {
             let message = format!("{} steps over {tokens} tokens make no sense", self.steps);
             return Err(GenerateError::Setting(message));
         }
-        if !self.guidance.is_finite() || !self.choice_temperature.is_finite() || self.choice_temperature < 0.0
-        {
-            let message = "guidance and the choice temperature must be finite, the latter not below 0";
-            return Err(GenerateError::Setting(message.to_owned()));
+        for (name, value, least) in [
+            ("guidance", self.guidance, -Self::LARGEST),
+            ("the temperature of the draw", self.draw_temperature, 0.0),
+            ("the choice temperature", self.choice_temperature, 0.0),
+        ] {
+            if !(least..=Self::LARGEST).contains(&value) {
+                let message = format!("{name} is {value}; it must be from {least} to {}", Self::LARGEST);
+                return Err(GenerateError::Setting(message));
+            }
         }
         let (mut masked, mut new_tokens) = (tokens, 0);
         let mut values = Vec::with_capacity(self.steps as usize);
@@ -52,6 +74,8 @@ impl Sampling {
                 guidance: self.guidance,
                 choice_temperature: self.choice_temperature,
                 softmax_temperature: 1.0,
+                draw_temperature: self.draw_temperature,
+                bf16_noise: self.bf16_gumbel,
                 random_choice: false,
             });
             masked -= reveal;
@@ -162,11 +186,33 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
-        assert!(Sampling { steps: 0, ..Sampling::OFFICIAL }.steps(16).is_err());
-        assert!(Sampling { guidance: f32::INFINITY, ..Sampling::OFFICIAL }.steps(16).is_err());
+    fn nonsense_is_refused_by_name() {
+        let official = Sampling::OFFICIAL;
+        for (sampling, words) in [
+            (Sampling { steps: 0, ..official }, "at least 1 step"),
+            (Sampling { steps: 65_537, ..official }, "65537 steps"),
+            (Sampling { guidance: f32::INFINITY, ..official }, "guidance is inf"),
+            (Sampling { guidance: f32::NAN, ..official }, "guidance is NaN"),
+            (Sampling { choice_temperature: -0.5, ..official }, "the choice temperature is -0.5"),
+            (Sampling { choice_temperature: f32::NAN, ..official }, "the choice temperature is NaN"),
+            (Sampling { draw_temperature: -1.0, ..official }, "the temperature of the draw is -1"),
+            (Sampling { draw_temperature: 2e6, ..official }, "must be from 0 to 1000000"),
+        ] {
+            let error = sampling.steps(16).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        for draw_temperature in [0.0, 0.3, 1e6] {
+            let steps = Sampling { draw_temperature, ..official }.steps(16).unwrap();
+            assert!(steps.iter().all(|step| step.draw_temperature == draw_temperature));
+        }
         // More steps than tokens: some reveal nothing, none more than there is.
         let steps = Sampling { steps: 50, ..Sampling::OFFICIAL }.steps(16).unwrap();
         assert_eq!(steps.iter().map(|step| step.reveal).sum::<u32>(), 16);
+    }
+
+    #[test]
+    fn a_configuration_from_before_the_draw_had_a_temperature_still_loads() {
+        let old = r#"{ "steps": 64, "guidance": 4.0, "choice_temperature": 1.0 }"#;
+        assert_eq!(serde_json::from_str::<Sampling>(old).unwrap(), Sampling::OFFICIAL);
     }
 }

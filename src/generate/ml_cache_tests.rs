@@ -77,7 +77,7 @@ fn a_cache_of_which_nothing_is_used_is_vanilla() {
 fn lowest_rows(model: &Model, features: &[f32], count: usize) -> BTreeSet<u32> {
     let t = model.config.transformer;
     let (length, hidden, vocabulary) = (t.length() as usize, t.hidden as usize, t.vocabulary() as usize);
-    let mut load = |name: &str, shape: [usize; 2]| {
+    let load = |name: &str, shape: [usize; 2]| {
         let (name, shape) = (name.to_owned(), shape.to_vec());
         let spec = WeightSpec { name, shape, layout: Layout::Dense, format: Default::default() };
         model.weights().unwrap().load(&spec).unwrap()

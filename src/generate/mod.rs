@@ -17,6 +17,8 @@ pub mod session;
 #[cfg(test)]
 mod session_tests;
 pub mod text;
+#[cfg(test)]
+mod text_tests;
 
 /// What a person can ask of generation that cannot be done.
 #[derive(Debug, thiserror::Error)]

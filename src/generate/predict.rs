@@ -45,6 +45,11 @@ impl MlCache {
 
     /// Rows recomputed of a sequence of `length`: those not above the quantile `1 - cache_ratio` of their scores.
     ///
+    /// The official code recomputes every row that ties with the quantile, so its number of rows depends on the
+    /// data. Here it is fixed when programs are planned, and of rows that tie the first are taken: the same rows wherever
+    /// scores differ. The official scores tie because they are bf16; those of a sequence in f32 practically never do,
+    /// and sizes that only the device knows would cost each partial step a read-back.
+    ///
     /// # Errors
     /// The ratio is none.
     pub fn rows(&self, length: u32) -> Result<u32, GenerateError> {

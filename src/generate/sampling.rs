@@ -87,6 +87,8 @@ impl Sampling {
                     guidance: self.guidance * progress,
                     choice_temperature,
                     softmax_temperature: self.softmax_temperature,
+                    draw_temperature: 1.0,
+                    bf16_noise: false,
                     random_choice,
                 };
                 masked -= reveal;

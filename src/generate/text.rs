@@ -204,6 +204,15 @@ pub struct TextSettings {
     pub predictor: Predictor,
 }
 
+/// The steps of a run.
+fn plan(config: &TextConfig, settings: &TextSettings) -> Result<Vec<PlannedStep>, GenerateError> {
+    let [rows, columns] = config.transformer.grid;
+    let values = settings.sampling.steps(rows * columns)?;
+    let full = settings.refresh.full_steps(values.len(), settings.sampling.steps)?;
+    let kind = |full| if full { StepKind::Full } else { StepKind::Shortcut };
+    Ok(values.into_iter().zip(full).map(|(values, full)| PlannedStep { kind: kind(full), values }).collect())
+}
+
 /// One prompt in the making.
 pub struct TextSession {
     config: TextConfig,
@@ -237,6 +246,8 @@ impl TextSession {
     ) -> Result<Self, GenerateError> {
         let config = model.config.clone();
         let t = config.transformer;
+        // Before weights are loaded, which may take minutes.
+        plan(&config, settings)?;
         let mut prompts = vec![(Branch::Conditional, model.prompts.encode(prompt)?)];
         if settings.sampling.guidance != 0.0 {
             prompts.push((Branch::Unconditional, model.prompts.unconditional()?));
@@ -266,21 +277,18 @@ impl TextSession {
     /// Plans a run with the programs that the session has.
     ///
     /// # Errors
-    /// Settings out of range, or another predictor than the session was made for.
+    /// Settings out of range, or a session that was made without guidance or for another predictor.
     pub fn configure(&mut self, settings: &TextSettings) -> Result<&[PlannedStep], GenerateError> {
-        let [rows, columns] = self.config.transformer.grid;
-        let values = settings.sampling.steps(rows * columns)?;
-        let full = settings.refresh.full_steps(values.len(), settings.sampling.steps)?;
-        if full.contains(&false) && self.predictor != Some(settings.predictor) {
-            let message = "this session was made for another predictor; make a new one to use it";
-            return Err(GenerateError::Setting(message.to_owned()));
+        let plan = plan(&self.config, settings)?;
+        let refuse = |message: &str| Err(GenerateError::Setting(message.to_owned()));
+        if settings.sampling.guidance != 0.0 && self.run.sequences.len() == 1 {
+            return refuse("this session was made without guidance; make another to use it");
         }
-        let kind = |full| if full { StepKind::Full } else { StepKind::Shortcut };
-        self.plan = values
-            .into_iter()
-            .zip(full)
-            .map(|(values, full)| PlannedStep { kind: kind(full), values })
-            .collect();
+        let partial = plan.iter().any(|step| step.kind == StepKind::Shortcut);
+        if partial && self.predictor != Some(settings.predictor) {
+            return refuse("this session was made for another predictor; make another to change it");
+        }
+        self.plan = plan;
         let values: Vec<StepValues> = self.plan.iter().map(|step| step.values).collect();
         self.executor.prepare(&values)?;
         self.next = 0;

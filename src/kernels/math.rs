@@ -73,6 +73,13 @@ pub(crate) fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
 
+/// The nearest number that bf16 holds, of two equally near the even one. `x` is finite and below bf16's largest.
+#[inline(always)]
+pub(crate) fn bf16(x: f32) -> f32 {
+    let bits = x.to_bits();
+    f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
+}
+
 /// Natural logarithm of a positive normal number, with relative precision also near 1.
 #[inline(always)]
 pub(crate) fn log(x: f32) -> f32 {
@@ -116,6 +123,15 @@ mod tests {
             let x = 1.0 - k as f32 * 2f32.powi(-24);
             let relative = f64::from(log(x)) / f64::from(x).ln() - 1.0;
             assert!(relative.abs() < 3e-7, "log({x}): relative error {relative:e}");
+        }
+    }
+
+    #[test]
+    fn bf16_rounds_to_nearest_even() {
+        for bits in (0..0x7f7f_0000_u32).step_by(4_099).chain([0x3f80_8000, 0x3f81_8000, 0x3f7f_ffff]) {
+            for x in [f32::from_bits(bits), -f32::from_bits(bits)] {
+                assert_eq!(bf16(x).to_bits(), half::bf16::from_f32(x).to_f32().to_bits(), "{x:e}");
+            }
         }
     }
 

@@ -178,8 +178,12 @@ pub struct StepValues {
     pub guidance: f32,
     /// Factor on the Gumbel noise of the choice, annealing included.
     pub choice_temperature: f32,
-    /// Multiplies the logits (an inverse temperature, as in the official code).
+    /// Multiplies the logits (an inverse temperature, as in MaskGIT's official code), for the draw and the confidence.
     pub softmax_temperature: f32,
+    /// Factor on the Gumbel noise of the draw alone: confidence does not know of it, and at 0 the best code is drawn.
+    pub draw_temperature: f32,
+    /// Whether Gumbel noise is as coarse as bf16 makes it.
+    pub bf16_noise: bool,
     /// Whether this step chooses uniformly at random, without regard to confidence.
     pub random_choice: bool,
 }

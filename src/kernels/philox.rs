@@ -51,11 +51,35 @@ pub(crate) fn gumbel(bits: u32) -> f32 {
     -math::log(-math::log(uniform(bits)))
 }
 
-/// Gumbel draws of all codes at a position: `noise[code]` is lane `code` of the token stream.
+/// The same draw with the rounding of Lumina-DiMOO's official code, which makes its noise in bf16 on CUDA: in
+/// [-3.83, 5.53], and a few hundred values in all.
 ///
-/// The same numbers as [`draw`] and [`gumbel`] give one by one, sixteen counters at a time: this is most of what
+/// That code computes `-log(-log(u + 1e-20) + 1e-20)` of `u = rand_like(logits)`. Rounded to bf16, to nearest even, are:
+/// u itself, where a u of 1 becomes 0, as `rand_like` has it; the sum with 1e-20, which alone differs from u where
+/// u is 0; both logarithms. The second sum changes nothing. Logits, their sum with the noise, confidence
+/// and score stay in f32 here, though they are bf16 there. One value in 3,000, drawn once in a hundred million times, is
+/// so near the middle of two that a GPU may round it to the other.
+#[inline(always)]
+pub(crate) fn gumbel_bf16(bits: u32) -> f32 {
+    /// 1e-20 in bf16.
+    const TINY: f32 = f32::from_bits(0x1e3d_0000);
+    let rounded = math::bf16(uniform(bits));
+    let u = if rounded < 1.0 { rounded } else { TINY };
+    -math::bf16(math::log(math::bf16(-math::log(u))))
+}
+
+/// Gumbel draws of all codes at a position: `noise[code]` is lane `code` of the token stream, made by `gumbel`, which is
+/// [`gumbel`](fn@gumbel) or [`gumbel_bf16`].
+///
+/// The same numbers as [`draw`] and `gumbel` give one by one, sixteen counters at a time: this is most of what
 /// sampling costs on the CPU.
-pub(crate) fn gumbel_row(seed: [u32; 2], step: u32, position: u32, noise: &mut [f32]) {
+pub(crate) fn gumbel_row(
+    seed: [u32; 2],
+    step: u32,
+    position: u32,
+    gumbel: impl Fn(u32) -> f32,
+    noise: &mut [f32],
+) {
     const LANES: usize = 16;
     math::simd(
         #[inline(always)]
@@ -122,12 +146,54 @@ mod tests {
     fn a_row_of_draws_is_the_draws_one_by_one() {
         for codes in [1, 4, 63, 64, 65, 1025] {
             let mut row = vec![0.0; codes];
-            gumbel_row([5, 6], 7, 8, &mut row);
-            for (code, noise) in row.iter().enumerate() {
-                let bits = draw([5, 6], 7, 8, Stream::Token, code as u32 / 4);
-                assert_eq!(*noise, gumbel(bits[code % 4]), "code {code} of {codes}");
+            for gumbel in [gumbel, gumbel_bf16] {
+                gumbel_row([5, 6], 7, 8, gumbel, &mut row);
+                for (code, noise) in row.iter().enumerate() {
+                    let bits = draw([5, 6], 7, 8, Stream::Token, code as u32 / 4);
+                    assert_eq!(*noise, gumbel(bits[code % 4]), "code {code} of {codes}");
+                }
             }
         }
+    }
+
+    /// Specification section 1f: the range, and 12 values above 3. Every value that a uniform can be rounded to is
+    /// compared with logarithms in f64.
+    #[test]
+    fn bf16_draws_take_the_values_of_the_official_code() {
+        let round = |x: f64| f64::from(half::bf16::from_f64(x).to_f32());
+        let mut values = std::collections::BTreeSet::new();
+        let mut last = None;
+        // Close enough together to meet every bf16 number from the smallest uniform to 1.
+        for k in (0..1 << 16).chain((1 << 16..1 << 23).step_by(1 << 5)).chain([(1 << 23) - 1]) {
+            let u = round(f64::from(uniform(k << 9)));
+            if last.replace(u) == Some(u) {
+                continue;
+            }
+            let u = if u == 1.0 { 0.0 } else { u };
+            let inner = round(round(u + 1e-20).ln());
+            let wanted = -round(round(-inner + 1e-20).ln());
+            let got = gumbel_bf16(k << 9);
+            assert_eq!(f64::from(got), wanted, "u = {u}");
+            values.insert((got * 1024.0) as i32);
+        }
+        assert_eq!(values.first(), Some(&-3920), "-3.828125");
+        assert_eq!(values.last(), Some(&5664), "5.53125");
+        assert_eq!(values.iter().filter(|&&value| value > 3 * 1024).count(), 12);
+    }
+
+    #[test]
+    fn bf16_draws_are_as_frequent_as_the_specification_says() {
+        let (n, mut most, mut least) = (1 << 20, 0, 0);
+        let mut row = vec![0.0; 8192];
+        for position in 0..n / 8192 {
+            gumbel_row([3, 4], 1, position, gumbel_bf16, &mut row);
+            most += row.iter().filter(|&&g| g == 5.53125).count();
+            least += row.iter().filter(|&&g| g == -3.828125).count();
+        }
+        // 2^-8 and 2^-9, within four standard deviations.
+        let [most, least] = [most, least].map(|count| count as f64 / f64::from(n));
+        assert!((most - 0.003_906).abs() < 2.5e-4, "{most}");
+        assert!((least - 0.001_953).abs() < 1.75e-4, "{least}");
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! Guidance, softmax, categorical draw and confidence of every masked position. Twin of `shaders/sample.wgsl`.
 
-use super::philox::{Stream, draw, gumbel, gumbel_row, uniform};
+use super::philox::{Stream, draw, gumbel, gumbel_bf16, gumbel_row, uniform};
 use super::{
     Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, math, shader::Permutation, split_workgroups,
 };
 use rayon::prelude::*;
 
-/// Draws a token at each masked position and scores it for the choice of which to keep (section 1c).
+/// Draws a token at each masked position and scores it for the choice of which to keep (sections 1c and 1f).
+///
+/// With z the guided logits times the softmax temperature: the token is argmax(z + draw temperature * Gumbel), its
+/// confidence softmax(z), and its score log(max(confidence, 1e-20)) + choice temperature * Gumbel. The floor is
+/// Lumina-DiMOO's; MaskGIT's code has none, but at its draw temperature of 1 no draw is less likely than 1e-13.
 ///
 /// With m masked positions per image: `logits` is `[sequences * m, codebook]`, where a guided batch has the
 /// unconditional sequences after the conditional ones; `positions` `[images, tokens]` lists the masked positions
@@ -43,7 +47,9 @@ pub(crate) struct Params {
     pub(crate) softmax_temperature: f32,
     pub(crate) choice_temperature: f32,
     pub(crate) random_choice: u32,
-    pub(crate) unused: [u32; 3],
+    pub(crate) draw_temperature: f32,
+    pub(crate) bf16_noise: u32,
+    pub(crate) unused: u32,
 }
 
 impl Sample {
@@ -58,7 +64,9 @@ impl Sample {
             softmax_temperature: step.softmax_temperature,
             choice_temperature: step.choice_temperature,
             random_choice: u32::from(step.random_choice),
-            unused: [0; 3],
+            draw_temperature: step.draw_temperature,
+            bf16_noise: u32::from(step.bf16_noise),
+            unused: 0,
         }
     }
 }
@@ -115,6 +123,9 @@ impl Kernel for Sample {
     }
 }
 
+/// log(1e-20).
+const LOG_LEAST_CONFIDENCE: f32 = -46.051_7;
+
 /// The twin.
 pub(crate) fn sample(
     p: Params,
@@ -151,8 +162,13 @@ pub(crate) fn sample(
                     };
                     let noise = match recorded {
                         Some((noise, _)) => &noise[at * codebook..][..codebook],
+                        None if p.draw_temperature == 0.0 => &drawn_noise[..],
                         None => {
-                            gumbel_row(seed, p.step, position, drawn_noise);
+                            if p.bf16_noise != 0 {
+                                gumbel_row(seed, p.step, position, gumbel_bf16, drawn_noise);
+                            } else {
+                                gumbel_row(seed, p.step, position, gumbel, drawn_noise);
+                            }
                             &drawn_noise[..]
                         }
                     };
@@ -164,17 +180,28 @@ pub(crate) fn sample(
                                 let guided = (1.0 + w) * conditional[code] - w * unconditional[code];
                                 z[code] = guided * p.softmax_temperature;
                             }
-                            let token = argmax(codebook, |code| z[code] + noise[code]);
+                            let token = if p.draw_temperature == 0.0 {
+                                argmax(codebook, |code| z[code])
+                            } else {
+                                argmax(codebook, |code| z[code] + p.draw_temperature * noise[code])
+                            };
                             let most = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                             let sum = super::layer_norm::lanes(z, |z| math::exp(z - most));
-                            (token, z[token] - most - math::log(sum))
+                            let log_confidence = z[token] - most - math::log(sum);
+                            // Not `max`, which would make a number of NaN.
+                            let low = log_confidence < LOG_LEAST_CONFIDENCE;
+                            (token, if low { LOG_LEAST_CONFIDENCE } else { log_confidence })
                         },
                     );
                     let bits = draw(seed, p.step, position, Stream::Choice, 0)[0];
                     let score = if p.random_choice != 0 {
                         uniform(bits)
                     } else {
-                        let noise = recorded.map_or_else(|| gumbel(bits), |(_, choice)| choice[at]);
+                        let noise = match recorded {
+                            Some((_, choice)) => choice[at],
+                            None if p.bf16_noise != 0 => gumbel_bf16(bits),
+                            None => gumbel(bits),
+                        };
                         log_confidence + p.choice_temperature * noise
                     };
                     (token as u32, score)

@@ -148,7 +148,7 @@ pub(crate) const SHADERS: &[(&str, &str)] = sources!("":
 
 /// What `#import` finds.
 pub(crate) const SHARED: &[(&str, &str)] = sources!("shared/":
-    "activation", "attention_operands", "embedding", "gemm_tile", "math", "philox", "store_each",
+    "activation", "attention_operands", "embedding", "gemm_tile", "math", "philox", "store_each", "sum",
     "weights",
 );
 

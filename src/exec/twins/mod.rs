@@ -82,6 +82,18 @@ const FORMATS: [WeightFormat; 5] = [
 const POISON: u32 = 0x7fc0_beef; // a NaN, and a large integer
 
 impl Case<'_> {
+    /// Runs on the CPU, and on the GPU where there is one, for tests that know what must come out.
+    fn states(&self, body: impl Fn(&mut Builder)) -> Vec<HashMap<String, Vec<u32>>> {
+        let program = || build("case", crate::models::keep_f32, &body).unwrap();
+        let mut weights = RandomWeights { seed: 3 };
+        let cpu = CpuExecutor::new(vec![program()], &mut weights).unwrap();
+        let mut executors: Vec<Box<dyn Executor>> = vec![Box::new(cpu)];
+        if let Some(gpu) = test_gpu() {
+            executors.push(Box::new(GpuExecutor::new(gpu, vec![program()], &mut weights).unwrap()));
+        }
+        executors.iter_mut().map(|executor| self.run(executor.as_mut(), &program())).collect()
+    }
+
     /// Runs on both executors and compares all states.
     pub(crate) fn check(&self, format: WeightFormat, body: impl Fn(&mut Builder)) {
         let Some(gpu) = test_gpu() else { return };

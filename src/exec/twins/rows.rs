@@ -54,3 +54,20 @@ fn lowest_rows() {
         });
     }
 }
+
+#[test]
+fn of_rows_that_tie_the_first_are_the_lowest() {
+    // Both zeros tie, and so do rows 1, 3 and 6.
+    let scores = [0.0, -1.0, 7.0, -1.0, -0.0, 0.0, -1.0_f32];
+    let fills = [("scores", Fill::Words(scores.iter().map(|v| v.to_bits()).collect()))];
+    for count in 1..=7 {
+        let states = Case { fills: &fills, ..Case::default() }.states(|b| {
+            let scores = b.state("scores", 7, 1, Float);
+            let lowest = b.state("lowest", count, 1, Integer);
+            b.push(LowestRows { scores, lowest, sequences: 1, rows: 7, count });
+        });
+        for states in states {
+            assert_eq!(states["lowest"], [1, 3, 6, 0, 4, 5, 2][..count as usize]);
+        }
+    }
+}

@@ -1,21 +1,68 @@
 //! From logits to revealed tokens.
 
-use super::{Case, Fill};
+use super::{Case, Fill, floats};
 use crate::kernels::WeightFormat::F32;
 use crate::kernels::commit::Commit;
 use crate::kernels::sample::Sample;
 use crate::kernels::top_k::TopK;
 use crate::kernels::{Extent, StepValues, Symbol};
+use crate::program::Builder;
 use crate::program::Element::{F32 as Float, U32 as Integer};
+
+/// Appends a draw over the states of its name, a guided one over twice the logits.
+fn append_sample(b: &mut Builder, [images, tokens, codebook]: [u32; 3], guided: bool, recorded: bool) {
+    let sequences = if guided { 2 * images } else { images };
+    let kernel = Sample {
+        logits: b.state("logits", sequences * tokens, codebook, Float),
+        positions: b.state("positions", images, tokens, Integer),
+        seeds: b.state("seeds", images, 2, Integer),
+        recorded: recorded.then(|| {
+            let token = b.state("noise_token", images * tokens, codebook, Float);
+            (token, b.state("noise_choice", images, tokens, Float))
+        }),
+        drawn: b.state("drawn", images, tokens, Integer),
+        scores: b.state("scores", images, tokens, Float),
+        images,
+        tokens,
+        masked: Extent::symbolic(1, Symbol::Masked, tokens),
+        codebook,
+        guided,
+    };
+    b.push(kernel);
+}
+
+/// A step at which `masked` tokens are left and temperatures are 1.
+fn step(masked: u32) -> StepValues {
+    StepValues {
+        step: 3,
+        masked,
+        softmax_temperature: 1.0,
+        draw_temperature: 1.0,
+        choice_temperature: 1.0,
+        ..StepValues::default()
+    }
+}
 
 #[test]
 fn sample() {
+    let plain = step(0);
+    let variants = [
+        (false, false, plain),
+        (true, false, plain),
+        (true, true, plain),
+        (true, false, StepValues { random_choice: true, ..plain }),
+        (true, false, StepValues { draw_temperature: 0.0, ..plain }),
+        (true, true, StepValues { draw_temperature: 0.0, ..plain }),
+        (true, false, StepValues { draw_temperature: 0.7, ..plain }),
+        (true, true, StepValues { draw_temperature: 30.0, choice_temperature: 0.0, ..plain }),
+        (false, false, StepValues { draw_temperature: 30.0, choice_temperature: 0.0, ..plain }),
+        (true, false, StepValues { bf16_noise: true, ..plain }),
+        (false, false, StepValues { bf16_noise: true, draw_temperature: 1.5, ..plain }),
+    ];
     for (images, tokens, masked, codebook) in
         [(1, 1, 1, 1), (2, 64, 64, 32), (3, 100, 37, 1025), (2, 16, 0, 8)]
     {
-        for (guided, recorded, random_choice) in
-            [(false, false, false), (true, false, false), (true, true, false), (true, false, true)]
-        {
+        for (guided, recorded, step) in variants {
             let positions =
                 (0..images).flat_map(|i| (0..tokens).map(move |t| (t * 3 + i) % tokens)).collect();
             let fills = [
@@ -25,36 +72,84 @@ fn sample() {
                 ("drawn", Fill::Below(9)),
                 ("noise_token", Fill::Random(4.0)),
             ];
-            let step = StepValues {
-                step: 3,
-                masked,
-                guidance: 2.8,
-                softmax_temperature: 1.3,
-                choice_temperature: 4.5,
-                random_choice,
-                ..StepValues::default()
-            };
-            Case { step, fills: &fills, tolerance: 3e-5 }.check(F32, |b| {
-                let sequences = if guided { 2 * images } else { images };
-                let kernel = Sample {
-                    logits: b.state("logits", sequences * tokens, codebook, Float),
-                    positions: b.state("positions", images, tokens, Integer),
-                    seeds: b.state("seeds", images, 2, Integer),
-                    recorded: recorded.then(|| {
-                        let token = b.state("noise_token", images * tokens, codebook, Float);
-                        (token, b.state("noise_choice", images, tokens, Float))
-                    }),
-                    drawn: b.state("drawn", images, tokens, Integer),
-                    scores: b.state("scores", images, tokens, Float),
-                    images,
-                    tokens,
-                    masked: Extent::symbolic(1, Symbol::Masked, tokens),
-                    codebook,
-                    guided,
-                };
-                b.push(kernel);
-            });
+            let step = StepValues { masked, guidance: 2.8, softmax_temperature: 1.3, ..step };
+            Case { step, fills: &fills, tolerance: 3e-5 }
+                .check(F32, |b| append_sample(b, [images, tokens, codebook], guided, recorded));
         }
+    }
+}
+
+/// Against the definition in f64: argmax(logits / T + noise), softmax without T, and the floor under its logarithm.
+#[test]
+fn a_draw_follows_its_temperature_and_confidence_does_not() {
+    let (tokens, codebook) = (40_u32, 33_u32);
+    let values =
+        |slot, scale| floats(slot, tokens * codebook, scale).into_iter().map(f32::from_bits).collect();
+    let (logits, noise): (Vec<f32>, Vec<f32>) = (values(1, 40.0), values(2, 3.0));
+    let words = |values: &[f32]| Fill::Words(values.iter().map(|v| v.to_bits()).collect());
+    let fills = [
+        ("logits", words(&logits)),
+        ("noise_token", words(&noise)),
+        ("noise_choice", words(&[0.0; 40])),
+        ("positions", Fill::Words((0..tokens).collect())),
+        ("seeds", Fill::Below(9)),
+        ("drawn", Fill::Below(9)),
+    ];
+    for draw_temperature in [0.0, 0.25, 1.0, 4.0, 300.0] {
+        let case =
+            Case { step: StepValues { draw_temperature, ..step(tokens) }, fills: &fills, tolerance: 0.0 };
+        let mut floored = 0;
+        for states in case.states(|b| append_sample(b, [1, tokens, codebook], false, true)) {
+            for row in 0..tokens as usize {
+                let of_row = |values: &[f32]| -> Vec<f64> {
+                    values[row * codebook as usize..][..codebook as usize]
+                        .iter()
+                        .map(|&v| f64::from(v))
+                        .collect()
+                };
+                let (z, g) = (of_row(&logits), of_row(&noise));
+                let noisy = |code: usize| {
+                    if draw_temperature == 0.0 {
+                        z[code]
+                    } else {
+                        z[code] / f64::from(draw_temperature) + g[code]
+                    }
+                };
+                let token = (0..z.len()).max_by(|&a, &b| noisy(a).total_cmp(&noisy(b))).unwrap();
+                assert_eq!(states["drawn"][row], token as u32, "row {row} at {draw_temperature}");
+                let confidence = z[token].exp() / z.iter().map(|z| z.exp()).sum::<f64>();
+                floored += u32::from(confidence < 1e-20);
+                let (score, wanted) = (f32::from_bits(states["scores"][row]), confidence.max(1e-20).ln());
+                assert!((f64::from(score) - wanted).abs() < 2e-5, "{score} and {wanted}, row {row}");
+            }
+        }
+        assert_eq!(floored > 0, draw_temperature == 300.0, "{floored} rows at {draw_temperature}");
+    }
+}
+
+/// With one code, confidence is 1 and the score is the noise of the choice.
+#[test]
+fn bf16_noise_has_the_range_and_frequencies_of_the_official_code() {
+    let tokens = 1 << 17;
+    let fills = [
+        ("logits", Fill::Random(1.0)),
+        ("positions", Fill::Words((0..tokens).collect())),
+        ("seeds", Fill::Words(vec![11, 12])),
+        ("drawn", Fill::Below(1)),
+    ];
+    let case = Case { step: StepValues { bf16_noise: true, ..step(tokens) }, fills: &fills, tolerance: 0.0 };
+    let mut first: Option<Vec<u32>> = None;
+    for states in case.states(|b| append_sample(b, [1, tokens, 1], false, false)) {
+        let scores = &states["scores"];
+        let noise = || scores.iter().map(|&bits| f32::from_bits(bits));
+        let (least, most) = (noise().fold(9.0, f32::min), noise().fold(-9.0, f32::max));
+        assert_eq!((least, most), (-3.828_125, 5.531_25));
+        let share = |of: f32| noise().filter(|&g| g == of).count() as f64 / f64::from(tokens);
+        // 2^-8 and 2^-9, within four standard deviations.
+        assert!((share(most) - 0.003_906).abs() < 7e-4, "{}", share(most));
+        assert!((share(least) - 0.001_953).abs() < 5e-4, "{}", share(least));
+        // Both executors round to the same values.
+        assert_eq!(first.get_or_insert_with(|| scores.clone()), scores);
     }
 }
 
