@@ -5,10 +5,11 @@ struct Params {
     images: u32, tokens: u32, masked: u32, codebook: u32,
     step: u32, guidance: f32, softmax_temperature: f32, choice_temperature: f32,
     random_choice: u32, draw_temperature: f32, bf16_noise: u32,
+    first_masked: u32, // of an image's masked positions, the first of these `masked` ones
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;          // [sequences * masked, codebook]
-@group(0) @binding(2) var<storage, read> positions: array<u32>;       // [images, tokens], the first `masked` of a row
+@group(0) @binding(2) var<storage, read> positions: array<u32>;       // [images, tokens], `masked` of a row from `first_masked` on
 @group(0) @binding(3) var<storage, read> seeds: array<u32>;           // [images, 2]
 #ifdef RECORDED
 @group(0) @binding(4) var<storage, read> recorded_token: array<f32>;  // [images, tokens, codebook]
@@ -51,7 +52,7 @@ fn main(
         return;
     }
     let image = row / params.masked;
-    let entry = image * params.tokens + row % params.masked;
+    let entry = image * params.tokens + params.first_masked + row % params.masked;
     let position = min(positions[entry], params.tokens - 1u);
     let at = image * params.tokens + position;
     let seed = vec2<u32>(seeds[2u * image], seeds[2u * image + 1u]);

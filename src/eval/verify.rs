@@ -12,7 +12,7 @@ use crate::generate::sampling::Sampling;
 use crate::generate::schedule::Schedule;
 use crate::generate::session::{Session, Settings, Shape};
 use crate::kernels::copy::Copy;
-use crate::kernels::{ChoiceNoise, Extent, StepValues, Symbol, WeightFormat};
+use crate::kernels::{ChoiceNoise, Extent, RowRange, StepValues, Symbol, WeightFormat};
 use crate::models::{self, Batch, Model as _, maskgit, shortcut, states, vqgan};
 use crate::program::{Element, WeightSource, WeightSpec};
 use crate::weights::{Checkpoint, WeightError};
@@ -243,7 +243,7 @@ impl Verifier<'_> {
         let batch = Batch { images: self.recorded.shape("io.base.ids")[0] as u32, guided: false };
         let programs = vec![models::build("base", self.formats, |b| {
             t.features(b, batch);
-            let logits = t.logits(b, batch);
+            let logits = t.logits(b, batch, RowRange::all(t.tokens()));
             let out = b.state(states::LOGITS, batch.images * t.tokens(), t.codebook, Element::F32);
             let rows = Extent::symbolic(batch.images, Symbol::Masked, t.tokens());
             b.push(Copy { x: logits, y: out, rows, width: t.codebook, accumulate: false });

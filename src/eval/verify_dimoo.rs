@@ -9,7 +9,7 @@ use crate::generate::predict::{MlCache, Predictor};
 use crate::generate::refresh::Refresh;
 use crate::generate::session::StepKind;
 use crate::kernels::copy::Copy;
-use crate::kernels::{Extent, StepValues, Symbol, WeightFormat};
+use crate::kernels::{Extent, RowRange, StepValues, Symbol, WeightFormat};
 use crate::models::dimoo::{Branch, Config, Sequence, Sequences};
 use crate::models::{self, amused_vq, dimoo_shortcut, states};
 use crate::program::{Element, WeightSpec};
@@ -131,7 +131,7 @@ impl Verifier<'_> {
         let width = config.codebook;
         let programs = vec![models::build("base", self.formats, |b| {
             config.features_of(b, &sequence);
-            let logits = config.logits_of(b, &[sequence]);
+            let logits = config.logits_of(b, &[sequence], RowRange::all(config.grid[0] * config.grid[1]));
             let out = b.state(states::LOGITS, length, width, Element::F32);
             let rows = Extent::symbolic(1, Symbol::Masked, length);
             b.push(Copy { x: logits, y: out, rows, width, accumulate: false });

@@ -3,7 +3,7 @@
 use super::GenerateError;
 use super::sampling::Sampling;
 use crate::exec::{Executor, cpu::CpuExecutor, gpu};
-use crate::kernels::{Quantization, Quantized, WeightFormat};
+use crate::kernels::{Quantization, Quantized, RowRange, WeightFormat};
 use crate::models::{self, Batch, Model as _, maskgit, shortcut, vqgan};
 use crate::program::{Program, WeightSource, WeightSpec};
 use crate::weights::{Checkpoint, ModelFolder, WeightError};
@@ -313,7 +313,7 @@ pub fn part_tensors(config: &ModelConfig, part: &str) -> Result<Vec<(String, Vec
     let programs = match part {
         "maskgit" => vec![models::build("maskgit", models::keep_f32, |b| {
             t.features(b, batch);
-            t.logits(b, batch);
+            t.logits(b, batch, RowRange::all(t.tokens()));
         })?],
         "shortcut" => match &config.shortcut {
             None => Vec::new(),
@@ -444,7 +444,7 @@ mod tests {
             };
             let programs = [
                 build(&|b| t.features(b, batch)),
-                build(&|b| _ = t.logits(b, batch)),
+                build(&|b| _ = t.logits(b, batch, RowRange::all(t.tokens()))),
                 build(&|b| model.config.shortcut.unwrap().predict(b, t, batch)),
                 build(&|b| model.config.tokenizer.decode(b, t.codebook, 1, t.grid, t.grid)),
             ];

@@ -5,7 +5,7 @@ use super::schedule::Schedule;
 use crate::kernels::commit::Commit;
 use crate::kernels::sample::Sample;
 use crate::kernels::top_k::TopK;
-use crate::kernels::{ChoiceNoise, Extent, Slot, StepValues, Symbol};
+use crate::kernels::{ChoiceNoise, Extent, StepValues, Symbol};
 use crate::models::{Batch, Model, states};
 use crate::program::{Builder, Element};
 
@@ -101,11 +101,6 @@ impl Sampling {
 
 /// Appends what follows the features in every step: logits at masked positions, draw, choice, reveal.
 pub fn append(b: &mut Builder, model: &dyn Model, batch: Batch, recorded_noise: bool) {
-    let logits = model.logits(b, batch);
-    append_choice(b, model, batch, logits, recorded_noise);
-}
-
-fn append_choice(b: &mut Builder, model: &dyn Model, batch: Batch, logits: Slot, recorded_noise: bool) {
     let (images, tokens) = (batch.images, model.tokens());
     let u32_state = |b: &mut Builder, name| b.state(name, images, tokens, Element::U32);
     let masked = Extent::symbolic(1, Symbol::Masked, tokens);
@@ -129,8 +124,10 @@ fn append_choice(b: &mut Builder, model: &dyn Model, batch: Batch, logits: Slot,
         tokens,
         masked,
     };
-    b.scope("sample", |b| {
-        b.push(Sample {
+    // In parts where the logits of all positions would exceed a binding.
+    for range in b.row_ranges(tokens, batch.sequences() * model.codebook()) {
+        let logits = model.logits(b, batch, range);
+        let kernel = Sample {
             logits,
             positions,
             seeds,
@@ -139,10 +136,14 @@ fn append_choice(b: &mut Builder, model: &dyn Model, batch: Batch, logits: Slot,
             scores,
             images,
             tokens,
-            masked,
+            masked: Extent::part(1, Symbol::Masked, range),
+            first_masked: range.first,
             codebook: model.codebook(),
             guided: batch.guided,
-        });
+        };
+        b.scope("sample", |b| b.push(kernel));
+    }
+    b.scope("sample", |b| {
         b.push(TopK { scores, chosen, images, tokens, masked });
         b.push(commit);
     });

@@ -10,7 +10,7 @@ use super::predict::{Predictor, Routine};
 use super::refresh::Refresh;
 use super::session::{PlannedStep, StepKind};
 use crate::exec::{Executor, Memory, read_f32};
-use crate::kernels::{Quantization, StepValues, WeightFormat};
+use crate::kernels::{Quantization, RowRange, StepValues, WeightFormat};
 use crate::models::dimoo::{self, Branch, Sequences};
 use crate::models::text::{DIMOO_TEMPLATE, PromptEncoder};
 use crate::models::{self, amused_vq, dimoo_shortcut, states};
@@ -166,7 +166,7 @@ pub fn part_tensors(config: &TextConfig, part: &str) -> Result<Vec<(String, Vec<
     let programs: Vec<Program> = match part {
         "dimoo" => vec![models::build("dimoo", formats, |b| {
             t.features_of(b, &sequence);
-            t.logits_of(b, &[sequence]);
+            t.logits_of(b, &[sequence], RowRange::all(t.grid[0] * t.grid[1]));
         })?],
         "shortcut" => match &config.shortcut {
             None => Vec::new(),

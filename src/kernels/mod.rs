@@ -128,6 +128,13 @@ pub struct RowRange {
     pub count: u32,
 }
 
+impl RowRange {
+    /// The first `count`.
+    pub const fn all(count: u32) -> Self {
+        Self { first: 0, count }
+    }
+}
+
 /// Where image tokens stand in a sequence: in order, with something else after each `columns` of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ImagePlacement {

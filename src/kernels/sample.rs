@@ -14,7 +14,7 @@ use rayon::prelude::*;
 ///
 /// With m masked positions per image: `logits` is `[sequences * m, codebook]`, where a guided batch has the
 /// unconditional sequences after the conditional ones; `positions` `[images, tokens]` lists the masked positions
-/// in its first m entries; `drawn` `[images, tokens]` receives the draw at its position; `scores`
+/// in m entries from `first_masked` on; `drawn` `[images, tokens]` receives the draw at its position; `scores`
 /// `[images, tokens]` the score at its place in the list.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
@@ -30,6 +30,8 @@ pub(crate) struct Sample {
     pub(crate) tokens: u32,
     /// Masked positions per image.
     pub(crate) masked: Extent,
+    /// Of an image's masked positions, the first that `masked` counts: logits of many positions come in parts.
+    pub(crate) first_masked: u32,
     pub(crate) codebook: u32,
     pub(crate) guided: bool,
 }
@@ -49,7 +51,7 @@ pub(crate) struct Params {
     pub(crate) random_choice: u32,
     pub(crate) draw_temperature: f32,
     pub(crate) bf16_noise: u32,
-    pub(crate) unused: u32,
+    pub(crate) first_masked: u32,
 }
 
 impl Sample {
@@ -66,7 +68,7 @@ impl Sample {
             random_choice: u32::from(step.random_choice),
             draw_temperature: step.draw_temperature,
             bf16_noise: u32::from(step.bf16_noise),
-            unused: 0,
+            first_masked: self.first_masked,
         }
     }
 }
@@ -86,7 +88,9 @@ impl Kernel for Sample {
             bindings.extend([Binding::read(4, token), Binding::read(5, choice)]);
         }
         // Only masked positions are written: what was drawn at the others before stays.
-        bindings.extend([Binding::update(6, self.drawn), Binding::write(7, self.scores)]);
+        let begun = self.first_masked > 0;
+        let scores = if begun { Binding::update(7, self.scores) } else { Binding::write(7, self.scores) };
+        bindings.extend([Binding::update(6, self.drawn), scores]);
         bindings
     }
 
@@ -138,7 +142,7 @@ pub(crate) fn sample(
     scores: &mut [f32],
 ) {
     let (tokens, masked, codebook) = (p.tokens as usize, p.masked as usize, p.codebook as usize);
-    let images = p.images as usize;
+    let (images, first) = (p.images as usize, p.first_masked as usize);
     if masked == 0 {
         return;
     }
@@ -151,7 +155,7 @@ pub(crate) fn sample(
             .map_init(
                 || (vec![0.0_f32; codebook], vec![0.0_f32; codebook]),
                 |(z, drawn_noise), j| {
-                    let position = positions[image * tokens + j];
+                    let position = positions[image * tokens + first + j];
                     let row = image * masked + j;
                     let at = image * tokens + position as usize;
                     let conditional = &logits[row * codebook..][..codebook];
@@ -209,8 +213,9 @@ pub(crate) fn sample(
             )
             .collect();
         for (j, (token, score)) in results.into_iter().enumerate() {
-            drawn[image * tokens + positions[image * tokens + j] as usize] = token;
-            scores[image * tokens + j] = score;
+            let entry = image * tokens + first + j;
+            drawn[image * tokens + positions[entry] as usize] = token;
+            scores[entry] = score;
         }
     }
 }

@@ -292,13 +292,13 @@ impl Config {
         b.layer_part(name, self.vocabulary(), self.d_model, self.text_vocab, self.codebook)
     }
 
-    /// Appends the head at masked image positions: logits `[sequences * masked, codebook]`. Only the image codes' rows
-    /// of the head are loaded.
-    pub fn logits_of(&self, b: &mut Builder, sequences: &[Sequence]) -> Slot {
+    /// Appends the head at a range of the masked image positions: logits `[sequences * masked, codebook]`. Only the image
+    /// codes' rows of the head are loaded.
+    pub fn logits_of(&self, b: &mut Builder, sequences: &[Sequence], masked: RowRange) -> Slot {
         let tokens = self.tokens();
         let head = self.head(b).weight();
         let positions = b.state(states::POSITIONS, 1, tokens, Element::U32);
-        let rows = Extent::symbolic(sequences.len() as u32, Symbol::Masked, tokens);
+        let rows = Extent::part(sequences.len() as u32, Symbol::Masked, masked);
         let logits = b.temporary("logits", rows, self.codebook);
         for (index, sequence) in sequences.iter().enumerate() {
             let features = self.features_state(b, sequence);
@@ -316,11 +316,11 @@ impl Config {
                 sequence_length: sequence.length,
                 placement: self.placement(sequence),
                 first_sequence: index as u32,
-                masked: Extent::symbolic(1, Symbol::Masked, tokens),
+                masked: Extent::part(1, Symbol::Masked, masked),
                 hidden: self.d_model,
                 codebook: self.codebook,
                 codes: RowRange { first: part.first, count: part.rows },
-                first_masked: 0,
+                first_masked: masked.first,
             });
             let kernels: Vec<_> = kernels.collect();
             b.scope("head", |b| kernels.into_iter().for_each(|kernel| b.push(kernel)));
@@ -446,8 +446,8 @@ impl Model for Sequences {
         }
     }
 
-    fn logits(&self, b: &mut Builder, _: Batch) -> Slot {
-        self.config.logits_of(b, &self.sequences)
+    fn logits(&self, b: &mut Builder, _: Batch, masked: RowRange) -> Slot {
+        self.config.logits_of(b, &self.sequences, masked)
     }
 }
 
@@ -469,7 +469,7 @@ mod tests {
         assert_eq!(sequence.length, 50 + 4164);
         let program = build("full", keep_f32, |b| {
             config.features_of(b, &sequence);
-            config.logits_of(b, &[sequence]);
+            config.logits_of(b, &[sequence], RowRange::all(config.tokens()));
         });
         assert_eq!(parameters(&tensors([&program.unwrap()])), 8_081_805_312);
     }

@@ -253,12 +253,12 @@ impl Model for Config {
     }
 
     /// The head is tied to the token table, with a bias of its own for each position; only codes can be drawn.
-    fn logits(&self, b: &mut Builder, batch: Batch) -> Slot {
+    fn logits(&self, b: &mut Builder, batch: Batch, masked: RowRange) -> Slot {
         let features = self.features_state(b, batch);
         let positions = b.state(states::POSITIONS, batch.images, self.tokens(), Element::U32);
         let table = self.token_table(b);
         let bias = self.head_bias(b);
-        let rows = Extent::symbolic(batch.sequences(), Symbol::Masked, self.tokens());
+        let rows = Extent::part(batch.sequences(), Symbol::Masked, masked);
         let logits = b.temporary("logits", rows, self.codebook);
         let kernel = MaskedLogits {
             features,
@@ -273,11 +273,11 @@ impl Model for Config {
             sequence_length: self.length(),
             placement: ImagePlacement::PLAIN,
             first_sequence: 0,
-            masked: Extent::symbolic(1, Symbol::Masked, self.tokens()),
+            masked: Extent::part(1, Symbol::Masked, masked),
             hidden: self.hidden,
             codebook: self.codebook,
-            codes: RowRange { first: 0, count: self.codebook },
-            first_masked: 0,
+            codes: RowRange::all(self.codebook),
+            first_masked: masked.first,
         };
         b.scope("head", |b| b.push(kernel));
         logits

@@ -2,7 +2,7 @@
 //!
 //! A program's interface is its states, by name: see [`states`].
 
-use crate::kernels::{Quantization, Slot, WeightFormat};
+use crate::kernels::{Quantization, RowRange, Slot, WeightFormat};
 use crate::program::{Builder, Program, ProgramError, WeightSpec};
 
 pub mod amused_vq;
@@ -85,8 +85,9 @@ pub trait Model {
     fn codebook(&self) -> u32;
     /// Appends the full model: from [`states::IDS`] and [`states::LABELS`] to [`states::FEATURES`].
     fn features(&self, b: &mut Builder, batch: Batch);
-    /// Appends the head at masked positions: from [`states::FEATURES`] to logits `[sequences * masked, codebook]`.
-    fn logits(&self, b: &mut Builder, batch: Batch) -> Slot;
+    /// Appends the head at a range of each image's masked positions: from [`states::FEATURES`] to logits
+    /// `[sequences * positions of the range that are masked, codebook]`.
+    fn logits(&self, b: &mut Builder, batch: Batch, masked: RowRange) -> Slot;
 }
 
 /// Keeps every weight in f32.

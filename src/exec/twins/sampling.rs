@@ -5,15 +5,27 @@ use crate::kernels::WeightFormat::F32;
 use crate::kernels::commit::Commit;
 use crate::kernels::sample::Sample;
 use crate::kernels::top_k::TopK;
-use crate::kernels::{Extent, StepValues, Symbol};
+use crate::kernels::{Extent, RowRange, StepValues, Symbol};
 use crate::program::Builder;
 use crate::program::Element::{F32 as Float, U32 as Integer};
 
 /// Appends a draw over the states of its name, a guided one over twice the logits.
-fn append_sample(b: &mut Builder, [images, tokens, codebook]: [u32; 3], guided: bool, recorded: bool) {
+fn append_sample(b: &mut Builder, sizes: [u32; 3], guided: bool, recorded: bool) {
+    append_sample_of(b, sizes, guided, recorded, "logits", RowRange::all(sizes[1]));
+}
+
+/// The same for a range of the masked positions.
+fn append_sample_of(
+    b: &mut Builder,
+    [images, tokens, codebook]: [u32; 3],
+    guided: bool,
+    recorded: bool,
+    logits: &str,
+    range: RowRange,
+) {
     let sequences = if guided { 2 * images } else { images };
     let kernel = Sample {
-        logits: b.state("logits", sequences * tokens, codebook, Float),
+        logits: b.state(logits, sequences * range.count, codebook, Float),
         positions: b.state("positions", images, tokens, Integer),
         seeds: b.state("seeds", images, 2, Integer),
         recorded: recorded.then(|| {
@@ -24,11 +36,33 @@ fn append_sample(b: &mut Builder, [images, tokens, codebook]: [u32; 3], guided: 
         scores: b.state("scores", images, tokens, Float),
         images,
         tokens,
-        masked: Extent::symbolic(1, Symbol::Masked, tokens),
+        masked: Extent::part(1, Symbol::Masked, range),
+        first_masked: range.first,
         codebook,
         guided,
     };
     b.push(kernel);
+}
+
+/// In two parts, the second of which may have nothing to do.
+#[test]
+fn sample_in_parts() {
+    for masked in [0, 20, 64, 71, 100] {
+        let positions = (0..2).flat_map(|i| (0..100).map(move |t| (t * 3 + i) % 100)).collect();
+        let fills = [
+            ("positions", Fill::Words(positions)),
+            ("seeds", Fill::Below(u32::MAX)),
+            ("drawn", Fill::Below(9)),
+        ];
+        let step = StepValues { guidance: 2.0, ..step(masked) };
+        Case { step, fills: &fills, tolerance: 3e-5 }.check(F32, |b| {
+            for (logits, range) in
+                [("first_logits", RowRange::all(64)), ("last_logits", RowRange { first: 64, count: 36 })]
+            {
+                append_sample_of(b, [2, 100, 40], true, false, logits, range);
+            }
+        });
+    }
 }
 
 /// A step at which `masked` tokens are left and temperatures are 1.
