@@ -535,7 +535,10 @@ fn the_command_reads_the_environment() {
     };
     let (code, out, error) = migm(&["pull", "maskgit-512", "--to", "model"], &[]);
     assert_eq!(code, Some(0), "{error}");
-    assert!(out.contains("SHA-256 checked") && out.contains("migm generate --model model"), "{out}");
+    assert!(
+        out.contains("SHA-256 checked") && out.contains("migm generate --class 7 --model model"),
+        "{out}"
+    );
     assert!(home.path().join("model/config.json").is_file());
     let offline = [("HF_HUB_OFFLINE", "1")];
     let (code, out, error) = migm(&["pull", "maskgit-512", "--to", "model"], &offline);

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use migm::generate::text::{TextModel, needed};
+use migm::generate::dimoo::Sampling;
+use migm::generate::text::{ARCHITECTURE, TextConfig, TextModel, needed, part_tensors};
 use migm::kernels::Quantization;
+use migm::models::{amused_vq, dimoo, dimoo_shortcut, parameters};
 use migm::weights::{
     Checkpoint, ConvertOptions, ConvertReport, Dtype, ModelFolder, Part, TensorSpec, WeightError, convert,
     write_safetensors,
@@ -112,12 +114,10 @@ fn the_official_text_layout_becomes_a_model_folder() {
 fn a_text_folder_is_completed_in_several_calls() {
     let (folder, base, small) = layout();
     let destination = folder.path().join("model");
-    let report = run(&[base.join(INDEX)], &destination).unwrap();
-    assert_eq!(report.missing, [Part::Vq]);
-    assert!(report.text_tokenizer.is_some() && destination.join("tokenizer.json").is_file());
-    // Until the tokenizer comes, its codes are a guess, which is told.
-    assert!(report.notes.iter().any(|n| n.contains("taken to be 8192")), "{:?}", report.notes);
-    fs::remove_dir_all(&destination).unwrap();
+    // Until the tokenizer comes, the number of its codes is a guess, and here a wrong one.
+    let message = run(&[base.join(INDEX)], &destination).unwrap_err().to_string();
+    assert!(message.contains("140 rows") && message.contains("8192 image codes"), "{message}");
+    assert!(message.contains("convert it together with the transformer") && !destination.exists());
 
     let report = run(&[base.join(VQ)], &destination).unwrap();
     assert_eq!(report.missing, [Part::Dimoo]);
@@ -127,6 +127,39 @@ fn a_text_folder_is_completed_in_several_calls() {
     assert_eq!(TextModel::open(&destination).unwrap().config.transformer.codebook, 40);
     assert!(run(&[small], &destination).unwrap().notes.is_empty());
     assert!(TextModel::open(&destination).unwrap().config.shortcut.is_some());
+}
+
+#[test]
+fn the_transformer_may_come_before_its_tokenizer() {
+    let (folder, base, _) = layout();
+    let sharded = Checkpoint::open(&base.join(INDEX)).unwrap();
+    // As many image codes as officially.
+    let tensors: Vec<_> = sharded
+        .tensors()
+        .map(|t| {
+            let rows = if t.shape[0] == 140 { 100 + 8192 } else { t.shape[0] };
+            let shape = [&[rows][..], &t.shape[1..]].concat();
+            let data = vec![0u8; 4 * shape.iter().product::<usize>()];
+            (TensorSpec::new(t.name.clone(), t.dtype, shape), data)
+        })
+        .collect();
+    let views: Vec<_> = tensors.iter().map(|(spec, data)| (spec.clone(), data.as_slice())).collect();
+    let alone = folder.path().join("alone");
+    fs::create_dir(&alone).unwrap();
+    write_safetensors(&alone.join("model.safetensors"), &views, &BTreeMap::new()).unwrap();
+    for file in ["config.json", "tokenizer.json"] {
+        fs::copy(base.join(file), alone.join(file)).unwrap();
+    }
+    let destination = folder.path().join("model");
+    let report = run(&[alone.join("model.safetensors")], &destination).unwrap();
+    assert_eq!(report.missing, [Part::Vq]);
+    assert_eq!(report.text_tokenizer, Some(destination.join("tokenizer.json")));
+    assert!(report.notes.iter().any(|n| n.contains("taken to be 8192")), "{:?}", report.notes);
+    assert_eq!(report.config.unwrap()["transformer"]["text_vocab"], 100);
+    // Of the official special tokens none is among so few text ids.
+    fs::remove_file(alone.join("config.json")).unwrap();
+    let message = run(&[alone], &folder.path().join("other")).unwrap_err().to_string();
+    assert!(message.contains("`mask` would be id 126336"), "{message}");
 }
 
 #[test]
@@ -206,4 +239,101 @@ fn a_conversion_of_shards_holds_one_tensor_at_a_time() {
     assert_eq!(report.unwrap().files[0].kept, count);
     // A tensor, its bytes, and the writer's buffer.
     assert!(peak < 2 * data.len() + (3 << 19), "{peak} bytes held, {} a tensor", data.len());
+}
+
+/// Specification section 1f: what the official checkpoints hold, from configurations alone.
+#[test]
+fn official_text_checkpoints_have_these_names_shapes_and_weights() {
+    let config = TextConfig {
+        architecture: ARCHITECTURE.to_owned(),
+        transformer: dimoo::Config::OFFICIAL,
+        tokenizer: amused_vq::Config::official(),
+        shortcut: Some(dimoo_shortcut::Config::OFFICIAL),
+        sampling: Sampling::OFFICIAL,
+        prompt_template: "{prompt}".to_owned(),
+    };
+    let cases: [(&str, usize, u64, &[(&str, &[usize])]); 3] = [
+        (
+            "dimoo",
+            // Nine a block, the table, the last norm and the head.
+            32 * 9 + 3,
+            8_081_805_312,
+            &[
+                ("model.transformer.wte.weight", &[134_548, 4096]),
+                ("model.transformer.blocks.0.attn_norm.weight", &[4096]),
+                ("model.transformer.blocks.0.q_proj.weight", &[4096, 4096]),
+                ("model.transformer.blocks.15.k_proj.weight", &[4096, 4096]),
+                ("model.transformer.blocks.15.v_proj.weight", &[4096, 4096]),
+                ("model.transformer.blocks.31.attn_out.weight", &[4096, 4096]),
+                ("model.transformer.blocks.31.ff_norm.weight", &[4096]),
+                ("model.transformer.blocks.31.ff_proj.weight", &[12_288, 4096]),
+                ("model.transformer.blocks.31.up_proj.weight", &[12_288, 4096]),
+                ("model.transformer.blocks.31.ff_out.weight", &[4096, 12_288]),
+                ("model.transformer.ln_f.weight", &[4096]),
+                ("model.transformer.ff_out.weight", &[134_548, 4096]),
+            ],
+        ),
+        (
+            "shortcut",
+            // Three projections with biases, two blocks of nine, the last norm, and the time's three layers.
+            6 + 18 + 1 + 6,
+            219_797_204,
+            &[
+                ("proj_in.weight", &[2048, 4096]),
+                ("proj_in.bias", &[2048]),
+                ("proj_out.weight", &[4096, 2048]),
+                ("proj_out.bias", &[4096]),
+                ("new_token_proj_in.weight", &[2048, 4096]),
+                ("new_token_proj_in.bias", &[2048]),
+                ("blocks.0.cross_attn.attn_norm.weight", &[2048]),
+                ("blocks.0.cross_attn.q_proj.weight", &[2048, 2048]),
+                ("blocks.0.cross_attn.ff_out.weight", &[2048, 12_288]),
+                ("blocks.0.self_attn.ff_norm.weight", &[2048]),
+                ("blocks.0.self_attn.attn_out.weight", &[2048, 2048]),
+                ("blocks.0.self_attn.up_proj.weight", &[12_288, 2048]),
+                ("ln_f.weight", &[2048]),
+                ("time_embedder.mlp.0.weight", &[724, 256]),
+                ("time_embedder.mlp.2.weight", &[2048, 724]),
+                ("adaLN_modulation.weight", &[4096, 2048]),
+                ("adaLN_modulation.bias", &[4096]),
+            ],
+        ),
+        (
+            "vq",
+            277,
+            146_244_675,
+            &[
+                ("encoder.conv_in.weight", &[128, 3, 3, 3]),
+                ("encoder.down_blocks.1.resnets.0.conv_shortcut.weight", &[256, 128, 1, 1]),
+                ("encoder.down_blocks.3.downsamplers.0.conv.weight", &[512, 512, 3, 3]),
+                ("encoder.down_blocks.4.resnets.0.conv_shortcut.weight", &[768, 512, 1, 1]),
+                ("encoder.mid_block.resnets.1.conv2.weight", &[768, 768, 3, 3]),
+                ("quant_conv.weight", &[64, 64, 1, 1]),
+                ("quantize.embedding.weight", &[8192, 64]),
+                ("post_quant_conv.weight", &[64, 64, 1, 1]),
+                ("decoder.conv_in.weight", &[768, 64, 3, 3]),
+                ("decoder.up_blocks.1.resnets.0.conv_shortcut.weight", &[512, 768, 1, 1]),
+                ("decoder.up_blocks.3.upsamplers.0.conv.weight", &[256, 256, 3, 3]),
+                ("decoder.up_blocks.4.resnets.2.conv2.weight", &[128, 128, 3, 3]),
+                ("decoder.conv_norm_out.weight", &[128]),
+                ("decoder.conv_out.weight", &[3, 128, 3, 3]),
+            ],
+        ),
+    ];
+    for (part, count, weights, known) in cases {
+        let tensors = part_tensors(&config, part).unwrap();
+        assert_eq!((tensors.len(), parameters(&tensors)), (count, weights), "{part}");
+        for (name, shape) in known {
+            let found = tensors.iter().find(|(found, _)| found == name);
+            assert_eq!(found.map(|(_, shape)| shape.as_slice()), Some(*shape), "{part}: {name}");
+        }
+        for absent in [
+            "encoder.down_blocks.4.downsamplers.0.conv.weight",
+            "decoder.up_blocks.4.upsamplers.0.conv.weight",
+        ] {
+            assert!(tensors.iter().all(|(name, _)| name != absent), "{absent}");
+        }
+        let json = serde_json::to_value(&config).unwrap();
+        assert_eq!(needed(&json, part).unwrap(), Some(tensors));
+    }
 }
