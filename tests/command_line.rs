@@ -482,3 +482,29 @@ fn a_prompt_makes_a_picture_with_every_predictor() {
     std::fs::remove_file(folder.path().join("text/tokenizer.json")).unwrap();
     fails(&migm(folder.path(), &["generate", "w5", "--model", "text"]), 1, &["tokenizer.json"]);
 }
+
+#[test]
+fn a_text_model_stored_quantised_draws_what_it_draws_quantised_while_loading() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/dimoo-tiny.safetensors");
+    succeeds(&migm(folder.path(), &["convert", recording, "text"]));
+    let mut backends = vec!["cpu"];
+    if std::env::var_os("MIGM_TEST_ADAPTER").is_some() {
+        backends.push("gpu");
+    }
+    for format in ["int8", "int4"] {
+        succeeds(&migm(folder.path(), &["convert", "text", "small", "--quantize", format]));
+        for backend in &backends {
+            let draw = |model: &[&str]| {
+                let common =
+                    ["generate", "w5 w17 w9", "--no-compare", "--backend", backend, "--out", "x.png"];
+                succeeds(&migm(folder.path(), &[&common[..], model].concat()));
+                image::open(folder.path().join("x.png")).unwrap().into_rgb8()
+            };
+            let (stored, loaded) =
+                (draw(&["--model", "small"]), draw(&["--model", "text", "--quantize", format]));
+            assert!(stored == loaded, "{format} on {backend}: pictures differ");
+            assert!(stored != draw(&["--model", "text"]), "{format} on {backend}: nothing was quantised");
+        }
+    }
+}

@@ -1,7 +1,8 @@
-//! `migm convert SRC... DST`: PyTorch checkpoints to safetensors, or to a model folder.
+//! `migm convert SRC... DST`: official checkpoints to safetensors, or to a model folder.
 
 use super::{CliError, bytes};
 use crate::eval::export::{export, text_recording};
+use crate::generate::text::needed;
 use crate::kernels::Quantization;
 use crate::weights::{Checkpoint, ConvertOptions, ConvertReport, StoreAs, WeightError, convert};
 use std::io::Write as _;
@@ -30,6 +31,17 @@ pub(super) struct Arguments {
     /// A text file of class names, one a line, in order of class
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     labels: Option<PathBuf>,
+    /// Rows and columns of a text model's image, in tokens of 16 pixels (default: 64x64)
+    #[arg(long, value_name = "ROWSxCOLUMNS", value_parser = grid)]
+    grid: Option<[u32; 2]>,
+}
+
+fn grid(text: &str) -> Result<[u32; 2], String> {
+    let sides =
+        text.split_once('x').and_then(|(rows, columns)| Some([rows.parse().ok()?, columns.parse().ok()?]));
+    sides
+        .filter(|sides| !sides.contains(&0))
+        .ok_or_else(|| "expected rows and columns, as in 64x64".to_owned())
 }
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
@@ -81,6 +93,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         heads: arguments.heads,
         shortcut_heads: arguments.shortcut_heads,
         labels,
+        grid: arguments.grid,
+        needed: Some(needed),
     };
     let bar = progress_bar();
     let report = convert(&arguments.sources, &arguments.destination, &options, &mut |progress| {
@@ -117,6 +131,9 @@ pub(super) fn print(report: &ConvertReport) -> Result<(), CliError> {
         if !file.dropped.is_empty() {
             writeln!(out, "  left out {} tensors, from {} on", file.dropped.len(), file.dropped[0])?;
         }
+    }
+    if let Some(path) = &report.text_tokenizer {
+        writeln!(out, "{}: the text tokenizer", path.display())?;
     }
     for skipped in &report.skipped {
         writeln!(out, "not used: {}: {}", skipped.path.display(), skipped.reason)?;

@@ -2,6 +2,8 @@
 
 use super::convert::{print, progress_bar};
 use super::{CliError, bytes};
+use crate::generate::text::is_text_model;
+use crate::kernels::Quantization;
 use crate::pull::{Checked, PRESETS, PullRequest, Settings, Stage, pull};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -25,6 +27,9 @@ pub(super) struct Arguments {
     /// Another place of the shortcut's checkpoint
     #[arg(long, value_name = "OWNER/REPO/FILE")]
     shortcut: Option<String>,
+    /// Quantise the matrices on the way: int8, int4 (groups of 64) or int4:32
+    #[arg(long, value_name = "FORMAT")]
+    quantize: Option<Quantization>,
 }
 
 fn presets() -> String {
@@ -46,6 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         to: arguments.to.clone(),
         force: arguments.force,
         shortcut: arguments.shortcut.clone(),
+        quantize: arguments.quantize,
     };
     let bar = progress_bar();
     let mut current = None;
@@ -86,7 +92,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         writeln!(out, "note: {note}")?;
     }
     if let Some(model) = &report.model {
-        writeln!(out, "try it: migm generate --model {} --class 7", model.display())?;
+        let subject = if is_text_model(model)? { "\"a lighthouse in a storm\"" } else { "--class 7" };
+        writeln!(out, "try it: migm generate {subject} --model {}", model.display())?;
     }
     Ok(())
 }

@@ -279,7 +279,10 @@ impl Model {
 }
 
 /// How the matrices of a checkpoint are stored: in four bits if any are, whose outer layers are in eight.
-fn stored_quantization(checkpoint: &Checkpoint, expected: &[(String, Vec<usize>)]) -> Option<Quantization> {
+pub(super) fn stored_quantization(
+    checkpoint: &Checkpoint,
+    expected: &[(String, Vec<usize>)],
+) -> Option<Quantization> {
     let matrices = expected.iter().filter(|(_, shape)| shape.len() == 2);
     let found = matrices.filter_map(|(name, _)| checkpoint.quantization(name));
     found.reduce(|a, b| if a == Quantization::Int8 { b } else { a })

@@ -5,7 +5,7 @@
 
 use super::GenerateError;
 use super::dimoo::{self as generation, Sampling};
-use super::model::{Device, FolderWeights, matrices_are_f16};
+use super::model::{Device, FolderWeights, matrices_are_f16, stored_quantization};
 use super::predict::{Predictor, Routine};
 use super::refresh::Refresh;
 use super::session::{PlannedStep, StepKind};
@@ -16,6 +16,7 @@ use crate::models::text::{DIMOO_TEMPLATE, PromptEncoder};
 use crate::models::{self, amused_vq, dimoo_shortcut, states};
 use crate::program::{Program, WeightSpec};
 use crate::weights::{ModelFolder, account};
+use serde_json::Value;
 use std::path::Path;
 
 /// The architecture that `config.json` names.
@@ -122,20 +123,24 @@ impl TextModel {
         let label = file.display().to_string();
         let prompts =
             PromptEncoder::new(&label, &bytes, &config.prompt_template, config.transformer.text_vocab)?;
-        let mut half = true;
+        let (mut half, mut stored) = (true, None);
         for part in parts(&config) {
             let missing = || error(format!("it describes {part}, but the folder has no {part}.safetensors"));
             let checkpoint = folder.checkpoint(part)?.ok_or_else(missing)?;
-            account(&checkpoint, &part_tensors(&config, part)?, &|_| false)?;
+            let expected = part_tensors(&config, part)?;
+            account(&checkpoint, &expected, &|_| false)?;
             half &= matrices_are_f16(&checkpoint, "");
+            if part == "dimoo" {
+                stored = stored_quantization(&checkpoint, &expected);
+            }
         }
-        Ok(Self { name, config, prompts, folder, half, quantize: None })
+        Ok(Self { name, config, prompts, folder, half, quantize: stored })
     }
 
-    /// The same model with its matrices quantised while they are loaded.
+    /// The same model with its matrices quantised while they are loaded, unless they are stored so; with `None`, as it is stored.
     #[must_use]
     pub fn quantized(self, quantize: Option<Quantization>) -> Self {
-        Self { quantize, ..self }
+        Self { quantize: quantize.or(self.quantize), ..self }
     }
 
     fn formats(&self) -> fn(&WeightSpec) -> WeightFormat {
@@ -191,6 +196,28 @@ pub fn part_tensors(config: &TextConfig, part: &str) -> Result<Vec<(String, Vec<
         .into_iter()
         .filter_map(|(name, shape)| Some((name.strip_prefix(&prefix)?.to_owned(), shape)))
         .collect())
+}
+
+/// What [`crate::weights::ConvertOptions::needed`] asks for: [`part_tensors`] by a config that may not be complete yet.
+///
+/// # Errors
+/// A sentence on what is wrong with the config.
+pub fn needed(config: &Value, part: &str) -> Result<Option<Vec<(String, Vec<usize>)>>, String> {
+    let described = if part == "vq" { "tokenizer" } else { "transformer" };
+    let is_text = config.get("architecture").and_then(Value::as_str) == Some(ARCHITECTURE);
+    if !is_text || [described, "transformer"].iter().any(|key| config.get(*key).is_none()) {
+        return Ok(None);
+    }
+    let mut config = config.clone();
+    if let Some(pieces) = config.as_object_mut() {
+        // A part that is still to come.
+        pieces.entry("tokenizer").or_insert_with(|| serde_json::json!(amused_vq::Config::official()));
+    }
+    let config: TextConfig = serde_json::from_value(config).map_err(|e| e.to_string())?;
+    config.check()?;
+    config.transformer.check()?;
+    config.tokenizer.check()?;
+    part_tensors(&config, part).map(Some).map_err(|e| e.to_string())
 }
 
 /// How to generate from text.

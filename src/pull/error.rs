@@ -144,6 +144,17 @@ pub enum PullError {
         /// Bytes that were still to come.
         needed: u64,
     },
+    /// The disk is full, with everything fetched.
+    #[error(
+        "no space is left to make the model {path} of files that hold {read_bytes} bytes and more\n  \
+         make room, put it elsewhere with --to, or make it smaller with --quantize int4; what was fetched is kept"
+    )]
+    NoSpaceForModel {
+        /// The model folder.
+        path: String,
+        /// Bytes of the largest checkpoint that was being converted.
+        read_bytes: u64,
+    },
     /// Another process is at it.
     #[error(
         "another program is fetching {file} of {repo}\n  wait until it is done and run the same command again"

@@ -16,6 +16,7 @@ mod settings;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -26,6 +27,8 @@ pub use self::error::PullError;
 use self::hub::{Hub, Listing, Remote};
 pub use self::preset::{PRESETS, Preset, Wanted};
 pub use self::settings::Settings;
+use crate::generate::text::needed;
+use crate::kernels::Quantization;
 use crate::weights::{Checkpoint, ConvertOptions, ConvertReport, WeightError, convert};
 
 /// What is pulled of a repository that no preset describes: weights and what describes them.
@@ -57,6 +60,8 @@ pub struct PullRequest {
     pub force: bool,
     /// Another place of the shortcut's checkpoint, `OWNER/REPO/FILE`.
     pub shortcut: Option<String>,
+    /// Quantise the matrices on the way to the model folder.
+    pub quantize: Option<Quantization>,
 }
 
 /// How far a pull is.
@@ -123,7 +128,7 @@ pub fn pull(
     settings: &Settings,
     on_progress: &mut dyn FnMut(PullProgress<'_>),
 ) -> Result<PullReport, PullError> {
-    let (name, wanted, converts) = plan(request)?;
+    let (name, wanted) = plan(request)?;
     if let Some(to) = &request.to {
         check_destination(to, request.force)?;
     }
@@ -140,19 +145,14 @@ pub fn pull(
         }
     }
     check_indices(&report.files)?;
-    if !converts {
-        let to = if request.to.is_some() { "; --to is not used" } else { "" };
-        report.notes.push(format!(
-            "{name} is only downloaded and checked: this version cannot convert or run it yet{to}"
-        ));
-        return Ok(report);
-    }
     let Some(first) = report.files.first() else { return Ok(report) };
     let destination = match &request.to {
         Some(to) => to.clone(),
-        None => RepoCache::new(&settings.cache, &first.repo).models().join(&name),
+        None => {
+            RepoCache::new(&settings.cache, &first.repo).models().join(folder_name(&name, request.quantize))
+        }
     };
-    let provenance = provenance(&report.files);
+    let provenance = provenance(&report.files, request.quantize);
     let is_made = destination.join("config.json").is_file()
         && fs::read_to_string(destination.join(PROVENANCE)).is_ok_and(|made| made == provenance);
     if is_made && !request.force {
@@ -162,11 +162,13 @@ pub fn pull(
     }
     // A preset's files are all meant; of a repository's, those that are parts of a model.
     let sources = if is_preset(&request.what) {
-        report.files.iter().map(|file| file.path.clone()).collect()
+        report.files.iter().filter(|file| is_part(&file.file)).map(|file| file.path.clone()).collect()
     } else {
         vec![RepoCache::new(&settings.cache, &first.repo).snapshot(&first.commit)]
     };
-    match make_model(&sources, &destination, &provenance, on_progress) {
+    let options =
+        ConvertOptions { quantize: request.quantize, needed: Some(needed), ..ConvertOptions::default() };
+    match make_model(&sources, &destination, &provenance, &options, on_progress) {
         Ok(converted) => {
             report.converted = Some(converted);
             report.model = Some(destination);
@@ -180,12 +182,25 @@ pub fn pull(
     Ok(report)
 }
 
+/// Whether a file is for the conversion: a checkpoint, its index, or the text tokenizer. Other settings are looked for beside
+/// their checkpoint.
+fn is_part(file: &str) -> bool {
+    !file.ends_with(".json") || file.ends_with(".safetensors.index.json") || file == "tokenizer.json"
+}
+
+/// Models of several formats lie side by side.
+fn folder_name(name: &str, quantize: Option<Quantization>) -> String {
+    // Some systems have no colons in names.
+    quantize
+        .map_or_else(|| name.to_owned(), |format| format!("{name}-{}", format.to_string().replace(':', "-")))
+}
+
 fn is_preset(what: &str) -> bool {
     PRESETS.iter().any(|preset| preset.name == what)
 }
 
-/// A name for the model folder, the files, and whether they can be converted.
-fn plan(request: &PullRequest) -> Result<(String, Vec<Wanted>, bool), PullError> {
+/// A name for the model folder, and the files.
+fn plan(request: &PullRequest) -> Result<(String, Vec<Wanted>), PullError> {
     let Some(preset) = PRESETS.iter().find(|preset| preset.name == request.what) else {
         let repo = &request.what;
         if !hub::is_repo(repo) {
@@ -197,7 +212,6 @@ fn plan(request: &PullRequest) -> Result<(String, Vec<Wanted>, bool), PullError>
         return Ok((
             name,
             vec![Wanted { repo: repo.clone(), revision, files, part: "model", required: true }],
-            true,
         ));
     };
     let mut wanted = preset.wanted();
@@ -213,7 +227,7 @@ fn plan(request: &PullRequest) -> Result<(String, Vec<Wanted>, bool), PullError>
         let (repo, files) = (format!("{owner}/{repo}"), vec![file.to_owned()]);
         wanted.push(Wanted { repo, revision: MAIN.into(), files, part: "shortcut", required: true });
     }
-    Ok((preset.name.to_owned(), wanted, preset.converts))
+    Ok((preset.name.to_owned(), wanted))
 }
 
 /// All files of one repository.
@@ -290,19 +304,24 @@ fn check_indices(files: &[PulledFile]) -> Result<(), PullError> {
     Ok(())
 }
 
-fn provenance(files: &[PulledFile]) -> String {
+/// What the model folder was made of, and how.
+fn provenance(files: &[PulledFile], quantize: Option<Quantization>) -> String {
     let files: Vec<_> = files
         .iter()
         .map(|f| json!({ "repo": f.repo, "commit": f.commit, "file": f.file, "bytes": f.bytes }))
         .collect();
-    format!("{:#}\n", json!({ "files": files }))
+    let mut made = json!({ "files": files });
+    if let Some(format) = quantize {
+        made["quantized"] = json!(format.to_string());
+    }
+    format!("{made:#}\n")
 }
 
 /// A folder that holds something else is not written into.
 fn check_destination(to: &Path, force: bool) -> Result<(), PullError> {
     let occupied = || PullError::Occupied { path: to.display().to_string() };
     match fs::read_dir(to) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         Err(_) if to.is_file() => Err(occupied()),
         Err(e) => Err(PullError::io("read", to, e)),
         Ok(mut entries) => {
@@ -317,19 +336,28 @@ fn make_model(
     sources: &[PathBuf],
     destination: &Path,
     provenance: &str,
+    options: &ConvertOptions,
     on_progress: &mut dyn FnMut(PullProgress<'_>),
 ) -> Result<ConvertReport, PullError> {
     let parent = destination.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(|e| PullError::io("create", parent, e))?;
     let name = destination.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let staging = Staging(parent.join(format!(".{name}.{}.migm-part", std::process::id())));
-    let mut report = convert(sources, &staging.0, &ConvertOptions::default(), &mut |progress| {
+    let mut read_bytes = 0;
+    let converted = convert(sources, &staging.0, options, &mut |progress| {
+        read_bytes = read_bytes.max(progress.total_bytes);
         on_progress(PullProgress {
             stage: Stage::Convert,
             file: progress.file,
             done_bytes: progress.done_bytes,
             total_bytes: progress.total_bytes,
         });
+    });
+    let mut report = converted.map_err(|error| match error {
+        WeightError::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
+            PullError::NoSpaceForModel { path: destination.display().to_string(), read_bytes }
+        }
+        other => other.into(),
     })?;
     let path = staging.0.join(PROVENANCE);
     fs::write(&path, provenance).map_err(|e| PullError::io("write", &path, e))?;
@@ -339,14 +367,16 @@ fn make_model(
         cache::remove(&destination.join(stale))?;
     }
     let mut names: Vec<_> = report.files.iter().filter_map(|f| f.destination.file_name()).collect();
+    names.extend(report.text_tokenizer.iter().filter_map(|path| path.file_name()));
     names.extend([PROVENANCE, "config.json"].map(std::ffi::OsStr::new));
     for name in names {
         let to = destination.join(name);
         fs::rename(staging.0.join(name), &to).map_err(|e| PullError::io("write", &to, e))?;
     }
-    for file in &mut report.files {
-        if let Some(name) = file.destination.file_name() {
-            file.destination = destination.join(name);
+    let written = report.files.iter_mut().map(|file| &mut file.destination).chain(&mut report.text_tokenizer);
+    for path in written {
+        if let Some(name) = path.file_name() {
+            *path = destination.join(name);
         }
     }
     Ok(report)

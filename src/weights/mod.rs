@@ -27,7 +27,8 @@ mod zip;
 pub use account::{Mismatch, Misshapen, account};
 pub use checkpoint::{Checkpoint, TensorInfo};
 pub use convert::{
-    ConvertOptions, ConvertProgress, ConvertReport, ConvertedFile, Part, SkippedFile, StoreAs, convert,
+    ConvertOptions, ConvertProgress, ConvertReport, ConvertedFile, Needed, Part, SkippedFile, StoreAs,
+    convert,
 };
 pub use error::WeightError;
 pub use folder::ModelFolder;

@@ -28,29 +28,9 @@ pub(super) fn is_index(path: &Path) -> bool {
 
 /// Opens an index: its shards as one source, and the tensors in all of them.
 pub(super) fn open_index(path: &Path) -> Result<(Source, Contents), WeightError> {
-    let source = Source::open(path)?;
+    let (source, weight_map) = read_index(path)?;
     let file = source.name.as_str();
-    if source.len > LONGEST_INDEX {
-        let problem = format!("it has {} bytes, and {LONGEST_INDEX} are allowed", source.len);
-        return Err(WeightError::index(file, problem));
-    }
-    let json = source.read_vec(0, source.len)?;
-    let Index { weight_map } =
-        serde_json::from_slice(&json).map_err(|e| WeightError::index(file, shorten(e.to_string())))?;
-    if weight_map.is_empty() {
-        return Err(WeightError::index(file, "its `weight_map` is empty"));
-    }
-    for (tensor, shard) in &weight_map {
-        if !is_plain_name(shard) {
-            let (file, tensor, shard) = (file.to_owned(), tensor.clone(), shard.clone());
-            return Err(WeightError::ShardName { file, tensor, shard });
-        }
-    }
-    let names: BTreeSet<&str> = weight_map.values().map(String::as_str).collect();
-    if names.len() > MOST_SHARDS {
-        let problem = format!("it names {} shards, and {MOST_SHARDS} are allowed", names.len());
-        return Err(WeightError::index(file, problem));
-    }
+    let names = names_in(file, &weight_map)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut shards = Vec::with_capacity(names.len());
     let mut tensors = BTreeMap::new();
@@ -92,6 +72,46 @@ pub(super) fn open_index(path: &Path) -> Result<(Source, Contents), WeightError>
     }
     let shards = Source::from_shards(&source.name, folder, shards);
     Ok((shards, (tensors, BTreeMap::new())))
+}
+
+/// The names of the shards that an index names. They lie beside it.
+pub(super) fn shards_of(path: &Path) -> Result<BTreeSet<String>, WeightError> {
+    let (source, weight_map) = read_index(path)?;
+    Ok(names_in(&source.name, &weight_map)?.into_iter().map(str::to_owned).collect())
+}
+
+fn read_index(path: &Path) -> Result<(Source, BTreeMap<String, String>), WeightError> {
+    let source = Source::open(path)?;
+    let file = source.name.as_str();
+    if source.len > LONGEST_INDEX {
+        let problem = format!("it has {} bytes, and {LONGEST_INDEX} are allowed", source.len);
+        return Err(WeightError::index(file, problem));
+    }
+    let json = source.read_vec(0, source.len)?;
+    let Index { weight_map } =
+        serde_json::from_slice(&json).map_err(|e| WeightError::index(file, shorten(e.to_string())))?;
+    if weight_map.is_empty() {
+        return Err(WeightError::index(file, "its `weight_map` is empty"));
+    }
+    Ok((source, weight_map))
+}
+
+fn names_in<'a>(
+    file: &str,
+    weight_map: &'a BTreeMap<String, String>,
+) -> Result<BTreeSet<&'a str>, WeightError> {
+    for (tensor, shard) in weight_map {
+        if !is_plain_name(shard) {
+            let (file, tensor, shard) = (file.to_owned(), tensor.clone(), shard.clone());
+            return Err(WeightError::ShardName { file, tensor, shard });
+        }
+    }
+    let names: BTreeSet<&str> = weight_map.values().map(String::as_str).collect();
+    if names.len() > MOST_SHARDS {
+        let problem = format!("it names {} shards, and {MOST_SHARDS} are allowed", names.len());
+        return Err(WeightError::index(file, problem));
+    }
+    Ok(names)
 }
 
 /// The tensors of one shard, and its length. It is closed again.

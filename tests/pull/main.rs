@@ -3,6 +3,8 @@
 #![cfg(feature = "pull")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
+#[path = "../layout/mod.rs"]
+mod layout;
 mod server;
 
 use std::collections::BTreeMap;
@@ -12,7 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use migm::pull::{Checked, PullError, PullReport, PullRequest, Settings, pull};
-use migm::weights::{Dtype, ModelFolder, TensorSpec, encode_safetensors};
+use migm::weights::ModelFolder;
 use serde_json::json;
 
 use server::{COMMIT, Server, State, checksum};
@@ -409,48 +411,93 @@ fn a_conversion_that_fails_leaves_no_model() {
     assert!(left.iter().all(|name| name.to_string_lossy().starts_with("models--")), "{left:?}");
 }
 
-/// Two shards and their index, under the names of `lumina-dimoo`.
-fn shards() -> State {
-    const DIMOO: &str = "Alpha-VLLM/Lumina-DiMOO";
-    let shard = |name: &str| {
-        encode_safetensors(&[(TensorSpec::new(name, Dtype::F32, [400]), &[0; 1600])], &BTreeMap::new())
-            .unwrap()
-    };
-    let index =
-        json!({ "metadata": {}, "weight_map": { "a": "model-1.safetensors", "b": "model-2.safetensors" } });
-    let files = [
-        ("model-1.safetensors", shard("a")),
-        ("model-2.safetensors", shard("b")),
-        ("model.safetensors.index.json", index.to_string().into_bytes()),
-        ("config.json", b"{}".to_vec()),
-        ("vqvae/config.json", b"{ }".to_vec()),
-        ("vqvae/model.safetensors", shard("v")),
-        ("modeling.py", b"import os".to_vec()),
-    ];
-    let files = files.into_iter().map(|(file, content)| (format!("{DIMOO}/{file}"), content)).collect();
+const DIMOO: &str = "Alpha-VLLM/Lumina-DiMOO";
+
+/// The official repositories of Lumina-DiMOO in miniature.
+fn official_text() -> State {
+    let (files, shortcut) = layout::official();
+    let mut files: BTreeMap<_, _> =
+        files.into_iter().map(|(path, content)| (format!("{DIMOO}/{path}"), content)).collect();
+    files.insert(format!("{SHORTCUT}/dimoo-shortcut.pth"), shortcut);
     State { files, ..State::default() }
 }
 
 #[test]
-fn shards_are_fetched_and_checked_against_their_index() {
-    let (server, cache) = (Server::start(shards()), tempfile::tempdir().unwrap());
-    let settings = settings(&server.endpoint, cache.path());
+fn a_text_model_is_fetched_in_shards_and_made_whole() {
+    let (server, cache) = (Server::start(official_text()), tempfile::tempdir().unwrap());
+    let mut settings = settings(&server.endpoint, cache.path());
     let report = run(&settings, "lumina-dimoo").unwrap();
-    assert_eq!((report.files.len(), report.model.is_none()), (6, true));
-    assert!(
-        report.notes.iter().any(|note| note.contains("only downloaded and checked")),
-        "{:?}",
-        report.notes
-    );
+    let fetched: Vec<_> = report.files.iter().map(|f| f.file.as_str()).collect();
+    for file in [layout::INDEX, layout::SHARDS[0], layout::SHARDS[1], layout::VQ, "tokenizer.json"] {
+        assert!(fetched.contains(&file), "{file} is not among {fetched:?}");
+    }
+    assert!(!fetched.contains(&"modeling.py"));
     // Small files lie in git itself.
     assert!(report.files.iter().any(|f| f.file == "config.json" && f.checked == Checked::GitSha1));
-    assert_eq!(run(&Settings { offline: true, ..settings.clone() }, "lumina-dimoo").unwrap().files.len(), 6);
+    assert!(report.notes.is_empty(), "{:?}", report.notes);
+    let folder = report.model.unwrap();
+    let files = [
+        "config.json",
+        "dimoo.safetensors",
+        "pulled.json",
+        "shortcut.safetensors",
+        "tokenizer.json",
+        "vq.safetensors",
+    ];
+    assert_eq!(finished(&folder), files);
+    let whole = fs::metadata(folder.join("dimoo.safetensors")).unwrap().len();
 
-    let mut state = shards();
-    state.files.retain(|path, _| !path.ends_with("model-2.safetensors"));
+    // Quantised from the cache, without a hub, beside the other.
+    settings.offline = true;
+    let four = PullRequest { quantize: Some("int4:32".parse().unwrap()), ..request("lumina-dimoo") };
+    let report = pull(&four, &settings, &mut |_| {}).unwrap();
+    let small = report.model.unwrap();
+    assert_eq!(small.file_name().unwrap(), "lumina-dimoo-int4-32");
+    assert_eq!(finished(&small), files);
+    let bytes = fs::metadata(small.join("dimoo.safetensors")).unwrap().len();
+    assert!(bytes < whole / 4, "{bytes} of {whole} bytes");
+    assert!(pull(&four, &settings, &mut |_| {}).unwrap().converted.is_none(), "converted again");
+    // Another format into the same folder is another model.
+    let eight = PullRequest {
+        quantize: Some("int8".parse().unwrap()),
+        to: Some(small.clone()),
+        ..request("lumina-dimoo")
+    };
+    assert!(pull(&eight, &settings, &mut |_| {}).unwrap().converted.is_some());
+    for model in [&folder, &small] {
+        let generate = Command::new(env!("CARGO_BIN_EXE_migm"))
+            .args(["generate", "w5 w17", "--steps", "2", "--budget", "1", "--backend", "cpu", "--no-compare"])
+            .args(["--out", "x.png", "--model"])
+            .arg(model)
+            .current_dir(cache.path())
+            .output()
+            .unwrap();
+        assert!(generate.status.success(), "{}", String::from_utf8_lossy(&generate.stderr));
+    }
+}
+
+#[test]
+fn a_text_model_without_a_shard_or_with_another_model_s_is_refused() {
+    let mut state = official_text();
+    state.files.remove(&format!("{DIMOO}/{}", layout::SHARDS[1]));
     let (server, cache) = (Server::start(state), tempfile::tempdir().unwrap());
-    let settings = Settings { endpoint: server.endpoint, cache: cache.path().into(), ..settings };
-    says(&run(&settings, "lumina-dimoo").unwrap_err(), &["tensor `b`", "model-2.safetensors", "not there"]);
+    let settings = settings(&server.endpoint, cache.path());
+    says(&run(&settings, "lumina-dimoo").unwrap_err(), &[layout::SHARDS[1], "not there"]);
+
+    let mut state = official_text();
+    let mut config = layout::config();
+    config["d_model"] = json!(128);
+    state.files.insert(format!("{DIMOO}/config.json"), config.to_string().into_bytes());
+    state.files.retain(|path, _| !path.starts_with(SHORTCUT));
+    let (server, cache) = (Server::start(state), tempfile::tempdir().unwrap());
+    let settings = Settings { endpoint: server.endpoint.clone(), cache: cache.path().into(), ..settings };
+    says(&run(&settings, "lumina-dimoo").unwrap_err(), &["d_model 128", "64"]);
+    // Mended, and without its shortcut.
+    let whole = official_text().files.remove(&format!("{DIMOO}/config.json")).unwrap();
+    server.state().files.insert(format!("{DIMOO}/config.json"), whole);
+    let report =
+        pull(&PullRequest { force: true, ..request("lumina-dimoo") }, &settings, &mut |_| {}).unwrap();
+    assert!(report.model.is_some() && report.notes.iter().any(|n| n.contains("without the shortcut")));
 }
 
 #[test]
@@ -488,7 +535,10 @@ fn the_command_reads_the_environment() {
     };
     let (code, out, error) = migm(&["pull", "maskgit-512", "--to", "model"], &[]);
     assert_eq!(code, Some(0), "{error}");
-    assert!(out.contains("SHA-256 checked") && out.contains("migm generate --model model"), "{out}");
+    assert!(
+        out.contains("SHA-256 checked") && out.contains("migm generate --class 7 --model model"),
+        "{out}"
+    );
     assert!(home.path().join("model/config.json").is_file());
     let offline = [("HF_HUB_OFFLINE", "1")];
     let (code, out, error) = migm(&["pull", "maskgit-512", "--to", "model"], &offline);

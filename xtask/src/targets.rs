@@ -11,7 +11,9 @@ use crate::debian;
 
 const PACKAGE: &str = "migm";
 /// The systems that run the package and that the tests do not reach.
-const DEFAULT_TARGETS: [&str; 2] = ["x86_64-pc-windows-msvc", "aarch64-apple-darwin"];
+const DEFAULT_TARGETS: [&str; 3] = ["x86_64-pc-windows-msvc", "aarch64-apple-darwin", BROWSER];
+/// There the package is a library: it has no command line.
+const BROWSER: &str = "wasm32-unknown-unknown";
 const DEBIAN_TOOLCHAIN: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// Checks the targets that the arguments name, or the default ones; options go to `cargo check`.
@@ -65,8 +67,20 @@ fn ensure_debian_toolchain(target: &str) -> Result<(), String> {
 fn check(target: &str, options: &[String], has_target: bool) -> Step {
     let folder = target_folder().display().to_string();
     // Without `migm pull`: its TLS has C in it, which only the target's own C compiler could build.
-    let words =
-        ["check", "--package", PACKAGE, "--target", target, "--no-default-features", "--target-dir", &folder];
+    let mut words = vec![
+        "check",
+        "--package",
+        PACKAGE,
+        "--target",
+        target,
+        "--no-default-features",
+        "--target-dir",
+        &folder,
+    ];
+    let is_lib = options.iter().any(|option| option == "--lib");
+    if target == BROWSER && !is_lib {
+        words.push("--lib");
+    }
     if has_target {
         return Step::cargo(&words).args(options);
     }
@@ -111,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_target_that_rustup_has_needs_no_standard_library() {
-        let command = check("wasm32-unknown-unknown", &words(&["--lib"]), true).render();
+        let command = check(BROWSER, &words(&["--lib"]), true).render();
         assert!(
             command.starts_with("cargo check --package migm --target wasm32-unknown-unknown "),
             "{command}"

@@ -15,7 +15,7 @@ pub(super) struct Shapes {
 }
 
 impl Shapes {
-    fn get<const N: usize>(&self, name: &str) -> Result<[usize; N], WeightError> {
+    pub(super) fn get<const N: usize>(&self, name: &str) -> Result<[usize; N], WeightError> {
         let Some(shape) = self.shapes.get(name) else {
             let (file, tensor) = (self.file.clone(), name.to_owned());
             return Err(WeightError::NoSuchTensor { file, tensor, hint: None });
@@ -26,12 +26,12 @@ impl Shapes {
         })
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.shapes.contains_key(name)
     }
 
     /// How many of `{before}0{after}`, `{before}1{after}`… there are.
-    fn count(&self, before: &str, after: &str) -> usize {
+    pub(super) fn count(&self, before: &str, after: &str) -> usize {
         (0..).take_while(|i| self.has(&format!("{before}{i}{after}"))).count()
     }
 }
@@ -250,7 +250,7 @@ fn likely_heads(hidden: usize) -> usize {
     if hidden >= OFFICIAL_HIDDEN { OFFICIAL_HEADS } else { (hidden / SMALL_HEAD).max(1) }
 }
 
-fn check_heads(heads: usize, width: usize) -> Result<(), WeightError> {
+pub(super) fn check_heads(heads: usize, width: usize) -> Result<(), WeightError> {
     if heads == 0 || !width.is_multiple_of(heads) {
         let problem =
             format!("{heads} attention heads do not divide a width of {width}; say how many there are");
@@ -272,7 +272,7 @@ fn check_labels(config: &mut Map<String, Value>, notes: &mut Vec<String>) {
     }
 }
 
-fn number(config: &Map<String, Value>, key: &str) -> Option<usize> {
+pub(super) fn number(config: &Map<String, Value>, key: &str) -> Option<usize> {
     config.get(key).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok())
 }
 

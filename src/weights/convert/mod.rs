@@ -1,7 +1,9 @@
 //! Official checkpoints to a model folder, or to one safetensors file. Tensors pass through one at a time.
 
 mod config;
+mod find;
 mod part;
+mod text;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,19 +15,21 @@ use safetensors::Dtype;
 use serde_json::{Map, Value};
 
 use self::config::Shapes;
+use self::find::{TEXT_TOKENIZER, choose, find, text_tokenizer, unrecognised};
+use self::part::Family;
 pub use self::part::Part;
+use super::account::{Mismatch, Misshapen};
 use super::checkpoint::{Checkpoint, TensorInfo};
-use super::error::{Name, WeightError};
+use super::error::WeightError;
 use super::folder::{CONFIG, read_config};
 use super::quantized::{QUANTIZED, QUANTIZED_SHAPES, scale_name, stored_as};
 use super::torch::wrapper_prefix;
 use super::write::{TensorSpec, stream_safetensors, write_whole};
 use crate::kernels::{Quantization, Quantized};
 
-const EXTENSIONS: [&str; 5] = ["pth", "pt", "ckpt", "bin", "safetensors"];
-/// The official layout is two folders deep.
-const FOLDER_DEPTH: usize = 4;
-const MOST_FILES: usize = 1000;
+/// What a part must hold, by the config that the conversion makes: names with official shapes. `None` where the config does
+/// not describe the part yet, or a sentence on what is wrong with it.
+pub type Needed = fn(config: &Value, part: &str) -> Result<Option<Vec<(String, Vec<usize>)>>, String>;
 
 /// The element type in which weights are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +58,10 @@ pub struct ConvertOptions {
     pub shortcut_heads: Option<u32>,
     /// Names of the classes, in their order.
     pub labels: Option<Vec<String>>,
+    /// Rows and columns of a text model's image, in tokens, which its weights do not tell.
+    pub grid: Option<[u32; 2]>,
+    /// Holds every tensor to what the programs ask for, before anything is written.
+    pub needed: Option<Needed>,
 }
 
 /// How far a conversion is, told before each tensor.
@@ -76,6 +84,8 @@ pub struct ConvertReport {
     pub skipped: Vec<SkippedFile>,
     /// What `config.json` says now; `None` where only a file was converted.
     pub config: Option<Value>,
+    /// The text tokenizer in the folder; `None` where there is none, and for models of classes.
+    pub text_tokenizer: Option<PathBuf>,
     /// Parts that the folder still lacks before it can make images.
     pub missing: Vec<Part>,
     /// What was guessed, and what a reader may want to know.
@@ -153,44 +163,146 @@ fn to_folder(
     let mut parts: BTreeMap<Part, Shapes> = candidates.iter().map(|(part, c)| (*part, c.shapes())).collect();
     for part in Part::ALL {
         let there = destination.join(format!("{part}.safetensors"));
-        if !parts.contains_key(&part) && there.is_file() {
-            parts.insert(part, Candidate::open(&there)?.shapes());
+        let replaced = candidates.keys().any(|new| new.name() == part.name());
+        if !replaced && there.is_file() {
+            let candidate = Candidate::open(&there)?;
+            if candidate.part == Some(part) {
+                parts.insert(part, candidate.shapes());
+            }
         }
     }
-    let config_path = destination.join(CONFIG);
-    let mut config = match config_path.is_file() {
-        true => read_config(&config_path)?,
-        false => sources.iter().find_map(|source| config_of(source)).unwrap_or_default(),
-    };
-    config::update(&mut config, &parts, options, &mut report.notes)?;
+    let family = family_of(&parts)?;
+    let mut config = config_for(sources, destination, family, candidates.get(&Part::Dimoo))?;
+    match family {
+        Family::Maskgit => config::update(&mut config, &parts, options, &mut report.notes)?,
+        Family::Dimoo => {
+            let beside = |part: Part| candidates.get(&part).map_or(Ok(None), config_beside);
+            let official = text::Official { base: beside(Part::Dimoo)?, tokenizer: beside(Part::Vq)? };
+            text::update(&mut config, &parts, &official, options, &mut report.notes)?;
+        }
+    }
+    let config = Value::Object(config);
+    if let Some(needed) = options.needed {
+        for candidate in candidates.values() {
+            candidate.account(&config, needed)?;
+        }
+    }
+    for candidate in candidates.values() {
+        candidate.check(options)?;
+    }
 
     fs::create_dir_all(destination).map_err(|e| WeightError::io("create", destination, e))?;
     for (part, candidate) in &candidates {
         let path = destination.join(format!("{part}.safetensors"));
         report.files.push(candidate.write(&path, options, on_progress)?);
     }
-    let config = Value::Object(config);
+    if family == Family::Dimoo {
+        let source = text_tokenizer(sources, candidates.get(&Part::Dimoo));
+        report.text_tokenizer = copy_tokenizer(source.as_deref(), destination, &mut report.notes)?;
+    }
     // The config comes last: a folder that has one is complete as far as it goes.
+    let config_path = destination.join(CONFIG);
     write_whole(&config_path, |out| {
         writeln!(out, "{config:#}").map_err(|e| WeightError::io("write", &config_path, e))
     })?;
     report.config = Some(config);
-    report.missing =
-        [Part::Maskgit, Part::Vqgan].into_iter().filter(|part| !parts.contains_key(part)).collect();
-    if !parts.contains_key(&Part::Shortcut) {
+    let lacking = Part::ALL.into_iter().filter(|part| part.family() == family && !parts.contains_key(part));
+    let (optional, missing): (Vec<_>, Vec<_>) = lacking.partition(|part| part.is_optional());
+    report.missing = missing;
+    if !optional.is_empty() {
         report.notes.push("there is no shortcut: the model can only run its full steps".into());
     }
     Ok(report)
 }
 
+/// The family that all parts are of.
+fn family_of(parts: &BTreeMap<Part, Shapes>) -> Result<Family, WeightError> {
+    let first = parts.iter().next();
+    let family = first.map_or(Family::Maskgit, |(part, _)| part.family());
+    match parts.iter().find(|(part, _)| part.family() != family) {
+        None => Ok(family),
+        Some((_, other)) => {
+            let first = first.map_or("", |(_, shapes)| &shapes.file);
+            let problem = format!(
+                "{first} and {} are parts of different kinds of models\n  convert each into a folder of its own",
+                other.file
+            );
+            Err(WeightError::convert(problem))
+        }
+    }
+}
+
+/// The config to go on with: the destination's, else that of a model folder among the sources, else an empty one.
+fn config_for(
+    sources: &[PathBuf],
+    destination: &Path,
+    family: Family,
+    base: Option<&Candidate>,
+) -> Result<Map<String, Value>, WeightError> {
+    let path = destination.join(CONFIG);
+    if !path.is_file() {
+        let beside = || base.and_then(|base| config_of(base.path.parent()?, family));
+        let found = sources.iter().find_map(|source| config_of(source, family)).or_else(beside);
+        return Ok(found.unwrap_or_default());
+    }
+    let config = read_config(&path)?;
+    // What is of another program is left alone: the official text models have a config.json of their own.
+    match config.get("architecture") {
+        Some(architecture) if *architecture == family.architecture() => Ok(config),
+        None if family == Family::Maskgit => Ok(config),
+        _ => {
+            let problem = format!(
+                "{} is not that of a {} model folder\n  name another folder to write to",
+                path.display(),
+                family.architecture()
+            );
+            Err(WeightError::convert(problem))
+        }
+    }
+}
+
+/// The official `config.json` beside a checkpoint.
+fn config_beside(candidate: &Candidate) -> Result<Option<Map<String, Value>>, WeightError> {
+    let path = candidate.path.with_file_name(CONFIG);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let config = read_config(&path)?;
+    Ok((config.get("architecture").is_none_or(|architecture| !architecture.is_string())).then_some(config))
+}
+
+/// Copies the text tokenizer; it is small, and the folder is to be whole. Where it is now, if anywhere.
+fn copy_tokenizer(
+    source: Option<&Path>,
+    destination: &Path,
+    notes: &mut Vec<String>,
+) -> Result<Option<PathBuf>, WeightError> {
+    let path = destination.join(TEXT_TOKENIZER);
+    let Some(source) = source else {
+        if path.is_file() {
+            return Ok(Some(path));
+        }
+        notes.push(format!(
+            "there is no {TEXT_TOKENIZER} beside the transformer: the model understands no prompt before it lies in {}",
+            destination.display()
+        ));
+        return Ok(None);
+    };
+    let mut file = fs::File::open(source).map_err(|e| WeightError::io("open", source, e))?;
+    write_whole(&path, |out| {
+        std::io::copy(&mut file, out).map(|_| ()).map_err(|e| WeightError::io("write", &path, e))
+    })?;
+    Ok(Some(path))
+}
+
 /// A model folder as the source brings its labels and settings along; the configs of other programs do not matter.
-fn config_of(source: &Path) -> Option<Map<String, Value>> {
+fn config_of(source: &Path, family: Family) -> Option<Map<String, Value>> {
     let config = read_config(&source.join(CONFIG)).ok()?;
-    (config.get("architecture")? == "maskgit").then_some(config)
+    (config.get("architecture")? == family.architecture()).then_some(config)
 }
 
 fn nothing_recognised(skipped: &[SkippedFile]) -> WeightError {
-    let mut problem = "no MaskGIT, VQGAN or shortcut checkpoint was found".to_owned();
+    let mut problem = "no MaskGIT, VQGAN or shortcut checkpoint was found, and no Lumina-DiMOO".to_owned();
     for file in skipped.iter().take(5) {
         problem.push_str(&format!("\n  {}: {}", file.path.display(), file.reason));
     }
@@ -237,8 +349,40 @@ impl Candidate {
     fn scheme(&self, tensor: &TensorInfo, quantize: Option<Quantization>) -> Option<Quantization> {
         let name = self.short(&tensor.name);
         let is_matrix = tensor.shape.len() == 2 && name.ends_with("weight") && is_float(tensor.dtype);
-        let quantize = quantize.filter(|_| is_matrix && self.part != Some(Part::Vqgan))?;
+        let quantize = quantize.filter(|_| is_matrix && !self.part.is_some_and(Part::is_tokenizer))?;
         Some(quantize.of_matrix(name))
+    }
+
+    /// Holds the tensors to what the programs of the model ask for.
+    fn account(&self, config: &Value, needed: Needed) -> Result<(), WeightError> {
+        let Some(part) = self.part else { return Ok(()) };
+        let of_config = |problem| WeightError::convert(format!("the model does not go together: {problem}"));
+        let Some(needed) = needed(config, part.name()).map_err(of_config)? else { return Ok(()) };
+        let needed: BTreeMap<String, Vec<usize>> = needed.into_iter().collect();
+        let found = self.shapes().shapes;
+        let (mut missing, mut misshapen, mut surplus) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, expected) in &needed {
+            match found.get(name) {
+                None => missing.push((name.clone(), expected.clone())),
+                Some(shape) if shape != expected => misshapen.push(Misshapen {
+                    name: name.clone(),
+                    found: shape.clone(),
+                    expected: expected.clone(),
+                }),
+                Some(_) => {}
+            }
+        }
+        for tensor in self.checkpoint.tensors() {
+            let name = self.short(&tensor.name);
+            if found.contains_key(name) && !needed.contains_key(name) && !part.drops(name) {
+                surplus.push(TensorInfo { name: name.to_owned(), ..tensor.clone() });
+            }
+        }
+        if missing.is_empty() && misshapen.is_empty() && surplus.is_empty() {
+            return Ok(());
+        }
+        let file = self.checkpoint.name().to_owned();
+        Err(WeightError::Mismatch(Box::new(Mismatch { file, missing, surplus, misshapen })))
     }
 
     /// Refuses what cannot be quantised, or not again.
@@ -381,97 +525,4 @@ fn stored_type(dtype: Dtype, store_as: StoreAs) -> Dtype {
         StoreAs::F16 => Dtype::F16,
         StoreAs::Bf16 => Dtype::BF16,
     }
-}
-
-/// Every checkpoint that is named or lies in a named folder and is a part of a model. A named file must be one; others in
-/// folders are passed over with the reason.
-fn find(sources: &[PathBuf], skipped: &mut Vec<SkippedFile>) -> Result<Vec<Candidate>, WeightError> {
-    let mut found = Vec::new();
-    for source in sources {
-        if !source.is_dir() {
-            let candidate = Candidate::open(source)?;
-            if candidate.part.is_none() {
-                return Err(WeightError::convert(format!(
-                    "{}: {}",
-                    source.display(),
-                    unrecognised(&candidate)
-                )));
-            }
-            found.push(candidate);
-            continue;
-        }
-        let mut files = Vec::new();
-        list(source, FOLDER_DEPTH, &mut files)?;
-        files.sort();
-        for path in files {
-            match Candidate::open(&path) {
-                Ok(candidate) if candidate.part.is_some() => found.push(candidate),
-                Ok(candidate) => skipped.push(SkippedFile { path, reason: unrecognised(&candidate) }),
-                Err(error) => skipped.push(SkippedFile { path, reason: error.to_string() }),
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn unrecognised(candidate: &Candidate) -> String {
-    let names: Vec<_> = candidate.checkpoint.tensors().take(3).map(|t| Name(&t.name).to_string()).collect();
-    format!("it is neither a MaskGIT, a VQGAN nor a shortcut; its tensors are {}…", names.join(", "))
-}
-
-fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), WeightError> {
-    let refused = |e| WeightError::io("read", folder, e);
-    for entry in fs::read_dir(folder).map_err(refused)? {
-        let path = entry.map_err(refused)?.path();
-        let is_checkpoint =
-            path.extension().is_some_and(|e| EXTENSIONS.iter().any(|x| e.eq_ignore_ascii_case(x)));
-        if path.is_dir() {
-            if depth > 0 {
-                list(&path, depth - 1, files)?;
-            }
-        } else if is_checkpoint {
-            if files.len() == MOST_FILES {
-                let problem = format!(
-                    "{} holds more than {MOST_FILES} checkpoints; name the ones that are meant",
-                    folder.display()
-                );
-                return Err(WeightError::convert(problem));
-            }
-            files.push(path);
-        }
-    }
-    Ok(())
-}
-
-/// One checkpoint for each part. What an earlier conversion left in the destination gives way to anything else.
-fn choose(
-    found: Vec<Candidate>,
-    destination: &Path,
-    skipped: &mut Vec<SkippedFile>,
-) -> Result<BTreeMap<Part, Candidate>, WeightError> {
-    let mut chosen: BTreeMap<Part, Candidate> = BTreeMap::new();
-    for candidate in found {
-        let Some(part) = candidate.part else { continue };
-        let Some(other) = chosen.remove(&part) else {
-            chosen.insert(part, candidate);
-            continue;
-        };
-        let output = fs::canonicalize(destination.join(format!("{part}.safetensors"))).ok();
-        let is_output = |c: &Candidate| output.is_some() && fs::canonicalize(&c.path).ok() == output;
-        let (kept, passed) = match (is_output(&candidate), is_output(&other)) {
-            (false, true) => (candidate, other),
-            (true, false) => (other, candidate),
-            _ => {
-                let problem = format!(
-                    "{} and {} are both {part} checkpoints\n  name the files that are meant, instead of their folder",
-                    other.path.display(),
-                    candidate.path.display()
-                );
-                return Err(WeightError::convert(problem));
-            }
-        };
-        skipped.push(SkippedFile { path: passed.path, reason: "it is an earlier conversion's".into() });
-        chosen.insert(part, kept);
-    }
-    Ok(chosen)
 }
