@@ -115,7 +115,9 @@ fn only_the_rows_of_the_lowest_logits_change() {
             session.step().unwrap();
         }
         // Of a full step first, then of partial ones.
-        for step in 0..3 {
+        let partial = session.plan().len() - 3;
+        let mut changed = 0;
+        for step in 0..partial {
             let before = block_on(session.features()).unwrap();
             let read = session.executor().read(states::CHOSEN_ROWS, (4 * count) as usize);
             let list = block_on(read).unwrap();
@@ -126,10 +128,13 @@ fn only_the_rows_of_the_lowest_logits_change() {
             let after = block_on(session.features()).unwrap();
             let rows = before.chunks_exact(hidden).zip(after.chunks_exact(hidden)).enumerate();
             for (row, (before, after)) in rows {
+                // A listed row may stay too, where none of the tokens just revealed is listed: nothing changed for it.
                 let listed = chosen.contains(&(row as u32));
-                assert_eq!(before != after, listed, "row {row} of partial step {step}");
+                assert!(listed || before == after, "row {row} of partial step {step}");
+                changed += usize::from(before != after);
             }
         }
+        assert!(changed > 0, "{partial} partial steps changed nothing");
     }
 }
 
