@@ -15,7 +15,7 @@ use crate::models::dimoo::{self, Branch, Sequences};
 use crate::models::text::{DIMOO_TEMPLATE, PromptEncoder};
 use crate::models::{self, amused_vq, dimoo_shortcut, states};
 use crate::program::{Program, WeightSpec};
-use crate::weights::{ModelFolder, account};
+use crate::weights::{ModelFolder, TensorShapes, account};
 use serde_json::Value;
 use std::path::Path;
 
@@ -202,7 +202,7 @@ pub fn part_tensors(config: &TextConfig, part: &str) -> Result<Vec<(String, Vec<
 ///
 /// # Errors
 /// A sentence on what is wrong with the config.
-pub fn needed(config: &Value, part: &str) -> Result<Option<Vec<(String, Vec<usize>)>>, String> {
+pub fn needed(config: &Value, part: &str) -> Result<Option<TensorShapes>, String> {
     let described = if part == "vq" { "tokenizer" } else { "transformer" };
     let is_text = config.get("architecture").and_then(Value::as_str) == Some(ARCHITECTURE);
     if !is_text || [described, "transformer"].iter().any(|key| config.get(*key).is_none()) {

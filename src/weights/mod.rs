@@ -28,7 +28,7 @@ pub use account::{Mismatch, Misshapen, account};
 pub use checkpoint::{Checkpoint, TensorInfo};
 pub use convert::{
     ConvertOptions, ConvertProgress, ConvertReport, ConvertedFile, Needed, Part, SkippedFile, StoreAs,
-    convert,
+    TensorShapes, convert,
 };
 pub use error::WeightError;
 pub use folder::ModelFolder;

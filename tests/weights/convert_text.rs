@@ -252,7 +252,8 @@ fn official_text_checkpoints_have_these_names_shapes_and_weights() {
         sampling: Sampling::OFFICIAL,
         prompt_template: "{prompt}".to_owned(),
     };
-    let cases: [(&str, usize, u64, &[(&str, &[usize])]); 3] = [
+    type Known = &'static [(&'static str, &'static [usize])];
+    let cases: [(&str, usize, u64, Known); 3] = [
         (
             "dimoo",
             // Nine a block, the table, the last norm and the head.

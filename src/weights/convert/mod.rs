@@ -27,9 +27,12 @@ use super::torch::wrapper_prefix;
 use super::write::{TensorSpec, stream_safetensors, write_whole};
 use crate::kernels::{Quantization, Quantized};
 
-/// What a part must hold, by the config that the conversion makes: names with official shapes. `None` where the config does
+/// Names with official shapes.
+pub type TensorShapes = Vec<(String, Vec<usize>)>;
+
+/// What a part must hold, by the config that the conversion makes. `None` where the config does
 /// not describe the part yet, or a sentence on what is wrong with it.
-pub type Needed = fn(config: &Value, part: &str) -> Result<Option<Vec<(String, Vec<usize>)>>, String>;
+pub type Needed = fn(config: &Value, part: &str) -> Result<Option<TensorShapes>, String>;
 
 /// The element type in which weights are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
