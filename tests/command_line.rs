@@ -307,6 +307,46 @@ fn inspect_info_and_completions_print() {
     assert!(succeeds(&migm(folder.path(), &["completions", "bash"])).contains("complete"));
 }
 
+/// What is not here yet is planned from its name: parameters of the official parts, and weights to the byte.
+#[test]
+fn a_published_model_is_planned_before_it_is_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = |arguments: &[&str]| -> serde_json::Value {
+        let out = succeeds(&migm(folder.path(), &[&["inspect", "--json"], arguments].concat()));
+        serde_json::from_str(&out).unwrap()
+    };
+    let report = plan(&["lumina-dimoo", "--quantize", "int4", "--predictor", "reuse"]);
+    let parameters: Vec<u64> =
+        report["parts"].as_array().unwrap().iter().map(|part| part["parameters"].as_u64().unwrap()).collect();
+    assert_eq!(parameters, [8_081_805_312, 146_244_675, 219_797_204]);
+    // A row of int4 is half a byte a value and two bytes a group of 64; one of int8 has a scale of four bytes.
+    let (int4, int8) = (|width: u64| width / 2 + width / 32, |width: u64| width + 4);
+    let block = 4 * 4096 * int4(4096) + 2 * 12_288 * int4(4096) + 4096 * int4(12_288);
+    let table_and_head = (134_548 + 8192) * int8(4096);
+    let norms = (2 * 32 + 1) * 4096 * 4;
+    let decoder = {
+        // Decoding alone, by a plan of a model with as good as no transformer.
+        let small = plan(&["lumina-dimoo", "--quantize", "int4", "--predictor", "reuse", "--layers", "1"]);
+        small["memory_bytes"]["weights"].as_u64().unwrap() - block - table_and_head - 3 * 4096 * 4
+    };
+    assert_eq!(
+        report["memory_bytes"]["weights"].as_u64().unwrap(),
+        32 * block + table_and_head + norms + decoder
+    );
+    // Tens of millions of weights in f16; biases, norms and codebook in f32.
+    assert!((150_000_000..200_000_000).contains(&decoder), "{decoder}");
+    assert!(report["largest_binding_bytes"]["steps"].as_u64().unwrap() <= 128 << 20);
+    let cached = plan(&["lumina-dimoo", "--quantize", "int4", "--predictor", "ml-cache"]);
+    let states = |report: &serde_json::Value| report["memory_bytes"]["states"].as_u64().unwrap();
+    // Keys and values of 32 layers, for every row of both sequences; beside them the rows that are chosen.
+    let caches = 32 * 2 * (4228 + 4178) * 4096 * 4;
+    let chosen = states(&cached) - states(&report) - caches;
+    assert!(chosen < 8406 * 4, "{chosen}");
+    assert_eq!(plan(&["maskgit-512"])["parts"][0]["parameters"], 176_306_666);
+    fails(&migm(folder.path(), &["inspect", "no-such-model"]), 1, &["no-such-model"]);
+    fails(&migm(folder.path(), &["inspect", "maskgit-512", "--grid", "4x4"]), 1, &["--grid"]);
+}
+
 #[test]
 fn converted_checkpoints_generate() {
     let folder = tempfile::tempdir().unwrap();
@@ -403,6 +443,11 @@ fn a_prompt_makes_a_picture_with_every_predictor() {
             assert_eq!(picture.dimensions(), (16, 12));
         }
     }
+    succeeds(&migm(folder.path(), &["inspect", "text", "--predictor", "ml-cache"]));
+    let bench = ["bench", "--model", "text", "--steps", "3", "--backend", "cpu", "--json", "bench.json"];
+    let out = succeeds(&migm(folder.path(), &bench));
+    assert!(out.contains("shortcut_uncond") && out.contains("memory planned"), "{out}");
+    assert!(folder.path().join("bench.json").is_file());
     let quantized =
         ["generate", "w5", "--model", "text", "--quantize", "int8", "--no-compare", "--backend", "cpu"];
     succeeds(&migm(folder.path(), &quantized));

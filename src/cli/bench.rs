@@ -1,23 +1,33 @@
 //! `migm bench`: what a step costs here, by kind and by operation, and how much memory it takes.
 
+use super::described::{ClassModel, Described, TextDescription};
 use super::{Backend, CliError, bytes};
-use crate::eval::bench::{self, PRESETS, Report};
+use crate::eval::bench::{self, PROMPT_TOKENS, Report};
 use crate::eval::random::RandomWeights;
+use crate::eval::subject::{Classes, Prompt};
 use crate::generate::GenerateError;
+use crate::generate::model::Device;
 use crate::generate::picture::write_whole;
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::session::{Session, Settings};
+use crate::generate::text::{TextSession, TextSettings};
 use crate::kernels::Quantization;
-use crate::models::formats;
+use crate::program::WeightSource;
 use std::io::Write as _;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// A known configuration with random weights: maskgit-512, maskgit-256
+    /// A known configuration with random weights: maskgit-512, maskgit-256, lumina-dimoo
     #[arg(long, value_name = "NAME", conflicts_with = "model")]
     config: Option<String>,
+    /// Transformer layers, for a model that fits here at its real width
+    #[arg(long, requires = "config", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    layers: Option<u32>,
+    /// Image tokens of a text model
+    #[arg(long, value_name = "ROWSxCOLUMNS", value_parser = super::convert::grid)]
+    grid: Option<[u32; 2]>,
     /// Model folder (default: the bundled model)
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     model: Option<PathBuf>,
@@ -40,7 +50,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     json: Option<PathBuf>,
     /// Print the README's tables in Markdown instead: budgets of the model, then maskgit-512 with random weights
-    #[arg(long, conflicts_with_all = ["config", "random_weights", "steps", "budget", "batch", "json", "quantize"])]
+    #[arg(long, conflicts_with_all = ["config", "layers", "grid", "random_weights", "steps", "budget", "batch", "json", "quantize"])]
     table: bool,
     /// Where to compute
     #[arg(long, value_enum, default_value_t)]
@@ -52,39 +62,83 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         return super::table::run(arguments.model.as_ref(), arguments.backend);
     }
     let (device, reason) = arguments.backend.open()?;
-    eprintln!("measuring ({reason})");
-    let model;
-    let (name, config, formats) = match &arguments.config {
-        Some(name) => {
-            let config = bench::preset(name).ok_or_else(|| {
-                let message = format!("there is no configuration {name:?}; there are {}", PRESETS.join(", "));
-                GenerateError::Setting(message)
-            })?;
-            model = None;
-            (name.clone(), config, formats(true, arguments.quantize))
+    let report = match Described::find(arguments.model.as_ref(), arguments.config.as_deref())? {
+        Described::Classes(model) => {
+            if arguments.grid.is_some() {
+                return Err(refused(
+                    "--grid is for text models; a class model's grid is a size of its weights",
+                ));
+            }
+            eprintln!("measuring ({reason})");
+            classes(arguments, *model, &device)?
         }
-        None => {
-            let opened = super::open_model(arguments.model.as_ref())?.quantized(arguments.quantize);
-            let found = (opened.name.clone(), opened.config.clone(), opened.formats());
-            model = Some(opened);
-            found
+        Described::Text(model) => {
+            if arguments.batch > 1 {
+                return Err(refused("text models make one image at a time; leave --batch out"));
+            }
+            eprintln!("measuring ({reason})");
+            prompt(arguments, *model, &device)?
         }
     };
-    let mut sampling = config.sampling;
-    sampling.steps = arguments.steps.unwrap_or(sampling.steps);
-    let refresh = Refresh::Uniform(arguments.budget.unwrap_or(sampling.steps.div_ceil(2)));
-    let predictor = if config.shortcut.is_some() { Predictor::Shortcut } else { Predictor::Reuse };
-    let settings = Settings { sampling, refresh, predictor };
-    let shape = bench::shape(arguments.batch, &sampling, predictor);
-    let mut session = match &model {
-        Some(model) if !arguments.random_weights => Session::new(model, shape, &device)?,
-        _ => Session::with_weights(&config, shape, &device, formats, &mut RandomWeights { seed: 1 })?,
-    };
-    let report = bench::measure(&name, &mut session, &device, &settings)?;
     if let Some(path) = &arguments.json {
         write_whole(path, serde_json::to_string_pretty(&report).unwrap_or_default().as_bytes())?;
     }
     print(&report)
+}
+
+fn refused(message: &str) -> CliError {
+    GenerateError::Setting(message.to_owned()).into()
+}
+
+/// Full steps where nobody says how many.
+fn refresh(arguments: &Arguments, steps: u32) -> Refresh {
+    Refresh::Uniform(arguments.budget.unwrap_or(steps.div_ceil(2)))
+}
+
+fn predictor(has_shortcut: bool) -> Predictor {
+    if has_shortcut { Predictor::Shortcut } else { Predictor::Reuse }
+}
+
+fn classes(arguments: &Arguments, model: ClassModel, device: &Device) -> Result<Report, CliError> {
+    let mut config = model.config;
+    config.transformer.depth = arguments.layers.unwrap_or(config.transformer.depth);
+    let formats = model.formats.quantized(arguments.quantize);
+    let mut sampling = config.sampling;
+    sampling.steps = arguments.steps.unwrap_or(sampling.steps);
+    let refresh = refresh(arguments, sampling.steps);
+    let settings = Settings { sampling, refresh, predictor: predictor(config.shortcut.is_some()) };
+    let shape = bench::shape(arguments.batch, &sampling, settings.predictor);
+    let mut session = match model.folder {
+        Some(folder) if !arguments.random_weights => {
+            Session::with_weights(&config, shape, device, formats.choice(), &mut folder.weights()?)?
+        }
+        _ => Session::with_weights(&config, shape, device, formats.choice(), &mut RandomWeights { seed: 1 })?,
+    };
+    let mut subject = Classes { session: &mut session, settings: &settings };
+    Ok(bench::measure(&model.name, &mut subject, device)?)
+}
+
+fn prompt(arguments: &Arguments, model: TextDescription, device: &Device) -> Result<Report, CliError> {
+    let mut config = model.config;
+    let t = &mut config.transformer;
+    t.layers = arguments.layers.unwrap_or(t.layers);
+    t.grid = arguments.grid.unwrap_or(t.grid);
+    let formats = model.formats.quantized(arguments.quantize);
+    // What a prompt says does not change what it costs.
+    let prompts = PROMPT_TOKENS.map(|tokens| vec![0; tokens as usize]);
+    let mut sampling = config.sampling;
+    sampling.steps = arguments.steps.unwrap_or(sampling.steps);
+    let refresh = refresh(arguments, sampling.steps);
+    let settings = TextSettings { sampling, refresh, predictor: predictor(config.shortcut.is_some()) };
+    let new = |weights: &mut dyn WeightSource| {
+        TextSession::with_weights(&config, &prompts, &settings, device, formats.choice(), weights)
+    };
+    let mut session = match model.folder {
+        Some(folder) if !arguments.random_weights => new(&mut folder.weights()?)?,
+        _ => new(&mut RandomWeights { seed: 1 })?,
+    };
+    let mut subject = Prompt { session: &mut session, settings: &settings };
+    Ok(bench::measure(&model.name, &mut subject, device)?)
 }
 
 fn print(report: &Report) -> Result<(), CliError> {
@@ -92,7 +146,7 @@ fn print(report: &Report) -> Result<(), CliError> {
     writeln!(
         out,
         "{} on {}, batch {}, {} steps, refresh {}",
-        report.model, report.device, report.batch, report.settings.sampling.steps, report.settings.refresh
+        report.model, report.device, report.batch, report.steps, report.refresh
     )?;
     writeln!(out, "peak of a plain FMA loop  {:.1} GFLOP/s", report.peak_gflop_per_s)?;
     for (name, times) in [("full step", &report.full), ("shortcut step", &report.shortcut)] {

@@ -36,7 +36,7 @@ pub(super) struct Arguments {
     grid: Option<[u32; 2]>,
 }
 
-fn grid(text: &str) -> Result<[u32; 2], String> {
+pub(super) fn grid(text: &str) -> Result<[u32; 2], String> {
     let sides =
         text.split_once('x').and_then(|(rows, columns)| Some([rows.parse().ok()?, columns.parse().ok()?]));
     sides

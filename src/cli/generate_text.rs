@@ -32,6 +32,11 @@ pub(super) fn run(arguments: &Arguments, prompt: &str, folder: &Path) -> Result<
     let name = session.executor().describe();
     if !arguments.json {
         eprintln!("{} on {name} ({reason})", model.name);
+        if session.decodes_on_the_cpu() {
+            eprintln!(
+                "note: this adapter binds too little at once for pictures of this size: the CPU decodes them"
+            );
+        }
     }
     let mut files = Vec::new();
     let mut totals = Totals { batches: arguments.count as usize, ..Totals::default() };

@@ -1,12 +1,17 @@
 //! `migm inspect DIR|FILE`: tensors of a file; of a folder, its parts, the memory it needs, and whether that fits.
 
+use super::described::{ClassModel, Described, Formats, TextDescription};
+use super::generate::StandIn;
 use super::{Backend, CliError, bytes};
+use crate::eval::bench::PROMPT_TOKENS;
 use crate::exec::Memory;
-use crate::generate::model::{Device, ModelConfig, part_tensors};
-use crate::generate::predict::Predictor;
+use crate::generate::model::{self, Device};
+use crate::generate::predict::{MlCache, Predictor};
 use crate::generate::session::{self, Shape};
-use crate::kernels::Quantization;
+use crate::generate::{GenerateError, dimoo, text};
+use crate::kernels::{Quantization, StepValues, WeightFormat};
 use crate::models::{self, Batch, parameters};
+use crate::program::{Program, Tensor, WeightSpec};
 use crate::weights::Checkpoint;
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -14,7 +19,8 @@ use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// A model folder or a weights file (default: the bundled model)
+    /// A model folder, a weights file, or a published model by name, not fetched yet: maskgit-512, maskgit-256,
+    /// lumina-dimoo (default: the bundled model)
     #[arg(value_hint = clap::ValueHint::AnyPath)]
     path: Option<PathBuf>,
     /// Images at once, for the memory plan
@@ -23,6 +29,15 @@ pub(super) struct Arguments {
     /// Quantise matrices while loading: int8, int4 (groups of 64) or int4:32
     #[arg(long, value_name = "FORMAT")]
     quantize: Option<Quantization>,
+    /// What stands in for the full model, for the memory plan (default: the shortcut, if there is one)
+    #[arg(long, value_enum)]
+    predictor: Option<StandIn>,
+    /// Plan for another number of transformer layers
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    layers: Option<u32>,
+    /// Plan for other images of a text model
+    #[arg(long, value_name = "ROWSxCOLUMNS", value_parser = super::convert::grid)]
+    grid: Option<[u32; 2]>,
     /// Print the operations of a program: full, sample, decode or shortcut
     #[arg(long, value_name = "PROGRAM")]
     program: Option<String>,
@@ -32,6 +47,17 @@ pub(super) struct Arguments {
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
+}
+
+impl Arguments {
+    fn predictor(&self, has_shortcut: bool) -> Option<Predictor> {
+        match self.predictor {
+            None => has_shortcut.then_some(Predictor::Shortcut),
+            Some(StandIn::Shortcut) => Some(Predictor::Shortcut),
+            Some(StandIn::Reuse) => Some(Predictor::Reuse),
+            Some(StandIn::MlCache) => Some(Predictor::MlCache(MlCache::OFFICIAL)),
+        }
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
@@ -65,88 +91,187 @@ fn file(path: &std::path::Path, json: bool) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What a session of this batch needs, and the largest single binding.
-fn plan(
-    config: &ModelConfig,
-    formats: fn(&crate::program::WeightSpec) -> crate::kernels::WeightFormat,
-    batch: u32,
-) -> Result<(Vec<crate::program::Program>, Memory, u64), CliError> {
-    let shape = Shape {
-        batch: Batch { images: batch, guided: config.sampling.guided() },
-        predictor: config.shortcut.map(|_| Predictor::Shortcut),
-        recorded_noise: false,
-        decoder: true,
-    };
-    let programs = session::programs(config, shape, formats)?.list;
-    let memory = Memory::planned(&programs);
-    let largest =
-        programs.iter().flat_map(|p| p.tensors()).map(crate::program::Tensor::bytes).max().unwrap_or(0);
-    Ok((programs, memory, largest))
+/// A model as far as its configuration tells: what is printed, and the programs that memory is planned for.
+struct Outline {
+    name: String,
+    /// One line on sizes.
+    sizes: String,
+    config: serde_json::Value,
+    formats: Formats,
+    /// Part, tensors, parameters.
+    parts: Vec<(&'static str, usize, u64)>,
+    /// What the plan is for, in words.
+    run: String,
+    /// A step in the middle of a run.
+    step: StepValues,
+    /// Whether pictures can be decoded elsewhere than on the device of the steps.
+    decodes_elsewhere: bool,
+    programs: Box<dyn Fn(fn(&WeightSpec) -> WeightFormat) -> Result<Vec<Program>, GenerateError>>,
+}
+
+type Tensors = Result<Vec<(String, Vec<usize>)>, GenerateError>;
+
+fn parts<const N: usize>(
+    names: [&'static str; N],
+    tensors: impl Fn(&str) -> Tensors,
+) -> Result<Vec<(&'static str, usize, u64)>, CliError> {
+    let mut parts = Vec::new();
+    for part in names {
+        let tensors = tensors(part)?;
+        if !tensors.is_empty() {
+            parts.push((part, tensors.len(), parameters(&tensors)));
+        }
+    }
+    Ok(parts)
+}
+
+fn in_words(predictor: Option<Predictor>) -> &'static str {
+    match predictor {
+        None => "vanilla",
+        Some(Predictor::Reuse) => "feature reuse",
+        Some(Predictor::Shortcut) => "shortcut",
+        Some(Predictor::MlCache(_)) => "ML-Cache",
+    }
+}
+
+impl Outline {
+    fn of_classes(model: ClassModel, arguments: &Arguments) -> Result<Self, CliError> {
+        if arguments.grid.is_some() {
+            let message = "--grid is for text models; a class model's grid is a size of its weights";
+            return Err(GenerateError::Setting(message.to_owned()).into());
+        }
+        let mut config = model.config;
+        config.transformer.depth = arguments.layers.unwrap_or(config.transformer.depth);
+        let t = config.transformer;
+        let predictor = arguments.predictor(config.shortcut.is_some());
+        let batch = Batch { images: arguments.batch, guided: config.sampling.guided() };
+        let shape = Shape { batch, predictor, recorded_noise: false, decoder: true };
+        let guided = if batch.guided { "guided, " } else { "" };
+        let steps = config.sampling.steps(t.grid * t.grid)?;
+        Ok(Self {
+            name: model.name,
+            sizes: format!(
+                "{} px, {} x {} tokens of {} codes, {} classes",
+                config.image_size, t.grid, t.grid, t.codebook, t.classes
+            ),
+            config: serde_json::json!(config),
+            formats: model.formats,
+            parts: parts(["maskgit", "vqgan", "shortcut"], |part| model::part_tensors(&config, part))?,
+            run: format!("a batch of {}, {guided}{}", arguments.batch, in_words(predictor)),
+            step: steps.get(1).or(steps.first()).copied().unwrap_or_default(),
+            decodes_elsewhere: false,
+            programs: Box::new(move |formats| Ok(session::programs(&config, shape, formats)?.list)),
+        })
+    }
+
+    fn of_text(model: TextDescription, arguments: &Arguments) -> Result<Self, CliError> {
+        if arguments.batch > 1 {
+            let message = "text models make one image at a time; leave --batch out";
+            return Err(GenerateError::Setting(message.to_owned()).into());
+        }
+        let mut config = model.config;
+        let t = &mut config.transformer;
+        t.layers = arguments.layers.unwrap_or(t.layers);
+        t.grid = arguments.grid.unwrap_or(t.grid);
+        let ([rows, columns], factor) = (t.grid, config.tokenizer.factor());
+        let predictor = arguments.predictor(config.shortcut.is_some());
+        let guided = config.sampling.guidance != 0.0;
+        let lengths = &PROMPT_TOKENS[..if guided { 2 } else { 1 }];
+        let run = text::sequences(&config, lengths);
+        let sequences: Vec<String> = run.sequences.iter().map(|s| s.length.to_string()).collect();
+        let steps = config.sampling.steps(rows * columns)?;
+        Ok(Self {
+            name: model.name,
+            sizes: format!(
+                "{} x {} px, {rows} x {columns} tokens of {} codes",
+                rows * factor,
+                columns * factor,
+                config.transformer.codebook
+            ),
+            config: serde_json::json!(config),
+            formats: model.formats,
+            parts: parts(["dimoo", "vq", "shortcut"], |part| text::part_tensors(&config, part))?,
+            run: format!(
+                "one image, {}, a prompt of {} tokens: sequences of {}",
+                in_words(predictor),
+                PROMPT_TOKENS[0],
+                sequences.join(" and ")
+            ),
+            step: steps.get(1).or(steps.first()).copied().unwrap_or_default(),
+            decodes_elsewhere: true,
+            programs: Box::new(move |formats| {
+                let mut programs = dimoo::programs(&run, predictor, config.shortcut, false, formats)?.list;
+                programs.push(text::decoder(&config, formats)?);
+                Ok(programs)
+            }),
+        })
+    }
+}
+
+/// The largest binding of some programs.
+fn largest<'a>(programs: impl Iterator<Item = &'a Program>) -> u64 {
+    programs.flat_map(Program::tensors).map(Tensor::bytes).max().unwrap_or(0)
 }
 
 fn folder(path: Option<&PathBuf>, arguments: &Arguments) -> Result<(), CliError> {
-    let model = super::open_model(path)?.quantized(arguments.quantize);
-    let config = &model.config;
-    let (programs, memory, largest) = plan(config, model.formats(), arguments.batch)?;
+    let outline = match Described::find(path, None)? {
+        Described::Classes(model) => Outline::of_classes(*model, arguments)?,
+        Described::Text(model) => Outline::of_text(*model, arguments)?,
+    };
+    let formats = outline.formats.quantized(arguments.quantize);
+    let programs = (outline.programs)(formats.choice())?;
     let mut out = std::io::stdout().lock();
     if let Some(name) = &arguments.program {
         let Some(program) = programs.iter().find(|program| program.name == *name) else {
             let names: Vec<&str> = programs.iter().map(|program| program.name.as_str()).collect();
             let message = format!("there is no program {name:?}; there are {}", names.join(", "));
-            return Err(crate::generate::GenerateError::Setting(message).into());
+            return Err(GenerateError::Setting(message).into());
         };
-        let steps = config.sampling.steps(config.transformer.grid * config.transformer.grid)?;
-        let step = steps.get(1).or(steps.first()).copied().unwrap_or_default();
-        let text = if arguments.graphviz { program.to_graphviz() } else { program.to_text(&step) };
+        let text = if arguments.graphviz { program.to_graphviz() } else { program.to_text(&outline.step) };
         write!(out, "{text}")?;
         return Ok(());
     }
-    let mut parts = Vec::new();
-    for part in ["maskgit", "vqgan", "shortcut"] {
-        let tensors = part_tensors(config, part)?;
-        if !tensors.is_empty() {
-            parts.push((part, tensors.len(), parameters(&tensors)));
-        }
-    }
+    let memory = Memory::planned(&programs);
     let mut by_format = Vec::new();
     for (name, half, quantize) in super::FORMATS {
-        by_format.push((name, plan(config, models::formats(half, quantize), arguments.batch)?.1));
+        by_format.push((name, Memory::planned(&(outline.programs)(models::formats(half, quantize))?)));
     }
     let (device, _) = Backend::Auto.open()?;
-    let fit = fits(&device, memory, by_format[0].1.weights, largest);
+    let (of_steps, of_decode): (Vec<&Program>, Vec<&Program>) =
+        programs.iter().partition(|program| program.name != "decode");
+    let bindings = [largest(of_steps.into_iter()), largest(of_decode.into_iter())];
+    let fit = fits(&device, memory, by_format[0].1.weights, bindings, outline.decodes_elsewhere)?;
     if arguments.json {
-        let parts: Vec<_> = parts
+        let parts: Vec<_> = outline
+            .parts
             .iter()
             .map(
                 |(part, tensors, n)| serde_json::json!({ "part": part, "tensors": tensors, "parameters": n }),
             )
             .collect();
         let report = serde_json::json!({
-            "model": model.name, "config": config, "parts": parts, "batch": arguments.batch,
-            "memory_bytes": memory,
+            "model": outline.name, "config": outline.config, "parts": parts, "batch": arguments.batch,
+            "planned_for": outline.run, "memory_bytes": memory,
             "weight_bytes": by_format.iter().map(|(name, m)| (*name, m.weights)).collect::<BTreeMap<_, _>>(),
-            "largest_binding_bytes": largest, "fits": fit.0, "why": fit.1,
+            "largest_binding_bytes": { "steps": bindings[0], "decode": bindings[1] },
+            "fits": fit.0, "why": fit.1,
         });
         writeln!(out, "{}", serde_json::to_string_pretty(&report).unwrap_or_default())?;
         return Ok(());
     }
-    let t = &config.transformer;
-    writeln!(
-        out,
-        "{}: {} px, {} x {} tokens of {} codes, {} classes",
-        model.name, config.image_size, t.grid, t.grid, t.codebook, t.classes
-    )?;
-    for (part, tensors, parameters) in &parts {
+    writeln!(out, "{}: {}", outline.name, outline.sizes)?;
+    for (part, tensors, parameters) in &outline.parts {
         writeln!(out, "  {part:<9} {tensors:>4} tensors {parameters:>12} parameters")?;
     }
-    let guided = if config.sampling.guided() { ", guided" } else { "" };
-    writeln!(out, "memory for a batch of {}{guided}:", arguments.batch)?;
-    writeln!(out, "  weights     {:>12}", bytes(memory.weights))?;
-    writeln!(out, "  states      {:>12}", bytes(memory.states))?;
-    writeln!(out, "  temporaries {:>12}", bytes(memory.temporaries))?;
-    writeln!(out, "  in all      {:>12}, largest binding {}", bytes(memory.total()), bytes(largest))?;
+    writeln!(out, "memory for {}:", outline.run)?;
+    writeln!(out, "  weights     {:>12} {:>15} bytes", bytes(memory.weights), memory.weights)?;
+    writeln!(out, "  states      {:>12} {:>15}", bytes(memory.states), memory.states)?;
+    writeln!(out, "  temporaries {:>12} {:>15}", bytes(memory.temporaries), memory.temporaries)?;
+    writeln!(out, "  in all      {:>12} {:>15}", bytes(memory.total()), memory.total())?;
+    let [steps, decode] = bindings;
+    writeln!(out, "largest binding: {} in a step, {} in decoding", bytes(steps), bytes(decode))?;
     writeln!(out, "{}", fit.1)?;
-    writeln!(out, "in other formats, convolutions and codebooks of int8 and int4 in f16:")?;
+    writeln!(out, "by format, convolutions and codebooks of int8 and int4 in f16:")?;
     for (name, memory) in &by_format {
         writeln!(
             out,
@@ -158,29 +283,54 @@ fn folder(path: Option<&PathBuf>, arguments: &Arguments) -> Result<(), CliError>
     Ok(())
 }
 
-/// Whether a plan fits a device, and the sentence that says so.
-fn fits(device: &Device, memory: Memory, wide_weights: u64, largest: u64) -> (bool, String) {
-    match device {
-        Device::Cpu => (
-            true,
-            format!(
-                "runs on the CPU, where weights are f32: allow {} in all",
-                bytes(memory.total() - memory.weights + wide_weights)
-            ),
-        ),
-        Device::Gpu(gpu) => {
-            let limits = gpu.device.limits();
-            let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-            let name = &gpu.info.name;
-            if largest <= limit {
-                (true, format!("fits {name}, which binds up to {} at once", bytes(limit)))
-            } else {
-                let message = format!(
-                    "does not fit {name}: it binds at most {} at once; use a smaller batch",
-                    bytes(limit)
-                );
-                (false, message)
-            }
+/// Whether a plan fits a device, and the sentence that says so. `bindings` are the largest of steps and of decoding.
+fn fits(
+    device: &Device,
+    memory: Memory,
+    wide_weights: u64,
+    [steps, decode]: [u64; 2],
+    decodes_elsewhere: bool,
+) -> Result<(bool, String), CliError> {
+    let within = |needed: u64| match available_memory() {
+        None => (true, String::new()),
+        Some(free) if needed <= free => (true, format!(", and {} of memory are free", bytes(free))),
+        Some(free) => (false, format!(", and only {} of memory are free", bytes(free))),
+    };
+    let gpu = match device {
+        Device::Gpu(gpu) => gpu,
+        Device::Cpu => {
+            let needed = memory.total() - memory.weights + wide_weights;
+            let (fits, free) = within(needed);
+            let verb = if fits { "fits" } else { "does not fit" };
+            let sentence = format!("{verb} the CPU: weights are f32 there, {} in all{free}", bytes(needed));
+            return Ok((fits, sentence));
         }
+    };
+    let (name, limit) = (&gpu.info.name, gpu.largest_binding());
+    if steps > limit || (decode > limit && !decodes_elsewhere) {
+        let sentence =
+            format!("does not fit {name}: it binds at most {} at once; use a smaller batch", bytes(limit));
+        return Ok((false, sentence));
     }
+    let (room, why) = if gpu.is_software() {
+        within(memory.total())
+    } else if gpu.has_room(memory.total())? {
+        (true, ": so much could be allocated just now".to_owned())
+    } else {
+        (false, ": so much could not be allocated just now; quantise it, or use a smaller batch".to_owned())
+    };
+    let verb = if room { "fits" } else { "does not fit" };
+    let decoding = if decode > limit {
+        format!("; pictures are decoded on the CPU, as it binds at most {} at once", bytes(limit))
+    } else {
+        String::new()
+    };
+    Ok((room, format!("{verb} {name}{why}{decoding}")))
+}
+
+/// Memory that the system can give without swapping, on Linux.
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }

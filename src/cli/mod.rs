@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 mod bench;
 mod convert;
+mod described;
 mod generate;
 mod generate_text;
 mod info;

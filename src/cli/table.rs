@@ -3,6 +3,7 @@
 use super::{Backend, CliError, bytes};
 use crate::eval::bench;
 use crate::eval::random::RandomWeights;
+use crate::eval::subject::Classes;
 use crate::exec::Memory;
 use crate::generate::model::{Device, Model};
 use crate::generate::predict::Predictor;
@@ -76,7 +77,8 @@ pub(super) fn run(folder: Option<&PathBuf>, backend: Backend) -> Result<(), CliE
     let shape = bench::shape(1, &sampling, Predictor::Shortcut);
     let mut session =
         Session::with_weights(&config, shape, &device, keep_f16, &mut RandomWeights { seed: 1 })?;
-    let report = bench::measure("maskgit-512", &mut session, &device, &settings)?;
+    let report =
+        bench::measure("maskgit-512", &mut Classes { session: &mut session, settings: &settings }, &device)?;
     writeln!(out, "\nmaskgit-512, random weights, guided, batch 1, on {}:\n", report.device)?;
     writeln!(out, "| | |\n|---|---|")?;
     writeln!(
@@ -122,7 +124,8 @@ fn formats(out: &mut dyn std::io::Write, model: &Model, device: &Device) -> Resu
         let planned = Memory::planned(&session::programs(&model.config, shape, formats)?.list);
         let mut session =
             Session::with_weights(&model.config, shape, device, formats, &mut model.weights()?)?;
-        let report = bench::measure(&model.name, &mut session, device, &settings)?;
+        let report =
+            bench::measure(&model.name, &mut Classes { session: &mut session, settings: &settings }, device)?;
         writeln!(
             out,
             "| {name} | {} | {} | {:.2} ms | {:.2} ms |",

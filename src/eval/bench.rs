@@ -1,15 +1,17 @@
 //! `migm bench`: step times by kind, a profile by operation beside the device's measured peak, products alone, memory.
 
+use super::subject::Subject;
 use crate::exec::Memory;
-use crate::generate::GenerateError;
 use crate::generate::model::{Device, ModelConfig};
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
 use crate::generate::session::{Session, Settings, Shape, StepKind};
+use crate::generate::text::{self, TextConfig};
+use crate::generate::{self, GenerateError};
 use crate::kernels::fma_peak::FmaPeak;
 use crate::kernels::{Product, StepValues};
-use crate::models::{self, maskgit, shortcut, vqgan};
+use crate::models::{self, amused_vq, dimoo, dimoo_shortcut, maskgit, shortcut, vqgan};
 use crate::program::{Element, Program};
 use pollster::block_on;
 use rayon::prelude::*;
@@ -38,8 +40,24 @@ pub fn preset(name: &str) -> Option<ModelConfig> {
     }
 }
 
+/// A text configuration by name, for random weights.
+pub fn text_preset(name: &str) -> Option<TextConfig> {
+    (name == "lumina-dimoo").then(|| TextConfig {
+        architecture: text::ARCHITECTURE.to_owned(),
+        transformer: dimoo::Config::OFFICIAL,
+        tokenizer: amused_vq::Config::official(),
+        shortcut: Some(dimoo_shortcut::Config::OFFICIAL),
+        sampling: generate::dimoo::Sampling::OFFICIAL,
+        prompt_template: models::text::DIMOO_TEMPLATE.to_owned(),
+    })
+}
+
+/// Tokens of the prompts that plans and benchmarks are made for: the template and a sentence or two, and the official
+/// unconditional prompt.
+pub const PROMPT_TOKENS: [u32; 2] = [64, 14];
+
 /// Names of presets.
-pub const PRESETS: [&str; 2] = ["maskgit-512", "maskgit-256"];
+pub const PRESETS: [&str; 3] = ["maskgit-512", "maskgit-256", "lumina-dimoo"];
 
 /// Times of the steps of one kind, in milliseconds.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -84,8 +102,10 @@ pub struct Report {
     pub device: String,
     /// Images at once.
     pub batch: u32,
-    /// How it was sampled.
-    pub settings: Settings,
+    /// Steps.
+    pub steps: usize,
+    /// Which of them are full.
+    pub refresh: String,
     /// The device's peak as a plain FMA loop reaches it.
     pub peak_gflop_per_s: f64,
     /// Full steps, sampling included.
@@ -116,51 +136,48 @@ pub struct Report {
 ///
 /// # Errors
 /// The device failed.
-pub fn measure(
-    name: &str,
-    session: &mut Session,
-    device: &Device,
-    settings: &Settings,
-) -> Result<Report, GenerateError> {
-    let images = session.shape().batch.images;
-    let classes: Vec<Option<u32>> =
-        (0..images).map(|i| Some(i % session.config().transformer.classes)).collect();
-    let seeds: Vec<u64> = (0..u64::from(images)).collect();
+pub fn measure(name: &str, subject: &mut dyn Subject, device: &Device) -> Result<Report, GenerateError> {
+    let images = subject.images();
     // Once to warm up: pipelines, page faults, clocks. Two steps have one of each kind.
-    session.configure(settings)?;
-    session.start(&classes, &seeds)?;
+    subject.restart()?;
     for _ in 0..2 {
-        session.step()?;
+        subject.step()?;
     }
-    session.executor().wait()?;
+    subject.executor().wait()?;
 
-    session.configure(settings)?;
-    session.start(&classes, &seeds)?;
+    subject.restart()?;
     let start = Instant::now();
-    session.finish()?;
+    while subject.step()? {}
+    subject.executor().wait()?;
     let loop_ms = start.elapsed().as_secs_f64() * 1e3;
-    let times = block_on(session.step_times())?;
-    let plan = session.plan().to_vec();
-    let tokens = block_on(session.tokens())?;
+    let times = block_on(subject.executor().step_times())?;
+    let plan = subject.plan().to_vec();
     let start = Instant::now();
-    block_on(session.decode(&tokens))?;
+    subject.decode()?;
     let decode_ms = start.elapsed().as_secs_f64() * 1e3;
 
     // Before the measurements below take memory of their own.
     let peak_resident_bytes = peak_resident_bytes();
     let peak_gflop_per_s = peak_gflop_per_s(device)?;
-    let programs = session.executor().programs();
-    let find = |name: &str| programs.iter().position(|program| program.name == name);
-    let (full, predict, sample) = (find("full"), find("shortcut"), find("sample"));
-    let flops = |index: Option<usize>, step: &StepValues| index.map_or(0, |i| programs[i].cost(step).flops);
+    let programs = subject.executor().programs();
+    // Sequences of different lengths have programs of their own: `full`, `full_uncond`.
+    let find = |name: &str| -> Vec<usize> {
+        let named = |program: &Program| program.name == name || program.name == format!("{name}_uncond");
+        (0..programs.len()).filter(|&index| named(&programs[index])).collect()
+    };
+    let (full, sample) = (find("full"), find("sample"));
+    let predict = [find("shortcut"), find("partial")].concat();
+    let flops = |indices: &[usize], step: &StepValues| -> u64 {
+        indices.iter().map(|&index| programs[index].cost(step).flops).sum()
+    };
     let of_kind = |kind: StepKind| {
-        let program = if kind == StepKind::Full { full } else { predict };
+        let step_programs = if kind == StepKind::Full { &full } else { &predict };
         let mut steps: Vec<(f64, u64)> = plan
             .iter()
             .zip(&times)
             .filter(|(step, _)| step.kind == kind)
             .filter_map(|(step, ms)| {
-                let work = flops(program, &step.values) + flops(sample, &step.values);
+                let work = flops(step_programs, &step.values) + flops(&sample, &step.values);
                 ms.map(|ms| (ms, work))
             })
             .collect();
@@ -179,22 +196,23 @@ pub fn measure(
     let middle = plan.get(plan.len() / 2).map(|step| step.values).unwrap_or_default();
     let against_products = match device {
         Device::Cpu => {
-            let programs: Vec<usize> = [full, sample].into_iter().flatten().collect();
-            Some(against_products(session, &programs, plan.len() / 2)?)
+            let programs = [&full[..], &sample].concat();
+            Some(against_products(subject, &programs, plan.len() / 2)?)
         }
         Device::Gpu(_) => None,
     };
     let mut profile = Vec::new();
-    for program in [full, predict, sample].into_iter().flatten() {
-        profile.extend(profile_of(session, program, plan.len() / 2, &middle, peak_gflop_per_s)?);
+    for program in [full, predict, sample].concat() {
+        profile.extend(profile_of(subject, program, plan.len() / 2, &middle, peak_gflop_per_s)?);
     }
-    let planned = session.memory();
+    let planned = subject.executor().memory();
     let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
     Ok(Report {
         model: name.to_owned(),
-        device: session.executor().describe(),
+        device: subject.executor().describe(),
         batch: images,
-        settings: settings.clone(),
+        steps: plan.len(),
+        refresh: subject.refresh(),
         peak_gflop_per_s,
         shortcut_is_cheaper_by: ratio(full_times.least_ms, shortcut_times.least_ms),
         loop_ms,
@@ -245,14 +263,14 @@ pub fn peak_gflop_per_s(device: &Device) -> Result<f64, GenerateError> {
 
 /// Runs a program alone, an operation at a time, and sums by shader.
 fn profile_of(
-    session: &mut Session,
+    subject: &mut dyn Subject,
     program: usize,
     step: usize,
     values: &StepValues,
     peak_gflop_per_s: f64,
 ) -> Result<Vec<OpProfile>, GenerateError> {
-    let times = block_on(session.executor().profile(program, step)).map_err(GenerateError::from)?;
-    let program = &session.executor().programs()[program];
+    let times = block_on(subject.executor().profile(program, step)).map_err(GenerateError::from)?;
+    let program = &subject.executor().programs()[program];
     let mut sums: BTreeMap<String, (usize, f64, u64)> = BTreeMap::new();
     for time in &times {
         let kernel = &program.ops()[time.op].kernel;
@@ -365,17 +383,17 @@ impl ProductsAlone {
 /// A full step and its products alone, in turn, three times: the least of each, as other work on the machine can
 /// only add.
 fn against_products(
-    session: &mut Session,
+    subject: &mut dyn Subject,
     programs: &[usize],
     step: usize,
 ) -> Result<(f64, f64), GenerateError> {
-    let values = session.plan()[step].values;
-    let mut alone = ProductsAlone::new(products(session.executor().programs(), programs, &values));
+    let values = subject.plan()[step].values;
+    let mut alone = ProductsAlone::new(products(subject.executor().programs(), programs, &values));
     let (mut least_step, mut least_alone) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..3 {
         least_alone = least_alone.min(alone.run_ms());
         let start = Instant::now();
-        session.executor().run(programs, step, false)?;
+        subject.executor().run(programs, step, false)?;
         least_step = least_step.min(start.elapsed().as_secs_f64() * 1e3);
     }
     Ok((least_step, least_alone))

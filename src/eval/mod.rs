@@ -3,5 +3,6 @@
 pub mod bench;
 pub mod export;
 pub mod random;
+pub mod subject;
 pub mod verify;
 mod verify_dimoo;

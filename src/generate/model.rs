@@ -271,6 +271,16 @@ impl Model {
         models::formats(self.half, self.quantize)
     }
 
+    /// Whether weights that are not quantised are kept in f16.
+    pub fn is_half(&self) -> bool {
+        self.half
+    }
+
+    /// How matrices are quantised, stored so or while loading.
+    pub fn quantization(&self) -> Option<Quantization> {
+        self.quantize
+    }
+
     /// The same model with its matrices quantised while they are loaded, unless they are stored so; with `None`, as it is stored.
     #[must_use]
     pub fn quantized(self, quantize: Option<Quantization>) -> Self {

@@ -9,12 +9,13 @@ use super::model::{Device, FolderWeights, matrices_are_f16, stored_quantization}
 use super::predict::{Predictor, Routine};
 use super::refresh::Refresh;
 use super::session::{PlannedStep, StepKind};
+use crate::exec::gpu::device::Gpu;
 use crate::exec::{Executor, Memory, read_f32};
 use crate::kernels::{Quantization, RowRange, StepValues, WeightFormat};
 use crate::models::dimoo::{self, Branch, Sequences};
 use crate::models::text::{DIMOO_TEMPLATE, PromptEncoder};
 use crate::models::{self, amused_vq, dimoo_shortcut, states};
-use crate::program::{Program, WeightSpec};
+use crate::program::{Program, WeightSource, WeightSpec};
 use crate::weights::{ModelFolder, TensorShapes, account};
 use serde_json::Value;
 use std::path::Path;
@@ -137,13 +138,24 @@ impl TextModel {
         Ok(Self { name, config, prompts, folder, half, quantize: stored })
     }
 
+    /// Whether weights that are not quantised are kept in f16.
+    pub fn is_half(&self) -> bool {
+        self.half
+    }
+
+    /// How matrices are quantised, stored so or while loading.
+    pub fn quantization(&self) -> Option<Quantization> {
+        self.quantize
+    }
+
     /// The same model with its matrices quantised while they are loaded, unless they are stored so; with `None`, as it is stored.
     #[must_use]
     pub fn quantized(self, quantize: Option<Quantization>) -> Self {
         Self { quantize: quantize.or(self.quantize), ..self }
     }
 
-    fn formats(&self) -> fn(&WeightSpec) -> WeightFormat {
+    /// In which precision each weight is kept.
+    pub fn formats(&self) -> fn(&WeightSpec) -> WeightFormat {
         models::formats(self.half, self.quantize)
     }
 
@@ -240,6 +252,36 @@ fn plan(config: &TextConfig, settings: &TextSettings) -> Result<Vec<PlannedStep>
     Ok(values.into_iter().zip(full).map(|(values, full)| PlannedStep { kind: kind(full), values }).collect())
 }
 
+/// The sequences of a run whose prompts have so many tokens: the conditional one and, for guidance, the unconditional one.
+pub fn sequences(config: &TextConfig, lengths: &[u32]) -> Sequences {
+    let t = config.transformer;
+    let branches = [Branch::Conditional, Branch::Unconditional].into_iter().zip(lengths);
+    let sequences = branches.map(|(branch, &length)| t.sequence(branch, length)).collect();
+    Sequences { config: t, sequences }
+}
+
+/// The program that makes a picture of codes.
+///
+/// # Errors
+/// Sizes that do not go together.
+pub fn decoder(
+    config: &TextConfig,
+    formats: fn(&WeightSpec) -> WeightFormat,
+) -> Result<Program, GenerateError> {
+    let t = config.transformer;
+    Ok(models::build("decode", formats, |b| {
+        config.tokenizer.decode(b, t.codebook, 1, t.grid[0], t.grid[1]);
+    })?)
+}
+
+/// Where pictures are decoded.
+enum Decoder {
+    /// With the steps, by index of the program.
+    Program(usize),
+    /// On the CPU.
+    Apart(Box<dyn Executor>),
+}
+
 /// One prompt in the making.
 pub struct TextSession {
     config: TextConfig,
@@ -248,7 +290,7 @@ pub struct TextSession {
     /// The predictor that there are programs for.
     predictor: Option<Predictor>,
     routine: Routine,
-    decode: usize,
+    decoder: Decoder,
     plan: Vec<PlannedStep>,
     next: usize,
     templates: Vec<Vec<u32>>,
@@ -271,29 +313,51 @@ impl TextSession {
         settings: &TextSettings,
         device: &Device,
     ) -> Result<Self, GenerateError> {
-        let config = model.config.clone();
+        let mut prompts = vec![model.prompts.encode(prompt)?];
+        if settings.sampling.guidance != 0.0 {
+            prompts.push(model.prompts.unconditional()?);
+        }
+        Self::with_weights(&model.config, &prompts, settings, device, model.formats(), &mut model.weights()?)
+    }
+
+    /// Makes a session with weights from anywhere. `prompts` holds the ids of the prompt and, for guidance, those of none.
+    ///
+    /// # Errors
+    /// As [`TextSession::new`].
+    pub fn with_weights(
+        config: &TextConfig,
+        prompts: &[Vec<u32>],
+        settings: &TextSettings,
+        device: &Device,
+        formats: fn(&WeightSpec) -> WeightFormat,
+        weights: &mut dyn WeightSource,
+    ) -> Result<Self, GenerateError> {
         let t = config.transformer;
         // Before weights are loaded, which may take minutes.
-        plan(&config, settings)?;
-        let mut prompts = vec![(Branch::Conditional, model.prompts.encode(prompt)?)];
-        if settings.sampling.guidance != 0.0 {
-            prompts.push((Branch::Unconditional, model.prompts.unconditional()?));
-        }
-        let sequences = prompts.iter().map(|(branch, ids)| t.sequence(*branch, ids.len() as u32)).collect();
-        let run = Sequences { config: t, sequences };
+        plan(config, settings)?;
+        let lengths: Vec<u32> = prompts.iter().map(|ids| ids.len() as u32).collect();
+        let run = sequences(config, &lengths);
         let predictor = (settings.refresh != Refresh::Every).then_some(settings.predictor);
-        let mut programs = generation::programs(&run, predictor, config.shortcut, false, model.formats())?;
-        let decode = programs.add("decode", model.formats(), |b| {
-            config.tokenizer.decode(b, t.codebook, 1, t.grid[0], t.grid[1]);
-        })?;
+        let mut programs = generation::programs(&run, predictor, config.shortcut, false, formats)?;
+        let routine = programs.routine();
+        let decode = decoder(config, formats)?;
+        // A picture's widest map exceeds what small adapters bind, and comes once a picture.
+        let too_wide = |gpu: &Gpu| decode.tensors().iter().any(|t| t.bytes() > gpu.largest_binding());
+        let decoder = match device {
+            Device::Gpu(gpu) if too_wide(gpu) => Decoder::Apart(Device::Cpu.executor(vec![decode], weights)?),
+            _ => {
+                programs.list.push(decode);
+                Decoder::Program(programs.list.len() - 1)
+            }
+        };
         let mut session = Self {
-            routine: programs.routine(),
-            executor: device.executor(programs.list, &mut model.weights()?)?,
-            templates: prompts.iter().map(|(_, ids)| t.template(ids)).collect(),
-            config,
+            routine,
+            executor: device.executor(programs.list, weights)?,
+            templates: prompts.iter().map(|ids| t.template(ids)).collect(),
+            config: config.clone(),
             run,
             predictor,
-            decode,
+            decoder,
             plan: Vec::new(),
             next: 0,
         };
@@ -373,13 +437,25 @@ impl TextSession {
         let [rows, columns] = self.config.transformer.grid;
         let factor = self.config.tokenizer.factor();
         let (width, height) = (columns * factor, rows * factor);
-        self.executor.write(states::CODES, codes)?;
-        self.executor.run(&[self.decode], 0, false)?;
-        let values = read_f32(self.executor.as_mut(), states::IMAGE, (width * height * 3) as usize).await?;
+        let (executor, program) = match &mut self.decoder {
+            Decoder::Program(index) => (self.executor.as_mut(), *index),
+            Decoder::Apart(executor) => {
+                executor.prepare(&[StepValues::default()])?;
+                (executor.as_mut(), 0)
+            }
+        };
+        executor.write(states::CODES, codes)?;
+        executor.run(&[program], 0, false)?;
+        let values = read_f32(executor, states::IMAGE, (width * height * 3) as usize).await?;
         Ok((values, width, height))
     }
 
-    /// Memory held.
+    /// Whether pictures are decoded on the CPU because the graphics device cannot bind their widest map.
+    pub fn decodes_on_the_cpu(&self) -> bool {
+        matches!(self.decoder, Decoder::Apart(_))
+    }
+
+    /// Memory held on the device of the steps.
     pub fn memory(&self) -> Memory {
         self.executor.memory()
     }
