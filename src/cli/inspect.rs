@@ -106,8 +106,11 @@ struct Outline {
     step: StepValues,
     /// Whether pictures can be decoded elsewhere than on the device of the steps.
     decodes_elsewhere: bool,
-    programs: Box<dyn Fn(fn(&WeightSpec) -> WeightFormat) -> Result<Vec<Program>, GenerateError>>,
+    programs: Box<ProgramsIn>,
 }
+
+/// The programs with weights in a format.
+type ProgramsIn = dyn Fn(fn(&WeightSpec) -> WeightFormat) -> Result<Vec<Program>, GenerateError>;
 
 type Tensors = Result<Vec<(String, Vec<usize>)>, GenerateError>;
 
