@@ -4,7 +4,8 @@ use super::dimoo::Sampling;
 use super::model::Device;
 use super::predict::{MlCache, Predictor};
 use super::refresh::Refresh;
-use super::text::{TextModel, TextSession, TextSettings};
+use super::text::{self, TextModel, TextSession, TextSettings};
+use crate::exec::Memory;
 use crate::exec::twins::test_gpu;
 use pollster::block_on;
 use std::path::Path;
@@ -48,6 +49,31 @@ fn the_step_loop_allocates_nothing_and_reads_nothing_back() {
         while session.step().unwrap().is_some() {}
         session.executor().wait().unwrap();
         assert_eq!(session.executor().counters(), before, "{predictor:?}");
+    }
+}
+
+/// What `migm inspect` says before anything is loaded is what a session then holds, to the byte.
+#[test]
+fn a_session_holds_what_was_planned() {
+    let (_folder, model) = model();
+    let Some(gpu) = test_gpu() else { return };
+    for predictor in PREDICTORS {
+        let settings = settings(&model, predictor);
+        let session = session(&model, &settings, &Device::Gpu(Box::new(gpu.clone())));
+        let [prompt, none] = [model.prompts.encode("w5 w17 w9"), model.prompts.unconditional()]
+            .map(|ids| ids.unwrap().len() as u32);
+        let run = text::sequences(&model.config, &[prompt, none]);
+        let shortcut = model.config.shortcut;
+        let mut programs =
+            super::dimoo::programs(&run, Some(predictor), shortcut, false, model.formats()).unwrap().list;
+        programs.push(text::decoder(&model.config, model.formats()).unwrap());
+        let planned = Memory::planned(&programs);
+        let held = session.memory();
+        assert_eq!(
+            (held.weights, held.states, held.temporaries),
+            (planned.weights, planned.states, planned.temporaries),
+            "{predictor:?}"
+        );
     }
 }
 
