@@ -10,9 +10,11 @@ use crate::kernels::{
 
 mod builder;
 mod dump;
+mod matrix;
 pub mod plan;
 
-pub use builder::{Builder, Layer, Matrix, MatrixPart, Norm};
+pub use builder::{Builder, Layer, Norm};
+pub use matrix::{Matrix, MatrixPart};
 
 /// The most bytes that an operation of a step binds at once: WebGPU's default `maxStorageBufferBindingSize`. Weights above it are
 /// declared by rows, activations above it are made in parts, on every device alike, so that what runs on the largest
