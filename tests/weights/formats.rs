@@ -11,7 +11,7 @@ use migm::weights::{
 };
 use serde_json::Value;
 
-use crate::support::{fixture, refused};
+use crate::support::{fixture, peak_bytes, refused};
 
 fn expected() -> BTreeMap<String, BTreeMap<String, Value>> {
     serde_json::from_str(&fs::read_to_string(fixture("expected.json")).unwrap()).unwrap()
@@ -62,6 +62,37 @@ fn strided_views_are_contiguous_as_bytes_too() {
             tensor.name
         );
     }
+}
+
+/// Any rows of any float tensor, strided views included, are those of the whole; and no more of the file is held for them.
+#[test]
+fn rows_are_read_alone() {
+    for (file, tensors) in expected() {
+        let checkpoint = Checkpoint::open(&fixture(&file)).unwrap();
+        for name in tensors.keys() {
+            let Ok(whole) = checkpoint.read_f32(name) else { continue };
+            let shape = checkpoint.tensor(name).unwrap().shape.clone();
+            let Some(&rows) = shape.first() else { continue };
+            let row = shape.iter().skip(1).product::<usize>();
+            for (start, end) in
+                [(0, rows), (0, rows.min(1)), (rows / 2, rows), (rows / 3, rows / 2), (rows, rows)]
+            {
+                let found = checkpoint.read_f32_rows(name, start..end).unwrap();
+                assert_eq!(found, whole[start * row..end * row], "{file} {name} rows {start} to {end}");
+            }
+            let error = checkpoint.read_f32_rows(name, 0..rows + 1).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(&format!("it has {rows}")), "{error}");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.safetensors");
+    let data: Vec<f32> = (0..1 << 20).map(|i| i as f32).collect();
+    let spec = TensorSpec::new("table", Dtype::F32, [1 << 12, 1 << 8]);
+    write_safetensors(&path, &[(spec, bytemuck::cast_slice(&data))], &BTreeMap::new()).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let (rows, peak) = peak_bytes(|| checkpoint.read_f32_rows("table", 4000..4003).unwrap());
+    assert_eq!(rows, data[4000 << 8..4003 << 8]);
+    assert!(peak < 4 * 3 * 1024, "{peak} bytes for three rows of 1 KiB");
 }
 
 #[test]
