@@ -348,6 +348,33 @@ fn a_published_model_is_planned_before_it_is_fetched() {
 }
 
 #[test]
+fn a_gallery_has_a_row_a_method() {
+    let folder = tempfile::tempdir().unwrap();
+    let common = ["--seeds", "3", "--budgets", "2,1", "--steps", "4", "--backend", "cpu"];
+    let out = succeeds(&migm(folder.path(), &[&["gallery", "--class", "fox"], &common[..]].concat()));
+    assert!(out.contains("every, uniform:2, uniform:1"), "{out}");
+    let sheet = image::open(folder.path().join("gallery.png")).unwrap().to_rgb8();
+    assert_eq!(sheet.dimensions(), (3 * 64, 3 * 64));
+    // The picture of a row and a seed is the one that `generate` makes.
+    for (row, refresh) in ["every", "uniform:2", "uniform:1"].into_iter().enumerate() {
+        let one = ["--seed", "1", "--steps", "4", "--refresh", refresh, "--no-compare", "--backend", "cpu"];
+        let arguments = [&["generate", "--class", "fox", "--out", "one.png"], &one[..]].concat();
+        succeeds(&migm(folder.path(), &arguments));
+        let one = image::open(folder.path().join("one.png")).unwrap().to_rgb8();
+        let cell = image::imageops::crop_imm(&sheet, 64, 64 * row as u32, 64, 64).to_image();
+        assert!(cell == one, "row {row}");
+    }
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/dimoo-tiny.safetensors");
+    succeeds(&migm(folder.path(), &["convert", recording, "text"]));
+    succeeds(&migm(folder.path(), &[&["gallery", "w5", "--model", "text"], &common[..]].concat()));
+    let sheet = image::open(folder.path().join("gallery.png")).unwrap();
+    assert_eq!((sheet.width(), sheet.height()), (3 * 16, 3 * 12));
+    fails(&migm(folder.path(), &["gallery", "w5"]), 1, &["--class"]);
+    fails(&migm(folder.path(), &["gallery", "--model", "text"]), 1, &["PROMPT"]);
+    fails(&migm(folder.path(), &["gallery", "--model", "maskgit-256"]), 1, &["weights"]);
+}
+
+#[test]
 fn converted_checkpoints_generate() {
     let folder = tempfile::tempdir().unwrap();
     let parts: Vec<String> =

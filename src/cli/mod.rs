@@ -12,6 +12,7 @@ use std::process::ExitCode;
 mod bench;
 mod convert;
 mod described;
+mod gallery;
 mod generate;
 mod generate_text;
 mod info;
@@ -34,6 +35,8 @@ struct Cli {
 enum Command {
     /// Generate pictures of a class, or from text, step by step
     Generate(generate::Arguments),
+    /// Show the same seeds by vanilla and by each budget, unselected, in one picture
+    Gallery(gallery::Arguments),
     /// Replay recordings of the official code and compare every part
     Verify(verify::Arguments),
     /// Show the graphics adapters, what each can do, and which one is taken
@@ -81,6 +84,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::Gallery(arguments) => gallery::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
