@@ -43,4 +43,5 @@ pub mod models;
 pub mod program;
 #[cfg(all(feature = "pull", not(target_arch = "wasm32")))]
 pub mod pull;
+pub mod scenes;
 pub mod weights;

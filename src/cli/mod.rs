@@ -19,6 +19,8 @@ mod info;
 mod inspect;
 #[cfg(feature = "pull")]
 mod pull;
+#[cfg(feature = "scenes")]
+mod scenes;
 mod strip;
 mod table;
 mod verify;
@@ -48,6 +50,9 @@ enum Command {
     /// Fetch an official model, check it, and make a model folder of it
     #[cfg(feature = "pull")]
     Pull(pull::Arguments),
+    /// Compose captioned pictures of emoji in places: the data of the bundled models
+    #[cfg(feature = "scenes")]
+    Scenes(scenes::Arguments),
     /// Measure step times, operations and memory
     Bench(bench::Arguments),
     /// Print a completion script for a shell
@@ -71,6 +76,9 @@ enum CliError {
     #[cfg(feature = "pull")]
     #[error(transparent)]
     Pull(#[from] crate::pull::PullError),
+    #[cfg(feature = "scenes")]
+    #[error(transparent)]
+    Scene(#[from] crate::scenes::SceneError),
     #[error("standard output: {0}")]
     Output(#[from] std::io::Error),
     /// The work was done, and what it found is bad; already printed.
@@ -91,6 +99,8 @@ pub fn run() -> ExitCode {
         Command::Convert(arguments) => convert::run(&arguments),
         #[cfg(feature = "pull")]
         Command::Pull(arguments) => pull::run(&arguments),
+        #[cfg(feature = "scenes")]
+        Command::Scenes(arguments) => scenes::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

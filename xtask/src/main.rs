@@ -1,12 +1,13 @@
 //! `cargo xtask`: the project's build scripts, in Rust so that they run wherever the project builds.
 //!
 //! Standard library only, so that the first use costs seconds. `command` prints and runs programs, `debian` installs
-//! packages, `adapter` finds the Vulkan driver that tests use; `stages`, `targets` and `bench` are the commands.
+//! packages, `adapter` finds the Vulkan driver that tests use; `stages`, `targets`, `bench` and `sprites` are the commands.
 
 mod adapter;
 mod bench;
 mod command;
 mod debian;
+mod sprites;
 mod stages;
 mod targets;
 
@@ -21,6 +22,7 @@ usage: cargo xtask <command>
   check-targets [TARGET...] [CARGO ARGS]   type-check for other systems (Windows and macOS unless named)
   bench [ARGS]                             run `migm bench ARGS`, then the criterion benches
   table                                    measure the figures that stand in the documentation
+  sprites                                  make assets/sprites/ again from npm packages (needs Node.js)
 ";
 
 fn main() -> ExitCode {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         "check-targets" => targets::main(rest),
         "bench" => bench::bench(rest),
         "table" => bench::table(rest),
+        "sprites" => sprites::main(),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())
