@@ -13,6 +13,7 @@ use crate::generate::schedule::Schedule;
 use crate::generate::session::{Session, Settings, Shape};
 use crate::kernels::copy::Copy;
 use crate::kernels::{ChoiceNoise, Extent, RowRange, StepValues, Symbol, WeightFormat};
+use crate::models::tokenizer::Tokenizer;
 use crate::models::{self, Batch, Model as _, maskgit, shortcut, states, vqgan};
 use crate::program::{Element, WeightSource, WeightSpec};
 use crate::weights::{Checkpoint, WeightError};
@@ -198,7 +199,7 @@ pub fn verify(path: &Path, device: &Device) -> Result<Vec<Part>, GenerateError> 
         image_size: transformer.grid * tokenizer.factor(),
         transformer,
         labels: Vec::new(),
-        tokenizer,
+        tokenizer: Tokenizer::Taming(tokenizer),
         shortcut: recording.sc.map(|sc| shortcut::Config {
             blocks: sc.blocks,
             bottleneck_ratio: sc.ratio,
@@ -353,7 +354,7 @@ impl Verifier<'_> {
         executor.run(&[0], 0, false)?;
         let factor = self.config.tokenizer.factor();
         let cells = (images * (height / factor) * (width / factor)) as usize;
-        let embed = self.config.tokenizer.embed_dim as usize;
+        let embed = self.config.tokenizer.latent() as usize;
         let latents = block_on(read_f32(executor, states::LATENTS, cells * embed))?;
         let codes = block_on(executor.read(states::CODES, cells))?;
         if self.recorded.has("io.vqgan.enc_z") {
