@@ -12,6 +12,7 @@ use std::process::ExitCode;
 mod bench;
 mod convert;
 mod described;
+mod eval;
 mod generate;
 mod generate_text;
 mod info;
@@ -47,6 +48,8 @@ enum Command {
     Pull(pull::Arguments),
     /// Measure step times, operations and memory
     Bench(bench::Arguments),
+    /// Judge whether pictures show what was asked for, by method and time
+    Eval(eval::Arguments),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -88,6 +91,7 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "pull")]
         Command::Pull(arguments) => pull::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "migm", &mut std::io::stdout());

@@ -174,8 +174,8 @@ fn to_folder(
             }
         }
     }
-    one_tokenizer(&mut parts, &candidates)?;
     let family = family_of(&parts, destination)?;
+    one_tokenizer(&mut parts, &candidates)?;
     let mut config = config_for(sources, destination, family, candidates.get(&Part::Dimoo))?;
     match family {
         Family::Maskgit => config::update(&mut config, &parts, options, &mut report.notes)?,
