@@ -185,7 +185,10 @@ fn classes(arguments: &Arguments, judge: &mut Judge, device: &Device) -> Result<
     let count = arguments.count as usize;
     let pictures = source::class_pictures(&model.config, &judge.config, count)?;
     let real = match source::source_for(&judge.config) {
-        Some(source) => source::real_scenes(source.as_ref(), arguments.seed, arguments.split, count, true),
+        Some(source) => {
+            let count = u64::from(arguments.count);
+            source::real_scenes(source.as_ref(), arguments.seed, arguments.split, count, true)?
+        }
         None => Real::default(),
     };
     let Model { name, .. } = &model;
@@ -206,8 +209,8 @@ fn prompts(
         let message = "prompts are captions of scenes, and no scenes are composed of this judge's words; use another judge";
         return Err(refused(message.to_owned()));
     };
-    let count = arguments.count as usize;
-    let real = source::real_scenes(source.as_ref(), arguments.seed, arguments.split, count, false);
+    let count = u64::from(arguments.count);
+    let real = source::real_scenes(source.as_ref(), arguments.seed, arguments.split, count, false)?;
     let pictures = real.asked.iter().map(|scene| (scene.caption.clone(), scene.wanted.clone())).collect();
     let mut maker = Prompts::new(&model, device, pictures, arguments.seed)?;
     let report = with_progress(&mut maker, judge, &real, &plan)?;

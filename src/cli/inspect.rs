@@ -106,8 +106,11 @@ struct Outline {
     step: StepValues,
     /// Whether pictures can be decoded elsewhere than on the device of the steps.
     decodes_elsewhere: bool,
-    programs: Box<dyn Fn(fn(&WeightSpec) -> WeightFormat) -> Result<Vec<Program>, GenerateError>>,
+    programs: Box<Programs>,
 }
+
+/// Makes programs whose weights are in some precision.
+type Programs = dyn Fn(fn(&WeightSpec) -> WeightFormat) -> Result<Vec<Program>, GenerateError>;
 
 type Tensors = Result<Vec<(String, Vec<usize>)>, GenerateError>;
 

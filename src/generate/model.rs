@@ -4,6 +4,7 @@ use super::GenerateError;
 use super::sampling::Sampling;
 use crate::exec::{Executor, cpu::CpuExecutor, gpu};
 use crate::kernels::{Quantization, Quantized, RowRange, WeightFormat};
+use crate::models::text::distance;
 use crate::models::tokenizer::Tokenizer;
 use crate::models::{self, Batch, Model as _, maskgit, shortcut};
 use crate::program::{Program, WeightSource, WeightSpec};
@@ -143,22 +144,6 @@ impl ModelConfig {
     pub fn class_name(&self, class: u32) -> String {
         self.labels.get(class as usize).cloned().unwrap_or_else(|| format!("class {class}"))
     }
-}
-
-/// Levenshtein distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// What computes.

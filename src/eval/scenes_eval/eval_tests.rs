@@ -8,6 +8,7 @@ use crate::generate::model::{Device, Model};
 use crate::generate::text::{TextModel, TextSession, TextSettings};
 use crate::models;
 use pollster::block_on;
+use std::ops::Range;
 use std::path::Path;
 
 fn a_judge(size: u32, nouns: &[String]) -> Judge {
@@ -32,7 +33,7 @@ struct Stripes {
     nouns: usize,
 }
 
-impl SceneSource for Stripes {
+impl Stripes {
     fn scene(&self, seed: u64, index: u64, split: Split, single: bool) -> RealScene {
         let number = (seed * 31 + index * 7 + u64::from(split == Split::HeldOut)) as usize;
         let (noun, other) = (number % self.nouns, (number / 3) % self.nouns);
@@ -48,6 +49,16 @@ impl SceneSource for Stripes {
         let caption =
             if number % 2 == 0 { format!("w{} w9", 5 + noun) } else { format!("w{} w9 w10", 5 + noun) };
         RealScene { pixels: (0..self.size * self.size * 3).map(stripe).collect(), caption, wanted }
+    }
+}
+
+impl SceneSource for Stripes {
+    fn has(&self, split: Split, single: bool) -> bool {
+        split == Split::Seen || !single
+    }
+
+    fn scenes(&self, seed: u64, indices: Range<u64>, split: Split, single: bool) -> Vec<RealScene> {
+        indices.map(|index| self.scene(seed, index, split, single)).collect()
     }
 }
 
@@ -69,7 +80,7 @@ fn classes_are_evaluated_the_same_every_time() {
     let count = 3;
     let mut run = |batch| {
         let pictures = class_pictures(&model.config, &judge.config, count).unwrap();
-        let real = real_scenes(&source, 5, Split::Seen, count, true);
+        let real = real_scenes(&source, 5, Split::Seen, count as u64, true).unwrap();
         let mut maker = Classes::new(&model, &Device::Cpu, pictures, 5, batch);
         let mut told = Vec::new();
         let report =
@@ -120,7 +131,9 @@ fn prompts_of_any_length_are_evaluated_in_their_order() {
     let nouns: Vec<String> = (0..6).map(|i| i.to_string()).collect();
     let mut judge = a_judge(size, &nouns);
     let source = Stripes { size: size as usize, nouns: 6 };
-    let real = real_scenes(&source, 1, Split::HeldOut, 5, false);
+    let real = real_scenes(&source, 1, Split::HeldOut, 5, false).unwrap();
+    let error = real_scenes(&source, 1, Split::HeldOut, 5, true).unwrap_err().to_string();
+    assert!(error.contains("held out"), "{error}");
     let pictures: Vec<_> =
         real.asked.iter().map(|scene| (scene.caption.clone(), scene.wanted.clone())).collect();
     let plan = Plan { steps: 5, budgets: vec![2], predictors: vec![Predictor::Shortcut] };

@@ -4,6 +4,7 @@ use super::Real;
 use crate::generate::GenerateError;
 use crate::generate::model::ModelConfig;
 use crate::models::judge;
+use std::ops::Range;
 
 /// Which scenes: those whose combinations a model could be trained on, or those held out from training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -34,6 +35,28 @@ pub struct Wanted {
     pub style: Option<usize>,
 }
 
+impl Wanted {
+    /// From the labels of a composed scene, in the order of the records that trainers read: kind, noun A, noun B or -1, number
+    /// of objects, relation in the caption (0 A left of B, 1 A right of B), nouns of the leftmost and the rightmost object,
+    /// place, light, style, and bits of which of these three the caption states. The rest does not matter here.
+    pub fn of_labels(labels: &[i16; 16]) -> Self {
+        let index = |at: usize| usize::try_from(labels[at]).ok();
+        let stated = |bit: i16, at: usize| index(at).filter(|_| labels[10] & bit != 0);
+        let mut nouns: Vec<usize> = [1, 2].into_iter().filter_map(index).collect();
+        nouns.sort_unstable();
+        nouns.dedup();
+        let sides = index(5).zip(index(6)).map(|(left, right)| [left, right]);
+        Self {
+            nouns,
+            count: index(3),
+            sides: sides.filter(|_| matches!(labels[4], 0 | 1)),
+            place: stated(1, 7),
+            light: stated(2, 8),
+            style: stated(4, 9),
+        }
+    }
+}
+
 /// A real scene with its caption.
 #[derive(Clone, Debug)]
 pub struct RealScene {
@@ -45,29 +68,42 @@ pub struct RealScene {
     pub wanted: Wanted,
 }
 
-/// Makes real scenes. A scene depends on nothing but what it is asked for by.
+/// Makes real scenes. A scene depends on nothing but the seed, its index, the split and `single`, which is for one object.
 pub trait SceneSource {
-    /// Scene `index` of a seed; with `single`, of one object.
-    fn scene(&self, seed: u64, index: u64, split: Split, single: bool) -> RealScene;
+    /// Whether there are scenes of this kind at all: few words may leave none to hold out.
+    fn has(&self, split: Split, single: bool) -> bool;
+
+    /// Scenes of a seed by index.
+    fn scenes(&self, seed: u64, indices: Range<u64>, split: Split, single: bool) -> Vec<RealScene>;
 }
 
 /// Scenes for so many prompts of one kind, and as many others. `objects_only` leaves all but the objects unasked, for models
 /// that are asked for nothing else.
+///
+/// # Errors
+/// There are no such scenes.
 pub fn real_scenes(
     source: &dyn SceneSource,
     seed: u64,
     split: Split,
-    count: usize,
+    count: u64,
     objects_only: bool,
-) -> Real {
-    let scene = |index: usize| {
-        let mut scene = source.scene(seed, index as u64, split, objects_only);
+) -> Result<Real, GenerateError> {
+    if !source.has(split, objects_only) {
+        let message = "of the judge's few words no combination is held out; leave --split out";
+        return Err(GenerateError::Setting(message.to_owned()));
+    }
+    let scenes = |indices: Range<u64>| {
+        let mut scenes = source.scenes(seed, indices, split, objects_only);
         if objects_only {
-            scene.wanted = Wanted { nouns: scene.wanted.nouns, ..Wanted::default() };
+            for scene in &mut scenes {
+                let nouns = std::mem::take(&mut scene.wanted.nouns);
+                scene.wanted = Wanted { nouns, ..Wanted::default() };
+            }
         }
-        scene
+        scenes
     };
-    Real { asked: (0..count).map(scene).collect(), others: (count..2 * count).map(scene).collect() }
+    Ok(Real { asked: scenes(0..count), others: scenes(count..2 * count) })
 }
 
 /// `count` pictures of the classes that a judge knows, in turn, and what they have to show.
@@ -94,4 +130,32 @@ pub fn class_pictures(
 /// pictures of classes can be judged and there are no real ones beside them.
 pub fn source_for(_judge: &judge::Config) -> Option<Box<dyn SceneSource>> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_tell_what_a_caption_states() {
+        // A koala (3) right of a taxi (1) on a beach (4), night (2) not stated, flat (1).
+        let two = [1, 3, 1, 2, 1, 1, 3, 4, 2, 1, 0b101, 0, 0, 0, 0, 0];
+        let wanted = Wanted {
+            nouns: vec![1, 3],
+            count: Some(2),
+            sides: Some([1, 3]),
+            place: Some(4),
+            light: None,
+            style: Some(1),
+        };
+        assert_eq!(Wanted::of_labels(&two), wanted);
+        // "and" leaves the sides open.
+        let mut and = two;
+        and[4] = 2;
+        assert_eq!(Wanted::of_labels(&and), Wanted { sides: None, ..wanted });
+        // Three of a kind, nothing else stated.
+        let three = [2, 5, -1, 3, -1, 5, 5, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+        let wanted = Wanted { nouns: vec![5], count: Some(3), ..Wanted::default() };
+        assert_eq!(Wanted::of_labels(&three), wanted);
+    }
 }

@@ -22,6 +22,10 @@ const RIGHT: f64 = 28.0;
 const TOP: f64 = 92.0;
 const BOTTOM: f64 = 62.0;
 
+/// Size of letters beside marks and axes, and the most that one of them takes across.
+const LABEL: f64 = 12.0;
+const LETTER: f64 = 9.0;
+
 /// How a text stands to its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Anchor {
@@ -80,11 +84,18 @@ impl Plot {
         }
         let mut names: Vec<&str> = report.rows.iter().map(|row| row.method.as_str()).collect();
         names.dedup();
-        for (index, name) in names.iter().enumerate() {
+        let mut labels = Vec::new();
+        for name in &names {
             let rows: Vec<&Row> = report.rows.iter().filter(|row| row.method == *name).collect();
-            plot.series(&scale, name, &rows);
-            plot.legend(index, name);
+            labels.extend(plot.curve(&scale, name, &rows));
         }
+        // Over all curves: first what clears the paper for the words, then the marks, and the words last.
+        labels.iter().for_each(|label| plot.plate(label));
+        labels.iter().for_each(|label| plot.mark(label.name, label.mark));
+        for label in labels {
+            plot.text(label.at, label.anchor, LABEL, colour_of(label.name), &label.text);
+        }
+        plot.legend(&names);
         plot
     }
 
@@ -139,38 +150,44 @@ impl Plot {
         self.shapes.push(Shape::Text { at, anchor, size, colour, text, upwards: true });
     }
 
-    fn series(&mut self, scale: &Scale, name: &str, rows: &[&Row]) {
+    /// The curve of a method with its intervals; gives back its marks and their labels.
+    fn curve<'a>(&mut self, scale: &Scale, name: &'a str, rows: &[&Row]) -> Vec<Label<'a>> {
         let colour = colour_of(name);
-        let mut points: Vec<(&Row, [f64; 2])> = Vec::new();
+        let mut labels: Vec<Label> = Vec::new();
         for row in rows {
-            if let Some(mean) = row.quality.mean {
-                let at = [scale.x(row.seconds_per_image), scale.y(mean.mean)];
-                points.push((row, at));
-                let [low, high] = [mean.low, mean.high].map(|value| scale.y(value));
-                self.line([at[0], low], [at[0], high], 1.5, colour, false);
-                for y in [low, high] {
-                    self.line([at[0] - 4.0, y], [at[0] + 4.0, y], 1.5, colour, false);
-                }
+            let Some(mean) = row.quality.mean else { continue };
+            let mark @ [x, y] = [scale.x(row.seconds_per_image), scale.y(mean.mean)];
+            let [low, high] = [mean.low, mean.high].map(|value| scale.y(value));
+            self.line([x, low], [x, high], 1.5, colour, false);
+            for end in [low, high] {
+                self.line([x - 4.0, end], [x + 4.0, end], 1.5, colour, false);
             }
-        }
-        for pair in points.windows(2) {
-            if let [(_, a), (_, b)] = pair {
-                self.line(*a, *b, 1.5, colour, name != "vanilla");
+            if let Some(last) = labels.last() {
+                self.line(last.mark, mark, 1.5, colour, name != "vanilla");
             }
-        }
-        for (row, at) in points {
-            self.mark(name, at);
-            let label = match row.method.as_str() {
+            // Curves fall to the left, and a predictor's is above vanilla's, or below it.
+            let (at, anchor) = match name {
+                "vanilla" => ([x - 11.0, y + 4.0], Anchor::End),
+                "shortcut" => ([x - 8.0, y - 10.0], Anchor::End),
+                _ => ([x + 10.0, y + 18.0], Anchor::Start),
+            };
+            let text = match name {
                 "vanilla" => format!("{} steps", row.steps),
                 _ => format!("{} of {}", row.full_steps, row.steps),
             };
-            // Below and to the right of a curve that falls to the left there is room; a predictor's marks are above vanilla's.
-            let (x, y, anchor) = match name {
-                "shortcut" => (-9.0, -9.0, Anchor::End),
-                _ => (9.0, 17.0, Anchor::Start),
-            };
-            self.text([at[0] + x, at[1] + y], anchor, 12.0, colour, &label);
+            labels.push(Label { name, mark, at, anchor, text });
         }
+        labels
+    }
+
+    /// Clears the paper under a label.
+    fn plate(&mut self, label: &Label) {
+        let [x, y] = label.at;
+        let width = LETTER * label.text.len() as f64;
+        let left = if label.anchor == Anchor::End { x - width } else { x };
+        let (right, top, bottom) = (left + width, y - 11.0, y + 3.0);
+        let points = vec![[left, top], [right, top], [right, bottom], [left, bottom]];
+        self.shapes.push(Shape::Polygon { points, colour: PAPER });
     }
 
     fn mark(&mut self, name: &str, [x, y]: [f64; 2]) {
@@ -189,16 +206,28 @@ impl Plot {
         self.shapes.push(Shape::Polygon { points, colour });
     }
 
-    fn legend(&mut self, index: usize, name: &str) {
-        let at = [LEFT + 6.0 + 190.0 * index as f64, 72.0];
-        self.mark(name, at);
-        let text = match name {
-            "vanilla" => "vanilla, every step full",
-            "reuse" => "reuse of features",
-            name => name,
-        };
-        self.text([at[0] + 12.0, at[1] + 5.0], Anchor::Start, 12.0, INK, text);
+    fn legend(&mut self, names: &[&str]) {
+        let mut at = [LEFT + 6.0, 72.0];
+        for name in names {
+            self.mark(name, at);
+            let text = match *name {
+                "vanilla" => "vanilla, every step full",
+                "reuse" => "reuse of features",
+                name => name,
+            };
+            self.text([at[0] + 13.0, at[1] + 5.0], Anchor::Start, LABEL, INK, text);
+            at[0] += 44.0 + LETTER * text.len() as f64;
+        }
     }
+}
+
+/// The words beside a mark.
+struct Label<'a> {
+    name: &'a str,
+    mark: [f64; 2],
+    at: [f64; 2],
+    anchor: Anchor,
+    text: String,
 }
 
 fn colour_of(name: &str) -> Rgb {

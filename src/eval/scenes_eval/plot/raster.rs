@@ -104,7 +104,8 @@ impl Canvas {
             for (row, bits) in font::glyph(letter).into_iter().enumerate() {
                 for column in (0..font::WIDTH).filter(|column| bits >> (font::WIDTH - 1 - column) & 1 == 1) {
                     let right = start + dot * f64::from(column);
-                    let down = dot * (row as f64 - f64::from(font::HEIGHT));
+                    let down =
+                        dot * (row as f64 - f64::from(font::HEIGHT) + f64::from(font::descent(letter)));
                     let corner = if upwards {
                         [at[0] + down, at[1] - right - dot]
                     } else {
