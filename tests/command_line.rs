@@ -567,7 +567,7 @@ fn a_text_model_stored_quantised_draws_what_it_draws_quantised_while_loading() {
 /// A judge of random weights for the bundled model's classes.
 fn a_judge(folder: &Path) {
     use migm::eval::random::{RandomWeights, write_part};
-    let bundled = migm::generate::model::Model::bundled().unwrap().config;
+    let bundled = migm::generate::model::Model::bundled().expect("it is in the binary").config;
     let words = |count: usize| (0..count).map(|i| i.to_string()).collect();
     let config = migm::models::judge::Config {
         architecture: "scene-judge".to_owned(),
@@ -579,10 +579,12 @@ fn a_judge(folder: &Path) {
         lights: words(4),
         styles: words(3),
     };
-    std::fs::create_dir(folder).unwrap();
-    std::fs::write(folder.join("config.json"), serde_json::to_string(&config).unwrap()).unwrap();
-    let tensors = migm::eval::scenes_eval::judge::tensors(&config).unwrap();
-    write_part(&folder.join("judge.safetensors"), "judge", &tensors, RandomWeights { seed: 3 }).unwrap();
+    std::fs::create_dir(folder).expect("a new folder");
+    let text = serde_json::json!(config).to_string();
+    std::fs::write(folder.join("config.json"), text).expect("its config");
+    let tensors = migm::eval::scenes_eval::judge::tensors(&config).expect("sizes that go together");
+    write_part(&folder.join("judge.safetensors"), "judge", &tensors, RandomWeights { seed: 3 })
+        .expect("its weights");
 }
 
 #[test]

@@ -42,12 +42,15 @@ impl Stripes {
         nouns.sort_unstable();
         nouns.dedup();
         let count = Some(if single { 1 } else { 2 });
-        let sides = (!single && number % 2 == 0).then_some([noun, other]);
+        let sides = (!single && number.is_multiple_of(2)).then_some([noun, other]);
         let wanted =
             Wanted { nouns, count, sides, place: Some(number % 8), light: None, style: Some(number % 3) };
         // Two lengths of prompts.
-        let caption =
-            if number % 2 == 0 { format!("w{} w9", 5 + noun) } else { format!("w{} w9 w10", 5 + noun) };
+        let caption = if number.is_multiple_of(2) {
+            format!("w{} w9", 5 + noun)
+        } else {
+            format!("w{} w9 w10", 5 + noun)
+        };
         RealScene { pixels: (0..self.size * self.size * 3).map(stripe).collect(), caption, wanted }
     }
 }

@@ -36,7 +36,7 @@ pub struct Made {
     pub full_steps: usize,
     /// Steps of a run: fewer than asked for where every token was revealed early.
     pub steps: usize,
-    /// Wall-clock seconds of the steps, for one picture.
+    /// Wall-clock seconds of the steps, for one picture: the median of all batches.
     pub seconds: f64,
     /// Wall-clock seconds of decoding, for one picture.
     pub decode_seconds: f64,
@@ -63,19 +63,27 @@ pub trait Maker {
     ) -> Result<Vec<Made>, GenerateError>;
 }
 
-/// Times of a method, summed up.
+/// Times of a method, in seconds a picture: of every batch, or of every picture.
 #[derive(Default)]
 struct Clock {
-    steps: f64,
-    decode: f64,
-    pictures: usize,
+    steps: Vec<f64>,
+    decode: Vec<f64>,
 }
 
 impl Clock {
+    /// Their medians: what else the machine does now and then must not decide between methods.
     fn into(self, made: Made) -> Made {
-        let pictures = self.pictures.max(1) as f64;
-        Made { seconds: self.steps / pictures, decode_seconds: self.decode / pictures, ..made }
+        Made { seconds: median(self.steps), decode_seconds: median(self.decode), ..made }
     }
+}
+
+/// The mean of the middle two, where there are two; 0 of nothing.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let around = &values[middle.saturating_sub(usize::from(values.len().is_multiple_of(2)))..];
+    let count = (values.len() + 1) % 2 + 1;
+    around.iter().take(count).sum::<f64>() / around.len().clamp(1, count) as f64
 }
 
 /// Pictures of classes, in batches.
@@ -125,8 +133,7 @@ impl<'a> Classes<'a> {
             session.start(&classes, &seeds)?;
             let start = Instant::now();
             session.finish()?;
-            clock.steps += start.elapsed().as_secs_f64();
-            clock.pictures += batch;
+            clock.steps.push(start.elapsed().as_secs_f64() / batch as f64);
             let tokens = block_on(session.tokens())?;
             if first < FEATURED {
                 let features = block_on(session.features())?;
@@ -134,7 +141,7 @@ impl<'a> Classes<'a> {
             }
             let start = Instant::now();
             let pictures = block_on(session.decode(&tokens))?;
-            clock.decode += start.elapsed().as_secs_f64();
+            clock.decode.push(start.elapsed().as_secs_f64() / batch as f64);
             made.pictures.extend_from_slice(&pictures[..pictures.len() / batch * count]);
             made.tokens.extend_from_slice(&tokens[..tokens.len() / batch * count]);
             tick();
@@ -283,13 +290,12 @@ impl Maker for Prompts<'_> {
                     let start = Instant::now();
                     while session.step()?.is_some() {}
                     session.executor().wait()?;
-                    clock.steps += start.elapsed().as_secs_f64();
-                    clock.pictures += 1;
+                    clock.steps.push(start.elapsed().as_secs_f64());
                     let tokens = block_on(session.tokens())?;
                     let features = if index < FEATURED { block_on(session.features())? } else { Vec::new() };
                     let start = Instant::now();
                     let (mut picture, ..) = block_on(session.decode(&tokens))?;
-                    clock.decode += start.elapsed().as_secs_f64();
+                    clock.decode.push(start.elapsed().as_secs_f64());
                     // This tokenizer's pictures are in [0, 1].
                     picture.iter_mut().for_each(|value| *value = 2.0 * *value - 1.0);
                     pictures[method].insert(index, One { tokens, features, picture });
@@ -306,5 +312,23 @@ impl Maker for Prompts<'_> {
             *made = clock.into(std::mem::take(made));
         }
         Ok(made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn medians_are_the_middle() {
+        for (values, wanted) in [
+            (vec![], 0.0),
+            (vec![3.0], 3.0),
+            (vec![1.0, 4.0], 2.5),
+            (vec![9.0, 1.0, 2.0], 2.0),
+            (vec![9.0, 1.0, 2.0, 4.0], 3.0),
+        ] {
+            assert_eq!(median(values.clone()), wanted, "{values:?}");
+        }
     }
 }

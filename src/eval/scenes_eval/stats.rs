@@ -25,13 +25,18 @@ impl Share {
         if of == 0 {
             return None;
         }
-        let (n, share) = (of as f64, right as f64 / of as f64);
-        let z2 = Z * Z / n;
-        let centre = (share + z2 / 2.0) / (1.0 + z2);
-        let spread = Z / (1.0 + z2) * (share * (1.0 - share) / n + z2 / (4.0 * n)).sqrt();
-        let (low, high) = ((centre - spread).max(0.0), (centre + spread).min(1.0));
+        let share = right as f64 / of as f64;
+        let [low, high] = wilson(share, of as f64);
         Some(Self { right, of, share, low, high })
     }
+}
+
+/// The interval of a share of `n`.
+fn wilson(share: f64, n: f64) -> [f64; 2] {
+    let z2 = Z * Z / n;
+    let centre = (share + z2 / 2.0) / (1.0 + z2);
+    let spread = Z / (1.0 + z2) * (share * (1.0 - share) / n + z2 / (4.0 * n)).sqrt();
+    [(centre - spread).max(0.0), (centre + spread).min(1.0)]
 }
 
 /// A mean over pictures with the 95 % interval that their spread gives it.
@@ -46,19 +51,18 @@ pub struct Mean {
 }
 
 impl Mean {
-    /// Of some values; `None` of none. One value tells nothing of the spread, and its interval is all of 0 to 1.
+    /// Of shares; `None` of none. The interval is that of as many right or wrong answers as would make the mean as sure as
+    /// the spread of the shares does: never fewer than there are shares, and so many where all are alike, which proves nothing.
     pub fn of_shares(values: &[f64]) -> Option<Self> {
+        if values.is_empty() {
+            return None;
+        }
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
-        match values.len() {
-            0 => None,
-            1 => Some(Self { mean, low: 0.0, high: 1.0 }),
-            _ => {
-                let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
-                let spread = Z * (variance / n).sqrt();
-                Some(Self { mean, low: (mean - spread).max(0.0), high: (mean + spread).min(1.0) })
-            }
-        }
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
+        let answers = if variance > 1e-12 { mean * (1.0 - mean) / variance * n } else { n };
+        let [low, high] = wilson(mean, answers.max(n));
+        Some(Self { mean, low, high })
     }
 }
 
@@ -104,14 +108,19 @@ mod tests {
     #[test]
     fn a_mean_is_as_sure_as_its_values_are_many_and_alike() {
         assert_eq!(Mean::of_shares(&[]), None);
-        let one = Mean::of_shares(&[0.5]).unwrap();
-        assert_eq!((one.mean, one.low, one.high), (0.5, 0.0, 1.0));
-        let alike = Mean::of_shares(&[0.5; 9]).unwrap();
-        assert_eq!((alike.low, alike.high), (0.5, 0.5));
-        // A standard deviation of 0.5 over the root of 100.
-        let values: Vec<f64> = (0..100).map(|i| f64::from(i % 2)).collect();
+        // Right or wrong answers are as sure as their share, also at the ends, where they do not spread.
+        for right in [0, 3, 10] {
+            let values: Vec<f64> = (0..10).map(|i| f64::from(u8::from(i < right))).collect();
+            let (mean, share) = (Mean::of_shares(&values).unwrap(), Share::new(right, 10).unwrap());
+            assert!((mean.low - share.low).abs() < 1e-9 && (mean.high - share.high).abs() < 1e-9, "{mean:?}");
+        }
+        // Of many, the interval of the normal distribution: 0.1 is the standard deviation here.
+        let values: Vec<f64> = (0..10_000).map(|i| 0.5 + 0.1 * (f64::from(i % 2) * 2.0 - 1.0)).collect();
         let mean = Mean::of_shares(&values).unwrap();
-        assert!((mean.high - mean.mean - Z * (0.25 / 99.0_f64).sqrt()).abs() < 1e-12, "{mean:?}");
+        assert!((mean.high - mean.mean - Z * 0.1 / 100.0).abs() < 1e-6, "{mean:?}");
+        assert!((mean.mean - mean.low - Z * 0.1 / 100.0).abs() < 1e-6, "{mean:?}");
+        let alike = Mean::of_shares(&[0.5; 9]).unwrap();
+        assert!(alike.low < 0.25 && alike.high > 0.75, "{alike:?}");
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn notes(text: &mut String, report: &Report) {
     let _ = writeln!(
         text,
         "\n{n} pictures of each method, of the same prompts and seeds; percentages with 95 % intervals (Wilson; of the mean, by \
-         the spread over pictures). Seconds are of the steps; decoding takes {} s more in every row.{real} The feature error is \
+         the spread over pictures). Seconds are of the steps, the median of all batches; decoding takes {} s more in every row.{real} The feature error is \
          the relative L2 distance of the last features from vanilla's with all steps, of the first {} pictures.",
         significant(decode),
         n.min(FEATURED)

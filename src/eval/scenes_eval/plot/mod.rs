@@ -1,4 +1,4 @@
-//! Quality against time, one mark a method: laid out once as [`Shape`]s, then written as SVG ([`svg`]) or as pixels ([`raster`]).
+//! Quality against time, one mark a method: laid out once as shapes, then written as SVG (`svg`) or as pixels (`raster`).
 
 mod font;
 mod raster;
@@ -17,7 +17,7 @@ const PAPER: Rgb = [255, 255, 255];
 
 /// Size of the plot, and of the frame inside, in pixels of the SVG.
 const SIZE: [f64; 2] = [880.0, 540.0];
-const LEFT: f64 = 74.0;
+const LEFT: f64 = 92.0;
 const RIGHT: f64 = 28.0;
 const TOP: f64 = 92.0;
 const BOTTOM: f64 = 62.0;
