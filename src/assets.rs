@@ -10,3 +10,6 @@ pub(crate) const FILES: &[(&str, &[u8])] = &[
     ("shortcut.safetensors", include_bytes!("../assets/models/scenes-v0/shortcut.safetensors")),
     ("vqgan.safetensors", include_bytes!("../assets/models/scenes-v0/vqgan.safetensors")),
 ];
+
+/// The files of the bundled judge, by name; none where a build carries none.
+pub(crate) const JUDGE: &[(&str, &[u8])] = &[];

@@ -494,9 +494,19 @@ fn a_prompt_makes_a_picture_with_every_predictor() {
         "cpu",
     ];
     let output = migm(folder.path(), &arguments);
-    assert!(text(&output.stderr).contains("zebra"), "{}", text(&output.stderr));
+    let note = text(&output.stderr);
+    assert!(note.contains("does not know \"zebra\"; the nearest that it knows: w"), "{note}");
+    assert!(!note.contains("\"w5\""), "{note}");
     assert!(folder.path().join("made/migm-1.png").is_file());
-    succeeds(&migm(folder.path(), &["generate", "", "--model", "text", "--no-compare", "--backend", "cpu"]));
+    let [empty, none] = ["", "<uncondition>"].map(|prompt| {
+        let arguments =
+            ["generate", prompt, "--model", "text", "--no-compare", "--backend", "cpu", "--out", "e.png"];
+        let output = migm(folder.path(), &arguments);
+        succeeds(&output);
+        assert!(!text(&output.stderr).contains("does not know"), "{}", text(&output.stderr));
+        image::open(folder.path().join("e.png")).unwrap().to_rgb8()
+    });
+    assert_eq!(empty, none);
     // The one temperature of the official code is that of draw and choice; all of it is in the report and the picture.
     let mut arguments = vec![
         "generate",
@@ -579,4 +589,74 @@ fn a_text_model_stored_quantised_draws_what_it_draws_quantised_while_loading() {
             assert!(stored != draw(&["--model", "text"]), "{format} on {backend}: nothing was quantised");
         }
     }
+}
+
+/// A judge of random weights for the bundled model's classes.
+fn a_judge(folder: &Path) {
+    use migm::eval::random::{RandomWeights, write_part};
+    let bundled = migm::generate::model::Model::bundled().expect("it is in the binary").config;
+    let words = |count: usize| (0..count).map(|i| i.to_string()).collect();
+    let config = migm::models::judge::Config {
+        architecture: "scene-judge".to_owned(),
+        size: 64,
+        channels: vec![8, 16],
+        groups: 4,
+        nouns: bundled.labels,
+        places: words(8),
+        lights: words(4),
+        styles: words(3),
+    };
+    std::fs::create_dir(folder).expect("a new folder");
+    let text = serde_json::json!(config).to_string();
+    std::fs::write(folder.join("config.json"), text).expect("its config");
+    let tensors = migm::eval::scenes_eval::judge::tensors(&config).expect("sizes that go together");
+    write_part(&folder.join("judge.safetensors"), "judge", &tensors, RandomWeights { seed: 3 })
+        .expect("its weights");
+}
+
+#[test]
+fn pictures_are_judged_and_plotted_against_time() {
+    let folder = tempfile::tempdir().unwrap();
+    a_judge(&folder.path().join("judge"));
+    let fixed =
+        ["eval", "--judge", "judge", "--steps", "3", "--budgets", "1,2", "--count", "2", "--backend", "cpu"];
+    let run = |extra: &[&str]| migm(folder.path(), &[&fixed[..], extra].concat());
+    let plots = ["--json", "found.json", "--plot", "plot.svg", "--plot", "plot.PNG"];
+    let table = succeeds(&run(&plots));
+    // Vanilla with 3, 2 and 1 steps, and two budgets of two predictors.
+    assert_eq!(table.lines().filter(|line| line.starts_with("| vanilla")).count(), 3, "{table}");
+    assert_eq!(table.matches("| shortcut | 3 (").count(), 2, "{table}");
+    assert_eq!(table.matches("| reuse | 3 (").count(), 2, "{table}");
+    assert!(table.contains("objects") && table.contains("Wilson"), "{table}");
+    let read = || -> serde_json::Value {
+        let text = std::fs::read_to_string(folder.path().join("found.json")).unwrap();
+        let mut found: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for row in found["findings"]["rows"].as_array_mut().unwrap() {
+            let row = row.as_object_mut().unwrap();
+            for time in ["seconds_per_image", "decode_seconds_per_image", "speed_up"] {
+                assert!(row.remove(time).unwrap().as_f64().unwrap() > 0.0, "{time}");
+            }
+        }
+        found
+    };
+    let found = read();
+    assert_eq!(found["findings"]["rows"].as_array().unwrap().len(), 7);
+    assert_eq!(found["findings"]["rows"][0]["token_agreement"], 1.0);
+    succeeds(&run(&plots));
+    assert_eq!(read(), found, "the same again, times aside");
+    let svg = std::fs::read_to_string(folder.path().join("plot.svg")).unwrap();
+    assert!(svg.contains("3 steps") && svg.contains("1 of 3"), "{svg}");
+    let plot = image::open(folder.path().join("plot.PNG")).unwrap().to_rgb8();
+    assert_eq!(plot.dimensions(), (1760, 1080));
+
+    let one = succeeds(&run(&["--predictor", "ml-cache"]));
+    assert!(one.contains("| ml-cache |") && !one.contains("reuse"), "{one}");
+    fails(&run(&["--plot", "plot.gif"]), 1, &["plot.gif", ".svg nor .png"]);
+    fails(&run(&["--plot", "nowhere/plot.svg"]), 1, &["nowhere"]);
+    fails(&run(&["--split", "held-out"]), 1, &["never held out"]);
+    fails(&run(&["--predictor", "oracle"]), 2, &["oracle", "ml-cache"]);
+    fails(&run(&["--quality"]), 2, &["--quality"]);
+    fails(&migm(folder.path(), &["eval", "--judge", MODEL]), 1, &["config.json"]);
+    let many = ["eval", "--judge", "judge", "--steps", "3", "--budgets", "4"];
+    fails(&migm(folder.path(), &many), 1, &["a budget of 4 full steps is not between 1 and the 3 steps"]);
 }

@@ -305,7 +305,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
 }
 
 /// Finds out before the work rather than after it that a file cannot go where it should.
-fn check_writable(path: &Path) -> Result<(), CliError> {
+pub(super) fn check_writable(path: &Path) -> Result<(), CliError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // A folder for pictures may be several levels deep, and is made; a file's folder must be there.
     let made = path.extension().is_none();

@@ -12,6 +12,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+/// Known words that are offered for an unknown one.
+const OFFERED: usize = 3;
+
 /// What one run of the steps gave.
 struct Run {
     codes: Vec<u32>,
@@ -21,9 +24,9 @@ struct Run {
 
 pub(super) fn run(arguments: &Arguments, prompt: &str, folder: &Path) -> Result<(), CliError> {
     let model = TextModel::open(folder)?.quantized(arguments.quantize);
-    let unknown = model.prompts.unknown_words(prompt);
-    if !unknown.is_empty() {
-        eprintln!("note: the model does not know {}", unknown.join(", "));
+    for word in model.prompts.unknown_words(prompt) {
+        let near = model.prompts.nearest_words(word, OFFERED).join(", ");
+        eprintln!("note: the model does not know {word:?}; the nearest that it knows: {near}");
     }
     let settings = settings(arguments, &model)?;
     let (device, reason) = arguments.backend.open()?;

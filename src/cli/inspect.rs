@@ -159,7 +159,9 @@ impl Outline {
             ),
             config: serde_json::json!(config),
             formats: model.formats,
-            parts: parts(["maskgit", "vqgan", "shortcut"], |part| model::part_tensors(&config, part))?,
+            parts: parts(["maskgit", config.tokenizer.part(), "shortcut"], |part| {
+                model::part_tensors(&config, part)
+            })?,
             run: format!("a batch of {}, {guided}{}", arguments.batch, in_words(predictor)),
             step: steps.get(1).or(steps.first()).copied().unwrap_or_default(),
             decodes_elsewhere: false,

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 mod bench;
 mod convert;
 mod described;
+mod eval;
 mod gallery;
 mod generate;
 mod generate_text;
@@ -55,6 +56,8 @@ enum Command {
     Scenes(scenes::Arguments),
     /// Measure step times, operations and memory
     Bench(bench::Arguments),
+    /// Judge whether pictures show what was asked for, by method and time
+    Eval(eval::Arguments),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -102,6 +105,7 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "scenes")]
         Command::Scenes(arguments) => scenes::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "migm", &mut std::io::stdout());

@@ -11,6 +11,7 @@ use crate::generate::text::{self, TextConfig};
 use crate::generate::{self, GenerateError};
 use crate::kernels::fma_peak::FmaPeak;
 use crate::kernels::{Product, StepValues};
+use crate::models::tokenizer::Tokenizer;
 use crate::models::{self, amused_vq, dimoo, dimoo_shortcut, maskgit, shortcut, vqgan};
 use crate::program::{Element, Program};
 use pollster::block_on;
@@ -25,7 +26,7 @@ pub fn preset(name: &str) -> Option<ModelConfig> {
         image_size: transformer.grid * 16,
         transformer,
         labels: Vec::new(),
-        tokenizer: vqgan::Config::official(),
+        tokenizer: Tokenizer::Taming(vqgan::Config::official()),
         shortcut: Some(shortcut::Config::OFFICIAL),
         sampling,
     };

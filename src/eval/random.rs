@@ -1,9 +1,13 @@
 //! Random weights of the right shapes: what benchmarks and memory tests run on where no checkpoint is at hand.
 
+use crate::kernels::WeightFormat;
 use crate::kernels::philox::{Stream, draw, uniform};
-use crate::program::{WeightSource, WeightSpec};
-use crate::weights::WeightError;
+use crate::program::{Layout, WeightSource, WeightSpec};
+use crate::weights::{Dtype, TensorSpec, WeightError, stream_safetensors};
 use rayon::prelude::*;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Weights drawn from a seed: matrices uniform with variance 1 / fan-in, so that activations keep their size; norms 1,
 /// biases 0.
@@ -42,6 +46,27 @@ impl WeightSource for RandomWeights {
     }
 }
 
+/// Writes a checkpoint of random weights: what a test needs where no trained part is at hand. `tensors` are official names and
+/// shapes, as programs ask for them without `part` before each.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_part(
+    path: &Path,
+    part: &str,
+    tensors: &[(String, Vec<usize>)],
+    mut weights: RandomWeights,
+) -> Result<(), WeightError> {
+    let specs: Vec<TensorSpec> =
+        tensors.iter().map(|(name, shape)| TensorSpec::new(name, Dtype::F32, shape.clone())).collect();
+    stream_safetensors(path, &specs, &BTreeMap::new(), &mut |index| {
+        let (name, shape) = &tensors[index];
+        let (name, shape) = (format!("{part}.{name}"), shape.clone());
+        let spec = WeightSpec { name, shape, layout: Layout::Dense, format: WeightFormat::F32 };
+        Ok(Cow::Owned(bytemuck::cast_slice(&weights.load(&spec)?).to_vec()))
+    })
+}
+
 /// FNV-1a: a stable number for a name.
 fn name_hash(name: &str) -> u64 {
     name.bytes()
@@ -51,8 +76,6 @@ fn name_hash(name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::WeightFormat;
-    use crate::program::Layout;
 
     #[test]
     fn a_name_and_a_seed_fix_the_weights_and_their_spread() {

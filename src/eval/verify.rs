@@ -13,7 +13,8 @@ use crate::generate::schedule::Schedule;
 use crate::generate::session::{Session, Settings, Shape};
 use crate::kernels::copy::Copy;
 use crate::kernels::{ChoiceNoise, Extent, RowRange, StepValues, Symbol, WeightFormat};
-use crate::models::{self, Batch, Model as _, maskgit, shortcut, states, vqgan};
+use crate::models::tokenizer::Tokenizer;
+use crate::models::{self, Batch, Model as _, amused_vq, maskgit, shortcut, states, vqgan};
 use crate::program::{Element, WeightSource, WeightSpec};
 use crate::weights::{Checkpoint, WeightError};
 use pollster::block_on;
@@ -81,15 +82,29 @@ struct Recording {
     traces: Vec<Trace>,
 }
 
+/// Either tokenizer; aMUSEd's is as a recording of Lumina-DiMOO has it.
 #[derive(serde::Deserialize)]
-struct RecordedVq {
-    z: u32,
-    embed: u32,
-    resolution: u32,
-    ch: u32,
-    mult: Vec<u32>,
-    res: u32,
-    attn: Vec<u32>,
+#[serde(untagged)]
+enum RecordedVq {
+    Taming { z: u32, embed: u32, resolution: u32, ch: u32, mult: Vec<u32>, res: u32, attn: Vec<u32> },
+    Amused(amused_vq::Config),
+}
+
+impl From<RecordedVq> for Tokenizer {
+    fn from(recorded: RecordedVq) -> Self {
+        match recorded {
+            RecordedVq::Amused(config) => Self::Amused(config),
+            RecordedVq::Taming { z, embed, resolution, ch, mult, res, attn } => Self::Taming(vqgan::Config {
+                z_channels: z,
+                embed_dim: embed,
+                ch,
+                ch_mult: mult,
+                num_res_blocks: res,
+                attn_resolutions: attn,
+                resolution,
+            }),
+        }
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -184,15 +199,9 @@ pub fn verify(path: &Path, device: &Device) -> Result<Vec<Part>, GenerateError> 
         classes: recording.classes,
     };
     let has_tokenizer = recording.vq.is_some();
-    let tokenizer = recording.vq.map_or_else(vqgan::Config::official, |vq| vqgan::Config {
-        z_channels: vq.z,
-        embed_dim: vq.embed,
-        ch: vq.ch,
-        ch_mult: vq.mult,
-        num_res_blocks: vq.res,
-        attn_resolutions: vq.attn,
-        resolution: vq.resolution,
-    });
+    let official = || Tokenizer::Taming(vqgan::Config::official());
+    let tokenizer = recording.vq.map_or_else(official, Tokenizer::from);
+    tokenizer.check().map_err(error)?;
     let config = ModelConfig {
         architecture: "maskgit".to_owned(),
         image_size: transformer.grid * tokenizer.factor(),
@@ -206,7 +215,8 @@ pub fn verify(path: &Path, device: &Device) -> Result<Vec<Part>, GenerateError> 
         }),
         sampling: Sampling::OFFICIAL_512,
     };
-    let half = ["maskgit.", "vqgan.", "shortcut."].iter().all(|part| matrices_are_f16(&checkpoint, part));
+    let half =
+        ["maskgit.", "vqgan.", "vq.", "shortcut."].iter().all(|part| matrices_are_f16(&checkpoint, part));
     let mut verifier = Verifier {
         recorded: Recorded { checkpoint },
         config,
@@ -224,6 +234,11 @@ pub fn verify(path: &Path, device: &Device) -> Result<Vec<Part>, GenerateError> 
         verifier.trace(index)?;
     }
     Ok(verifier.parts)
+}
+
+/// The name of a part in reports.
+fn plain(recorded: &str) -> &str {
+    recorded.strip_prefix("io.").unwrap_or(recorded)
 }
 
 impl Verifier<'_> {
@@ -315,37 +330,39 @@ impl Verifier<'_> {
     }
 
     fn decoder(&mut self) -> Result<(), GenerateError> {
-        if !self.recorded.has("io.vqgan.codes") || !self.recorded.has("io.vqgan.image") {
+        let (codes, image) = (self.of_tokenizer("codes"), self.of_tokenizer("image"));
+        if !self.recorded.has(&codes) || !self.recorded.has(&image) {
             return Ok(());
         }
-        let shape = self.recorded.shape("io.vqgan.image");
+        let shape = self.recorded.shape(&image);
         let (images, height, width) = (shape[0] as u32, shape[2] as u32, shape[3] as u32);
         let (factor, codebook) = (self.config.tokenizer.factor(), self.config.transformer.codebook);
         let programs = vec![models::build("decode", self.formats, |b| {
             self.config.tokenizer.decode(b, codebook, images, height / factor, width / factor);
         })?];
-        let codes = self.recorded.ids("io.vqgan.codes")?;
+        let codes = self.recorded.ids(&codes)?;
         let mut executor = self.device.executor(programs, &mut self.recorded)?;
         let executor = executor.as_mut();
         executor.prepare(&[StepValues::default()])?;
         executor.write(states::CODES, &codes)?;
         executor.run(&[0], 0, false)?;
         let len = shape.iter().product();
-        let image = block_on(read_f32(executor, states::IMAGE, len))?;
-        self.values("vqgan.image", "io.vqgan.image", &channels_first(&image, images as usize, 3))
+        let got = block_on(read_f32(executor, states::IMAGE, len))?;
+        self.values(plain(&image), &image, &channels_first(&got, images as usize, 3))
     }
 
     fn encoder(&mut self) -> Result<(), GenerateError> {
-        if !self.recorded.has("io.vqgan.enc_in") {
+        let [input, z, enc_codes] = ["enc_in", "enc_z", "enc_codes"].map(|name| self.of_tokenizer(name));
+        if !self.recorded.has(&input) {
             return Ok(());
         }
-        let shape = self.recorded.shape("io.vqgan.enc_in");
+        let shape = self.recorded.shape(&input);
         let (images, height, width) = (shape[0] as u32, shape[2] as u32, shape[3] as u32);
         let codebook = self.config.transformer.codebook;
         let programs = vec![models::build("encode", self.formats, |b| {
             self.config.tokenizer.encode(b, codebook, images, height, width);
         })?];
-        let image = self.recorded.floats("io.vqgan.enc_in")?;
+        let image = self.recorded.floats(&input)?;
         let mut executor = self.device.executor(programs, &mut self.recorded)?;
         let executor = executor.as_mut();
         executor.prepare(&[StepValues::default()])?;
@@ -353,23 +370,24 @@ impl Verifier<'_> {
         executor.run(&[0], 0, false)?;
         let factor = self.config.tokenizer.factor();
         let cells = (images * (height / factor) * (width / factor)) as usize;
-        let embed = self.config.tokenizer.embed_dim as usize;
+        let embed = self.config.tokenizer.latent() as usize;
         let latents = block_on(read_f32(executor, states::LATENTS, cells * embed))?;
         let codes = block_on(executor.read(states::CODES, cells))?;
-        if self.recorded.has("io.vqgan.enc_z") {
-            self.values("vqgan.enc_z", "io.vqgan.enc_z", &channels_first(&latents, images as usize, embed))?;
+        if self.recorded.has(&z) {
+            self.values(plain(&z), &z, &channels_first(&latents, images as usize, embed))?;
         }
-        if self.recorded.has("io.vqgan.enc_codes") {
-            let wanted = self.recorded.ids("io.vqgan.enc_codes")?;
+        if self.recorded.has(&enc_codes) {
+            let wanted = self.recorded.ids(&enc_codes)?;
             let differing = codes.iter().zip(&wanted).filter(|(a, b)| a != b).count();
-            self.parts.push(Part::exact(
-                "vqgan.enc_codes",
-                &self.recorded.shape("io.vqgan.enc_codes"),
-                differing,
-                cells,
-            ));
+            let shape = self.recorded.shape(&enc_codes);
+            self.parts.push(Part::exact(plain(&enc_codes), &shape, differing, cells));
         }
         Ok(())
+    }
+
+    /// The recording's name of something that the tokenizer is given or gives.
+    fn of_tokenizer(&self, name: &str) -> String {
+        format!("io.{}.{name}", self.config.tokenizer.part())
     }
 
     /// A whole sampling run under the recorded noise: draws, masks and features after every step, then the picture.
@@ -470,4 +488,42 @@ pub(super) fn channels_last(x: &[f32], images: usize, channels: usize) -> Vec<f3
         .flat_map(|image| (0..pixels).flat_map(move |p| (0..channels).map(move |c| (image, c, p))))
         .map(|(image, channel, pixel)| at(image, channel, pixel))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::{TensorSpec, write_safetensors};
+
+    #[test]
+    fn a_recording_of_a_class_model_can_have_the_tokenizer_of_text_models() {
+        let golden = |file: &str| {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(file);
+            let checkpoint = Checkpoint::open(&path).unwrap();
+            let config = serde_json::from_str(&checkpoint.metadata()["config"]).unwrap();
+            (checkpoint, config)
+        };
+        let (_, mut config): (_, serde_json::Value) = golden("maskgit-tiny.safetensors");
+        let (text, of_text): (_, serde_json::Value) = golden("dimoo-tiny.safetensors");
+        (config["vq"], config["codebook"]) = (of_text["vq"].clone(), of_text["codebook"].clone());
+        config["traces"] = serde_json::json!([]);
+        let of_tokenizer = |name: &str| name.starts_with("vq.") || name.starts_with("io.vq.");
+        let tensors: Vec<_> = text.tensors().filter(|t| of_tokenizer(&t.name)).collect();
+        let data: Vec<_> = tensors.iter().map(|t| text.read_bytes(&t.name).unwrap()).collect();
+        let specs = tensors.iter().map(|t| TensorSpec::new(t.name.clone(), t.dtype, t.shape.clone()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recording.safetensors");
+        let write = |config: &serde_json::Value| {
+            let all: Vec<_> = specs.clone().zip(data.iter().map(|data| data.as_ref())).collect();
+            write_safetensors(&path, &all, &[("config".to_owned(), config.to_string())].into()).unwrap();
+            verify(&path, &Device::Cpu)
+        };
+        let parts = write(&config).unwrap();
+        let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+        assert_eq!(names, ["vq.image", "vq.enc_z", "vq.enc_codes"]);
+        assert!(parts.iter().all(|part| part.ok), "{parts:#?}");
+        config["vq"]["groups"] = 5.into();
+        let error = write(&config).unwrap_err().to_string();
+        assert!(error.contains("5 groups"), "{error}");
+    }
 }

@@ -4,7 +4,9 @@ use super::GenerateError;
 use super::sampling::Sampling;
 use crate::exec::{Executor, cpu::CpuExecutor, gpu};
 use crate::kernels::{Quantization, Quantized, RowRange, WeightFormat};
-use crate::models::{self, Batch, Model as _, maskgit, shortcut, vqgan};
+use crate::models::text::distance;
+use crate::models::tokenizer::Tokenizer;
+use crate::models::{self, Batch, Model as _, maskgit, shortcut};
 use crate::program::{Program, WeightSource, WeightSpec};
 use crate::weights::{Checkpoint, ModelFolder, WeightError};
 use std::collections::HashMap;
@@ -24,7 +26,7 @@ pub struct ModelConfig {
     #[serde(default)]
     pub labels: Vec<String>,
     /// The tokenizer's sizes.
-    pub tokenizer: vqgan::Config,
+    pub tokenizer: Tokenizer,
     /// The shortcut's sizes, where there is one.
     #[serde(default)]
     pub shortcut: Option<shortcut::Config>,
@@ -73,32 +75,13 @@ impl ModelConfig {
         if !self.labels.is_empty() && self.labels.len() != t.classes as usize {
             return Err(format!("{} labels for {} classes", self.labels.len(), t.classes));
         }
-        let v = &self.tokenizer;
-        if v.ch_mult.is_empty() || v.ch_mult.len() > 8 || v.ch_mult.iter().any(|&m| m == 0 || m > 64) {
-            return Err(format!("`tokenizer.ch_mult` {:?} is not 1 to 8 multiples from 1 to 64", v.ch_mult));
-        }
-        positive("tokenizer.ch", v.ch, 4096)?;
-        positive("tokenizer.z_channels", v.z_channels, 4096)?;
-        positive("tokenizer.embed_dim", v.embed_dim, 4096)?;
-        positive("tokenizer.num_res_blocks", v.num_res_blocks, 64)?;
-        if !v.ch.is_multiple_of(32) {
-            return Err(format!(
-                "`tokenizer.ch` {} is not a multiple of the 32 groups of its normalisations",
-                v.ch
-            ));
-        }
-        if v.ch_mult.iter().any(|m| m * v.ch > 1024) {
-            return Err(
-                "the tokenizer has more than 1024 channels, which its attention does not take".to_owned()
-            );
-        }
-        let pixels = t.grid * v.factor();
+        self.tokenizer.check()?;
+        let factor = self.tokenizer.factor();
+        let pixels = t.grid * factor;
         if pixels != self.image_size {
             return Err(format!(
                 "`image_size` is {}, but a grid of {} tokens of {} pixels makes {pixels}",
-                self.image_size,
-                t.grid,
-                v.factor()
+                self.image_size, t.grid, factor
             ));
         }
         if let Some(s) = &self.shortcut {
@@ -161,22 +144,6 @@ impl ModelConfig {
     pub fn class_name(&self, class: u32) -> String {
         self.labels.get(class as usize).cloned().unwrap_or_else(|| format!("class {class}"))
     }
-}
-
-/// Levenshtein distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// What computes.
@@ -255,7 +222,7 @@ impl Model {
 
     /// The parts that a configuration asks for.
     fn parts(config: &ModelConfig) -> impl Iterator<Item = &'static str> {
-        ["maskgit", "vqgan"].into_iter().chain(config.shortcut.map(|_| "shortcut"))
+        ["maskgit", config.tokenizer.part()].into_iter().chain(config.shortcut.map(|_| "shortcut"))
     }
 
     /// The weights.
@@ -357,7 +324,7 @@ pub struct FolderWeights {
 }
 
 impl FolderWeights {
-    pub(super) fn open(
+    pub(crate) fn open(
         folder: &ModelFolder,
         parts: impl Iterator<Item = &'static str>,
     ) -> Result<Self, GenerateError> {
@@ -393,7 +360,7 @@ impl WeightSource for FolderWeights {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::parameters;
+    use crate::models::{amused_vq, parameters, vqgan};
 
     fn official(grid: u32, blocks: u32) -> ModelConfig {
         ModelConfig {
@@ -401,7 +368,7 @@ mod tests {
             image_size: grid * 16,
             transformer: maskgit::Config { grid, ..maskgit::Config::OFFICIAL_512 },
             labels: Vec::new(),
-            tokenizer: vqgan::Config::official(),
+            tokenizer: Tokenizer::Taming(vqgan::Config::official()),
             shortcut: Some(shortcut::Config { blocks, ..shortcut::Config::OFFICIAL }),
             sampling: Sampling::OFFICIAL_512,
         }
@@ -545,8 +512,19 @@ mod tests {
         assert!(refuse(|c| c.labels = vec!["a".to_owned()]).contains("1 labels for 1000 classes"));
         assert!(refuse(|c| c.transformer.depth = 0).contains("`depth` is 0"));
         assert!(refuse(|c| c.architecture = "gan".to_owned()).contains("gan"));
-        assert!(refuse(|c| c.tokenizer.ch = 40).contains("32 groups"));
-        assert!(refuse(|c| c.tokenizer.ch_mult.clear()).contains("ch_mult"));
+        fn taming(change: fn(&mut vqgan::Config)) -> Tokenizer {
+            let mut config = vqgan::Config::official();
+            change(&mut config);
+            Tokenizer::Taming(config)
+        }
+        fn amused(channels: &[u32], groups: u32) -> Tokenizer {
+            let channels = channels.to_vec();
+            Tokenizer::Amused(amused_vq::Config { channels, groups, ..amused_vq::Config::official() })
+        }
+        assert!(refuse(|c| c.tokenizer = taming(|v| v.ch = 40)).contains("32 groups"));
+        assert!(refuse(|c| c.tokenizer = taming(|v| v.ch_mult.clear())).contains("ch_mult"));
+        assert!(refuse(|c| c.tokenizer = amused(&[48], 32)).contains("`tokenizer.ch` 48"));
+        assert!(refuse(|c| c.tokenizer = amused(&[32; 4], 32)).contains("makes 256"));
         let missing = serde_json::json!({ "architecture": "maskgit" });
         assert!(ModelConfig::parse("test", &missing).unwrap_err().to_string().contains("missing field"));
     }

@@ -149,8 +149,7 @@ pub fn programs(
 /// Images decoded at once: as many as keep the largest activation within [`DECODE_BYTES`].
 fn decode_images(config: &ModelConfig, images: u32) -> u32 {
     let pixels = u64::from(config.image_size) * u64::from(config.image_size);
-    // The widest map at full resolution comes from the upsampling above it.
-    let channels = config.tokenizer.ch_mult.iter().take(2).max().copied().unwrap_or(1) * config.tokenizer.ch;
+    let channels = config.tokenizer.widest();
     let bytes = pixels * u64::from(channels) * 4;
     images.min((DECODE_BYTES / bytes.max(1)) as u32).max(1)
 }
@@ -320,6 +319,7 @@ impl Session {
             let len = chunk.len() / tokens * pixels;
             pictures.extend(read_f32(self.executor.as_mut(), states::IMAGE, len).await?);
         }
+        self.config.tokenizer.to_signed(&mut pictures);
         Ok(pictures)
     }
 

@@ -171,7 +171,8 @@ fn states_and_temporaries_are_as_planned() {
 #[test]
 fn odd_sizes_agree_between_executors() {
     use crate::eval::random::RandomWeights;
-    use crate::models::{keep_f32, maskgit, shortcut, vqgan};
+    use crate::models::tokenizer::Tokenizer;
+    use crate::models::{amused_vq, keep_f32, maskgit, shortcut, vqgan};
     let Some(gpu) = test_gpu() else { return };
     let base = Model::bundled().unwrap().config;
     for (hidden, heads, grid, blocks, ratio, shortcut_heads, images) in
@@ -181,8 +182,15 @@ fn odd_sizes_agree_between_executors() {
         config.transformer =
             maskgit::Config { grid, hidden, depth: 2, heads, mlp: 2 * hidden + 1, codebook: 37, classes: 3 };
         config.shortcut = Some(shortcut::Config { blocks, bottleneck_ratio: ratio, heads: shortcut_heads });
-        config.tokenizer =
-            vqgan::Config { ch_mult: vec![1, 2], attn_resolutions: vec![32], ..config.tokenizer };
+        config.tokenizer = if blocks == 2 {
+            Tokenizer::Amused(amused_vq::Config { channels: vec![6, 10], layers: 1, latent: 5, groups: 2 })
+        } else {
+            let (ch_mult, attn_resolutions) = (vec![1, 2], vec![32]);
+            let official = vqgan::Config::official();
+            let sizes =
+                vqgan::Config { ch: 32, z_channels: 64, embed_dim: 16, num_res_blocks: 1, ..official };
+            Tokenizer::Taming(vqgan::Config { ch_mult, attn_resolutions, resolution: 64, ..sizes })
+        };
         config.image_size = 2 * grid;
         let sampling = Sampling { steps: 5, ..config.sampling };
         let settings = Settings { sampling, refresh: Refresh::Uniform(2), predictor: Predictor::Shortcut };
@@ -201,6 +209,65 @@ fn odd_sizes_agree_between_executors() {
         assert!(largest(&cpu.1, &gpu.1) < 2e-3, "features of hidden {hidden}: {}", largest(&cpu.1, &gpu.1));
         assert!(largest(&cpu.2, &gpu.2) < 5e-3, "pictures of hidden {hidden}: {}", largest(&cpu.2, &gpu.2));
     }
+}
+
+/// One tokenizer for both architectures: a class model with aMUSEd's, as a folder.
+#[test]
+fn a_class_model_with_the_tokenizer_of_text_models_works_from_a_folder() {
+    use super::model::part_tensors;
+    use crate::eval::random::{RandomWeights, write_part};
+    use crate::models::amused_vq;
+    use crate::models::tokenizer::Tokenizer;
+    use crate::weights::{ConvertOptions, convert};
+    let mut config = Model::bundled().unwrap().config;
+    config.transformer.depth = 1;
+    let sizes = amused_vq::Config { channels: vec![8, 8, 16, 16], layers: 1, latent: 8, groups: 4 };
+    config.tokenizer = Tokenizer::Amused(sizes);
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["maskgit", "vq", "shortcut"] {
+        let tensors = part_tensors(&config, part).unwrap();
+        let path = folder.path().join(format!("{part}.safetensors"));
+        write_part(&path, part, &tensors, RandomWeights { seed: 4 }).unwrap();
+    }
+    assert!(part_tensors(&config, "vqgan").unwrap().is_empty());
+    std::fs::write(folder.path().join("config.json"), serde_json::json!(config).to_string()).unwrap();
+    let model = Model::open(folder.path()).unwrap();
+    assert_eq!(model.config, config);
+    let mut session = Session::new(&model, shape(2, true), &Device::Cpu).unwrap();
+    let settings = settings(&model, Refresh::Uniform(4));
+    let ids = tokens(&mut session, &settings, &[Some(2), Some(5)], &[1, 2]);
+    let picture = block_on(session.decode(&ids)).unwrap();
+    assert_eq!(picture.len(), 2 * 64 * 64 * 3);
+    // The same program elsewhere gives values nominally in [0, 1]; a session's are in [-1, 1].
+    let program = models::build("decode", models::keep_f32, |b| {
+        config.tokenizer.decode(b, config.transformer.codebook, 2, 8, 8);
+    });
+    let mut executor = Device::Cpu.executor(vec![program.unwrap()], &mut model.weights().unwrap()).unwrap();
+    executor.prepare(&[crate::kernels::StepValues::default()]).unwrap();
+    executor.write(models::states::CODES, &ids).unwrap();
+    executor.run(&[0], 0, false).unwrap();
+    let raw =
+        block_on(crate::exec::read_f32(executor.as_mut(), models::states::IMAGE, picture.len())).unwrap();
+    let largest = raw.iter().zip(&picture).map(|(raw, v)| (2.0 * raw - 1.0 - v).abs()).fold(0.0, f32::max);
+    assert!(largest < 1e-5, "{largest}");
+
+    // Converted whole, and with the tokenizer brought from elsewhere: the config tells the kind and keeps the groups.
+    let whole = tempfile::tempdir().unwrap();
+    let options = ConvertOptions::default();
+    let report = convert(&[folder.path().to_owned()], whole.path(), &options, &mut |_| {}).unwrap();
+    assert!(report.missing.is_empty(), "{:?}", report.missing);
+    assert_eq!(Model::open(whole.path()).unwrap().config, config);
+    std::fs::remove_file(whole.path().join("vq.safetensors")).unwrap();
+    let error = Model::open(whole.path()).unwrap_err().to_string();
+    assert!(error.contains("no vq.safetensors"), "{error}");
+    let vq = folder.path().join("vq.safetensors");
+    convert(std::slice::from_ref(&vq), whole.path(), &options, &mut |_| {}).unwrap();
+    assert_eq!(Model::open(whole.path()).unwrap().config, config);
+    // Two tokenizers are one too many.
+    let other =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/models/scenes-v0/vqgan.safetensors");
+    let error = convert(&[vq, other], whole.path(), &options, &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("are both tokenizers"), "{error}");
 }
 
 /// Relative L2 distance of the features after a full step on half-masked pictures from those of unquantised weights.

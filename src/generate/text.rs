@@ -386,6 +386,28 @@ impl TextSession {
         Ok(&self.plan)
     }
 
+    /// Takes another prompt, by its ids, from the next [`TextSession::start`] on: nothing is loaded or made anew.
+    ///
+    /// # Errors
+    /// It has another number of ids than the prompt that the session was made for, whose programs are of one length.
+    pub fn set_prompt(&mut self, ids: &[u32]) -> Result<(), GenerateError> {
+        let template = self.config.transformer.template(ids);
+        match self.templates.first_mut() {
+            Some(present) if present.len() == template.len() => {
+                *present = template;
+                Ok(())
+            }
+            _ => {
+                let made = self.run.sequences.first().map_or(0, |sequence| sequence.prompt);
+                let message = format!(
+                    "this session was made for a prompt of {made} tokens, not {}; make another to use it",
+                    ids.len()
+                );
+                Err(GenerateError::Setting(message))
+            }
+        }
+    }
+
     /// Masks everything anew.
     ///
     /// # Errors
@@ -427,6 +449,16 @@ impl TextSession {
     pub async fn tokens(&mut self) -> Result<Vec<u32>, GenerateError> {
         let [rows, columns] = self.config.transformer.grid;
         Ok(self.executor.read(states::IDS, (rows * columns) as usize).await?)
+    }
+
+    /// Last-layer features of the sequence with the prompt `[length, d_model]`.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub async fn features(&mut self) -> Result<Vec<f32>, GenerateError> {
+        let Some(sequence) = self.run.sequences.first() else { return Ok(Vec::new()) };
+        let len = sequence.length * self.config.transformer.d_model;
+        Ok(read_f32(self.executor.as_mut(), &sequence.state(states::FEATURES), len as usize).await?)
     }
 
     /// The picture of a grid of codes: channels last, nominally in [0, 1]; with its width and height.

@@ -23,6 +23,7 @@ pub(crate) mod linear;
 pub(crate) mod lowest_rows;
 pub(crate) mod masked_logits;
 pub(crate) mod math;
+pub(crate) mod mean_pixels;
 pub(crate) mod nearest_code;
 pub(crate) mod philox;
 pub(crate) mod quantized;

@@ -9,10 +9,12 @@ pub mod amused_vq;
 mod cache;
 pub mod dimoo;
 pub mod dimoo_shortcut;
+pub mod judge;
 pub mod maskgit;
 mod resnet;
 pub mod shortcut;
 pub mod text;
+pub mod tokenizer;
 pub mod vqgan;
 
 /// The names of states that programs share.
@@ -37,7 +39,8 @@ pub mod states {
     pub const SEEDS: &str = "seeds";
     /// Codes to decode, or found by encoding `[images * height * width]`.
     pub const CODES: &str = "codes";
-    /// Picture, channels last `[images * height * width, 3]`, nominally in [-1, 1].
+    /// Picture, channels last `[images * height * width, 3]`, nominally in [-1, 1], or in [0, 1] of aMUSEd's
+    /// tokenizer.
     pub const IMAGE: &str = "image";
     /// Latents before the codebook `[images * height * width, embed_dim]`.
     pub const LATENTS: &str = "latents";
@@ -47,6 +50,10 @@ pub mod states {
     pub const NOISE_TOKEN: &str = "noise_token";
     /// Recorded noise of the choice `[images, tokens]`.
     pub const NOISE_CHOICE: &str = "noise_choice";
+    /// What the judge makes of each picture before its readings `[images, width]`.
+    pub const JUDGE_FEATURES: &str = "judge_features";
+    /// The judge's readings `[images, outputs]`.
+    pub const JUDGE_OUTPUTS: &str = "judge_outputs";
     /// The rows that a partial step computes anew `[sequences * count]`, counted over all sequences.
     pub const CHOSEN_ROWS: &str = "chosen_rows";
 

@@ -111,6 +111,18 @@ impl PromptEncoder {
             .collect()
     }
 
+    /// The `most` words of the vocabulary that are nearest to one that is not in it, the nearest first; upper and lower case
+    /// are not told apart.
+    pub fn nearest_words(&self, word: &str, most: usize) -> Vec<String> {
+        let word = word.to_lowercase();
+        let is_word = |token: &String| token.chars().all(|c| c.is_alphanumeric() || "-'’".contains(c));
+        let known = self.tokenizer.get_vocab(false).into_keys().filter(is_word);
+        let mut known: Vec<(usize, String)> =
+            known.map(|token| (distance(&token.to_lowercase(), &word), token)).collect();
+        known.sort_unstable();
+        known.into_iter().take(most).map(|(_, token)| token).collect()
+    }
+
     fn unknown_id(&self) -> Option<u32> {
         ["[UNK]", "<unk>"].iter().find_map(|token| self.tokenizer.token_to_id(token))
     }
@@ -119,6 +131,22 @@ impl PromptEncoder {
     pub fn vocabulary(&self) -> u32 {
         self.vocabulary
     }
+}
+
+/// How many letters to insert, delete or replace (Levenshtein).
+pub(crate) fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
 }
 
 #[cfg(test)]
@@ -164,6 +192,27 @@ mod tests {
         let encoder = PromptEncoder::new("tokenizer.json", &closed(), DIMOO_TEMPLATE, 100).unwrap();
         assert_eq!(encoder.unknown_words("a zebra, on a beach at noon"), ["zebra", "at", "noon"]);
         assert!(encoder.unknown_words("a koala").is_empty());
+        assert!(encoder.unknown_words("  ").is_empty(), "no prompt is no unknown word");
+    }
+
+    #[test]
+    fn the_nearest_known_words_are_offered() {
+        let encoder = PromptEncoder::new("tokenizer.json", &closed(), DIMOO_TEMPLATE, 100).unwrap();
+        assert_eq!(encoder.nearest_words("Kaola", 1), ["koala"]);
+        assert_eq!(encoder.nearest_words("beech", 1), ["beach"]);
+        // Ties by the alphabet; special tokens and marks are no words.
+        assert_eq!(encoder.nearest_words("un", 3), ["an", "on", "a"]);
+        let all = encoder.nearest_words("user", 99);
+        assert_eq!(all.len(), 12, "{all:?}");
+        assert!(all.iter().all(|word| !word.contains(['<', '[', '.'])), "{all:?}");
+    }
+
+    #[test]
+    fn distances_are_levenshtein_s() {
+        assert_eq!(
+            (distance("kitten", "sitting"), distance("", "abc"), distance("füchse", "fuchs")),
+            (3, 3, 2)
+        );
     }
 
     #[test]

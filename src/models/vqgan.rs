@@ -49,6 +49,45 @@ impl Config {
         }
     }
 
+    /// Whether the sizes go together, and are such as the kernels take.
+    ///
+    /// # Errors
+    /// A sentence on the first that does not.
+    pub fn check(&self) -> Result<(), String> {
+        if self.ch_mult.is_empty() || self.ch_mult.len() > 8 || self.ch_mult.iter().any(|&m| m == 0 || m > 64)
+        {
+            return Err(format!(
+                "`tokenizer.ch_mult` {:?} is not 1 to 8 multiples from 1 to 64",
+                self.ch_mult
+            ));
+        }
+        for (name, value, most) in [
+            ("ch", self.ch, 4096),
+            ("z_channels", self.z_channels, 4096),
+            ("embed_dim", self.embed_dim, 4096),
+            ("num_res_blocks", self.num_res_blocks, 64),
+        ] {
+            match value {
+                0 => return Err(format!("`tokenizer.{name}` is 0")),
+                v if v > most => {
+                    return Err(format!("`tokenizer.{name}` is {v}; at most {most} makes sense"));
+                }
+                _ => {}
+            }
+        }
+        if !self.ch.is_multiple_of(GROUPS) {
+            return Err(format!(
+                "`tokenizer.ch` {} is not a multiple of the {GROUPS} groups of its normalisations",
+                self.ch
+            ));
+        }
+        if self.ch_mult.iter().any(|m| m * self.ch > 1024) {
+            let what = "the tokenizer has more than 1024 channels, which its attention does not take";
+            return Err(what.to_owned());
+        }
+        Ok(())
+    }
+
     /// Pixels a token along a side.
     pub fn factor(&self) -> u32 {
         1 << (self.ch_mult.len() as u32).saturating_sub(1)

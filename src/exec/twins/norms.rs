@@ -1,10 +1,11 @@
-//! Normalisations.
+//! Normalisations, and means.
 
 use super::{Case, Fill};
 use crate::kernels::Extent;
 use crate::kernels::WeightFormat::F32;
 use crate::kernels::copy::Copy;
 use crate::kernels::layer_norm::LayerNorm;
+use crate::kernels::mean_pixels::MeanPixels;
 use crate::kernels::rms_norm::RmsNorm;
 use crate::program::Element::F32 as Float;
 
@@ -71,5 +72,16 @@ fn group_norm() {
                 },
             );
         }
+    }
+}
+
+#[test]
+fn mean_pixels() {
+    for (images, pixels, channels) in [(1, 1, 1), (3, 64, 192), (2, 7, 17), (1, 1025, 33), (5, 9, 16)] {
+        Case::default().check(F32, |b| {
+            let x = b.state("x", images * pixels, channels, Float);
+            let y = b.state("y", images, channels, Float);
+            b.push(MeanPixels { x, y, images, pixels, channels });
+        });
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{ConvertOptions, Part};
+use super::{ConvertOptions, Part, text};
 use crate::weights::WeightError;
 
 /// The shapes of one part, by tensor name.
@@ -62,11 +62,18 @@ pub(super) fn update(
     notes: &mut Vec<String>,
 ) -> Result<(), WeightError> {
     if let Some(shapes) = parts.get(&Part::Maskgit) {
-        let vqgan = parts.get(&Part::Vqgan);
-        maskgit(config, shapes, vqgan, options, notes)?;
+        // Of either kind of tokenizer: where its levels are, and the table of its codes under one name.
+        let tokenizer =
+            (parts.get(&Part::Vqgan).map(|shapes| (shapes, "decoder.up.", ".block.0.norm1.weight")))
+                .or_else(|| Some((parts.get(&Part::Vq)?, "encoder.down_blocks.", ".resnets.0.conv1.weight")));
+        maskgit(config, shapes, tokenizer, options, notes)?;
     }
     if let Some(shapes) = parts.get(&Part::Vqgan) {
         tokenizer(config, shapes, notes)?;
+    } else if let Some(shapes) = parts.get(&Part::Vq) {
+        let mut sizes = text::tokenizer(config, shapes, None, notes)?;
+        sizes["kind"] = json!("amused");
+        config.insert("tokenizer".into(), sizes);
     }
     if let Some(shapes) = parts.get(&Part::Shortcut) {
         shortcut(config, shapes, options, notes)?;
@@ -81,7 +88,7 @@ pub(super) fn update(
 fn maskgit(
     config: &mut Map<String, Value>,
     shapes: &Shapes,
-    vqgan: Option<&Shapes>,
+    tokenizer: Option<(&Shapes, &str, &str)>,
     options: &ConvertOptions,
     notes: &mut Vec<String>,
 ) -> Result<(), WeightError> {
@@ -96,8 +103,8 @@ fn maskgit(
             format!("it has {tokens} positions, expected a square of image tokens and one for the class");
         return Err(WeightError::tensor(&shapes.file, "pos_emb", problem));
     }
-    let codebook = match vqgan {
-        Some(vqgan) => vqgan.get::<2>("quantize.embedding.weight")?[0],
+    let codebook = match tokenizer {
+        Some((shapes, ..)) => shapes.get::<2>("quantize.embedding.weight")?[0],
         None => number(config, "codebook").unwrap_or(1024),
     };
     // Codes, the mask token, the classes, and the class that stands for none.
@@ -120,7 +127,7 @@ fn maskgit(
         }
     };
     check_heads(heads, hidden)?;
-    let levels = vqgan.map_or(OFFICIAL_VQGAN.1, |vqgan| vqgan.count("decoder.up.", ".block.0.norm1.weight"));
+    let levels = tokenizer.map_or(OFFICIAL_VQGAN.1, |(shapes, before, after)| shapes.count(before, after));
     let image_size = grid << levels.saturating_sub(1).min(16);
     config.insert("architecture".into(), json!("maskgit"));
     let figures = [

@@ -174,7 +174,8 @@ fn to_folder(
             }
         }
     }
-    let family = family_of(&parts)?;
+    let family = family_of(&parts, destination)?;
+    one_tokenizer(&mut parts, &candidates)?;
     let mut config = config_for(sources, destination, family, candidates.get(&Part::Dimoo))?;
     match family {
         Family::Maskgit => config::update(&mut config, &parts, options, &mut report.notes)?,
@@ -209,7 +210,11 @@ fn to_folder(
         writeln!(out, "{config:#}").map_err(|e| WeightError::io("write", &config_path, e))
     })?;
     report.config = Some(config);
-    let lacking = Part::ALL.into_iter().filter(|part| part.family() == family && !parts.contains_key(part));
+    let has_tokenizer = parts.keys().any(|part| part.is_tokenizer());
+    let lacking = Part::ALL.into_iter().filter(|part| match part.is_tokenizer() {
+        true => !has_tokenizer && part.tokenizes_for(family),
+        false => part.family() == Some(family) && !parts.contains_key(part),
+    });
     let (optional, missing): (Vec<_>, Vec<_>) = lacking.partition(|part| part.is_optional());
     report.missing = missing;
     if !optional.is_empty() {
@@ -218,17 +223,39 @@ fn to_folder(
     Ok(report)
 }
 
-/// The family that all parts are of.
-fn family_of(parts: &BTreeMap<Part, Shapes>) -> Result<Family, WeightError> {
-    let first = parts.iter().next();
-    let family = first.map_or(Family::Maskgit, |(part, _)| part.family());
-    match parts.iter().find(|(part, _)| part.family() != family) {
+/// A model has one tokenizer: of two, the one that is there already gives way.
+fn one_tokenizer(
+    parts: &mut BTreeMap<Part, Shapes>,
+    candidates: &BTreeMap<Part, Candidate>,
+) -> Result<(), WeightError> {
+    let (Some(vqgan), Some(vq)) = (parts.get(&Part::Vqgan), parts.get(&Part::Vq)) else { return Ok(()) };
+    let replaced = match (candidates.contains_key(&Part::Vqgan), candidates.contains_key(&Part::Vq)) {
+        (true, false) => Part::Vq,
+        (false, true) => Part::Vqgan,
+        _ => {
+            let problem = format!(
+                "{} and {} are both tokenizers, and a model has one\n  name the one that is meant",
+                vqgan.file, vq.file
+            );
+            return Err(WeightError::convert(problem));
+        }
+    };
+    parts.remove(&replaced);
+    Ok(())
+}
+
+/// The family that all parts are of. The tokenizer of both, alone, is taken for that of the model in the destination.
+fn family_of(parts: &BTreeMap<Part, Shapes>, destination: &Path) -> Result<Family, WeightError> {
+    let mut known = parts.iter().filter_map(|(part, shapes)| Some((part.family()?, &shapes.file)));
+    let Some((family, first)) = known.next() else {
+        let there = config_of(destination, Family::Maskgit).is_some();
+        return Ok(if there { Family::Maskgit } else { Family::Dimoo });
+    };
+    match known.find(|(other, _)| *other != family) {
         None => Ok(family),
         Some((_, other)) => {
-            let first = first.map_or("", |(_, shapes)| &shapes.file);
             let problem = format!(
-                "{first} and {} are parts of different kinds of models\n  convert each into a folder of its own",
-                other.file
+                "{first} and {other} are parts of different kinds of models\n  convert each into a folder of its own"
             );
             Err(WeightError::convert(problem))
         }

@@ -15,7 +15,7 @@ pub enum Part {
     Shortcut,
     /// The transformer that predicts tokens from text.
     Dimoo,
-    /// Its image tokenizer, under the names of diffusers.
+    /// Its image tokenizer, under the names of diffusers; a transformer of classes may have it too.
     Vq,
     /// The small model that predicts how its features move.
     DimooShortcut,
@@ -54,16 +54,23 @@ impl Part {
         }
     }
 
-    pub(super) fn family(self) -> Family {
+    /// The family that it is a part of; `None` for the tokenizer that both may have.
+    pub(super) fn family(self) -> Option<Family> {
         match self {
-            Self::Maskgit | Self::Vqgan | Self::Shortcut => Family::Maskgit,
-            Self::Dimoo | Self::Vq | Self::DimooShortcut => Family::Dimoo,
+            Self::Maskgit | Self::Vqgan | Self::Shortcut => Some(Family::Maskgit),
+            Self::Dimoo | Self::DimooShortcut => Some(Family::Dimoo),
+            Self::Vq => None,
         }
     }
 
     /// Whether it turns tokens into images. Such are convolutions, which are never quantised.
     pub(super) fn is_tokenizer(self) -> bool {
         matches!(self, Self::Vqgan | Self::Vq)
+    }
+
+    /// Whether it is the tokenizer that a family usually has.
+    pub(super) fn tokenizes_for(self, family: Family) -> bool {
+        self == if family == Family::Maskgit { Self::Vqgan } else { Self::Vq }
     }
 
     /// Whether there is a model without it.

@@ -58,7 +58,8 @@ pub(super) fn update(
         transformer(config, shapes, codebook, official.base.as_ref(), options, notes)?;
     }
     if let Some(shapes) = parts.get(&Part::Vq) {
-        tokenizer(config, shapes, official.tokenizer.as_ref(), notes)?;
+        let sizes = tokenizer(config, shapes, official.tokenizer.as_ref(), notes)?;
+        config.insert("tokenizer".into(), sizes);
     }
     if let Some(shapes) = parts.get(&Part::DimooShortcut) {
         shortcut(config, shapes, options)?;
@@ -190,12 +191,13 @@ fn unsupported(what: &str) -> WeightError {
     WeightError::convert(format!("config.json asks for {what}, which this version cannot run"))
 }
 
-fn tokenizer(
-    config: &mut Map<String, Value>,
+/// The sizes of the tokenizer.
+pub(super) fn tokenizer(
+    config: &Map<String, Value>,
     shapes: &Shapes,
     official: Option<&Map<String, Value>>,
     notes: &mut Vec<String>,
-) -> Result<(), WeightError> {
+) -> Result<Value, WeightError> {
     let [_, latent] = shapes.get("quantize.embedding.weight")?;
     let levels = shapes.count("encoder.down_blocks.", ".resnets.0.conv1.weight");
     let mut channels = Vec::with_capacity(levels);
@@ -211,9 +213,7 @@ fn tokenizer(
         ));
         GROUPS
     });
-    let sizes = json!({ "ch": channels, "layers": layers, "latent": latent, "groups": groups });
-    config.insert("tokenizer".into(), sizes);
-    Ok(())
+    Ok(json!({ "ch": channels, "layers": layers, "latent": latent, "groups": groups }))
 }
 
 fn shortcut(

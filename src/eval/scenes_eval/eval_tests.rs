@@ -1,0 +1,218 @@
+//! Evaluations from end to end, with a judge of random weights: what it says is nothing, but it says the same every time.
+
+use super::makers::{Classes, Prompts};
+use super::source::{SceneSource, Split, class_pictures, real_scenes};
+use super::*;
+use crate::eval::random::RandomWeights;
+use crate::generate::model::{Device, Model};
+use crate::generate::text::{TextModel, TextSession, TextSettings};
+use crate::models;
+use pollster::block_on;
+use std::ops::Range;
+use std::path::Path;
+
+fn a_judge(size: u32, nouns: &[String]) -> Judge {
+    let words = |count: usize| (0..count).map(|i| i.to_string()).collect();
+    let config = models::judge::Config {
+        architecture: models::judge::ARCHITECTURE.to_owned(),
+        size,
+        channels: vec![8, 8],
+        groups: 4,
+        nouns: nouns.to_vec(),
+        places: words(8),
+        lights: words(4),
+        styles: words(3),
+    };
+    let mut weights = RandomWeights { seed: 6 };
+    Judge::with_weights("random", config, &Device::Cpu, models::keep_f32, &mut weights).unwrap()
+}
+
+/// Stripes whose number and colour stand for what is asked for.
+struct Stripes {
+    size: usize,
+    nouns: usize,
+}
+
+impl Stripes {
+    fn scene(&self, seed: u64, index: u64, split: Split, single: bool) -> RealScene {
+        let number = (seed * 31 + index * 7 + u64::from(split == Split::HeldOut)) as usize;
+        let (noun, other) = (number % self.nouns, (number / 3) % self.nouns);
+        let stripe = |i: usize| (((i / (4 + noun)) % 2 * 150 + number * 5) % 256) as u8;
+        let mut nouns = if single { vec![noun] } else { vec![noun, other] };
+        nouns.sort_unstable();
+        nouns.dedup();
+        let count = Some(if single { 1 } else { 2 });
+        let sides = (!single && number.is_multiple_of(2)).then_some([noun, other]);
+        let wanted =
+            Wanted { nouns, count, sides, place: Some(number % 8), light: None, style: Some(number % 3) };
+        // Two lengths of prompts.
+        let caption = if number.is_multiple_of(2) {
+            format!("w{} w9", 5 + noun)
+        } else {
+            format!("w{} w9 w10", 5 + noun)
+        };
+        RealScene { pixels: (0..self.size * self.size * 3).map(stripe).collect(), caption, wanted }
+    }
+}
+
+impl SceneSource for Stripes {
+    fn has(&self, split: Split, single: bool) -> bool {
+        split == Split::Seen || !single
+    }
+
+    fn scenes(&self, seed: u64, indices: Range<u64>, split: Split, single: bool) -> Vec<RealScene> {
+        indices.map(|index| self.scene(seed, index, split, single)).collect()
+    }
+}
+
+/// Without what clocks say.
+fn timeless(report: &Report) -> Report {
+    let mut report = report.clone();
+    for row in &mut report.rows {
+        (row.seconds_per_image, row.decode_seconds_per_image, row.speed_up) = (0.0, 0.0, 0.0);
+    }
+    report
+}
+
+#[test]
+fn classes_are_evaluated_the_same_every_time() {
+    let model = Model::bundled().unwrap();
+    let mut judge = a_judge(64, &model.config.labels);
+    let source = Stripes { size: 64, nouns: model.config.labels.len() };
+    let plan = Plan { steps: 4, budgets: vec![2], predictors: vec![Predictor::Shortcut, Predictor::Reuse] };
+    let count = 3;
+    let mut run = |batch| {
+        let pictures = class_pictures(&model.config, &judge.config, count).unwrap();
+        let real = real_scenes(&source, 5, Split::Seen, count as u64, true).unwrap();
+        let mut maker = Classes::new(&model, &Device::Cpu, pictures, 5, batch);
+        let mut told = Vec::new();
+        let report =
+            evaluate(&mut maker, &mut judge, &real, &plan, &mut |text| told.push(text.to_owned())).unwrap();
+        told.retain(|text| !text.is_empty());
+        assert_eq!(told, ["vanilla", "shortcut", "reuse"]);
+        report
+    };
+    // In batches of two the last is filled up.
+    let (report, again) = (run(2), run(2));
+    assert_eq!(timeless(&report), timeless(&again));
+    assert_eq!(table::markdown(&timeless(&report)), table::markdown(&timeless(&again)));
+    assert_ne!(table::markdown(&report).matches("vanilla").count(), 0);
+
+    let rows: Vec<(&str, usize, usize)> =
+        report.rows.iter().map(|row| (row.method.as_str(), row.steps, row.full_steps)).collect();
+    let vanilla = [("vanilla", 4, 4), ("vanilla", 2, 2), ("vanilla", 1, 1)];
+    assert_eq!(rows, [&vanilla[..], &[("shortcut", 4, 2), ("reuse", 4, 2)]].concat());
+    let first = &report.rows[0];
+    assert_eq!((first.speed_up, first.token_agreement, first.feature_error), (1.0, 1.0, 0.0));
+    for row in &report.rows {
+        assert!(row.seconds_per_image > 0.0 && row.decode_seconds_per_image > 0.0, "{row:?}");
+        // Nothing but the object was asked for.
+        let asked: Vec<bool> = row.quality.attributes.iter().map(Option::is_some).collect();
+        assert_eq!(asked, [true, false, false, false, false, false]);
+        assert_eq!(row.quality.attributes[0].unwrap().of, count);
+        assert!(row.quality.frechet.unwrap() > 0.0, "{row:?}");
+    }
+    let shortcut = &report.rows[3];
+    assert!(shortcut.token_agreement < 1.0 && shortcut.feature_error > 0.0, "{shortcut:?}");
+    let real = report.real.as_ref().unwrap();
+    assert_eq!((real.attributes[0].unwrap().of, report.pictures, report.features), (count, count, 8));
+    // How many are made at once changes nothing but times.
+    assert_eq!(timeless(&run(3)), timeless(&report));
+    let text = table::markdown(&report);
+    assert_eq!(text.lines().take_while(|line| line.starts_with('|')).count(), 2 + 1 + 5, "{text}");
+    assert!(text.contains("objects") && !text.contains("light"), "{text}");
+}
+
+#[test]
+fn prompts_of_any_length_are_evaluated_in_their_order() {
+    let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/dimoo-tiny.safetensors");
+    let folder = tempfile::tempdir().unwrap();
+    crate::eval::export::export(&recording, folder.path()).unwrap();
+    let mut model = TextModel::open(folder.path()).unwrap();
+    model.config.transformer.grid = [4, 4];
+    let size = 4 * model.config.tokenizer.factor();
+    let nouns: Vec<String> = (0..6).map(|i| i.to_string()).collect();
+    let mut judge = a_judge(size, &nouns);
+    let source = Stripes { size: size as usize, nouns: 6 };
+    let real = real_scenes(&source, 1, Split::HeldOut, 5, false).unwrap();
+    let error = real_scenes(&source, 1, Split::HeldOut, 5, true).unwrap_err().to_string();
+    assert!(error.contains("held out"), "{error}");
+    let pictures: Vec<_> =
+        real.asked.iter().map(|scene| (scene.caption.clone(), scene.wanted.clone())).collect();
+    let plan = Plan { steps: 5, budgets: vec![2], predictors: vec![Predictor::Shortcut] };
+    let mut run = || {
+        let mut maker = Prompts::new(&model, &Device::Cpu, pictures.clone(), 70).unwrap();
+        evaluate(&mut maker, &mut judge, &real, &plan, &mut |_| {}).unwrap()
+    };
+    let report = run();
+    assert_eq!(timeless(&report), timeless(&run()));
+    let steps: Vec<usize> = report.rows.iter().map(|row| row.steps).collect();
+    assert_eq!(steps, [5, 2, 1, 5]);
+    // Stated by some of the prompts, by all, and by none.
+    let real_row = report.real.as_ref().unwrap();
+    let of: Vec<Option<usize>> =
+        real_row.attributes.iter().map(|share| share.map(|share| share.of)).collect();
+    let sides = real.asked.iter().filter(|scene| scene.wanted.sides.is_some()).count();
+    assert!((1..5).contains(&sides), "{sides}");
+    assert_eq!(of, [Some(5), Some(5), Some(sides), Some(5), None, Some(5)]);
+
+    // The third picture alone is the third of the evaluation, whatever prompts share its session.
+    let mut maker = Prompts::new(&model, &Device::Cpu, pictures.clone(), 70).unwrap();
+    let method = Method { steps: 5, refresh: Refresh::Uniform(2), predictor: Some(Predictor::Shortcut) };
+    let made = maker.make(method.predictor, std::slice::from_ref(&method), &mut || {}).unwrap();
+    let mut sampling = model.config.sampling;
+    sampling.steps = 5;
+    let settings = TextSettings { sampling, refresh: method.refresh, predictor: Predictor::Shortcut };
+    for index in [1, 2] {
+        let prompt = &pictures[index].0;
+        let mut session = TextSession::new(&model, prompt, &settings, &Device::Cpu).unwrap();
+        session.start(70 + index as u64).unwrap();
+        while session.step().unwrap().is_some() {}
+        assert_eq!(block_on(session.tokens()).unwrap(), made[0].tokens[16 * index..][..16], "{prompt}");
+        let error = session.set_prompt(&[3; 40]).unwrap_err().to_string();
+        assert!(error.contains("not 40"), "{error}");
+    }
+    assert_ne!(pictures[1].0.len(), pictures[2].0.len(), "the lengths differ");
+
+    let stranger = vec![("w5 zebra".to_owned(), Wanted::default())];
+    let error = Prompts::new(&model, &Device::Cpu, stranger, 0).err().unwrap().to_string();
+    assert!(error.contains("zebra"), "{error}");
+    let mut small = a_judge(12, &nouns);
+    let error = evaluate(&mut maker, &mut small, &real, &plan, &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("12 x 12"), "{error}");
+}
+
+#[test]
+fn a_plan_holds_every_budget_against_vanilla_with_as_few_steps() {
+    let plan = |steps, budgets: &[u32]| Plan {
+        steps,
+        budgets: budgets.to_vec(),
+        predictors: vec![Predictor::Reuse],
+    };
+    let methods = plan(16, &[6, 4, 6]).methods().unwrap();
+    let vanilla: Vec<u32> = methods.iter().filter(|m| m.predictor.is_none()).map(|m| m.steps).collect();
+    assert_eq!(vanilla, [16, 8, 6, 5, 4]);
+    let reuse: Vec<&Refresh> = methods.iter().filter(|m| m.predictor.is_some()).map(|m| &m.refresh).collect();
+    assert_eq!(reuse, [&Refresh::Uniform(6), &Refresh::Uniform(4)]);
+    assert_eq!(Plan::default_budgets(16), [4, 5, 8]);
+    assert_eq!(Plan::default_budgets(2), [1]);
+    for (steps, budgets, words) in
+        [(16, [17], "17 full steps"), (16, [0], "0 full steps"), (0, [1], "1 step")]
+    {
+        let error = plan(steps, &budgets).methods().unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn classes_that_the_judge_does_not_know_are_left_out() {
+    let model = Model::bundled().unwrap();
+    let nouns = ["comet", "fox", "owl"].map(str::to_owned);
+    let judge = a_judge(64, &nouns);
+    let pictures = class_pictures(&model.config, &judge.config, 3).unwrap();
+    let asked: Vec<(u32, &[usize])> = pictures.iter().map(|(class, w)| (*class, &w.nouns[..])).collect();
+    assert_eq!(asked, [(2, &[1][..]), (7, &[2]), (2, &[1])]);
+    let judge = a_judge(64, &nouns[..1]);
+    let error = class_pictures(&model.config, &judge.config, 3).unwrap_err().to_string();
+    assert!(error.contains("none of the model's classes"), "{error}");
+}

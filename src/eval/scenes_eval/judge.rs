@@ -1,0 +1,177 @@
+//! The judge at work: a folder with `config.json` and `judge.safetensors`, and pictures in batches.
+
+use super::source::Wanted;
+use crate::exec::{Executor, read_f32, write_f32};
+use crate::generate::GenerateError;
+use crate::generate::model::{Device, FolderWeights, matrices_are_f16};
+use crate::kernels::{StepValues, WeightFormat};
+use crate::models::judge::{Config, PART};
+use crate::models::{self, states};
+use crate::program::{WeightSource, WeightSpec};
+use crate::weights::{ModelFolder, TensorShapes, account};
+use pollster::block_on;
+use std::ops::Range;
+use std::path::Path;
+
+/// The largest activation of a batch, in bytes.
+const BATCH_BYTES: u64 = 64 << 20;
+/// More pictures at once than this gain nothing.
+const LARGEST_BATCH: u64 = 32;
+
+/// What a prompt can state, in the order of the table.
+pub const ATTRIBUTES: [&str; 6] = ["objects", "count", "side", "place", "light", "style"];
+
+/// By attribute, whether a picture has it right; `None` where the prompt leaves it open.
+pub type Marks = [Option<bool>; ATTRIBUTES.len()];
+
+/// What the judge makes of a picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    nouns: Vec<usize>,
+    count: usize,
+    sides: [usize; 2],
+    place: usize,
+    light: usize,
+    style: usize,
+}
+
+impl Seen {
+    /// From the outputs of one picture. Present is what is likelier than not; of the others, the likeliest is seen.
+    fn new(config: &Config, outputs: &[f32]) -> Self {
+        let readings = config.readings();
+        let likeliest = |range: Range<usize>| {
+            let best = outputs[range].iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+            best.map_or(0, |(index, _)| index)
+        };
+        let present = outputs[readings.present].iter().enumerate().filter(|(_, logit)| **logit > 0.0);
+        Self {
+            nouns: present.map(|(noun, _)| noun).collect(),
+            count: likeliest(readings.count) + 1,
+            sides: [likeliest(readings.leftmost), likeliest(readings.rightmost)],
+            place: likeliest(readings.place),
+            light: likeliest(readings.light),
+            style: likeliest(readings.style),
+        }
+    }
+
+    /// Holds the picture to what was asked for. Objects are right if all that were asked for are seen and no others.
+    pub fn marks(&self, wanted: &Wanted) -> Marks {
+        [
+            Some(self.nouns == wanted.nouns),
+            wanted.count.map(|count| count == self.count),
+            wanted.sides.map(|sides| sides == self.sides),
+            wanted.place.map(|place| place == self.place),
+            wanted.light.map(|light| light == self.light),
+            wanted.style.map(|style| style == self.style),
+        ]
+    }
+}
+
+/// What the judge read of some pictures.
+#[derive(Clone, Debug, Default)]
+pub struct Verdicts {
+    /// Of each picture.
+    pub seen: Vec<Seen>,
+    /// Features `[pictures, width]`.
+    pub features: Vec<f32>,
+}
+
+/// A judge on a device.
+pub struct Judge {
+    /// Its name, for reports.
+    pub name: String,
+    /// What its `config.json` says.
+    pub config: Config,
+    executor: Box<dyn Executor>,
+    batch: usize,
+}
+
+impl std::fmt::Debug for Judge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Judge").field("name", &self.name).field("batch", &self.batch).finish_non_exhaustive()
+    }
+}
+
+/// What `judge.safetensors` must hold, under official names.
+///
+/// # Errors
+/// The sizes make no program.
+pub fn tensors(config: &Config) -> Result<TensorShapes, GenerateError> {
+    let program = models::build(PART, models::keep_f32, |b| config.read(b, 1))?;
+    let prefix = format!("{PART}.");
+    let tensors = models::tensors([&program]).into_iter();
+    Ok(tensors.filter_map(|(name, shape)| Some((name.strip_prefix(&prefix)?.to_owned(), shape))).collect())
+}
+
+impl Judge {
+    /// Opens a judge's folder, or the bundled judge, and accounts for every tensor in it.
+    ///
+    /// # Errors
+    /// No judge there, a file that is missing or malformed, or sizes and tensors that do not go together.
+    pub fn open(folder: Option<&Path>, device: &Device) -> Result<Self, GenerateError> {
+        let folder = match folder {
+            Some(path) => ModelFolder::open(path)?,
+            None if crate::assets::JUDGE.is_empty() => {
+                let message = "this build carries no judge; name a judge's folder with --judge";
+                return Err(GenerateError::Setting(message.to_owned()));
+            }
+            None => ModelFolder::from_embedded("judge", crate::assets::JUDGE)?,
+        };
+        let error = |what: String| GenerateError::Config { model: folder.name().to_owned(), what };
+        let config: Config =
+            serde_json::from_value(folder.config().clone()).map_err(|e| error(e.to_string()))?;
+        config.check().map_err(error)?;
+        let missing = || error(format!("the folder has no {PART}.safetensors"));
+        let checkpoint = folder.checkpoint(PART)?.ok_or_else(missing)?;
+        account(&checkpoint, &tensors(&config)?, &|_| false)?;
+        let formats = if matrices_are_f16(&checkpoint, "") { models::keep_f16 } else { models::keep_f32 };
+        let mut weights = FolderWeights::open(&folder, std::iter::once(PART))?;
+        Self::with_weights(folder.name(), config, device, formats, &mut weights)
+    }
+
+    /// Makes a judge with weights from anywhere.
+    ///
+    /// # Errors
+    /// Weights cannot be loaded, or the device cannot hold the judge.
+    pub fn with_weights(
+        name: &str,
+        config: Config,
+        device: &Device,
+        formats: fn(&WeightSpec) -> WeightFormat,
+        weights: &mut dyn WeightSource,
+    ) -> Result<Self, GenerateError> {
+        // At full resolution the first level is widest, or the one that the second level comes from.
+        let widest = u64::from(config.channels.first().copied().unwrap_or(1).max(3));
+        let bytes = u64::from(config.size).pow(2) * widest * 4;
+        let batch = (BATCH_BYTES / bytes.max(1)).clamp(1, LARGEST_BATCH);
+        let program = models::build(PART, formats, |b| config.read(b, batch as u32))?;
+        let mut executor = device.executor(vec![program], weights)?;
+        executor.prepare(&[StepValues::default()])?;
+        Ok(Self { name: name.to_owned(), config, executor, batch: batch as usize })
+    }
+
+    /// Reads pictures `[pictures, size, size, 3]`, nominally in [-1, 1].
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn read(&mut self, pictures: &[f32]) -> Result<Verdicts, GenerateError> {
+        let values = (self.config.size * self.config.size * 3) as usize;
+        let (width, outputs) = (self.config.features() as usize, self.config.outputs() as usize);
+        let mut verdicts = Verdicts::default();
+        for chunk in pictures.chunks(self.batch * values) {
+            let count = chunk.len() / values;
+            let executor = self.executor.as_mut();
+            // Of a short batch, what the rest holds from before is not read.
+            write_f32(executor, states::IMAGE, chunk)?;
+            executor.run(&[0], 0, false)?;
+            verdicts.features.extend(block_on(read_f32(executor, states::JUDGE_FEATURES, count * width))?);
+            let read = block_on(read_f32(executor, states::JUDGE_OUTPUTS, count * outputs))?;
+            verdicts.seen.extend(read.chunks_exact(outputs).map(|picture| Seen::new(&self.config, picture)));
+        }
+        Ok(verdicts)
+    }
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

@@ -1,0 +1,247 @@
+//! `migm eval`: how well pictures show what was asked for, by method and time.
+//!
+//! Every method makes pictures of the same prompts (or classes) from the same seeds; the [`judge`] reads them as it reads real
+//! scenes, and the [`table`] and the [`plot`] put quality beside seconds. [`source`] is where real scenes come from, [`makers`]
+//! make pictures with sessions of `generate`, [`stats`] and [`frechet`] are the arithmetic. The command line calls [`evaluate`].
+
+pub mod frechet;
+pub mod judge;
+pub mod makers;
+pub mod plot;
+pub mod source;
+pub mod stats;
+pub mod table;
+
+use crate::generate::GenerateError;
+use crate::generate::predict::Predictor;
+use crate::generate::refresh::Refresh;
+use frechet::Moments;
+use judge::{ATTRIBUTES, Judge, Marks, Verdicts};
+use makers::{Made, Maker, Method};
+use source::{RealScene, Wanted};
+use stats::{Mean, Share, agreement, relative_error};
+
+/// What is compared.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Steps of the model at its best: what everything is held to.
+    pub steps: u32,
+    /// Numbers of full steps for each predictor.
+    pub budgets: Vec<u32>,
+    /// What stands in at the other steps.
+    pub predictors: Vec<Predictor>,
+}
+
+impl Plan {
+    /// Budgets where nobody says which: a half, a third and a quarter of the steps.
+    pub fn default_budgets(steps: u32) -> Vec<u32> {
+        let mut budgets: Vec<u32> = [4, 3, 2].iter().map(|parts| (steps / parts).max(1)).collect();
+        budgets.dedup();
+        budgets
+    }
+
+    /// The methods, the reference first: vanilla with all steps, with parts of them, and with as many as each budget has
+    /// full ones; then every predictor with every budget.
+    ///
+    /// # Errors
+    /// No steps, no budgets, or one that is not between 1 and the steps.
+    pub fn methods(&self) -> Result<Vec<Method>, GenerateError> {
+        let steps = self.steps;
+        let refuse = |message: String| Err(GenerateError::Setting(message));
+        if steps == 0 {
+            return refuse("generation needs at least 1 step".to_owned());
+        }
+        if let Some(budget) = self.budgets.iter().find(|budget| !(1..=steps).contains(*budget)) {
+            return refuse(format!("a budget of {budget} full steps is not between 1 and the {steps} steps"));
+        }
+        let mut vanilla: Vec<u32> = (1..=4).map(|parts| (steps / parts).max(1)).collect();
+        vanilla.extend(&self.budgets);
+        vanilla.sort_unstable_by(|a, b| b.cmp(a));
+        vanilla.dedup();
+        let vanilla =
+            vanilla.into_iter().map(|steps| Method { steps, refresh: Refresh::Every, predictor: None });
+        let mut budgets = self.budgets.clone();
+        budgets.sort_unstable_by(|a, b| b.cmp(a));
+        budgets.dedup();
+        let accelerated = self.predictors.iter().flat_map(|&predictor| {
+            let refresh = budgets.iter().map(|&budget| Refresh::Uniform(budget));
+            refresh.map(move |refresh| Method { steps, refresh, predictor: Some(predictor) })
+        });
+        Ok(vanilla.chain(accelerated).collect())
+    }
+}
+
+/// How right some pictures are.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Quality {
+    /// By attribute of [`ATTRIBUTES`]: of the pictures whose prompt states it, how many have it right.
+    pub attributes: [Option<Share>; ATTRIBUTES.len()],
+    /// The share of a picture's stated attributes that are right, over all pictures.
+    pub mean: Option<Mean>,
+    /// Pictures with everything right.
+    pub all: Option<Share>,
+    /// Distance of the judge's features to those of as many real scenes.
+    pub frechet: Option<f64>,
+}
+
+/// What a method gave.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Row {
+    /// `vanilla`, or the predictor's name.
+    pub method: String,
+    /// Steps that were run.
+    pub steps: usize,
+    /// Full ones among them.
+    pub full_steps: usize,
+    /// Wall-clock seconds of the steps, for one picture.
+    pub seconds_per_image: f64,
+    /// The same of decoding.
+    pub decode_seconds_per_image: f64,
+    /// Times faster than vanilla with all steps, decoding aside.
+    pub speed_up: f64,
+    /// What the judge read.
+    #[serde(flatten)]
+    pub quality: Quality,
+    /// Share of tokens equal to vanilla's with all steps.
+    pub token_agreement: f64,
+    /// Relative L2 distance of the last features from vanilla's with all steps, of the first pictures.
+    pub feature_error: f64,
+}
+
+/// Everything that was found.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Report {
+    /// The judge read these as it reads pictures: real scenes of the same prompts, and their distance to the real scenes that
+    /// pictures are compared with; none where there is no source of them.
+    pub real: Option<Quality>,
+    /// The methods, vanilla with all steps first.
+    pub rows: Vec<Row>,
+    /// Pictures of each method, and real scenes on either side of a distance.
+    pub pictures: usize,
+    /// Width of the judge's features.
+    pub features: u32,
+}
+
+/// Names of predictors, as the command line has them.
+pub fn name_of(predictor: Option<Predictor>) -> &'static str {
+    match predictor {
+        None => "vanilla",
+        Some(Predictor::Shortcut) => "shortcut",
+        Some(Predictor::Reuse) => "reuse",
+        Some(Predictor::MlCache(_)) => "ml-cache",
+    }
+}
+
+/// Real scenes: those that the prompts are of, if there are such, and as many others to compare pictures with.
+#[derive(Clone, Debug, Default)]
+pub struct Real {
+    /// In the order of the prompts.
+    pub asked: Vec<RealScene>,
+    /// Others of the same kind.
+    pub others: Vec<RealScene>,
+}
+
+/// Makes and judges everything. `tick` is told of every method before it is run, with how many there are.
+///
+/// # Errors
+/// The device failed, the plan makes no sense, or model and judge are of different sizes.
+pub fn evaluate(
+    maker: &mut dyn Maker,
+    judge: &mut Judge,
+    real: &Real,
+    plan: &Plan,
+    tick: &mut dyn FnMut(&str),
+) -> Result<Report, GenerateError> {
+    let methods = plan.methods()?;
+    let [rows, columns] = maker.size();
+    if [rows, columns] != [judge.config.size; 2] {
+        let size = judge.config.size;
+        let message = format!(
+            "the model's pictures are of {columns} x {rows} pixels, and the judge reads {size} x {size}; use a judge of that size"
+        );
+        return Err(GenerateError::Setting(message));
+    }
+    let width = judge.config.features() as usize;
+    let reference = Moments::of(&read_real(judge, &real.others)?.features, width);
+    let distance = |features: &[f32]| Some(Moments::of(features, width)?.distance(reference.as_ref()?));
+    let judged_real = if real.asked.is_empty() {
+        None
+    } else {
+        let verdicts = read_real(judge, &real.asked)?;
+        let wanted = real.asked.iter().map(|scene| &scene.wanted);
+        Some(quality(&verdicts, wanted, distance(&verdicts.features)))
+    };
+
+    let mut rows: Vec<Row> = Vec::with_capacity(methods.len());
+    let mut vanilla = Made::default();
+    // Methods with one predictor share what a session loads and makes.
+    for group in methods.chunk_by(|a, b| a.predictor == b.predictor) {
+        let predictor = group.first().and_then(|method| method.predictor);
+        tick(name_of(predictor));
+        let made = maker.make(predictor, group, &mut || tick(""))?;
+        for made in made {
+            if rows.is_empty() {
+                vanilla = made.clone();
+            }
+            let verdicts = judge.read(&made.pictures)?;
+            rows.push(Row {
+                method: name_of(predictor).to_owned(),
+                steps: made.steps,
+                full_steps: made.full_steps,
+                seconds_per_image: made.seconds,
+                decode_seconds_per_image: made.decode_seconds,
+                speed_up: vanilla.seconds / made.seconds,
+                quality: quality(&verdicts, maker.wanted().iter(), distance(&verdicts.features)),
+                token_agreement: agreement(&made.tokens, &vanilla.tokens),
+                feature_error: relative_error(&made.features, &vanilla.features),
+            });
+        }
+    }
+    let pictures = maker.wanted().len();
+    Ok(Report { real: judged_real, rows, pictures, features: judge.config.features() })
+}
+
+/// What the judge reads of real scenes.
+fn read_real(judge: &mut Judge, scenes: &[RealScene]) -> Result<Verdicts, GenerateError> {
+    let mut verdicts = Verdicts::default();
+    // A few at a time: as floats they take four times their room.
+    for scenes in scenes.chunks(256) {
+        let bytes = scenes.iter().flat_map(|scene| &scene.pixels);
+        let values: Vec<f32> = bytes.map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
+        let read = judge.read(&values)?;
+        verdicts.seen.extend(read.seen);
+        verdicts.features.extend(read.features);
+    }
+    Ok(verdicts)
+}
+
+fn quality<'a>(
+    verdicts: &Verdicts,
+    wanted: impl Iterator<Item = &'a Wanted>,
+    frechet: Option<f64>,
+) -> Quality {
+    let marks: Vec<Marks> =
+        verdicts.seen.iter().zip(wanted).map(|(seen, wanted)| seen.marks(wanted)).collect();
+    let right = |marks: &mut dyn Iterator<Item = bool>| {
+        let (mut right, mut of) = (0, 0);
+        marks.for_each(|mark| (right, of) = (right + usize::from(mark), of + 1));
+        (right, of)
+    };
+    let by_attribute = |index: usize| {
+        let (right, of) = right(&mut marks.iter().filter_map(|marks| marks[index]));
+        Share::new(right, of)
+    };
+    let each: Vec<(usize, usize)> =
+        marks.iter().map(|marks| right(&mut marks.iter().flatten().copied())).collect();
+    let shares: Vec<f64> = each.iter().map(|&(right, of)| right as f64 / of.max(1) as f64).collect();
+    Quality {
+        attributes: std::array::from_fn(by_attribute),
+        mean: Mean::of_shares(&shares),
+        all: Share::new(each.iter().filter(|(right, of)| right == of).count(), each.len()),
+        frechet,
+    }
+}
+
+#[cfg(test)]
+#[path = "eval_tests.rs"]
+mod tests;

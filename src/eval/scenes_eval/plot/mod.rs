@@ -1,0 +1,290 @@
+//! Quality against time, one mark a method: laid out once as shapes, then written as SVG (`svg`) or as pixels (`raster`).
+
+mod font;
+mod raster;
+mod svg;
+
+use super::{Report, Row};
+use crate::generate::picture::Picture;
+
+/// A colour.
+type Rgb = [u8; 3];
+
+const INK: Rgb = [34, 34, 40];
+const FAINT: Rgb = [120, 120, 128];
+const GRID: Rgb = [228, 228, 233];
+const PAPER: Rgb = [255, 255, 255];
+
+/// Size of the plot, and of the frame inside, in pixels of the SVG.
+const SIZE: [f64; 2] = [880.0, 540.0];
+const LEFT: f64 = 92.0;
+const RIGHT: f64 = 28.0;
+const TOP: f64 = 92.0;
+const BOTTOM: f64 = 62.0;
+
+/// Size of letters beside marks and axes, and the most that one of them takes across.
+const LABEL: f64 = 12.0;
+const LETTER: f64 = 9.0;
+
+/// How a text stands to its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+/// What a plot is made of; lengths in pixels, y downwards.
+#[derive(Clone, Debug, PartialEq)]
+enum Shape {
+    Line {
+        from: [f64; 2],
+        to: [f64; 2],
+        width: f64,
+        colour: Rgb,
+        dashed: bool,
+    },
+    /// Convex.
+    Polygon {
+        points: Vec<[f64; 2]>,
+        colour: Rgb,
+    },
+    Circle {
+        centre: [f64; 2],
+        radius: f64,
+        colour: Rgb,
+    },
+    /// `at` is on the base line; `upwards` turns it by a quarter to the left.
+    Text {
+        at: [f64; 2],
+        anchor: Anchor,
+        size: f64,
+        colour: Rgb,
+        text: String,
+        upwards: bool,
+    },
+}
+
+/// A plot, laid out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plot {
+    shapes: Vec<Shape>,
+}
+
+impl Plot {
+    /// Lays out a report. `title` and `subtitle` say of what.
+    pub fn new(report: &Report, title: &str, subtitle: &str) -> Self {
+        let mut plot = Self { shapes: Vec::new() };
+        let scale = Scale::of(report);
+        plot.frame(&scale, title, subtitle);
+        if let Some(real) = report.real.as_ref().and_then(|real| real.mean) {
+            let y = scale.y(real.mean);
+            plot.line([LEFT, y], [SIZE[0] - RIGHT, y], 1.5, FAINT, true);
+            plot.text([SIZE[0] - RIGHT - 6.0, y - 6.0], Anchor::End, 12.0, FAINT, "the judge on real scenes");
+        }
+        let mut names: Vec<&str> = report.rows.iter().map(|row| row.method.as_str()).collect();
+        names.dedup();
+        let mut labels = Vec::new();
+        for name in &names {
+            let rows: Vec<&Row> = report.rows.iter().filter(|row| row.method == *name).collect();
+            labels.extend(plot.curve(&scale, name, &rows));
+        }
+        // Over all curves: first what clears the paper for the words, then the marks, and the words last.
+        labels.iter().for_each(|label| plot.plate(label));
+        labels.iter().for_each(|label| plot.mark(label.name, label.mark));
+        for label in labels {
+            plot.text(label.at, label.anchor, LABEL, colour_of(label.name), &label.text);
+        }
+        plot.legend(&names);
+        plot
+    }
+
+    /// As SVG.
+    pub fn to_svg(&self) -> String {
+        svg::write(SIZE, &self.shapes)
+    }
+
+    /// As pixels, `factor` times as many as the SVG has.
+    pub fn to_picture(&self, factor: u32) -> Picture {
+        raster::draw(SIZE, &self.shapes, factor)
+    }
+
+    fn line(&mut self, from: [f64; 2], to: [f64; 2], width: f64, colour: Rgb, dashed: bool) {
+        self.shapes.push(Shape::Line { from, to, width, colour, dashed });
+    }
+
+    fn text(&mut self, at: [f64; 2], anchor: Anchor, size: f64, colour: Rgb, text: &str) {
+        let text = text.to_owned();
+        self.shapes.push(Shape::Text { at, anchor, size, colour, text, upwards: false });
+    }
+
+    fn frame(&mut self, scale: &Scale, title: &str, subtitle: &str) {
+        let (right, bottom) = (SIZE[0] - RIGHT, SIZE[1] - BOTTOM);
+        self.text([LEFT, 26.0], Anchor::Start, 16.0, INK, title);
+        self.text([LEFT, 48.0], Anchor::Start, 12.0, FAINT, subtitle);
+        for value in ticks(scale.from[1], scale.to[1]) {
+            let y = scale.y(value);
+            self.line([LEFT, y], [right, y], 1.0, GRID, false);
+            self.text([LEFT - 8.0, y + 5.0], Anchor::End, 12.0, INK, &format!("{:.0} %", 100.0 * value));
+        }
+        let seconds = ticks(scale.from[0], scale.to[0]);
+        let apart = seconds.get(1).zip(seconds.first()).map_or(1.0, |(b, a)| b - a);
+        let decimals = (-apart.log10().floor()).clamp(0.0, 9.0) as usize;
+        for value in seconds {
+            let x = scale.x(value);
+            self.line([x, TOP], [x, bottom], 1.0, GRID, false);
+            self.text([x, bottom + 20.0], Anchor::Middle, 12.0, INK, &format!("{value:.decimals$}"));
+        }
+        self.line([LEFT, bottom], [right, bottom], 1.5, INK, false);
+        self.line([LEFT, TOP], [LEFT, bottom], 1.5, INK, false);
+        let middle = [(LEFT + right) / 2.0, (TOP + bottom) / 2.0];
+        self.text(
+            [middle[0], SIZE[1] - 16.0],
+            Anchor::Middle,
+            13.0,
+            INK,
+            "seconds per image, decoding aside",
+        );
+        let (at, text) = ([20.0, middle[1]], "attributes right, mean with 95 % interval".to_owned());
+        let (anchor, size, colour) = (Anchor::Middle, 13.0, INK);
+        self.shapes.push(Shape::Text { at, anchor, size, colour, text, upwards: true });
+    }
+
+    /// The curve of a method with its intervals; gives back its marks and their labels.
+    fn curve<'a>(&mut self, scale: &Scale, name: &'a str, rows: &[&Row]) -> Vec<Label<'a>> {
+        let colour = colour_of(name);
+        let mut labels: Vec<Label> = Vec::new();
+        for row in rows {
+            let Some(mean) = row.quality.mean else { continue };
+            let mark @ [x, y] = [scale.x(row.seconds_per_image), scale.y(mean.mean)];
+            let [low, high] = [mean.low, mean.high].map(|value| scale.y(value));
+            self.line([x, low], [x, high], 1.5, colour, false);
+            for end in [low, high] {
+                self.line([x - 4.0, end], [x + 4.0, end], 1.5, colour, false);
+            }
+            if let Some(last) = labels.last() {
+                self.line(last.mark, mark, 1.5, colour, name != "vanilla");
+            }
+            // Curves fall to the left, and a predictor's is above vanilla's, or below it.
+            let (at, anchor) = match name {
+                "vanilla" => ([x - 11.0, y + 4.0], Anchor::End),
+                "shortcut" => ([x - 8.0, y - 10.0], Anchor::End),
+                _ => ([x + 10.0, y + 18.0], Anchor::Start),
+            };
+            let text = match name {
+                "vanilla" => format!("{} steps", row.steps),
+                _ => format!("{} of {}", row.full_steps, row.steps),
+            };
+            labels.push(Label { name, mark, at, anchor, text });
+        }
+        labels
+    }
+
+    /// Clears the paper under a label.
+    fn plate(&mut self, label: &Label) {
+        let [x, y] = label.at;
+        let width = LETTER * label.text.len() as f64;
+        let left = if label.anchor == Anchor::End { x - width } else { x };
+        let (right, top, bottom) = (left + width, y - 11.0, y + 3.0);
+        let points = vec![[left, top], [right, top], [right, bottom], [left, bottom]];
+        self.shapes.push(Shape::Polygon { points, colour: PAPER });
+    }
+
+    fn mark(&mut self, name: &str, [x, y]: [f64; 2]) {
+        const R: f64 = 5.5;
+        let colour = colour_of(name);
+        let around: &[[f64; 2]] = match name {
+            "vanilla" => {
+                self.shapes.push(Shape::Circle { centre: [x, y], radius: R, colour });
+                return;
+            }
+            "shortcut" => &[[-R, -R], [R, -R], [R, R], [-R, R]],
+            "reuse" => &[[0.0, -1.3 * R], [1.2 * R, R], [-1.2 * R, R]],
+            _ => &[[0.0, -1.4 * R], [1.4 * R, 0.0], [0.0, 1.4 * R], [-1.4 * R, 0.0]],
+        };
+        let points = around.iter().map(|[dx, dy]| [x + dx, y + dy]).collect();
+        self.shapes.push(Shape::Polygon { points, colour });
+    }
+
+    fn legend(&mut self, names: &[&str]) {
+        let mut at = [LEFT + 6.0, 72.0];
+        for name in names {
+            self.mark(name, at);
+            let text = match *name {
+                "vanilla" => "vanilla, every step full",
+                "reuse" => "reuse of features",
+                name => name,
+            };
+            self.text([at[0] + 13.0, at[1] + 5.0], Anchor::Start, LABEL, INK, text);
+            at[0] += 44.0 + LETTER * text.len() as f64;
+        }
+    }
+}
+
+/// The words beside a mark.
+struct Label<'a> {
+    name: &'a str,
+    mark: [f64; 2],
+    at: [f64; 2],
+    anchor: Anchor,
+    text: String,
+}
+
+fn colour_of(name: &str) -> Rgb {
+    match name {
+        "vanilla" => [70, 70, 78],
+        "shortcut" => [24, 98, 201],
+        "reuse" => [204, 92, 16],
+        _ => [30, 130, 76],
+    }
+}
+
+/// From seconds and shares to pixels.
+struct Scale {
+    from: [f64; 2],
+    to: [f64; 2],
+}
+
+impl Scale {
+    fn of(report: &Report) -> Self {
+        let means = report.rows.iter().filter_map(|row| row.quality.mean);
+        let ends: Vec<f64> = means.flat_map(|mean| [mean.low, mean.high]).collect();
+        let real = report.real.iter().filter_map(|real| Some(real.mean?.mean));
+        let (low, high) = ends
+            .iter()
+            .copied()
+            .chain(real)
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+        // Whole steps of 5 %, and at least 10 % of them; all of 0 to 1 where there is nothing.
+        let (low, high) = if low.is_finite() { (low, high) } else { (0.0, 1.0) };
+        let low = ((low * 20.0 - 0.01).floor() / 20.0).clamp(0.0, 0.9);
+        let high = ((high * 20.0 + 0.01).ceil() / 20.0).clamp(low + 0.1, 1.0);
+        let most = report.rows.iter().map(|row| row.seconds_per_image).fold(0.0, f64::max);
+        let most = if most > 0.0 { 1.1 * most } else { 1.0 };
+        Self { from: [0.0, low], to: [most, high] }
+    }
+
+    fn x(&self, seconds: f64) -> f64 {
+        LEFT + (SIZE[0] - LEFT - RIGHT) * (seconds - self.from[0]) / (self.to[0] - self.from[0])
+    }
+
+    fn y(&self, share: f64) -> f64 {
+        let bottom = SIZE[1] - BOTTOM;
+        bottom - (bottom - TOP) * (share - self.from[1]) / (self.to[1] - self.from[1])
+    }
+}
+
+/// Round values from one end to the other, four to ten of them: 1, 2 or 5 times a power of ten apart.
+fn ticks(from: f64, to: f64) -> Vec<f64> {
+    let rough = (to - from) / 5.0;
+    let power = 10_f64.powf(rough.log10().floor());
+    let apart = [1.0, 2.0, 5.0, 10.0].iter().map(|step| step * power).find(|step| *step >= rough * 0.999);
+    let apart = apart.unwrap_or(power);
+    let first = (from / apart - 1e-9).ceil() as i64;
+    let last = (to / apart + 1e-9).floor() as i64;
+    (first..=last).map(|index| index as f64 * apart).collect()
+}
+
+#[cfg(test)]
+#[path = "plot_tests.rs"]
+mod tests;

@@ -1,0 +1,114 @@
+use super::super::stats::Mean;
+use super::super::{Quality, Report, Row};
+use super::*;
+
+fn row(method: &str, steps: usize, full_steps: usize, seconds: f64, mean: f64) -> Row {
+    let mean = Some(Mean { mean, low: mean - 0.012, high: mean + 0.012 });
+    let quality = Quality { attributes: [None; 6], mean, all: None, frechet: None };
+    Row {
+        method: method.to_owned(),
+        steps,
+        full_steps,
+        seconds_per_image: seconds,
+        decode_seconds_per_image: 0.01,
+        speed_up: 1.0,
+        quality,
+        token_agreement: 1.0,
+        feature_error: 0.0,
+    }
+}
+
+pub(super) fn example() -> Report {
+    let rows = vec![
+        row("vanilla", 16, 16, 0.160, 0.93),
+        row("vanilla", 8, 8, 0.081, 0.90),
+        row("vanilla", 5, 5, 0.052, 0.84),
+        row("vanilla", 4, 4, 0.041, 0.79),
+        row("shortcut", 16, 8, 0.092, 0.928),
+        row("shortcut", 16, 5, 0.063, 0.92),
+        row("shortcut", 16, 4, 0.052, 0.905),
+        row("reuse", 16, 8, 0.085, 0.89),
+        row("reuse", 16, 4, 0.044, 0.76),
+    ];
+    let real =
+        Quality { mean: Some(Mean { mean: 0.962, low: 0.955, high: 0.97 }), ..rows[0].quality.clone() };
+    Report { real: Some(real), rows, pictures: 512, features: 192 }
+}
+
+#[test]
+fn ticks_are_round_and_within_the_ends() {
+    for (from, to, wanted) in [
+        (0.0, 1.0, vec![0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0.0, 0.17, vec![0.0, 0.05, 0.1, 0.15]),
+        (0.7, 1.0, vec![0.7, 0.8, 0.9, 1.0]),
+    ] {
+        let ticks = ticks(from, to);
+        assert_eq!(ticks.len(), wanted.len(), "{ticks:?}");
+        assert!(ticks.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-9), "{ticks:?}");
+    }
+}
+
+#[test]
+fn a_plot_has_a_mark_for_each_method_and_nothing_outside() {
+    let report = example();
+    let plot = Plot::new(&report, "emoji <text> & more", "512 pictures of each method");
+    let svg = plot.to_svg();
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
+    assert!(svg.contains("emoji &lt;text&gt; &amp; more"), "text is escaped");
+    // Marks and those of the legend.
+    assert_eq!(svg.matches("<circle").count(), 4 + 1);
+    assert_eq!(svg.matches("<polygon").count(), 5 + 2 + 9, "with what clears the paper for nine labels");
+    for words in ["16 steps", "4 of 16", "seconds per image", "the judge on real scenes", "reuse of features"]
+    {
+        assert!(svg.contains(words), "{words}");
+    }
+    for shape in &plot.shapes {
+        let points = match shape {
+            Shape::Line { from, to, .. } => vec![*from, *to],
+            Shape::Polygon { points, .. } => points.clone(),
+            Shape::Circle { centre, .. } => vec![*centre],
+            Shape::Text { at, .. } => vec![*at],
+        };
+        let inside = |[x, y]: &[f64; 2]| (0.0..=SIZE[0]).contains(x) && (0.0..=SIZE[1]).contains(y);
+        assert!(points.iter().all(inside), "{shape:?}");
+    }
+}
+
+#[test]
+fn pixels_show_what_the_svg_says() {
+    let plot = Plot::new(&example(), "emoji", "512 pictures");
+    let picture = plot.to_picture(2);
+    assert_eq!((picture.width, picture.height), (1760, 1080));
+    let at = |[x, y]: [f64; 2]| {
+        let at = (((2.0 * y) as u32 * picture.width + (2.0 * x) as u32) * 3) as usize;
+        [picture.rgb[at], picture.rgb[at + 1], picture.rgb[at + 2]]
+    };
+    let mut marks = 0;
+    for shape in &plot.shapes {
+        match shape {
+            Shape::Circle { centre, colour, .. } => {
+                assert_eq!(at(*centre), *colour, "{shape:?}");
+                marks += 1;
+            }
+            Shape::Polygon { points, colour } if *colour != PAPER => {
+                let n = points.len() as f64;
+                let sum = |axis: usize| points.iter().map(|point| point[axis]).sum::<f64>() / n;
+                assert_eq!(at([sum(0), sum(1)]), *colour, "{shape:?}");
+                marks += 1;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(marks, 12);
+    assert_eq!(at([2.0, 2.0]), PAPER);
+    if let Some(path) = std::env::var_os("MIGM_TEST_PLOT") {
+        crate::generate::picture::write_png(std::path::Path::new(&path), &picture, &[]).unwrap();
+    }
+}
+
+#[test]
+fn a_report_without_anything_still_has_its_axes() {
+    let report = Report { real: None, rows: Vec::new(), pictures: 0, features: 1 };
+    let svg = Plot::new(&report, "nothing", "").to_svg();
+    assert!(svg.contains("100 %") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+}

@@ -1,0 +1,260 @@
+//! Where real scenes and prompts come from: [`SceneSource`], and what a picture of a prompt has to show, [`Wanted`].
+
+use super::Real;
+use crate::generate::GenerateError;
+use crate::generate::model::ModelConfig;
+use crate::models::judge;
+use std::ops::Range;
+
+/// Which scenes: those whose combinations a model could be trained on, or those held out from training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(clap::ValueEnum))]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// Combinations of which training has its share
+    #[default]
+    Seen,
+    /// Combinations that training never shows
+    HeldOut,
+}
+
+/// What a prompt states, in indices of the judge's lists; what it leaves open is not judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The nouns that are there, each once and in ascending order, and no others.
+    pub nouns: Vec<usize>,
+    /// Objects in all, 1 to [`judge::MOST_OBJECTS`].
+    pub count: Option<usize>,
+    /// The nouns of the leftmost and the rightmost object.
+    pub sides: Option<[usize; 2]>,
+    /// The place.
+    pub place: Option<usize>,
+    /// The light.
+    pub light: Option<usize>,
+    /// The style.
+    pub style: Option<usize>,
+}
+
+impl Wanted {
+    /// From the labels of a composed scene, in the order of the records that trainers read: kind, noun A, noun B or -1, number
+    /// of objects, relation in the caption (0 A left of B, 1 A right of B), nouns of the leftmost and the rightmost object,
+    /// place, light, style, and bits of which of these three the caption states. The rest does not matter here.
+    pub fn of_labels(labels: &[i16; 16]) -> Self {
+        let index = |at: usize| usize::try_from(labels[at]).ok();
+        let stated = |bit: i16, at: usize| index(at).filter(|_| labels[10] & bit != 0);
+        let mut nouns: Vec<usize> = [1, 2].into_iter().filter_map(index).collect();
+        nouns.sort_unstable();
+        nouns.dedup();
+        let sides = index(5).zip(index(6)).map(|(left, right)| [left, right]);
+        Self {
+            nouns,
+            count: index(3),
+            sides: sides.filter(|_| matches!(labels[4], 0 | 1)),
+            place: stated(1, 7),
+            light: stated(2, 8),
+            style: stated(4, 9),
+        }
+    }
+}
+
+/// A real scene with its caption.
+#[derive(Clone, Debug)]
+pub struct RealScene {
+    /// RGB, `[size, size, 3]`.
+    pub pixels: Vec<u8>,
+    /// What is said of it.
+    pub caption: String,
+    /// What the caption states.
+    pub wanted: Wanted,
+}
+
+/// Makes real scenes. A scene depends on nothing but the seed, its index, the split and `single`, which is for one object.
+pub trait SceneSource {
+    /// Whether there are scenes of this kind at all: few words may leave none to hold out.
+    fn has(&self, split: Split, single: bool) -> bool;
+
+    /// Scenes of a seed by index.
+    fn scenes(&self, seed: u64, indices: Range<u64>, split: Split, single: bool) -> Vec<RealScene>;
+}
+
+/// Scenes for so many prompts of one kind, and as many others. `objects_only` leaves all but the objects unasked, for models
+/// that are asked for nothing else.
+///
+/// # Errors
+/// There are no such scenes.
+pub fn real_scenes(
+    source: &dyn SceneSource,
+    seed: u64,
+    split: Split,
+    count: u64,
+    objects_only: bool,
+) -> Result<Real, GenerateError> {
+    if !source.has(split, objects_only) {
+        let message = "of the judge's few words no combination is held out; leave --split out";
+        return Err(GenerateError::Setting(message.to_owned()));
+    }
+    let scenes = |indices: Range<u64>| {
+        let mut scenes = source.scenes(seed, indices, split, objects_only);
+        if objects_only {
+            for scene in &mut scenes {
+                let nouns = std::mem::take(&mut scene.wanted.nouns);
+                scene.wanted = Wanted { nouns, ..Wanted::default() };
+            }
+        }
+        scenes
+    };
+    Ok(Real { asked: scenes(0..count), others: scenes(count..2 * count) })
+}
+
+/// `count` pictures of the classes that a judge knows, in turn, and what they have to show.
+///
+/// # Errors
+/// The judge knows none of them, or the classes have no names.
+pub fn class_pictures(
+    model: &ModelConfig,
+    judge: &judge::Config,
+    count: usize,
+) -> Result<Vec<(u32, Wanted)>, GenerateError> {
+    let noun_of = |label: &String| judge.nouns.iter().position(|noun| noun == label);
+    let known: Vec<(u32, usize)> =
+        (0..).zip(&model.labels).filter_map(|(class, label)| Some((class, noun_of(label)?))).collect();
+    if known.is_empty() {
+        let message = "the judge knows none of the model's classes by name; it is for other pictures";
+        return Err(GenerateError::Setting(message.to_owned()));
+    }
+    let wanted = |noun| Wanted { nouns: vec![noun], ..Wanted::default() };
+    Ok(known.iter().cycle().take(count).map(|&(class, noun)| (class, wanted(noun))).collect())
+}
+
+/// The source of the scenes that a judge was trained on; `None` where its words are not a composer's, so that only
+/// pictures of classes can be judged and there are no real ones beside them.
+///
+/// # Errors
+/// The sprites cannot be read.
+#[cfg(feature = "scenes")]
+pub fn source_for(judge: &judge::Config) -> Result<Option<Box<dyn SceneSource>>, GenerateError> {
+    use crate::scenes::{Composer, grammar, nouns};
+    let same =
+        |known: &[String], words: &mut dyn Iterator<Item = &str>| known.iter().map(String::as_str).eq(words);
+    let known =
+        same(&judge.nouns, &mut nouns().iter().take(judge.nouns.len()).map(|noun| noun.label.as_str()))
+            && same(&judge.places, &mut grammar::PLACES.iter().map(|place| place.label))
+            && same(&judge.lights, &mut grammar::LIGHTS.iter().map(|light| light.label))
+            && same(&judge.styles, &mut grammar::STYLES.iter().copied())
+            && [64, 128].contains(&judge.size);
+    if !known || judge.nouns.is_empty() {
+        return Ok(None);
+    }
+    let composer = Composer::new(judge.nouns.len(), judge.size)
+        .map_err(|error| GenerateError::Setting(error.to_string()))?;
+    Ok(Some(Box::new(composer)))
+}
+
+/// Without the sprites there are no real scenes.
+///
+/// # Errors
+/// None.
+#[cfg(not(feature = "scenes"))]
+pub fn source_for(_judge: &judge::Config) -> Result<Option<Box<dyn SceneSource>>, GenerateError> {
+    Ok(None)
+}
+
+#[cfg(feature = "scenes")]
+impl SceneSource for crate::scenes::Composer {
+    fn has(&self, split: Split, single: bool) -> bool {
+        Self::has(self, split.into(), single)
+    }
+
+    fn scenes(&self, seed: u64, indices: Range<u64>, split: Split, single: bool) -> Vec<RealScene> {
+        let scenes =
+            Self::scenes(self, seed, indices.start, indices.end - indices.start, split.into(), single);
+        let real = |scene: crate::scenes::Scene| RealScene {
+            wanted: Wanted::of_labels(&scene.labels.numbers()),
+            pixels: scene.pixels,
+            caption: scene.caption,
+        };
+        scenes.into_iter().map(real).collect()
+    }
+}
+
+#[cfg(feature = "scenes")]
+impl From<Split> for crate::scenes::Split {
+    fn from(split: Split) -> Self {
+        match split {
+            Split::Seen => Self::Seen,
+            Split::HeldOut => Self::HeldOut,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the labels say is stated is what the caption's grammar reads.
+    #[cfg(feature = "scenes")]
+    #[test]
+    fn captions_of_real_scenes_state_what_is_wanted() {
+        use crate::scenes::{Relation, grammar, nouns, parse};
+        let names = |list: Vec<&str>| list.into_iter().map(str::to_owned).collect::<Vec<String>>();
+        let judge = judge::Config {
+            architecture: judge::ARCHITECTURE.to_owned(),
+            size: 64,
+            channels: vec![16],
+            groups: 8,
+            nouns: nouns().iter().take(40).map(|noun| noun.label.clone()).collect(),
+            places: names(grammar::PLACES.iter().map(|place| place.label).collect()),
+            lights: names(grammar::LIGHTS.iter().map(|light| light.label).collect()),
+            styles: names(grammar::STYLES.to_vec()),
+        };
+        let source = source_for(&judge).unwrap().unwrap();
+        for split in [Split::Seen, Split::HeldOut] {
+            assert!(source.has(split, false));
+            for scene in source.scenes(3, 0..60, split, false) {
+                let said = parse(&scene.caption).unwrap();
+                let mut nouns = said.nouns.clone();
+                nouns.sort_unstable();
+                let sides = match said.relation {
+                    Some(Relation::LeftOf) => Some([said.nouns[0], said.nouns[1]]),
+                    Some(Relation::RightOf) => Some([said.nouns[1], said.nouns[0]]),
+                    _ => None,
+                };
+                let wanted = Wanted {
+                    nouns,
+                    count: Some(usize::from(said.count)),
+                    sides,
+                    place: said.place,
+                    light: said.light,
+                    style: said.style,
+                };
+                assert_eq!(scene.wanted, wanted, "{}", scene.caption);
+                assert_eq!(scene.pixels.len(), 64 * 64 * 3);
+            }
+        }
+        let other = judge::Config { nouns: vec!["unicorn dust".to_owned()], ..judge };
+        assert!(source_for(&other).unwrap().is_none());
+    }
+
+    #[test]
+    fn labels_tell_what_a_caption_states() {
+        // A koala (3) right of a taxi (1) on a beach (4), night (2) not stated, flat (1).
+        let two = [1, 3, 1, 2, 1, 1, 3, 4, 2, 1, 0b101, 0, 0, 0, 0, 0];
+        let wanted = Wanted {
+            nouns: vec![1, 3],
+            count: Some(2),
+            sides: Some([1, 3]),
+            place: Some(4),
+            light: None,
+            style: Some(1),
+        };
+        assert_eq!(Wanted::of_labels(&two), wanted);
+        // "and" leaves the sides open.
+        let mut and = two;
+        and[4] = 2;
+        assert_eq!(Wanted::of_labels(&and), Wanted { sides: None, ..wanted });
+        // Three of a kind, nothing else stated.
+        let three = [2, 5, -1, 3, -1, 5, 5, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+        let wanted = Wanted { nouns: vec![5], count: Some(3), ..Wanted::default() };
+        assert_eq!(Wanted::of_labels(&three), wanted);
+    }
+}

@@ -1,0 +1,156 @@
+//! The judge of EmojiScenes: a small residual network that reads objects, their number and sides, place, light and style.
+//!
+//! The residual blocks are diffusers' (GroupNorm, SiLU, 3x3 convolution, twice), one a level, with a strided convolution
+//! between levels; what is left of a picture is averaged over its pixels. These means are the features that Fréchet distances
+//! are taken of, and one linear layer makes all readings of them. Activations are channels-last, pictures in [-1, 1].
+
+use super::resnet::Map;
+use super::states;
+use crate::kernels::conv2d::ConvForm;
+use crate::kernels::mean_pixels::MeanPixels;
+use crate::program::{Builder, Element};
+use std::ops::Range;
+
+/// The architecture that `config.json` names.
+pub const ARCHITECTURE: &str = "scene-judge";
+
+/// The part of a model folder: `judge.safetensors`.
+pub const PART: &str = "judge";
+
+/// What `config.json` says.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Config {
+    /// [`ARCHITECTURE`].
+    pub architecture: String,
+    /// Pixels along a side.
+    pub size: u32,
+    /// Channels by level; each level but the last halves the resolution.
+    pub channels: Vec<u32>,
+    /// Groups of every GroupNorm.
+    pub groups: u32,
+    /// What can be seen, by label.
+    pub nouns: Vec<String>,
+    /// Where it can be.
+    pub places: Vec<String>,
+    /// In which light.
+    pub lights: Vec<String>,
+    /// How it is drawn.
+    pub styles: Vec<String>,
+}
+
+/// The most objects that are counted.
+pub const MOST_OBJECTS: usize = 3;
+
+/// Where each reading stands among the outputs of a picture. Of `present`, each is a logit by itself; of the others, the
+/// largest counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readings {
+    /// By noun: whether it is there.
+    pub present: Range<usize>,
+    /// By noun: whether it is the leftmost object.
+    pub leftmost: Range<usize>,
+    /// By noun: whether it is the rightmost object.
+    pub rightmost: Range<usize>,
+    /// One, two or three objects.
+    pub count: Range<usize>,
+    /// By place.
+    pub place: Range<usize>,
+    /// By light.
+    pub light: Range<usize>,
+    /// By style.
+    pub style: Range<usize>,
+}
+
+impl Config {
+    /// Whether the sizes go together.
+    ///
+    /// # Errors
+    /// A sentence on the first that does not.
+    pub fn check(&self) -> Result<(), String> {
+        if self.architecture != ARCHITECTURE {
+            let found = &self.architecture;
+            return Err(format!("architecture {found:?} is not a judge's; that is {ARCHITECTURE:?}"));
+        }
+        let levels = self.channels.len();
+        if levels == 0 || levels > 8 {
+            return Err(format!("`channels` has {levels} levels; 1 to 8 make sense"));
+        }
+        let groups = self.groups;
+        let odd = |&channels: &u32| channels == 0 || channels > 4096 || !channels.is_multiple_of(groups);
+        if let Some(channels) = self.channels.iter().copied().find(|channels| groups == 0 || odd(channels)) {
+            return Err(format!(
+                "`channels` {channels} is not a multiple of its {groups} groups, up to 4096"
+            ));
+        }
+        let halved = 1 << (levels - 1);
+        if self.size == 0 || self.size > 1024 || !self.size.is_multiple_of(halved) {
+            return Err(format!("`size` is {}; a multiple of {halved} up to 1024 makes sense", self.size));
+        }
+        for (name, list) in [
+            ("nouns", &self.nouns),
+            ("places", &self.places),
+            ("lights", &self.lights),
+            ("styles", &self.styles),
+        ] {
+            if list.is_empty() || list.len() > 1 << 16 {
+                return Err(format!("`{name}` has {} entries; 1 to 65536 make sense", list.len()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Width of the features.
+    pub fn features(&self) -> u32 {
+        self.channels.last().copied().unwrap_or(0)
+    }
+
+    /// Where the readings stand.
+    pub fn readings(&self) -> Readings {
+        let mut next = 0;
+        let mut take = |len: usize| {
+            next += len;
+            next - len..next
+        };
+        let nouns = self.nouns.len();
+        Readings {
+            present: take(nouns),
+            leftmost: take(nouns),
+            rightmost: take(nouns),
+            count: take(MOST_OBJECTS),
+            place: take(self.places.len()),
+            light: take(self.lights.len()),
+            style: take(self.styles.len()),
+        }
+    }
+
+    /// Numbers that are read of a picture.
+    pub fn outputs(&self) -> u32 {
+        self.readings().style.end as u32
+    }
+
+    /// Appends the judge over `images` pictures: from [`states::IMAGE`] to [`states::JUDGE_FEATURES`] and
+    /// [`states::JUDGE_OUTPUTS`].
+    pub fn read(&self, b: &mut Builder, images: u32) {
+        let (height, width) = (self.size, self.size);
+        let slot = b.state(states::IMAGE, images * height * width, 3, Element::F32);
+        let x = Map { slot, images, height, width, channels: 3 };
+        let first = self.channels.first().copied().unwrap_or(1);
+        let mut x = x.conv(b, "judge.conv_in", first, ConvForm::Same);
+        for (level, &channels) in self.channels.iter().enumerate() {
+            b.scope(format!("level.{level}"), |b| {
+                let name = format!("judge.blocks.{level}");
+                x = x.res_block(b, &name, "conv_shortcut", channels, self.groups);
+                if level + 1 < self.channels.len() {
+                    x = x.conv(b, &format!("judge.downs.{level}.conv"), channels, ConvForm::Downsample);
+                }
+            });
+        }
+        let norm = b.norm("judge.norm_out", x.channels);
+        let h = b.group_norm(x.slot, norm, images, self.groups, true);
+        let features = b.state(states::JUDGE_FEATURES, images, x.channels, Element::F32);
+        b.push(MeanPixels { x: h, y: features, images, pixels: x.height * x.width, channels: x.channels });
+        let outputs = b.state(states::JUDGE_OUTPUTS, images, self.outputs(), Element::F32);
+        let head = b.layer("judge.head", self.outputs(), x.channels);
+        b.linear_out(features, head, outputs);
+    }
+}
