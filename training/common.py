@@ -12,6 +12,9 @@ import time
 import zlib
 from pathlib import Path
 
+# Threads that spin while they wait take the cores from whatever makes the scenes.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
@@ -31,6 +34,7 @@ def add_arguments(parser):
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", default="auto", choices=("auto", "f32", "bf16"), help="auto: bf16 where the device has units for it")
+    parser.add_argument("--threads", type=int, help="threads on CPU (default: the cores)")
     parser.add_argument("--compile", action="store_true", help="torch.compile the model (needs a C++ compiler on CPU)")
     scene_stream.add_arguments(parser)
 
@@ -38,7 +42,8 @@ def add_arguments(parser):
 def prepare(args):
     """Makes the run's folder and sets threads, seeds and matrix precision; the configuration and the stage's device."""
     args.out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(args.threads or cores)
     torch.manual_seed(args.seed)
     np.random.seed(args.seed)
     random.seed(args.seed)
@@ -218,6 +223,9 @@ def write_whole(path, write):
     path = Path(path)
     beside = path.with_name(path.name + ".part")
     write(beside)
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(beside, 0o666 & ~mask)  # safetensors makes files that only their owner reads
     os.replace(beside, path)
 
 

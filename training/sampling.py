@@ -142,7 +142,9 @@ class Run:
         parts = []
         for features, rows in zip(self.features, self.rows(positions), strict=True):
             picked = features.gather(1, rows[..., None].expand(-1, -1, features.shape[-1]))
-            parts.append(self.model.logits(picked, positions).float())
+            # In f32 also where the model computes in less: guidance multiplies the rounding of logits.
+            with torch.autocast(self.device.type, enabled=False):
+                parts.append(self.model.logits(picked.float(), positions))
         w, _ = numbers(self.arch, self.settings, self.step, self.steps)
         return (1 + w) * parts[0] - w * parts[1]
 

@@ -223,6 +223,10 @@ def main():
     config = replace(config, shortcut=sizes, text=trained_as.text, classes=trained_as.classes, tokenizer=trained_as.tokenizer)
     options = {"cross_attention": not args.no_cross_attention, "time": not args.no_time}
     student = new_shortcut(arch, owner, sizes, options).to(args.device)
+    if student.narrow:
+        # It begins as plain reuse of the features. (The official code begins at random, and has hours to get there.)
+        torch.nn.init.zeros_(student.proj_out.weight)
+        torch.nn.init.zeros_(student.proj_out.bias)
     metadata = {"config": config.as_dict(), "arch": arch, "options": options, "kl": args.kl, "rollout": args.rollout}
     fall = lambda done: 1.0 if done < 0.5 else 0.1  # noqa: E731
     trainer = common.Trainer(args, stage, student, metadata, (0.9, 0.999), 0.01, fall, suffix=args.name)

@@ -67,7 +67,7 @@ def main():
     parser.add_argument("--single", action="store_true")
     args = parser.parse_args()
     nouns = NOUNS[: args.nouns]
-    words = list(dict.fromkeys(" ".join(["a left right of and two three on", *nouns, *PLACES, *LIGHTS, *STYLES]).split()))
+    words = list(dict.fromkeys(" ".join(["a left right of and two three on", *nouns, *PLACES, *LIGHTS, *STYLES]).lower().split()))
     pixels = args.size * args.size * 3
     record = {"bytes": pixels + 288, "pixels": [0, pixels], "labels": [pixels, 16], "ids": [pixels + 32, 32], "caption": [pixels + 96, 192]}
     header = {"format": "migm-scenes", "version": 1, "size": args.size, "nouns": nouns, "places": PLACES, "lights": LIGHTS}
@@ -78,7 +78,7 @@ def main():
         for index in range(args.count):
             image, labels, caption = scene(np.random.default_rng((args.seed, index)), args.size, len(nouns), args.single)
             ids = np.full(32, 65535, "<u2")
-            found = [words.index(word) for word in caption.split()]
+            found = [words.index(word) for word in caption.lower().split()]
             ids[: len(found)] = found
             out.write(image.tobytes() + labels.tobytes() + ids.tobytes() + caption.encode().ljust(192, b"\0"))
     except BrokenPipeError:
