@@ -23,7 +23,7 @@ STAGES = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--config", default="small", choices=CONFIGS)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--stages", default=",".join(STAGES), help="which, by name, with commas between")

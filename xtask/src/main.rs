@@ -1,7 +1,7 @@
 //! `cargo xtask`: the project's build scripts, in Rust so that they run wherever the project builds.
 //!
 //! Standard library only, so that the first use costs seconds. `command` prints and runs programs, `debian` installs
-//! packages, `adapter` finds the Vulkan driver that tests use; `stages`, `targets` and `bench` are the commands.
+//! packages, `adapter` finds the Vulkan driver that tests use, `training` tests the Python trainers; `stages`, `targets` and `bench` are the commands.
 
 mod adapter;
 mod bench;
@@ -9,6 +9,7 @@ mod command;
 mod debian;
 mod stages;
 mod targets;
+mod training;
 
 use std::process::ExitCode;
 
