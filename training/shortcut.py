@@ -178,8 +178,11 @@ def rollout(args, owner, arch, condition, vocabulary, settings, student, depth):
         return Step(run, before, run.features)
 
 
-def loss_of_step(step, student, owner, arch, kl):
-    """Mean squared error over both sequences, and the figures that show what the shortcut is worth."""
+def loss_of_step(step, student, owner, arch, kl, extra):
+    """Mean squared error over both sequences, and the figures that show what the shortcut is worth.
+
+    `reuse` is what the loss would be of the features as they were; the other figures are of masked tokens alone.
+    """
     losses, figures = [], {}
     for (features, ids, rows), target, masked in zip(step.inputs, step.targets, step.rows, strict=True):
         features, target = features.float(), target.float()
@@ -187,6 +190,8 @@ def loss_of_step(step, student, owner, arch, kl):
         pick = lambda f: f.gather(1, masked[..., None].expand(-1, -1, f.shape[-1]))  # noqa: B023, E731
         ours, theirs, last = pick(predicted), pick(target), pick(features)
         loss = F.mse_loss(ours, theirs) if arch == "maskgit" else F.mse_loss(predicted, target)
+        if extra:
+            loss = loss + extra * F.mse_loss(ours, theirs)
         if kl:
             teacher = owner.logits(theirs, step.positions).float().log_softmax(-1)
             own = owner.logits(ours, step.positions).float().log_softmax(-1)
@@ -194,6 +199,7 @@ def loss_of_step(step, student, owner, arch, kl):
         losses.append(loss)
         with torch.no_grad():
             found = {
+                "reuse": F.mse_loss(last, theirs) if arch == "maskgit" else F.mse_loss(features, target),
                 "cos_reuse": F.cosine_similarity(last, theirs, dim=-1).mean(),
                 "cos_shortcut": F.cosine_similarity(ours, theirs, dim=-1).mean(),
                 "mse_reuse": F.mse_loss(last, theirs),
@@ -212,6 +218,7 @@ def main():
     parser.add_argument("--ratio", type=int, help="width of the base over the width inside")
     parser.add_argument("--blocks", type=int)
     parser.add_argument("--kl", type=float, default=0.0, metavar="WEIGHT", help="add the divergence of the codes' distributions")
+    parser.add_argument("--masked", type=float, default=0.0, metavar="WEIGHT", help="add the error at masked tokens alone")
     parser.add_argument("--rollout", type=int, default=1, metavar="K", help="learn up to K steps deep on its own predictions")
     parser.add_argument("--name", default="", help="suffix of this shortcut's files, to keep ablations apart")
     args = parser.parse_args()
@@ -227,7 +234,7 @@ def main():
         # It begins as plain reuse of the features. (The official code begins at random, and has hours to get there.)
         torch.nn.init.zeros_(student.proj_out.weight)
         torch.nn.init.zeros_(student.proj_out.bias)
-    metadata = {"config": config.as_dict(), "arch": arch, "options": options, "kl": args.kl, "rollout": args.rollout}
+    metadata = {"config": config.as_dict(), "arch": arch, "options": options, "kl": args.kl, "masked": args.masked, "rollout": args.rollout}
     fall = lambda done: 1.0 if done < 0.5 else 0.1  # noqa: E731
     trainer = common.Trainer(args, stage, student, metadata, (0.9, 0.999), 0.01, fall, suffix=args.name)
     counts = [sum(p.numel() for p in m.parameters()) for m in (student, owner)]
@@ -256,7 +263,7 @@ def main():
                 random.shuffle(pool)
             step = pool.pop()
         with common.autocast(args):
-            return loss_of_step(step, student, owner, arch, args.kl)
+            return loss_of_step(step, student, owner, arch, args.kl, args.masked)
 
     trainer.run(loss_of)
 
