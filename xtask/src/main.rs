@@ -1,7 +1,8 @@
 //! `cargo xtask`: the project's build scripts, in Rust so that they run wherever the project builds.
 //!
 //! Standard library only, so that the first use costs seconds. `command` prints and runs programs, `debian` installs
-//! packages, `adapter` finds the Vulkan driver that tests use; `stages`, `targets`, `bench` and `sprites` are the commands.
+//! packages, `adapter` finds the Vulkan driver that tests use, `training` tests the Python trainers; `stages`, `targets`, `bench` and
+//! `sprites` are the commands.
 
 mod adapter;
 mod bench;
@@ -10,6 +11,7 @@ mod debian;
 mod sprites;
 mod stages;
 mod targets;
+mod training;
 
 use std::process::ExitCode;
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::adapter::{self, Choice};
 use crate::command::{Step, is_ci};
+use crate::training;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -14,12 +15,13 @@ enum Stage {
     Fmt,
     Clippy,
     Doc,
+    Training,
     Test,
 }
 
 impl Stage {
     /// In the order in which they run: the quick ones first, the tests last so that their output is the last to be read.
-    const ALL: [Self; 5] = [Self::Adapter, Self::Fmt, Self::Clippy, Self::Doc, Self::Test];
+    const ALL: [Self; 6] = [Self::Adapter, Self::Fmt, Self::Clippy, Self::Doc, Self::Training, Self::Test];
 
     fn name(self) -> &'static str {
         match self {
@@ -27,14 +29,15 @@ impl Stage {
             Self::Fmt => "fmt",
             Self::Clippy => "clippy",
             Self::Doc => "doc",
+            Self::Training => "training",
             Self::Test => "test",
         }
     }
 
-    /// The command of the stage; the adapter's work is our own.
+    /// The command of the stage; the work of the adapter's and of the training's is our own.
     fn step(self) -> Option<Step> {
         match self {
-            Self::Adapter => None,
+            Self::Adapter | Self::Training => None,
             Self::Fmt => Some(Step::cargo(&["fmt", "--all", "--check"])),
             Self::Clippy => {
                 Some(Step::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
@@ -49,13 +52,17 @@ impl Stage {
     }
 
     fn describe(self) -> String {
-        self.step()
-            .map_or_else(|| "find or install a Vulkan driver to test on".to_owned(), |step| step.render())
+        match self {
+            Self::Adapter => "find or install a Vulkan driver to test on".to_owned(),
+            Self::Training => training::describe(),
+            _ => self.step().map_or_else(String::new, |step| step.render()),
+        }
     }
 
     fn run(self) -> Result<(), String> {
         match self.step() {
             Some(step) => step.run(),
+            None if self == Self::Training => training::test(),
             None => adapter::ensure().map(|found| println!("{found}")),
         }
     }
@@ -142,7 +149,10 @@ mod tests {
     #[test]
     fn an_unknown_stage_is_an_error_that_names_the_known_ones() {
         let message = select(&words(&["fmt", "lint"])).unwrap_err();
-        assert_eq!(message, "`lint` is not a stage; the stages are adapter, fmt, clippy, doc, test");
+        assert_eq!(
+            message,
+            "`lint` is not a stage; the stages are adapter, fmt, clippy, doc, training, test"
+        );
     }
 
     #[test]

@@ -1,0 +1,184 @@
+"""The sizes and schedules of every stage, by name: `--config toy|small|large`.
+
+`large` is meant for one GPU (128 x 128 pixels, 256 tokens, all nouns), `small` for two CPU cores (64 x 64 pixels, 64 tokens,
+32 nouns), `toy` for tests. Widths are chosen so that a shortcut costs at most a fifteenth of its base (README.md has the
+count); minutes are what each stage takes unless `--minutes` says otherwise.
+"""
+
+from dataclasses import asdict, dataclass, field, replace
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """An aMUSEd VQModel: each level but the last halves the resolution."""
+
+    ch: tuple = (32, 64, 96, 128)
+    layers: int = 1
+    latent: int = 16
+    groups: int = 16
+    codebook: int = 512
+
+    @property
+    def factor(self):
+        """Pixels a token along a side."""
+        return 1 << (len(self.ch) - 1)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A Lumina-DiMOO."""
+
+    d_model: int = 192
+    heads: int = 6
+    layers: int = 14
+    mlp: int = 448
+
+
+@dataclass(frozen=True)
+class Class:
+    """A MaskGIT."""
+
+    hidden: int = 192
+    heads: int = 6
+    depth: int = 12
+    mlp: int = 768
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """A shortcut; ablations are switches of `shortcut.py`."""
+
+    blocks: int = 1
+    ratio: int = 2
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How long a stage trains, on how much at once, how fast."""
+
+    minutes: float
+    batch: int
+    lr: float
+    warmup: int = 200
+    ema: float = 0.999
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a run is made from."""
+
+    name: str
+    size: int  # pixels along a side
+    nouns: int  # the first so many nouns; 0 for all
+    tokenizer: Tokenizer
+    text: Text
+    classes: Class
+    shortcut: Shortcut
+    judge: tuple  # channels of the judge by level
+    cached: int  # scenes that are tokenized once and kept, by each base
+    stages: dict
+    # What the exported models sample with, and what shortcuts are trained on.
+    text_sampling: dict = field(
+        default_factory=lambda: {"steps": 16, "guidance": 3.0, "choice_temperature": 1.0, "draw_temperature": 1.0}
+    )
+    class_sampling: dict = field(
+        default_factory=lambda: {
+            "steps": 16,
+            "schedule": "arccos",
+            "guidance": 2.0,
+            "choice_temperature": 4.5,
+            "softmax_temperature": 1.0,
+        }
+    )
+
+    @property
+    def grid(self):
+        """Tokens along a side."""
+        return self.size // self.tokenizer.factor
+
+    def as_dict(self):
+        """For the metadata of checkpoints."""
+        return asdict(self)
+
+
+SMALL = Config(
+    name="small",
+    size=64,
+    nouns=32,
+    tokenizer=Tokenizer(),
+    text=Text(),
+    classes=Class(),
+    shortcut=Shortcut(),
+    judge=(32, 64, 128, 192),
+    cached=80_000,
+    stages={
+        "tokenizer": Stage(minutes=25, batch=16, lr=1e-3, warmup=100, ema=0.998),
+        "base-dimoo": Stage(minutes=45, batch=64, lr=1.5e-3),
+        "base-maskgit": Stage(minutes=25, batch=64, lr=1.5e-3),
+        "shortcut-dimoo": Stage(minutes=15, batch=16, lr=1e-3, warmup=50, ema=0.998),
+        "shortcut-maskgit": Stage(minutes=15, batch=16, lr=1e-3, warmup=50, ema=0.998),
+        "judge": Stage(minutes=10, batch=32, lr=1e-3, warmup=100, ema=0.998),
+    },
+)
+
+LARGE = Config(
+    name="large",
+    size=128,
+    nouns=0,
+    tokenizer=Tokenizer(ch=(48, 96, 160, 224), layers=2, latent=32, groups=16, codebook=2048),
+    text=Text(d_model=320, heads=10, layers=16, mlp=832),
+    classes=Class(hidden=320, heads=10, depth=16, mlp=1280),
+    shortcut=Shortcut(),
+    judge=(32, 64, 128, 192),
+    cached=500_000,
+    stages={
+        "tokenizer": Stage(minutes=10, batch=128, lr=6e-4, warmup=500),
+        "base-dimoo": Stage(minutes=25, batch=512, lr=1e-3, warmup=1000, ema=0.9995),
+        "base-maskgit": Stage(minutes=20, batch=512, lr=1e-3, warmup=1000, ema=0.9995),
+        "shortcut-dimoo": Stage(minutes=8, batch=64, lr=1e-3, warmup=200),
+        "shortcut-maskgit": Stage(minutes=8, batch=64, lr=1e-3, warmup=200),
+        "judge": Stage(minutes=5, batch=256, lr=1e-3, warmup=500),
+    },
+)
+
+_seconds = Stage(minutes=0.1, batch=16, lr=2e-3, warmup=5, ema=0.9)
+TOY = Config(
+    name="toy",
+    size=32,
+    nouns=4,
+    tokenizer=Tokenizer(ch=(16, 16, 32, 32), layers=1, latent=8, groups=8, codebook=64),
+    text=Text(d_model=64, heads=4, layers=3, mlp=96),
+    classes=Class(hidden=64, heads=4, depth=3, mlp=128),
+    shortcut=Shortcut(),
+    judge=(16, 16, 32, 32),
+    cached=256,
+    stages={
+        name: _seconds
+        for name in ("tokenizer", "base-dimoo", "base-maskgit", "shortcut-dimoo", "shortcut-maskgit", "judge")
+    },
+    text_sampling={"steps": 6, "guidance": 2.0, "choice_temperature": 1.0, "draw_temperature": 1.0},
+    class_sampling={
+        "steps": 6,
+        "schedule": "arccos",
+        "guidance": 2.0,
+        "choice_temperature": 4.5,
+        "softmax_temperature": 1.0,
+    },
+)
+
+CONFIGS = {config.name: config for config in (TOY, SMALL, LARGE)}
+
+
+def revive(values):
+    """The `Config` that `as_dict` (through JSON) came from."""
+    values = dict(values)
+    values["tokenizer"] = Tokenizer(**{**values["tokenizer"], "ch": tuple(values["tokenizer"]["ch"])})
+    values["text"] = Text(**values["text"])
+    values["classes"] = Class(**values["classes"])
+    values["shortcut"] = Shortcut(**values["shortcut"])
+    values["judge"] = tuple(values["judge"])
+    values["stages"] = {name: Stage(**stage) for name, stage in values["stages"].items()}
+    return Config(**values)
+
+
+__all__ = ["CONFIGS", "Config", "Class", "Shortcut", "Stage", "Text", "Tokenizer", "replace", "revive"]

@@ -1,0 +1,272 @@
+"""The shortcuts, `--arch dimoo` and `--arch maskgit`: small networks that move a base's features on by a step of sampling.
+
+MIGM-Shortcut (arXiv 2602.23996), with the official tensor names: cross-attention from the last features to the tokens just
+revealed, self-attention, a scale-shift by the mask ratio, and a residual onto the features. The frozen base makes
+trajectories with the product's sampler while training goes on; each pair of consecutive steps is an example, and each
+trajectory is used a few times. The loss is the mean squared error of features: at masked tokens for MaskGIT, everywhere for
+Lumina-DiMOO.
+
+The paper trains at 1e-4 and then 1e-5 (`--lr 1e-4`): the rate falls to a tenth at half the time. Ablations:
+`--no-cross-attention`, `--no-time`, `--ratio`, `--blocks`, `--kl WEIGHT`, `--rollout K`.
+
+Train one: `python training/shortcut.py --arch dimoo --config small --out runs/small`.
+"""
+
+import argparse
+import math
+import random
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import base
+import common
+import sampling
+from config import Shortcut, replace, revive
+
+REPLAYS = 4  # times that each trajectory is learnt from
+POOL = 6  # trajectories that batches are drawn from
+
+
+class TimeEmbedder(nn.Module):
+    """`Linear(SiLU(Linear(sinusoid(1000 * mask_ratio))))`; cosines first."""
+
+    def __init__(self, width):
+        super().__init__()
+        middle = round(math.sqrt(width * 256))
+        self.mlp = nn.Sequential(nn.Linear(256, middle), nn.SiLU(), nn.Linear(middle, width))
+
+    def forward(self, ratio):
+        frequencies = torch.exp(-math.log(10000) * torch.arange(128, device=ratio.device) / 128)
+        angles = 1000 * ratio.float()[:, None] * frequencies
+        return self.mlp(torch.cat((angles.cos(), angles.sin()), 1))
+
+
+class _Shortcut(nn.Module):
+    def __init__(self, width, inner, options):
+        super().__init__()
+        self.options = options
+        self.narrow = inner != width
+        if self.narrow:
+            self.proj_in, self.proj_out = nn.Linear(width, inner), nn.Linear(inner, width)
+            self.new_token_proj_in = nn.Linear(width, inner)
+        self.time_embedder, self.adaLN_modulation = TimeEmbedder(inner), nn.Linear(inner, 2 * inner)
+
+    def project(self, features, new):
+        if not self.narrow:
+            return features, new
+        return self.proj_in(features), self.new_token_proj_in(new)
+
+    def finish(self, x, features, ratio):
+        if self.options["time"]:
+            scale, shift = self.adaLN_modulation(self.time_embedder(ratio))[:, None].chunk(2, -1)
+            x = x * (1 + scale) + shift
+        return features + (self.proj_out(x) if self.narrow else x)
+
+
+class MaskGITShortcut(_Shortcut):
+    """`forward(features [B, T, hidden], base, new ids [B, n], their rows [B, n], mask ratio [B])`: the next features."""
+
+    def __init__(self, width, heads, ratio, blocks, options):
+        inner = width // ratio
+        super().__init__(width, inner, options)
+        parts = lambda: nn.ModuleDict(  # noqa: E731
+            {
+                "cross_attn": base.attention(inner, heads),
+                "cross_attn_ff": base.feed_forward(inner, 4 * inner),
+                "self_attn": base.attention(inner, heads),
+                "self_attn_ff": base.feed_forward(inner, 4 * inner),
+            }
+        )
+        self.blocks = nn.ModuleList(parts() for _ in range(blocks))
+        norm = lambda: nn.LayerNorm(inner, eps=1e-12)  # noqa: E731
+        self.last_layer = nn.Sequential(norm(), nn.Linear(inner, inner), nn.GELU(), norm())
+
+    def forward(self, features, owner, ids, rows, ratio):
+        new = owner.tok_emb(ids) + owner.pos_emb[0][rows]
+        x, new = self.project(features, new)
+        for block in self.blocks:
+            # Only the query is normalised.
+            x = x + block["cross_attn"](x, new if self.options["cross_attention"] else x)
+            x = x + block["cross_attn_ff"](x)
+            x = x + block["self_attn"](x, x)
+            x = x + block["self_attn_ff"](x)
+        return self.finish(self.last_layer(x), features, ratio)
+
+
+class DiMOOShortcut(_Shortcut):
+    """As above; rows are positions in the sequence, and new ids may begin with the prompt."""
+
+    def __init__(self, width, heads, mlp, ratio, blocks, options):
+        inner = width // ratio
+        super().__init__(width, inner, options)
+        if not self.narrow:  # the official code, and migm, always have them here
+            self.proj_in, self.proj_out = nn.Linear(width, inner), nn.Linear(inner, width)
+            self.new_token_proj_in, self.narrow = nn.Linear(width, inner), True
+        self.heads, self.inner = heads, inner
+        block = lambda: base.LlamaBlock(inner, heads, mlp)  # noqa: E731
+        self.blocks = nn.ModuleList(nn.ModuleDict({"cross_attn": block(), "self_attn": block()}) for _ in range(blocks))
+        self.ln_f = base.RMSNorm(inner)
+
+    def forward(self, features, owner, ids, rows, ratio):
+        x, new = self.project(features, owner.net.wte(ids))
+        table = base.rotation(torch.arange(x.shape[1], device=x.device), self.inner // self.heads)
+        there = base.rotation(rows, self.inner // self.heads)
+        for block in self.blocks:
+            cross = self.options["cross_attention"]
+            x = block["cross_attn"](x, table, new, there) if cross else block["cross_attn"](x, table)
+            x = block["self_attn"](x, table)
+        return self.finish(self.ln_f(x), features, ratio)
+
+
+def new_shortcut(arch, owner, sizes, options):
+    """A shortcut for a base; `sizes` are `config.Shortcut`, `options` the ablations."""
+    if arch == "dimoo":
+        return DiMOOShortcut(owner.width, owner.heads, owner.mlp, sizes.ratio, sizes.blocks, options)
+    return MaskGITShortcut(owner.width, owner.heads, sizes.ratio, sizes.blocks, options)
+
+
+def load(path, owner, device="cpu"):
+    """A trained shortcut and its metadata, given its base."""
+    build = lambda m, config: new_shortcut(m["arch"], owner, config.shortcut, m["options"])  # noqa: E731
+    return common.load_weights(path, build, device)
+
+
+class Step:
+    """A pair of consecutive steps: what the shortcut is given, and what the base made of it."""
+
+    def __init__(self, run, before, after):
+        self.inputs = [(f, ids, rows) for f, (ids, rows) in zip(before, run.new(), strict=True)]
+        self.targets = after
+        self.positions, ratio = run.masked()
+        self.ratio = torch.full((run.batch,), ratio, device=run.device)
+        self.rows = run.rows(self.positions)
+
+
+@torch.no_grad()
+def trajectory(args, owner, arch, condition, vocabulary, settings):
+    """The steps of a batch of vanilla runs; features are kept in bf16 where training computes in it."""
+    kept = torch.bfloat16 if args.precision == "bf16" else torch.float32
+    run = sampling.Run(owner, arch, condition, vocabulary, settings)
+    steps, before = [], None
+    for _ in range(run.steps):
+        with common.autocast(args):
+            run.full()
+        after = [f.to(kept) for f in run.features]
+        if before is not None:
+            steps.append(Step(run, before, after))
+        before = after
+        run.reveal()
+    return steps
+
+
+@torch.no_grad()
+def rollout(args, owner, arch, condition, vocabulary, settings, student, depth):
+    """One example `depth` steps deep: the student goes first on its own features and tokens, the base sets the target."""
+    run = sampling.Run(owner, arch, condition, vocabulary, settings)
+    start = random.randrange(max(1, run.steps - depth))
+    with common.autocast(args):
+        for step in range(start + depth):
+            if step <= start:
+                run.full()
+            else:
+                run.features = sampling.predict(student, run)
+            run.reveal()
+        before = run.features
+        run.full()
+        return Step(run, before, run.features)
+
+
+def loss_of_step(step, student, owner, arch, kl, extra):
+    """Mean squared error over both sequences, and the figures that show what the shortcut is worth.
+
+    `reuse` is what the loss would be of the features as they were; the other figures are of masked tokens alone.
+    """
+    losses, figures = [], {}
+    for (features, ids, rows), target, masked in zip(step.inputs, step.targets, step.rows, strict=True):
+        features, target = features.float(), target.float()
+        predicted = student(features, owner, ids, rows, step.ratio).float()
+        pick = lambda f: f.gather(1, masked[..., None].expand(-1, -1, f.shape[-1]))  # noqa: B023, E731
+        ours, theirs, last = pick(predicted), pick(target), pick(features)
+        loss = F.mse_loss(ours, theirs) if arch == "maskgit" else F.mse_loss(predicted, target)
+        if extra:
+            loss = loss + extra * F.mse_loss(ours, theirs)
+        if kl:
+            teacher = owner.logits(theirs, step.positions).float().log_softmax(-1)
+            own = owner.logits(ours, step.positions).float().log_softmax(-1)
+            loss = loss + kl * F.kl_div(own, teacher, log_target=True, reduction="none").sum(-1).mean()
+        losses.append(loss)
+        with torch.no_grad():
+            found = {
+                "reuse": F.mse_loss(last, theirs) if arch == "maskgit" else F.mse_loss(features, target),
+                "cos_reuse": F.cosine_similarity(last, theirs, dim=-1).mean(),
+                "cos_shortcut": F.cosine_similarity(ours, theirs, dim=-1).mean(),
+                "mse_reuse": F.mse_loss(last, theirs),
+                "mse_shortcut": F.mse_loss(ours, theirs),
+            }
+        figures = {name: figures.get(name, 0.0) + value.detach() / 2 for name, value in found.items()}
+    return sum(losses) / 2, figures
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", required=True, choices=("dimoo", "maskgit"))
+    common.add_arguments(parser)
+    parser.add_argument("--no-cross-attention", action="store_true", help="a second self-attention in its place")
+    parser.add_argument("--no-time", action="store_true", help="without the scale-shift by the mask ratio")
+    parser.add_argument("--ratio", type=int, help="width of the base over the width inside")
+    parser.add_argument("--blocks", type=int)
+    parser.add_argument("--kl", type=float, default=0.0, metavar="WEIGHT", help="add the divergence of the codes' distributions")
+    parser.add_argument("--masked", type=float, default=0.0, metavar="WEIGHT", help="add the error at masked tokens alone")
+    parser.add_argument("--rollout", type=int, default=1, metavar="K", help="learn up to K steps deep on its own predictions")
+    parser.add_argument("--name", default="", help="suffix of this shortcut's files, to keep ablations apart")
+    args = parser.parse_args()
+    config, arch = common.prepare(args), args.arch
+    stage = f"shortcut-{arch}"
+    owner, base_metadata = common.load_weights(args.out / f"base-{arch}.safetensors", base.build, args.device)
+    trained_as = revive(base_metadata["config"])
+    sizes = Shortcut(args.blocks or config.shortcut.blocks, args.ratio or config.shortcut.ratio)
+    config = replace(config, shortcut=sizes, text=trained_as.text, classes=trained_as.classes, tokenizer=trained_as.tokenizer)
+    options = {"cross_attention": not args.no_cross_attention, "time": not args.no_time}
+    student = new_shortcut(arch, owner, sizes, options).to(args.device)
+    if student.narrow:
+        # It begins as plain reuse of the features. (The official code begins at random, and has hours to get there.)
+        torch.nn.init.zeros_(student.proj_out.weight)
+        torch.nn.init.zeros_(student.proj_out.bias)
+    metadata = {"config": config.as_dict(), "arch": arch, "options": options, "kl": args.kl, "masked": args.masked, "rollout": args.rollout}
+    fall = lambda done: 1.0 if done < 0.5 else 0.1  # noqa: E731
+    trainer = common.Trainer(args, stage, student, metadata, (0.9, 0.999), 0.01, fall, suffix=args.name)
+    counts = [sum(p.numel() for p in m.parameters()) for m in (student, owner)]
+    print(f"{stage}: {counts[0]:,} parameters for a base of {counts[1]:,}, {args.precision} on {common.device_name(args)}")
+    vocabulary = base.Vocabulary(base_metadata["header"]["words"])
+    settings = config.text_sampling if arch == "dimoo" else config.class_sampling
+    held = base.prompt_set(args, config) if arch == "dimoo" else None
+
+    def condition():
+        if arch == "maskgit":
+            return owner.class_id(torch.randint(owner.classes, (trainer.batch,), device=args.device))
+        chosen, length = held.batch(trainer.batch)
+        return base.prompts(held, chosen, length, vocabulary, args.device)
+
+    pool, turn = [], [0]
+
+    def loss_of():
+        if args.rollout > 1:
+            turn[0] += 1
+            depth = 1 + turn[0] % args.rollout
+            step = rollout(args, owner, arch, condition(), vocabulary, settings, student, depth)
+        else:
+            if not pool or len(pool) < POOL * settings["steps"] * REPLAYS // 2:
+                made = trajectory(args, owner, arch, condition(), vocabulary, settings)
+                pool.extend(made * REPLAYS)
+                random.shuffle(pool)
+            step = pool.pop()
+        with common.autocast(args):
+            return loss_of_step(step, student, owner, arch, args.kl, args.masked)
+
+    trainer.run(loss_of)
+
+
+if __name__ == "__main__":
+    main()

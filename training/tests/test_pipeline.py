@@ -1,0 +1,224 @@
+"""Every stage at toy size, from nothing to exported models, and PyTorch and `migm` agreeing on them.
+
+The environment's MIGM_BIN names the `migm` to test with; without it only the training is tested.
+"""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import common
+import export
+import record
+import sampling
+from scenes import Scenes, Source
+
+TRAINING = Path(__file__).parents[1]
+SHAPES = f"{sys.executable} {Path(__file__).parent / 'shapes.py'}"
+MIGM = os.environ.get("MIGM_BIN")
+needs_migm = pytest.mark.skipif(not MIGM, reason="MIGM_BIN names no migm")
+# Two threads that wait for each other are slower than one at this size.
+OPTIONS = ["--config", "toy", "--scenes", SHAPES, "--threads", "1", "--device", "cpu", "--precision", "f32", "--minutes", "30"]
+
+
+def call(file, *options):
+    subprocess.run([sys.executable, str(TRAINING / file), *options], check=True, timeout=900)
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """All stages, by the command that the README gives."""
+    out = tmp_path_factory.mktemp("runs") / "toy"
+    call("run.py", "--out", str(out), "--steps", "40", *OPTIONS)
+    return out
+
+
+def figures(path):
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+def column(path, name):
+    return [float(row[name]) for row in figures(path) if row.get(name)]
+
+
+def test_every_stage_learns(run):
+    for stage in ("tokenizer", "base-dimoo", "base-maskgit", "judge"):
+        losses = column(run / f"{stage}.csv", "loss")
+        assert losses[-1] < 0.97 * losses[0], f"{stage}: {losses}"
+    # Below a guess among the 64 codes.
+    for arch in ("dimoo", "maskgit"):
+        assert column(run / f"base-{arch}.csv", "validation")[-1] < np.log(64) - 0.2
+    for arch in ("dimoo", "maskgit"):
+        rows = figures(run / f"shortcut-{arch}.csv")
+        assert float(rows[-1]["loss"]) < float(rows[-1]["reuse"]), f"{arch}: no better than reuse"
+
+
+def test_a_stage_that_is_done_stays_as_it_is(run):
+    before = (run / "base-dimoo.safetensors").read_bytes()
+    call("base.py", "--arch", "dimoo", "--out", str(run), "--steps", "40", *OPTIONS)
+    assert (run / "base-dimoo.safetensors").read_bytes() == before
+
+
+def test_ablations_train_under_names_of_their_own(run):
+    before = (run / "shortcut-maskgit.safetensors").read_bytes()
+    switches = ["--no-cross-attention", "--no-time", "--ratio", "4", "--blocks", "2", "--kl", "0.1", "--rollout", "2"]
+    call("shortcut.py", "--arch", "maskgit", "--name", "bare", "--out", str(run), "--steps", "4", *switches, *OPTIONS)
+    assert (run / "shortcut-maskgit-bare.safetensors").exists()
+    assert (run / "shortcut-maskgit.safetensors").read_bytes() == before
+    with pytest.raises(SystemExit, match="cross-attention"):
+        export.load(run, "maskgit", shortcut_name="bare")
+
+
+def toy_arguments(out, steps):
+    import argparse
+
+    return argparse.Namespace(
+        config="toy", out=out, minutes=1e9, steps=steps, batch=None, lr=None, device=torch.device("cpu"), precision="f32"
+    )
+
+
+def toy_training(out, steps, stop_at=None):
+    """A linear model that learns from noise: its weights depend on data, generators, optimizer and average."""
+    torch.manual_seed(3)
+    model = torch.nn.Linear(4, 4)
+    trainer = common.Trainer(toy_arguments(out, steps), "judge", model, {"config": {}})
+
+    def loss_of():
+        x = torch.randn(8, 4) + trainer.position
+        trainer.position += 1
+        trainer.stop = trainer.step + 1 == stop_at
+        return (model(x) - np.random.rand()).square().mean(), {}
+
+    if stop_at:
+        with pytest.raises(SystemExit, match="goes on"):
+            trainer.run(loss_of)
+    else:
+        trainer.run(loss_of)
+    return trainer
+
+
+def test_a_resumed_training_ends_where_an_uninterrupted_one_ends(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    np.random.seed(1)
+    whole = toy_training(tmp_path / "a", 20)
+    np.random.seed(1)
+    toy_training(tmp_path / "b", 20, stop_at=7)
+    np.random.seed(99)
+    resumed = toy_training(tmp_path / "b", 20)
+    assert resumed.step == whole.step == 20 and resumed.position == 20
+    for ours, theirs in ((resumed.model, whole.model), (resumed.average, whole.average)):
+        assert torch.allclose(ours.weight, theirs.weight, atol=1e-6)
+
+
+def test_other_switches_do_not_resume_a_run(tmp_path):
+    toy_training(tmp_path, 3)
+    with pytest.raises(SystemExit, match="other sizes"):
+        common.Trainer(toy_arguments(tmp_path, 3), "judge", torch.nn.Linear(4, 4), {"config": {"other": 1}})
+
+
+def test_the_stream_resumes_at_a_position(tmp_path):
+    first = Scenes(Source(SHAPES), 32, 4, seed=5)
+    first.take(130)
+    wanted = first.take(20)
+    again = Scenes(Source(SHAPES), 32, 4, seed=5, position=130)
+    found = again.take(20)
+    first.close()
+    again.close()
+    assert found.captions == wanted.captions
+    assert (found.pixels == wanted.pixels).all() and (found.labels == wanted.labels).all() and (found.ids == wanted.ids).all()
+    words = [" ".join(first.header.words[i] for i in row if i != 65535) for row in found.ids]
+    assert words == [caption.lower() for caption in found.captions]
+
+
+def test_a_stream_of_something_else_is_refused(tmp_path):
+    (tmp_path / "other").write_bytes(b"P6 32 32 255\n")
+    with pytest.raises(SystemExit, match="no stream of scenes"):
+        Scenes(Source("", str(tmp_path / "other")), 32, 4)
+
+
+def test_published_schedules():
+    """Specification of the official samplers: sums, and tables of the paper's code."""
+    assert sampling.reveals("maskgit", 15, 1024) == [1, 26, 38, 46, 54, 61, 67, 73, 79, 84, 89, 94, 99, 104, 109]
+    assert sampling.reveals("dimoo", 16, 4096) == [20, 59, 98, 135, 172, 207, 239, 270, 298, 323, 345, 363, 378, 390, 398, 401]
+    full = [step for step, is_full in enumerate(sampling.full_steps(15, 10)) if is_full]
+    assert full == [0, 2, 3, 4, 6, 8, 9, 10, 12, 14]
+
+
+def test_shortcuts_cost_a_fifteenth():
+    """By multiplications of a sequence, head aside: both configurations, both architectures."""
+    from config import CONFIGS
+
+    for name in ("small", "large"):
+        c = CONFIGS[name]
+        tokens, new = c.grid * c.grid, c.grid * c.grid // 16
+        t, w = c.text, c.text.d_model // c.shortcut.ratio
+        length = 12 + 4 + tokens + c.grid
+        full = t.layers * (4 * t.d_model**2 + 3 * t.d_model * t.mlp + 2 * length * t.d_model) * length
+        block = length * (2 * w * w + 3 * w * t.mlp + 2 * w * (new + 12)) + 2 * (new + 12) * w * w
+        own = length * (4 * w * w + 3 * w * t.mlp + 2 * length * w)
+        cost = c.shortcut.blocks * (block + own) + 2 * length * w * t.d_model + (new + 12) * w * t.d_model
+        assert full / cost > 15, f"{name} text: {full / cost:.1f}"
+        m, w = c.classes, c.classes.hidden // c.shortcut.ratio
+        length = tokens + 1
+        layer = 4 * m.hidden**2 + 2 * m.hidden * m.mlp + 2 * length * m.hidden
+        full = (m.depth * layer + 3 * m.hidden**2) * length
+        block = length * (2 * w * w + 8 * w * w + 2 * w * new) + 2 * new * w * w + length * (12 * w * w + 2 * length * w)
+        cost = c.shortcut.blocks * block + length * (2 * w * m.hidden + w * w) + new * w * m.hidden
+        assert full / cost > 15, f"{name} class: {full / cost:.1f}"
+
+
+@needs_migm
+@pytest.mark.parametrize("arch", ["dimoo", "maskgit"])
+def test_migm_computes_what_pytorch_computes(run, tmp_path, arch):
+    path = tmp_path / f"{arch}.safetensors"
+    record.record(run, arch, path)
+    done = subprocess.run([MIGM, "verify", str(path), "--backend", "cpu"], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for part in ("base.features", "shortcut.out", "trace.0", "trace.1"):
+        assert part in done.stdout, done.stdout
+    assert "FAILED" not in done.stdout
+
+
+@needs_migm
+def test_a_recording_that_lies_fails(run, tmp_path):
+    """The comparison above can fail: one changed weight does it."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    path = tmp_path / "dimoo.safetensors"
+    record.record(copy, "dimoo", path)
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(path, "pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
+    tensors["dimoo.model.transformer.blocks.0.q_proj.weight"] *= 1.5
+    save_file(tensors, path, metadata)
+    done = subprocess.run([MIGM, "verify", str(path), "--backend", "cpu"], capture_output=True, text=True, timeout=100)
+    assert done.returncode != 0 and "FAILED" in done.stdout, done.stdout
+
+
+@needs_migm
+@pytest.mark.parametrize("folder", ["text", "class"])
+def test_migm_generates_with_the_exported_folders(run, tmp_path, folder):
+    subject = ["a disc left of a square on moon, 3D"] if folder == "text" else ["--class", "square"]
+    picture = tmp_path / "picture.png"
+    command = [MIGM, "generate", *subject, "--model", str(run / folder), "--budget", "2", "--backend", "cpu", "--out", str(picture)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_judges_folder_says_what_it_reads(run):
+    config = json.loads((run / "judge" / "config.json").read_text())
+    assert config["architecture"] == "scene-judge" and len(config["nouns"]) == 4 and len(config["places"]) == 8
+    assert (run / "judge" / "judge.safetensors").exists()

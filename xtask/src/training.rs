@@ -1,0 +1,98 @@
+//! The tests of `training/`: every stage at toy size in PyTorch, and `migm` on what they export.
+//!
+//! PyTorch is installed once into `venv/` of the target directory, at the versions and hashes of
+//! `training/requirements.txt`. `MIGM_PYTHON` names a Python that has everything already.
+
+use std::path::{Path, PathBuf};
+
+use crate::command::{Step, has_program, workspace_root};
+use crate::debian;
+
+/// What the stage runs in the end, as the documentation gives it.
+pub(crate) fn describe() -> String {
+    pytest(Path::new("python3"), Path::new("target/debug/migm")).render()
+}
+
+pub(crate) fn test() -> Result<(), String> {
+    Step::cargo(&["build", "--package", "migm", "--bin", "migm"]).run()?;
+    let migm = target().join("debug").join(format!("migm{}", std::env::consts::EXE_SUFFIX));
+    pytest(&python()?, &migm).run()
+}
+
+fn pytest(python: &Path, migm: &Path) -> Step {
+    let step = Step::new(&python.to_string_lossy(), &["-m", "pytest", "-q", "training/tests"]);
+    // Many short tests on few cores: threads that wait for each other cost more than they bring.
+    step.env("OMP_NUM_THREADS", "1").env("MIGM_BIN", &migm.to_string_lossy())
+}
+
+fn target() -> PathBuf {
+    let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    workspace_root().join(folder)
+}
+
+/// A Python with the requirements, installed if they are not yet or have changed.
+fn python() -> Result<PathBuf, String> {
+    if let Some(python) = std::env::var_os("MIGM_PYTHON") {
+        return Ok(PathBuf::from(python));
+    }
+    let requirements = workspace_root().join("training/requirements.txt");
+    let wanted = read(&requirements)?;
+    let folder = target().join("venv");
+    let python = if cfg!(windows) { folder.join("Scripts/python.exe") } else { folder.join("bin/python") };
+    // Written last: an installation that was interrupted has none.
+    let stamp = folder.join("requirements.txt");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    let make = Step::new("python3", &["-m", "venv", "--clear"]).args(&[path(&folder)]);
+    if !has_program("python3") || make.run().is_err() {
+        // Debian packs the module apart from Python itself.
+        if !debian::has_apt() {
+            return Err(
+                "no Python 3.11 with its `venv` module here; install it, then run this again".to_owned()
+            );
+        }
+        debian::install(&["python3", "python3-venv"])?;
+        make.run()?;
+    }
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-cache-dir",
+        "--require-hashes",
+        "-r",
+    ];
+    Step::new(&path(&python), &install).args(&[path(&requirements)]).run()?;
+    std::fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
+    Ok(python)
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stage_is_the_command_that_the_documentation_gives() {
+        assert_eq!(
+            describe(),
+            "OMP_NUM_THREADS=1 MIGM_BIN=target/debug/migm python3 -m pytest -q training/tests"
+        );
+    }
+
+    #[test]
+    fn requirements_are_pinned_by_hash_and_name_no_address() {
+        let text = read(&workspace_root().join("training/requirements.txt")).unwrap();
+        assert!(!text.contains("://"), "an address");
+        let pins = text.lines().filter(|line| line.contains("==")).count();
+        assert!(pins > 10 && text.matches("--hash=sha256:").count() > pins, "{pins} pins");
+        assert!(text.contains("\ntorch=="), "no PyTorch");
+    }
+}
