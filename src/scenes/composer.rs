@@ -102,8 +102,8 @@ impl Composer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::content::{Kind, Relation};
-    use super::super::grammar::{parse, vocabulary, words};
+    use super::super::content::Kind;
+    use super::super::grammar::{Relation, parse, vocabulary, words};
     use super::super::records;
     use super::*;
 
