@@ -660,3 +660,41 @@ fn pictures_are_judged_and_plotted_against_time() {
     let many = ["eval", "--judge", "judge", "--steps", "3", "--budgets", "4"];
     fails(&migm(folder.path(), &many), 1, &["a budget of 4 full steps is not between 1 and the 3 steps"]);
 }
+
+#[cfg(feature = "scenes")]
+#[test]
+fn scenes_come_as_pictures_as_records_and_as_a_sheet() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = ["scenes", "--count", "5", "--size", "64", "--nouns", "8", "--seed", "3", "--split", "seen"];
+    let run = |more: &[&str]| migm(folder.path(), &[&of[..], more].concat());
+
+    succeeds(&run(&["--out", "pictures"]));
+    let lines = std::fs::read_to_string(folder.path().join("pictures/captions.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len(), 5);
+
+    let raw = run(&["--raw"]);
+    assert!(raw.status.success(), "{}", text(&raw.stderr));
+    let end = raw.stdout.iter().position(|&byte| byte == b'\n').unwrap();
+    let header: serde_json::Value = serde_json::from_slice(&raw.stdout[..end]).unwrap();
+    assert_eq!((&header["format"], &header["size"]), (&"migm-scenes".into(), &64.into()));
+    let records: Vec<&[u8]> =
+        raw.stdout[end + 1..].chunks(header["record"]["bytes"].as_u64().unwrap() as usize).collect();
+    assert_eq!(records.len(), 5);
+    for (record, line) in records.iter().zip(&lines) {
+        let name = line["file"].as_str().unwrap();
+        let picture = image::open(folder.path().join("pictures").join(name)).unwrap().to_rgb8();
+        assert_eq!(picture.as_raw()[..], record[..64 * 64 * 3], "{name}");
+        let caption = text(&record[header["record"]["caption"][0].as_u64().unwrap() as usize..]);
+        assert_eq!(caption.trim_end_matches('\0'), line["caption"].as_str().unwrap());
+        assert_eq!(line["held_out"], false);
+    }
+
+    succeeds(&run(&["--sheet", "sheet.png"]));
+    let sheet = image::open(folder.path().join("sheet.png")).unwrap();
+    assert!(sheet.width() > 5 * 256 && sheet.height() > 256);
+
+    fails(&run(&["--raw", "--sheet", "sheet.png"]), 2, &["--raw", "--sheet"]);
+    fails(&migm(folder.path(), &["scenes", "--raw", "--nouns", "900"]), 1, &["900", "551"]);
+    fails(&migm(folder.path(), &["scenes", "--raw", "--size", "65"]), 1, &["65", "128"]);
+}

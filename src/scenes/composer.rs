@@ -99,3 +99,159 @@ impl Composer {
         filter == Split::All || (0..64).all(belongs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::content::Kind;
+    use super::super::grammar::{Relation, parse, vocabulary, words};
+    use super::super::records;
+    use super::*;
+
+    const SPLITS: [Split; 3] = [Split::Seen, Split::HeldOut, Split::All];
+
+    fn composer(nouns: usize, size: u32) -> Composer {
+        Composer::new(nouns, size).unwrap()
+    }
+
+    #[test]
+    fn a_scene_depends_on_its_number_alone() {
+        let composer = composer(12, 64);
+        let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let compose = || composer.scenes(7, 100, 24, Split::Seen, false);
+        let one = pool(1).install(compose);
+        assert_eq!(one, pool(5).install(compose));
+        assert_eq!(one[9], composer.scene(7, 109, Split::Seen, false));
+        assert_ne!(one[9], composer.scene(8, 109, Split::Seen, false));
+        assert_ne!(one[9].pixels, one[10].pixels);
+    }
+
+    #[test]
+    fn both_sizes_show_the_same_scene() {
+        let (small, large) = (composer(8, 64), composer(8, 128));
+        for index in 0..12 {
+            let small = small.scene(1, index, Split::All, false);
+            let large = large.scene(1, index, Split::All, false);
+            assert_eq!((small.labels, small.caption, small.ids), (large.labels, large.caption, large.ids));
+            for (i, &value) in small.pixels.iter().enumerate() {
+                let (x, y, c) = (i / 3 % 64, i / 192, i % 3);
+                let at =
+                    |dx: usize, dy: usize| i32::from(large.pixels[((2 * y + dy) * 128 + 2 * x + dx) * 3 + c]);
+                let mean = (at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1)) / 4;
+                assert!((i32::from(value) - mean).abs() <= 1, "pixel {x}, {y}");
+            }
+        }
+    }
+
+    /// Every place, light, style and noun changes the picture; a judge could not learn from less.
+    #[test]
+    fn what_is_shown_is_what_the_labels_say() {
+        let composer = composer(6, 64);
+        let scene = composer.scene(3, 0, Split::All, true);
+        let mut changed = Vec::new();
+        let first = &scene.labels;
+        changed.extend((1..8).map(|d| Labels { place: (first.place + d) % 8, ..first.clone() }));
+        changed.extend((1..4).map(|d| Labels { light: (first.light + d) % 4, ..first.clone() }));
+        changed.extend((1..3).map(|d| Labels { style: (first.style + d) % 3, ..first.clone() }));
+        changed.extend((1..6).map(|d| Labels { first: (first.first + d) % 6, ..first.clone() }));
+        for labels in changed {
+            let other = paint::scene(3, 0, &labels, &composer.sprites, &composer.noise, 64);
+            let pairs = scene.pixels.iter().zip(&other);
+            let differ = pairs.filter(|(a, b)| a.abs_diff(**b) > 12).count();
+            assert!(differ > 64 * 64 * 3 / 50, "{labels:?}: only {differ} values differ");
+        }
+    }
+
+    #[test]
+    fn captions_read_back_as_the_labels_and_splits_are_kept() {
+        let composer = composer(64, 64);
+        let vocabulary = vocabulary(64);
+        for (split, index) in SPLITS.into_iter().flat_map(|split| (0..700).map(move |index| (split, index))) {
+            let single = index % 7 == 0;
+            let labels = content::draw(11, index, split, single, composer.nouns, &composer.held);
+            let caption = labels.wanted().caption();
+            assert_eq!(parse(&caption), Some(labels.wanted()), "{caption}");
+            let ids = composer.ids.of(&caption);
+            assert!(
+                ids.iter().map(|&id| &vocabulary[usize::from(id)]).eq(&words(&caption).collect::<Vec<_>>())
+            );
+            if let Some((left, right)) = labels.wanted().sides() {
+                assert_eq!((left, right), (labels.leftmost, labels.rightmost), "{caption}");
+            }
+            let held = &composer.held;
+            let of = |noun: usize| {
+                held.style(noun, labels.style)
+                    || held.place(noun, labels.place)
+                    || (labels.kind != Kind::One && held.alone(noun))
+            };
+            let held_out = of(labels.first)
+                || labels.second.is_some_and(|second| of(second) || held.pair(labels.first, second));
+            assert_eq!(labels.held_out, held_out, "{caption}");
+            if split != Split::All {
+                assert_eq!(held_out, split == Split::HeldOut, "{caption}");
+            }
+            assert!(!single || (labels.kind == Kind::One && labels.count == 1));
+        }
+    }
+
+    #[test]
+    fn the_mix_is_the_one_that_is_documented() {
+        let nouns = &nouns()[..200];
+        let held = HeldOut::new(nouns);
+        for split in SPLITS {
+            let n = 8000;
+            let scenes: Vec<Labels> =
+                (0..n).map(|i| content::draw(5, i, split, false, nouns, &held)).collect();
+            let share = |test: &dyn Fn(&Labels) -> bool| {
+                scenes.iter().filter(|scene| test(scene)).count() as f64 / n as f64
+            };
+            let near = |share: f64, wanted: f64, slack: f64| {
+                assert!((share - wanted).abs() < slack, "{split:?}: {share}, not {wanted}");
+            };
+            near(share(&|l| l.kind == Kind::One), 0.45, 0.02);
+            near(share(&|l| l.kind == Kind::Two), 0.40, 0.02);
+            near(share(&|l| l.kind == Kind::Several), 0.15, 0.02);
+            for i in 0..3 {
+                near(share(&|l| l.states[i]), 0.70, 0.02);
+                near(share(&|l| l.relation == Some(Relation::ALL[i])), 0.40 / 3.0, 0.02);
+            }
+            // What is held out by style or place is not spread quite evenly.
+            (0..4).for_each(|light| near(share(&|l| l.light == light), 0.25, 0.02));
+            (0..8).for_each(|place| near(share(&|l| l.place == place), 0.125, 0.06));
+            near(share(&|l| l.style == 0), 0.5, 0.1);
+        }
+    }
+
+    #[test]
+    fn records_lie_where_the_header_says() {
+        for size in [64, 128] {
+            let composer = composer(10, size);
+            let header = records::header(&composer);
+            let at = |name: &str, i: usize| header["record"][name][i].as_u64().unwrap() as usize;
+            let scene = composer.scene(2, 5, Split::All, false);
+            let mut record = Vec::new();
+            records::append(&scene, &mut record);
+            assert_eq!(record.len() as u64, header["record"]["bytes"].as_u64().unwrap());
+            assert_eq!(record[at("pixels", 0)..][..at("pixels", 1)], scene.pixels);
+            let pair = |at: usize| [record[at], record[at + 1]];
+            for (i, &label) in scene.labels.numbers().iter().enumerate() {
+                assert_eq!(i16::from_le_bytes(pair(at("labels", 0) + 2 * i)), label);
+            }
+            let caption = &record[at("caption", 0)..][..at("caption", 1)];
+            let end = caption.iter().position(|&byte| byte == 0).unwrap();
+            assert_eq!(caption[..end], *scene.caption.as_bytes());
+            let ids = (0..at("ids", 1)).map(|i| u16::from_le_bytes(pair(at("ids", 0) + 2 * i)));
+            let known = ids.clone().filter(|&id| id != records::NO_WORD);
+            let spoken = known.map(|id| header["words"][usize::from(id)].as_str().unwrap().to_owned());
+            assert!(spoken.eq(words(&scene.caption)), "{}", scene.caption);
+            assert_eq!(ids.count(), 32);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_composed_is_refused() {
+        assert!(matches!(Composer::new(0, 64), Err(SceneError::Nouns { given: 0, available: 551 })));
+        assert!(matches!(Composer::new(552, 64), Err(SceneError::Nouns { .. })));
+        assert!(matches!(Composer::new(5, 96), Err(SceneError::Size { given: 96 })));
+        assert!(composer(32, 64).has(Split::HeldOut, false) && composer(32, 64).has(Split::Seen, true));
+    }
+}

@@ -1,8 +1,7 @@
 //! What a scene shows, and what its caption says of it.
 
 use super::draws::{Draws, Stream};
-pub use super::grammar::Relation;
-use super::grammar::{LIGHTS, PLACES, Wanted};
+use super::grammar::{LIGHTS, PLACES, Relation, Wanted};
 use super::nouns::Noun;
 use super::split::HeldOut;
 

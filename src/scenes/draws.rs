@@ -9,16 +9,12 @@ pub(super) enum Stream {
     /// Objects, place, light, style, caption.
     Content = 0,
     /// Where objects stand and how large they are.
-    #[cfg(feature = "scenes")]
     Layout = 1,
     /// Sky and everything on the horizon.
-    #[cfg(feature = "scenes")]
     Sky = 2,
     /// The ground.
-    #[cfg(feature = "scenes")]
     Ground = 3,
     /// What lies on the ground or falls from the sky.
-    #[cfg(feature = "scenes")]
     Details = 4,
 }
 
@@ -56,7 +52,6 @@ impl Draws {
     }
 
     /// Between two numbers.
-    #[cfg(feature = "scenes")]
     pub(super) fn range(&mut self, low: f32, high: f32) -> f32 {
         low + (high - low) * self.unit()
     }
@@ -71,7 +66,6 @@ impl Draws {
     }
 
     /// One of a list that is not empty.
-    #[cfg(feature = "scenes")]
     pub(super) fn pick<T: Copy>(&mut self, list: &[T]) -> T {
         list[self.below(list.len())]
     }

@@ -11,7 +11,9 @@
 
 #[cfg(feature = "scenes")]
 mod composer;
+#[cfg(feature = "scenes")]
 mod content;
+#[cfg(feature = "scenes")]
 mod draws;
 pub mod grammar;
 mod nouns;
@@ -27,8 +29,9 @@ mod sprites;
 
 #[cfg(feature = "scenes")]
 pub use composer::{Composer, Scene};
-pub use content::{Kind, Labels, Relation, Split};
-pub use grammar::{Wanted, parse, vocabulary};
+#[cfg(feature = "scenes")]
+pub use content::{Kind, Labels, Split};
+pub use grammar::{Relation, Wanted, parse, vocabulary};
 pub use nouns::{Noun, nouns};
 #[cfg(feature = "scenes")]
 pub use sheet::sheet;

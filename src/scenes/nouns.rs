@@ -13,6 +13,7 @@ pub struct Noun {
     /// Its emoji's code points in hexadecimal, joined by `-`.
     pub code: String,
     /// Offset and length of its picture in the pack, in bytes, by style.
+    #[cfg(feature = "scenes")]
     pub(crate) sprites: [[usize; 2]; 3],
 }
 

@@ -131,7 +131,7 @@ fn foot(level: &Level) -> [f32; 2] {
     let low = level.height - (level.height / 8).max(1);
     let opaque = |x: &usize| (low..level.height).any(|y| level.pixels[y * level.width + x][3] > 96);
     let columns = || (0..level.width).filter(opaque);
-    match (columns().next(), columns().last()) {
+    match (columns().next(), columns().next_back()) {
         (Some(first), Some(last)) => {
             [first as f32 / level.width as f32, (last + 1) as f32 / level.width as f32]
         }

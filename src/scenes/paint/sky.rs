@@ -18,8 +18,10 @@ pub(super) fn paint(canvas: &mut Canvas, s: &Setting, noise: &Noise, draws: &mut
         moon(canvas, s, noise, draws);
     }
     if s.has_sun() && s.light != Light::Night {
-        let [x, y] = s.sun;
-        canvas.ellipse([x, y], [s.sun_radius; 2], 0.08, s.sun_colour, 1.0);
+        // A halo close around the disc makes it shine.
+        let halo = mix(s.sun_colour, rgb(0xFFFFFF), 0.3);
+        canvas.ellipse(s.sun, [s.sun_radius * 1.7; 2], 0.9, halo, 0.45);
+        canvas.ellipse(s.sun, [s.sun_radius; 2], 0.10, halo, 1.0);
     }
     if s.place != Place::Moon {
         clouds(canvas, s, noise, draws);
@@ -94,16 +96,16 @@ fn moon(canvas: &mut Canvas, s: &Setting, noise: &Noise, draws: &mut Draws) {
 /// The Earth above the moon.
 fn earth(canvas: &mut Canvas, s: &Setting, noise: &Noise, draws: &mut Draws) {
     let r = draws.range(0.06, 0.11);
-    let (cx, cy) = (1.0 - s.sun[0] + draws.range(-0.08, 0.08), draws.range(0.12, 0.6) * s.horizon);
+    let (cx, cy) = ((s.sun[0] + draws.range(0.36, 0.64)).fract(), draws.range(0.16, 0.6) * s.horizon);
     let (offset, faint) = (draws.unit(), if s.light == Light::Grey { 0.45 } else { 1.0 });
     canvas.ellipse([cx, cy], [r * 1.25; 2], 0.6, rgb(0x4F8FE0), 0.22 * faint);
     canvas.each([cx - r - 0.02, cx + r + 0.02], [cy - r - 0.02, cy + r + 0.02], |pixel, x, y| {
         let (u, v) = ((x - cx) / r, (y - cy) / r);
         let d = u * u + v * v;
         let cover = ((1.0 - d.sqrt()) * r * SIDE_F + 0.5).clamp(0.0, 1.0);
-        let land = smooth(0.52, 0.58, noise.soft(offset + u * 0.16, 0.3 + v * 0.16));
+        let land = smooth(0.56, 0.62, noise.soft(offset + u * 0.16, 0.3 + v * 0.16));
         let cloud = smooth(0.55, 0.75, noise.soft(offset + 0.5 + u * 0.2, v * 0.35));
-        let colour = mix(rgb(0x2B6FC2), rgb(0x5E9A52), land);
+        let colour = mix(rgb(0x2F7ED8), rgb(0x6CA85A), land);
         let colour = mix(colour, rgb(0xF4F8FF), cloud * 0.85);
         let towards = (u * (s.sun[0] - cx).signum() * 0.7 - v * 0.5 + 0.55).clamp(0.12, 1.0);
         *pixel = mix(*pixel, scaled(colour, towards), cover * faint);
