@@ -76,33 +76,46 @@ impl Level {
     /// Colour and alpha at a place, both from 0 to 1, linear between pixels, nothing outside.
     #[inline]
     pub(super) fn at(&self, u: f32, v: f32) -> [f32; 4] {
-        let (x, y) = (u * self.width as f32 - 0.5, v * self.height as f32 - 0.5);
-        let (x0, y0) = (x.floor(), y.floor());
-        let (fx, fy) = (x - x0, y - y0);
-        let (x0, y0) = (x0 as i32, y0 as i32);
-        let mut out = [0.0; 4];
-        for (dx, dy, weight) in [
-            (0, 0, (1.0 - fx) * (1.0 - fy)),
-            (1, 0, fx * (1.0 - fy)),
-            (0, 1, (1.0 - fx) * fy),
-            (1, 1, fx * fy),
-        ] {
-            let (x, y) = (x0 + dx, y0 + dy);
-            if x >= 0 && y >= 0 && (x as usize) < self.width && (y as usize) < self.height {
-                let pixel = self.pixels[y as usize * self.width + x as usize];
-                for c in 0..4 {
-                    out[c] += f32::from(pixel[c]) * (weight / 255.0);
-                }
+        self.sum(u, v, [0.0; 4], |sum, pixel, weight| {
+            for c in 0..4 {
+                sum[c] += f32::from(pixel[c]) * weight;
             }
-        }
-        out
+        })
     }
 
     /// Alpha alone.
     #[inline]
     pub(super) fn alpha(&self, u: f32, v: f32) -> f32 {
-        self.at(u, v)[3]
+        self.sum(u, v, 0.0, |sum, pixel, weight| *sum += f32::from(pixel[3]) * weight)
     }
+
+    /// Adds up the four pixels around a place by their weights, which make 1/255.
+    #[inline]
+    fn sum<T>(&self, u: f32, v: f32, mut sum: T, add: impl Fn(&mut T, [u8; 4], f32)) -> T {
+        let (x0, fx) = floor(u * self.width as f32 - 0.5);
+        let (y0, fy) = floor(v * self.height as f32 - 0.5);
+        for (y, row_weight) in [(y0, (1.0 - fy) / 255.0), (y0 + 1, fy / 255.0)] {
+            // Negative numbers become large ones.
+            if y as usize >= self.height {
+                continue;
+            }
+            for (x, weight) in [(x0, 1.0 - fx), (x0 + 1, fx)] {
+                if (x as usize) < self.width {
+                    add(&mut sum, self.pixels[y as usize * self.width + x as usize], row_weight * weight);
+                }
+            }
+        }
+        sum
+    }
+}
+
+/// The whole number below, and what is above it. The standard `floor` is a call where the processor is not known to have
+/// the instruction, and this is most of what painting does.
+#[inline]
+pub(super) fn floor(x: f32) -> (i32, f32) {
+    let cut = x as i32;
+    let whole = cut - i32::from(x < cut as f32);
+    (whole, x - whole as f32)
 }
 
 /// Half the size; an odd last row or column is averaged with itself.
@@ -171,6 +184,13 @@ mod tests {
                 assert!(0.0 <= left && left < right && right <= 1.0, "{} {style}", noun.label);
             }
         });
+    }
+
+    #[test]
+    fn whole_numbers_below() {
+        for x in [-3.0_f32, -2.5, -0.001, 0.0, 0.999, 1.0, 7.25] {
+            assert_eq!(floor(x), (x.floor() as i32, x - x.floor()), "{x}");
+        }
     }
 
     #[test]

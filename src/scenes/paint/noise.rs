@@ -1,5 +1,6 @@
 //! Smooth noise from tables that repeat: clouds, ridges, grass, sand. A scene looks at them at an offset and scale of its own.
 
+use super::super::sprites::floor;
 use crate::kernels::philox;
 
 /// Side of a table; a power of two, because it wraps.
@@ -33,11 +34,9 @@ impl Noise {
 
 #[inline]
 fn sample(table: &[f32], u: f32, v: f32) -> f32 {
-    let (x, y) = (u * SIDE as f32, v * SIDE as f32);
-    let (x0, y0) = (x.floor(), y.floor());
-    let (fx, fy) = (x - x0, y - y0);
+    let ((x0, fx), (y0, fy)) = (floor(u * SIDE as f32), floor(v * SIDE as f32));
     let mask = SIDE - 1;
-    let (x0, y0) = (x0 as i32 as usize & mask, y0 as i32 as usize & mask);
+    let (x0, y0) = (x0 as usize & mask, y0 as usize & mask);
     let (x1, y1) = ((x0 + 1) & mask, (y0 + 1) & mask);
     let top = table[y0 * SIDE + x0] * (1.0 - fx) + table[y0 * SIDE + x1] * fx;
     let bottom = table[y1 * SIDE + x0] * (1.0 - fx) + table[y1 * SIDE + x1] * fx;
