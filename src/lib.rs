@@ -44,4 +44,6 @@ pub mod program;
 #[cfg(all(feature = "pull", not(target_arch = "wasm32")))]
 pub mod pull;
 pub mod scenes;
+#[cfg(feature = "studio")]
+pub mod studio;
 pub mod weights;

@@ -98,7 +98,11 @@ pub fn write_png(path: &Path, picture: &Picture, texts: &[(&str, String)]) -> Re
     write_whole(path, &bytes)
 }
 
-fn encode_png(picture: &Picture, texts: &[(&str, String)]) -> Result<Vec<u8>, png::EncodingError> {
+/// A PNG with text chunks, in memory.
+///
+/// # Errors
+/// The encoder refused.
+pub fn encode_png(picture: &Picture, texts: &[(&str, String)]) -> Result<Vec<u8>, png::EncodingError> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, picture.width, picture.height);
     encoder.set_color(png::ColorType::Rgb);
@@ -119,11 +123,17 @@ fn encode_png(picture: &Picture, texts: &[(&str, String)]) -> Result<Vec<u8>, pn
 /// The file cannot be read, or is no PNG.
 pub fn read_png_texts(path: &Path) -> Result<Vec<(String, String)>, GenerateError> {
     let name = path.display().to_string();
-    let picture = |reason: String| GenerateError::Picture { path: name.clone(), reason };
-    let file =
-        std::fs::File::open(path).map_err(|source| GenerateError::File { path: name.clone(), source })?;
-    let reader =
-        png::Decoder::new(std::io::BufReader::new(file)).read_info().map_err(|e| picture(e.to_string()))?;
+    let bytes = std::fs::read(path).map_err(|source| GenerateError::File { path: name.clone(), source })?;
+    png_texts(&name, &bytes)
+}
+
+/// The text chunks of a PNG in memory, by what it is called in messages.
+///
+/// # Errors
+/// It is no PNG.
+pub fn png_texts(name: &str, bytes: &[u8]) -> Result<Vec<(String, String)>, GenerateError> {
+    let picture = |reason: String| GenerateError::Picture { path: name.to_owned(), reason };
+    let reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().map_err(|e| picture(e.to_string()))?;
     let chunks = &reader.info().utf8_text;
     chunks
         .iter()
@@ -136,22 +146,34 @@ pub fn read_png_texts(path: &Path) -> Result<Vec<(String, String)>, GenerateErro
 /// # Errors
 /// The encoder refused, or the file could not be written.
 pub fn write_gif(path: &Path, frames: &[(Picture, u32)]) -> Result<(), GenerateError> {
-    let refused = |reason: String| GenerateError::Picture { path: path.display().to_string(), reason };
+    let refused = |e: image::ImageError| GenerateError::Picture {
+        path: path.display().to_string(),
+        reason: e.to_string(),
+    };
+    write_whole(path, &encode_gif(frames).map_err(refused)?)
+}
+
+/// An endless GIF in memory; each frame with its time in milliseconds.
+///
+/// # Errors
+/// The encoder refused, or a frame is not of its size.
+pub fn encode_gif(frames: &[(Picture, u32)]) -> Result<Vec<u8>, image::ImageError> {
+    use image::error::{ImageError, ParameterError, ParameterErrorKind};
     let mut bytes = Vec::new();
     {
         let mut encoder = image::codecs::gif::GifEncoder::new_with_speed(&mut bytes, 10);
-        encoder.set_repeat(image::codecs::gif::Repeat::Infinite).map_err(|e| refused(e.to_string()))?;
+        encoder.set_repeat(image::codecs::gif::Repeat::Infinite)?;
         for (picture, ms) in frames {
             let rgba = picture.rgb.chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect();
-            let buffer = image::RgbaImage::from_raw(picture.width, picture.height, rgba)
-                .ok_or_else(|| refused("a frame is not of its size".to_owned()))?;
+            let mismatch =
+                || ImageError::Parameter(ParameterError::from_kind(ParameterErrorKind::DimensionMismatch));
+            let buffer =
+                image::RgbaImage::from_raw(picture.width, picture.height, rgba).ok_or_else(mismatch)?;
             let delay = image::Delay::from_numer_denom_ms(*ms, 1);
-            encoder
-                .encode_frame(image::Frame::from_parts(buffer, 0, 0, delay))
-                .map_err(|e| refused(e.to_string()))?;
+            encoder.encode_frame(image::Frame::from_parts(buffer, 0, 0, delay))?;
         }
     }
-    write_whole(path, &bytes)
+    Ok(bytes)
 }
 
 #[cfg(test)]

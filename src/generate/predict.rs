@@ -8,7 +8,7 @@ use crate::models;
 use crate::program::{Builder, Program, WeightSpec};
 
 /// A way to have features without running the full model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Predictor {
     /// The learned shortcut.
@@ -33,7 +33,7 @@ impl Predictor {
 /// ML-Cache, the official training-free acceleration of Lumina-DiMOO: between full steps, only the rows of a sequence whose
 /// best image code has the lowest logit pass through the model; the others keep their keys, values and features. The
 /// official full steps are [`Refresh::ML_CACHE`].
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct MlCache {
     /// Share of rows that are kept.
     pub cache_ratio: f32,

@@ -3,7 +3,7 @@
 use super::GenerateError;
 
 /// A rule for the full steps. Step 0 is always full: there is nothing to predict from before it.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refresh {
     /// Every step: the model as published, without acceleration.

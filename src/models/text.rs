@@ -123,6 +123,17 @@ impl PromptEncoder {
         known.into_iter().take(most).map(|(_, token)| token).collect()
     }
 
+    /// The words of a closed vocabulary, in order of the alphabet; none where every text has tokens.
+    pub fn words(&self) -> Vec<String> {
+        if self.unknown_id().is_none() {
+            return Vec::new();
+        }
+        let is_word = |token: &String| token.chars().all(|c| c.is_alphanumeric() || "-'’".contains(c));
+        let mut words: Vec<String> = self.tokenizer.get_vocab(false).into_keys().filter(is_word).collect();
+        words.sort_unstable();
+        words
+    }
+
     fn unknown_id(&self) -> Option<u32> {
         ["[UNK]", "<unk>"].iter().find_map(|token| self.tokenizer.token_to_id(token))
     }

@@ -1,0 +1,351 @@
+//! The actor: whoever computes while the window stays free. It takes requests and sends small events; previews go through
+//! a slot that keeps the latest. A newer request overtakes the run that is under way, within one step.
+//!
+//! Off the browser it is a thread; in the browser a task of the page that lets the page have its turn after every step.
+
+use super::channel::{Receiver, Sender, Slot, breathe, channel};
+use super::engine::{Engine, ModelInfo};
+use super::failure::Failure;
+use super::recipe::Recipe;
+use crate::exec::Memory;
+use crate::generate::GenerateError;
+use crate::generate::model::Device;
+use crate::generate::picture::Picture;
+use crate::generate::session::StepKind;
+use crate::kernels::StepValues;
+use std::sync::Arc;
+
+/// Names a run of this start of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RunId(pub u64);
+
+/// What the window asks for.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Open a bundled model or a folder.
+    Open(String),
+    /// Run a recipe. `trace` keeps what "Why it works" is drawn from, which costs time.
+    Run {
+        /// Its name.
+        id: RunId,
+        /// What to run.
+        recipe: Recipe,
+        /// Whether features are read at every step.
+        trace: bool,
+    },
+    /// Make pictures of codes of the model that is open.
+    Show {
+        /// The run that they are of.
+        id: RunId,
+        /// The step, for whoever asked.
+        step: usize,
+        /// Codes `[images, tokens]`.
+        codes: Vec<u32>,
+    },
+    /// Stop the run under way.
+    Cancel,
+    /// Compute on the CPU from now on.
+    UseCpu,
+    /// Open the graphics device anew, after it was lost.
+    RestartDevice,
+}
+
+impl Request {
+    /// Whether a run that is under way has to give way.
+    fn overtakes(&self) -> bool {
+        !matches!(self, Self::Show { .. })
+    }
+}
+
+/// A step as planned, for the timeline.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepNote {
+    /// Full or not.
+    pub kind: StepKind,
+    /// Tokens that it reveals, of each picture.
+    pub reveal: u32,
+    /// Share of tokens masked before it.
+    pub mask_ratio: f32,
+}
+
+impl StepNote {
+    fn new(kind: StepKind, values: &StepValues) -> Self {
+        Self { kind, reveal: values.reveal, mask_ratio: values.mask_ratio }
+    }
+}
+
+/// What a step left behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepDone {
+    /// Which.
+    pub step: usize,
+    /// First picture that it is about.
+    pub image: usize,
+    /// Codes `[pictures of this round, tokens]`; the number of codes where masked.
+    pub codes: Vec<u32>,
+    /// The draw at every position.
+    pub drawn: Vec<u32>,
+    /// Wall time, in milliseconds.
+    pub ms: f64,
+    /// Features of the first picture's image tokens, if they are traced.
+    pub features: Option<Features>,
+}
+
+/// Features `[tokens, width]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Features {
+    /// The values.
+    pub values: Arc<[f32]>,
+    /// Their width.
+    pub width: usize,
+}
+
+/// What the window is told.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A model is open.
+    Opened(Box<ModelInfo>),
+    /// A run begins.
+    Began {
+        /// Which.
+        id: RunId,
+        /// Its steps.
+        plan: Vec<StepNote>,
+        /// Rounds, each over all steps.
+        rounds: u32,
+        /// Memory held on the device.
+        memory: Memory,
+        /// What computes.
+        device: String,
+    },
+    /// A step is done.
+    Stepped {
+        /// The run.
+        id: RunId,
+        /// What it left.
+        done: Box<StepDone>,
+    },
+    /// A run is complete.
+    Finished {
+        /// Which.
+        id: RunId,
+        /// Milliseconds of each step, averaged over rounds, by the device's own clock where it has one.
+        step_ms: Vec<f64>,
+        /// Codes `[images, tokens]`.
+        codes: Vec<u32>,
+        /// The pictures.
+        pictures: Vec<Picture>,
+        /// Milliseconds that decoding took.
+        decode_ms: f64,
+    },
+    /// A run was stopped, or overtaken.
+    Stopped {
+        /// Which.
+        id: RunId,
+        /// Steps that had run.
+        steps: usize,
+    },
+    /// Pictures that were asked for.
+    Shown {
+        /// The run.
+        id: RunId,
+        /// The step.
+        step: usize,
+        /// The pictures.
+        pictures: Vec<Picture>,
+    },
+    /// Something could not be done.
+    Failed {
+        /// The run that it ended, if it ended one.
+        id: Option<RunId>,
+        /// What, why, and the way on.
+        failure: Failure,
+    },
+}
+
+/// A preview: pictures in the making.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// The run.
+    pub id: RunId,
+    /// The step that was done last.
+    pub step: usize,
+    /// The first picture that it shows.
+    pub image: usize,
+    /// The pictures of this round.
+    pub pictures: Vec<Picture>,
+}
+
+/// The window's end.
+#[derive(Debug)]
+pub struct Actor {
+    requests: Sender<Request>,
+    events: Receiver<Event>,
+    preview: Slot<Preview>,
+}
+
+/// The clock, in milliseconds; only differences mean something.
+pub(crate) fn now_ms() -> f64 {
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        use std::sync::OnceLock;
+        use std::time::Instant;
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed().as_secs_f64() * 1e3
+    }
+    #[cfg(target_arch = "wasm32")]
+    web_sys::window().and_then(|window| window.performance()).map_or(0.0, |clock| clock.now())
+}
+
+/// Called after every event, so that the window looks.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+impl Actor {
+    /// Starts an actor over a device.
+    pub fn start(device: Device, wake: Wake) -> Self {
+        let (requests, inbox) = channel();
+        let (outbox, events) = channel();
+        let preview = Slot::default();
+        let slot = preview.clone();
+        let work = move || async move {
+            let worker = Worker { engine: Engine::new(device), inbox, outbox, preview: slot, wake };
+            worker.run().await;
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        std::thread::spawn(move || pollster::block_on(work()));
+        #[cfg(target_arch = "wasm32")]
+        wasm_bindgen_futures::spawn_local(work());
+        Self { requests, events, preview }
+    }
+
+    /// Asks for something; returns at once.
+    pub fn ask(&self, request: Request) {
+        self.requests.send(request);
+    }
+
+    /// The next thing that happened, if there is one.
+    pub fn poll(&self) -> Option<Event> {
+        self.events.try_next()
+    }
+
+    /// The next thing that happened; `None` when the actor is gone.
+    pub async fn next(&self) -> Option<Event> {
+        self.events.next().await
+    }
+
+    /// The latest preview, once.
+    pub fn preview(&self) -> Option<Preview> {
+        self.preview.take()
+    }
+}
+
+/// How a run ended.
+enum End {
+    Complete,
+    Overtaken { steps: usize },
+}
+
+struct Worker {
+    engine: Engine,
+    inbox: Receiver<Request>,
+    outbox: Sender<Event>,
+    preview: Slot<Preview>,
+    wake: Wake,
+}
+
+impl Worker {
+    fn tell(&self, event: Event) {
+        self.outbox.send(event);
+        (self.wake)();
+    }
+
+    async fn run(mut self) {
+        while let Some(request) = self.inbox.next().await {
+            match request {
+                Request::Open(source) => match self.engine.open(&source) {
+                    Ok(info) => {
+                        let info = Box::new(info.clone());
+                        self.tell(Event::Opened(info));
+                    }
+                    Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
+                },
+                // Of several runs that wait, only the last is wanted.
+                Request::Run { id, .. } if self.inbox.any(|next| matches!(next, Request::Run { .. } | Request::Cancel)) => {
+                    self.tell(Event::Stopped { id, steps: 0 });
+                }
+                Request::Run { id, recipe, trace } => match self.generate(id, &recipe, trace).await {
+                    Ok(End::Complete) => {}
+                    Ok(End::Overtaken { steps }) => self.tell(Event::Stopped { id, steps }),
+                    Err(error) => self.tell(Event::Failed { id: Some(id), failure: Failure::new(&error) }),
+                },
+                Request::Show { .. } if self.inbox.any(|next| matches!(next, Request::Show { .. } | Request::Run { .. })) => {}
+                Request::Show { id, step, codes } => match self.engine.decode(&codes).await {
+                    Ok(pictures) => self.tell(Event::Shown { id, step, pictures }),
+                    Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
+                },
+                // Nothing is under way.
+                Request::Cancel => {}
+            }
+        }
+    }
+
+    async fn generate(&mut self, id: RunId, recipe: &Recipe, trace: bool) -> Result<End, GenerateError> {
+        let plan: Vec<StepNote> =
+            self.engine.begin(recipe)?.iter().map(|step| StepNote::new(step.kind, &step.values)).collect();
+        let rounds = self.engine.rounds(recipe);
+        let (memory, device) = (self.engine.memory(), self.engine.describe());
+        let steps = plan.len();
+        self.tell(Event::Began { id, plan, rounds, memory, device });
+        let mut step_ms = vec![0.0; steps];
+        let mut codes = Vec::new();
+        let mut ran = 0;
+        for round in 0..rounds {
+            self.engine.start(recipe, round)?;
+            for step in 0..steps {
+                if self.inbox.any(Request::overtakes) {
+                    return Ok(End::Overtaken { steps: ran });
+                }
+                let began = now_ms();
+                self.engine.step()?;
+                let glimpse = self.engine.glimpse().await?;
+                let ms = now_ms() - began;
+                step_ms[step] += ms / f64::from(rounds);
+                ran += 1;
+                let features = if trace && round == 0 {
+                    let (values, width) = self.engine.features().await?;
+                    Some(Features { values: values.into(), width })
+                } else {
+                    None
+                };
+                if step + 1 < steps && self.preview.is_empty() {
+                    let pictures = self.engine.decode(&glimpse.drawn).await?;
+                    self.preview.put(Preview { id, step, image: round as usize, pictures });
+                }
+                if step + 1 == steps {
+                    codes.extend_from_slice(&glimpse.codes);
+                }
+                let done = StepDone {
+                    step,
+                    image: round as usize,
+                    codes: glimpse.codes,
+                    drawn: glimpse.drawn,
+                    ms,
+                    features,
+                };
+                self.tell(Event::Stepped { id, done: Box::new(done) });
+                breathe().await;
+            }
+            // The device's own clock, where it has one, knows nothing of waiting and previews.
+            for (sum, measured) in step_ms.iter_mut().zip(self.engine.step_times().await?) {
+                if let (Some(measured), 1) = (measured, rounds) {
+                    *sum = measured;
+                }
+            }
+        }
+        let began = now_ms();
+        let pictures = self.engine.decode(&codes).await?;
+        let decode_ms = now_ms() - began;
+        self.tell(Event::Finished { id, step_ms, codes, pictures, decode_ms });
+        Ok(End::Complete)
+    }
+}

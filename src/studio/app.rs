@@ -1,0 +1,344 @@
+//! The app: takes in what the actor sends, shows the panels, and turns commands into requests.
+
+use super::actor::{Actor, Event, Request};
+use super::command::{Command, Menu};
+use super::compare::{Comparison, methods};
+use super::failure::Remedy;
+use super::keep;
+use super::panels::canvas::View;
+use super::panels::status::DeviceNote;
+use super::panels::{canvas, compose, hover, palette, side, status, timeline};
+use super::state::{Kept, State};
+use super::textures::Textures;
+use super::theme::{self, Palette};
+use eframe::egui::{self, CentralPanel, Context, Frame, Panel, ScrollArea, Ui};
+
+/// The key of what is kept between starts.
+const KEPT: &str = "studio";
+/// Below this width, in points, panels stand one below the other.
+const NARROW: f32 = 720.0;
+
+/// The window.
+#[derive(Debug)]
+pub struct Studio {
+    actor: Actor,
+    device: DeviceNote,
+    /// What is shown.
+    pub state: State,
+    textures: Textures,
+    view: View,
+    inbox: keep::Inbox,
+}
+
+impl Studio {
+    /// A studio over an actor; it opens `model`, or what was open last.
+    pub fn new(context: &Context, actor: Actor, device: DeviceNote, kept: Kept, model: &str) -> Self {
+        theme::install(context);
+        let source = kept.recipe.as_ref().map_or(model, |recipe| recipe.model.as_str());
+        actor.ask(Request::Open(source.to_owned()));
+        let state = State::new(kept);
+        Self { actor, device, state, textures: Textures::default(), view: View::default(), inbox: keep::Inbox::default() }
+    }
+
+    /// What was kept by an earlier start.
+    pub fn kept(storage: Option<&dyn eframe::Storage>) -> Kept {
+        storage.and_then(|storage| eframe::get_value(storage, KEPT)).unwrap_or_default()
+    }
+
+    fn take_events(&mut self, context: &Context) {
+        while let Some(event) = self.actor.poll() {
+            if let Event::Shown { id, step, pictures } = &event {
+                self.textures.step(context, *id, *step, pictures);
+            }
+            self.state.take(event);
+        }
+        if let Some(preview) = self.actor.preview() {
+            self.textures.preview(context, &preview);
+            self.state.preview = Some(preview);
+        }
+        self.next_method(context);
+        self.ask_for_step();
+    }
+
+    /// Starts the next method of a comparison when nothing is under way.
+    fn next_method(&mut self, context: &Context) {
+        if self.state.open_run().is_some() {
+            return;
+        }
+        let Some(at) = self.state.comparison.next() else { return };
+        let recipe = self.state.comparison.columns[at].0.recipe.clone();
+        let shown = self.state.shown;
+        let id = self.state.add_run(recipe.clone());
+        self.state.comparison.columns[at].1 = Some(id);
+        self.state.shown = shown.filter(|_| at > 0).or(Some(id));
+        self.actor.ask(Request::Run { id, recipe, trace: true });
+        context.request_repaint();
+    }
+
+    /// Asks for the picture of the step that was scrubbed to, unless it is at hand.
+    fn ask_for_step(&self) {
+        let (Some(run), Some(step), Some(model)) =
+            (self.state.shown_run(), self.state.scrubbed, &self.state.model)
+        else {
+            return;
+        };
+        // Codes of another model mean nothing to this one.
+        if run.is_open() || self.textures.has(run.id, step) || run.recipe.model != model.source {
+            return;
+        }
+        let images = run.recipe.images.max(1) as usize;
+        let moments = (0..images).filter_map(|image| run.at(step, image, model.tokens()));
+        let codes: Vec<u32> = moments.flat_map(|moment| moment.drawn.to_vec()).collect();
+        if codes.len() == images * model.tokens() {
+            self.actor.ask(Request::Show { id: run.id, step, codes });
+        }
+    }
+
+    fn generate(&mut self) {
+        let Some(recipe) = &mut self.state.recipe else { return };
+        if !self.state.seed_locked && self.state.runs.iter().any(|run| run.recipe == *recipe) {
+            // The same again would be the same picture.
+            recipe.seed = recipe.seed.wrapping_add(u64::from(recipe.images.max(1)));
+        }
+        let recipe = recipe.clone();
+        let id = self.state.add_run(recipe.clone());
+        self.actor.ask(Request::Run { id, recipe, trace: true });
+    }
+
+    fn scrub(&mut self, to: impl FnOnce(usize, usize) -> usize) {
+        let Some(run) = self.state.shown_run() else { return };
+        let Some(last) = run.steps.iter().map(|done| done.step).max() else { return };
+        let present = self.state.step().unwrap_or(last);
+        self.state.scrubbed = Some(to(present, last).min(last));
+    }
+
+    fn obey(&mut self, context: &Context, command: Command) {
+        if !self.state.allows(command) {
+            return;
+        }
+        match command {
+            Command::Generate => {
+                self.state.comparison.columns.retain(|(_, run)| run.is_some());
+                self.generate();
+            }
+            Command::Stop => {
+                self.state.comparison.columns.retain(|(_, run)| run.is_some());
+                self.actor.ask(Request::Cancel);
+            }
+            Command::NewSeed => {
+                if let Some(recipe) = &mut self.state.recipe {
+                    // The clock is as good a die as any: a person cannot aim at a microsecond.
+                    let time = context.input(|input| input.time);
+                    recipe.seed = (time * 1e6) as u64 % 1_000_000;
+                }
+            }
+            Command::LockSeed => self.state.seed_locked ^= true,
+            Command::Compare => {
+                let Some(recipe) = &self.state.recipe else { return };
+                let has_shortcut = self.state.model.as_ref().is_some_and(|model| model.has_shortcut);
+                self.state.comparison = Comparison::new(methods(recipe, has_shortcut));
+                self.state.tab = super::state::Tab::Compare;
+                self.actor.ask(Request::Cancel);
+            }
+            Command::OpenModel => self.inbox.pick_model(context),
+            Command::FirstStep => self.scrub(|_, _| 0),
+            Command::PreviousStep => self.scrub(|present, _| present.saturating_sub(1)),
+            Command::NextStep => self.scrub(|present, _| present + 1),
+            Command::LastStep => self.state.scrubbed = None,
+            Command::UniformRefresh => self.state.spread_evenly(),
+            Command::ShowMasked => self.state.overlays.masked ^= true,
+            Command::ShowNew => self.state.overlays.new ^= true,
+            Command::ShowConfidence => self.state.overlays.confidence ^= true,
+            Command::ResetView => self.view = View::default(),
+            Command::SavePng | Command::SaveGif | Command::SaveSheet => self.inbox.save(context, &self.state, command),
+            Command::CopyPicture => {
+                if let Some(picture) = self.state.shown_run().and_then(|run| run.pictures.first()) {
+                    context.copy_image(canvas::color_image(picture));
+                }
+            }
+            Command::CopyLink => {
+                if let Some(recipe) = &self.state.recipe {
+                    context.copy_text(super::link::link(recipe));
+                }
+            }
+            Command::ThemeSystem => context.set_theme(egui::ThemePreference::System),
+            Command::ThemeLight => context.set_theme(egui::ThemePreference::Light),
+            Command::ThemeDark => context.set_theme(egui::ThemePreference::Dark),
+            Command::Palette => self.state.palette = Some(String::new()),
+        }
+    }
+
+    fn keys(&mut self, context: &Context) {
+        let editing = context.egui_wants_keyboard_input();
+        for command in Command::ALL {
+            let Some(keys) = command.shortcut() else { continue };
+            if (editing && command.yields_to_text()) || self.state.palette.is_some() {
+                continue;
+            }
+            if context.input_mut(|input| input.consume_shortcut(&keys)) {
+                self.state.wanted.push(command);
+            }
+        }
+    }
+
+    fn menus(&mut self, ui: &mut Ui) {
+        ui.horizontal(|ui| {
+            ui.strong("migm");
+            for menu in Menu::ALL {
+                ui.menu_button(menu.text(), |ui| {
+                    for command in Command::ALL.into_iter().filter(|command| command.menu() == menu) {
+                        let keys = command.shortcut().map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
+                        let text = format!("{}  {}", command.icon(), command.text());
+                        let button = egui::Button::new(text).shortcut_text(keys);
+                        let allowed = self.state.allows(command);
+                        if ui.add_enabled(allowed, button).on_hover_text(command.tooltip()).clicked() {
+                            self.state.wanted.push(command);
+                            ui.close();
+                        }
+                    }
+                });
+            }
+            self.models(ui);
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                let command = Command::Palette;
+                let keys = command.shortcut().map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
+                if ui.button(format!("{keys} Commands")).on_hover_text(hover(ui, command)).clicked() {
+                    self.state.wanted.push(command);
+                }
+            });
+        });
+    }
+
+    fn models(&mut self, ui: &mut Ui) {
+        let present = self.state.model.as_ref().map_or("…", |model| model.name.as_str()).to_owned();
+        let mut picked = None;
+        egui::ComboBox::from_id_salt("model")
+            .selected_text(&present)
+            .show_ui(ui, |ui| {
+                for name in super::bundled_models() {
+                    if ui.selectable_label(present == *name, *name).clicked() {
+                        picked = Some((*name).to_owned());
+                    }
+                }
+                if ui.button(Command::OpenModel.text()).on_hover_text(Command::OpenModel.tooltip()).clicked() {
+                    self.state.wanted.push(Command::OpenModel);
+                }
+            })
+            .response
+            .on_hover_text("The model; folders can also be dropped on the window");
+        if let Some(name) = picked {
+            self.actor.ask(Request::Open(name));
+        }
+    }
+
+    fn failure(&mut self, ui: &mut Ui) {
+        let Some(failure) = self.state.failure.clone() else { return };
+        let palette = Palette::of(ui);
+        Frame::group(ui.style()).stroke(egui::Stroke::new(1.0, palette.failure)).show(ui, |ui| {
+            ui.horizontal_wrapped(|ui| {
+                ui.colored_label(palette.failure, egui::RichText::new(&failure.title).strong());
+                ui.label(&failure.reason);
+            });
+            ui.horizontal(|ui| {
+                for remedy in &failure.remedies {
+                    if ui.button(remedy.label()).clicked() {
+                        self.mend(ui.ctx(), *remedy);
+                    }
+                }
+                if ui.button("Dismiss").clicked() {
+                    self.state.failure = None;
+                }
+            });
+        });
+    }
+
+    fn mend(&mut self, context: &Context, remedy: Remedy) {
+        self.state.failure = None;
+        match remedy {
+            Remedy::ChangeSettings => {}
+            Remedy::OpenAnother => self.state.wanted.push(Command::OpenModel),
+            Remedy::UseCpu => self.actor.ask(Request::UseCpu),
+            Remedy::UseLess => {
+                if let Some(recipe) = &mut self.state.recipe {
+                    recipe.images = 1;
+                }
+                self.state.wanted.push(Command::Generate);
+            }
+            Remedy::Restart => self.actor.ask(Request::RestartDevice),
+            Remedy::SaveElsewhere => self.inbox.save(context, &self.state, Command::SavePng),
+        }
+    }
+
+    fn drops(&mut self, context: &Context) {
+        for found in self.inbox.arrived(context) {
+            match found {
+                keep::Arrived::Model(source) => self.actor.ask(Request::Open(source)),
+                keep::Arrived::Recipe(recipe) => {
+                    let other = self.state.model.as_ref().is_none_or(|model| model.source != recipe.model);
+                    if other {
+                        self.actor.ask(Request::Open(recipe.model.clone()));
+                    }
+                    self.state.recipe = Some(*recipe);
+                }
+                keep::Arrived::Failed(failure) => self.state.failure = Some(failure),
+            }
+        }
+    }
+
+    fn panels(&mut self, ui: &mut Ui) {
+        Panel::top("menus").show(ui, |ui| self.menus(ui));
+        Panel::bottom("status").show(ui, |ui| status::show(ui, &self.state, &self.device));
+        if self.state.failure.is_some() {
+            Panel::top("failure").show(ui, |ui| self.failure(ui));
+        }
+        if ui.available_width() < NARROW {
+            CentralPanel::default().show(ui, |ui| {
+                ScrollArea::vertical().show(ui, |ui| {
+                    let width = ui.available_width();
+                    ui.allocate_ui(egui::vec2(width, width + 40.0), |ui| {
+                        canvas::show(ui, &mut self.state, &mut self.textures, &mut self.view);
+                    });
+                    timeline::show(ui, &mut self.state);
+                    ui.separator();
+                    ui.allocate_ui(egui::vec2(width, 480.0), |ui| compose::show(ui, &mut self.state));
+                    ui.separator();
+                    ui.allocate_ui(egui::vec2(width, 480.0), |ui| {
+                        side::show(ui, &mut self.state, &mut self.textures);
+                    });
+                });
+            });
+            return;
+        }
+        Panel::left("compose").default_size(300.0).size_range(240.0..=420.0).show(ui, |ui| {
+            compose::show(ui, &mut self.state);
+        });
+        Panel::right("side").default_size(300.0).size_range(220.0..=560.0).show(ui, |ui| {
+            side::show(ui, &mut self.state, &mut self.textures);
+        });
+        CentralPanel::default().show(ui, |ui| {
+            Panel::bottom("timeline").show_separator_line(false).show(ui, |ui| timeline::show(ui, &mut self.state));
+            canvas::show(ui, &mut self.state, &mut self.textures, &mut self.view);
+        });
+    }
+}
+
+impl eframe::App for Studio {
+    fn logic(&mut self, context: &Context, _frame: &mut eframe::Frame) {
+        self.take_events(context);
+        self.drops(context);
+        self.keys(context);
+    }
+
+    fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+        self.panels(ui);
+        palette::show(ui, &mut self.state);
+        let context = ui.ctx().clone();
+        for command in std::mem::take(&mut self.state.wanted) {
+            self.obey(&context, command);
+        }
+    }
+
+    fn save(&mut self, storage: &mut dyn eframe::Storage) {
+        eframe::set_value(storage, KEPT, &self.state.kept());
+    }
+}

@@ -1,0 +1,304 @@
+//! Every action of the studio, once: its text, tooltip, icon and keys. Buttons, menus, the palette and the keyboard read them
+//! from here.
+
+use eframe::egui::{Key, KeyboardShortcut, Modifiers};
+
+/// What a person can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Run the recipe.
+    Generate,
+    /// Stop the run.
+    Stop,
+    /// Draw another seed.
+    NewSeed,
+    /// Keep the seed from run to run, or not.
+    LockSeed,
+    /// Run the recipe by several methods.
+    Compare,
+    /// Open a model folder.
+    OpenModel,
+    /// To the first step.
+    FirstStep,
+    /// A step back.
+    PreviousStep,
+    /// A step on.
+    NextStep,
+    /// To the finished picture.
+    LastStep,
+    /// Full steps spread evenly again.
+    UniformRefresh,
+    /// Show what is masked.
+    ShowMasked,
+    /// Frame what the step revealed.
+    ShowNew,
+    /// Shade by confidence.
+    ShowConfidence,
+    /// The whole picture, centred.
+    ResetView,
+    /// Save the pictures.
+    SavePng,
+    /// Save them resolving.
+    SaveGif,
+    /// Save all runs of the history on a sheet.
+    SaveSheet,
+    /// The picture to the clipboard.
+    CopyPicture,
+    /// A link that opens this run.
+    CopyLink,
+    /// Follow the system's theme.
+    ThemeSystem,
+    /// Light.
+    ThemeLight,
+    /// Dark.
+    ThemeDark,
+    /// Search all commands.
+    Palette,
+}
+
+/// Where menus put a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Menu {
+    /// Files and the clipboard.
+    File,
+    /// Runs.
+    Run,
+    /// What is shown.
+    View,
+}
+
+impl Menu {
+    /// All, from left to right.
+    pub const ALL: [Self; 3] = [Self::File, Self::Run, Self::View];
+
+    /// Its title.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::File => "File",
+            Self::Run => "Run",
+            Self::View => "View",
+        }
+    }
+}
+
+impl Command {
+    /// All, in the order of menus and palette.
+    pub const ALL: [Self; 24] = [
+        Self::Generate,
+        Self::Stop,
+        Self::NewSeed,
+        Self::LockSeed,
+        Self::Compare,
+        Self::UniformRefresh,
+        Self::FirstStep,
+        Self::PreviousStep,
+        Self::NextStep,
+        Self::LastStep,
+        Self::OpenModel,
+        Self::SavePng,
+        Self::SaveGif,
+        Self::SaveSheet,
+        Self::CopyPicture,
+        Self::CopyLink,
+        Self::ShowMasked,
+        Self::ShowNew,
+        Self::ShowConfidence,
+        Self::ResetView,
+        Self::ThemeSystem,
+        Self::ThemeLight,
+        Self::ThemeDark,
+        Self::Palette,
+    ];
+
+    /// Sentence case; an ellipsis where a dialog follows.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Generate => "Generate",
+            Self::Stop => "Stop",
+            Self::NewSeed => "New seed",
+            Self::LockSeed => "Keep the seed",
+            Self::Compare => "Compare methods",
+            Self::OpenModel => "Open a model…",
+            Self::FirstStep => "First step",
+            Self::PreviousStep => "Previous step",
+            Self::NextStep => "Next step",
+            Self::LastStep => "Finished picture",
+            Self::UniformRefresh => "Spread full steps evenly",
+            Self::ShowMasked => "Show masked tokens",
+            Self::ShowNew => "Show new tokens",
+            Self::ShowConfidence => "Show confidence",
+            Self::ResetView => "Fit the picture",
+            Self::SavePng => "Save as PNG…",
+            Self::SaveGif => "Save as animation…",
+            Self::SaveSheet => "Save a contact sheet…",
+            Self::CopyPicture => "Copy picture",
+            Self::CopyLink => "Copy link",
+            Self::ThemeSystem => "Theme of the system",
+            Self::ThemeLight => "Light theme",
+            Self::ThemeDark => "Dark theme",
+            Self::Palette => "All commands…",
+        }
+    }
+
+    /// What it does, on hover.
+    pub fn tooltip(self) -> &'static str {
+        match self {
+            Self::Generate => "Makes pictures with the settings at the left",
+            Self::Stop => "Stops the run after the step under way",
+            Self::NewSeed => "Draws another seed: another picture of the same words",
+            Self::LockSeed => "Keeps the seed from run to run, so that only what you change makes a difference",
+            Self::Compare => "Runs the same seed by several methods, one beside the other",
+            Self::OpenModel => "Opens a folder with config.json and weights",
+            Self::FirstStep => "Shows what the first step left",
+            Self::PreviousStep => "Goes back by a step of the last run",
+            Self::NextStep => "Goes on by a step of the last run",
+            Self::LastStep => "Shows the finished picture",
+            Self::UniformRefresh => "Replaces full steps that were picked by hand with as many, evenly spread",
+            Self::ShowMasked => "Hatches tokens that are not decided yet",
+            Self::ShowNew => "Frames the tokens that the step revealed",
+            Self::ShowConfidence => "Shades tokens by how long they took to be decided",
+            Self::ResetView => "Shows the whole picture in the middle",
+            Self::SavePng => "Saves the pictures; drop the file here to have its settings back",
+            Self::SaveGif => "Saves the pictures resolving step by step, as a GIF",
+            Self::SaveSheet => "Saves the pictures of the history on one sheet",
+            Self::CopyPicture => "Puts the picture on the clipboard",
+            Self::CopyLink => "Puts a link on the clipboard that opens this run in a browser",
+            Self::ThemeSystem => "Light or dark as the system is",
+            Self::ThemeLight => "Light, whatever the system is",
+            Self::ThemeDark => "Dark, whatever the system is",
+            Self::Palette => "Finds a command by its name",
+        }
+    }
+
+    /// A glyph of the default fonts.
+    pub fn icon(self) -> &'static str {
+        match self {
+            Self::Generate => "▶",
+            Self::Stop => "⏹",
+            Self::NewSeed => "🎲",
+            Self::LockSeed => "🔒",
+            Self::Compare => "🏁",
+            Self::OpenModel => "🗁",
+            Self::FirstStep => "⏮",
+            Self::PreviousStep => "◀",
+            Self::NextStep => "▶",
+            Self::LastStep => "⏭",
+            Self::UniformRefresh => "📊",
+            Self::ShowMasked => "▦",
+            Self::ShowNew => "☐",
+            Self::ShowConfidence => "◐",
+            Self::ResetView => "⛶",
+            Self::SavePng => "💾",
+            Self::SaveGif => "🎞",
+            Self::SaveSheet => "📑",
+            Self::CopyPicture => "📋",
+            Self::CopyLink => "🔗",
+            Self::ThemeSystem => "💻",
+            Self::ThemeLight => "☀",
+            Self::ThemeDark => "🌙",
+            Self::Palette => "⌘",
+        }
+    }
+
+    /// Keys.
+    pub fn shortcut(self) -> Option<KeyboardShortcut> {
+        let plain = |key| Some(KeyboardShortcut::new(Modifiers::NONE, key));
+        let command = |key| Some(KeyboardShortcut::new(Modifiers::COMMAND, key));
+        let shifted = |key| Some(KeyboardShortcut::new(Modifiers::COMMAND | Modifiers::SHIFT, key));
+        match self {
+            Self::Generate => command(Key::Enter),
+            Self::Stop => plain(Key::Escape),
+            Self::NewSeed => command(Key::D),
+            Self::LockSeed => command(Key::L),
+            Self::Compare => shifted(Key::Enter),
+            Self::OpenModel => command(Key::O),
+            Self::FirstStep => plain(Key::Home),
+            Self::PreviousStep => plain(Key::ArrowLeft),
+            Self::NextStep => plain(Key::ArrowRight),
+            Self::LastStep => plain(Key::End),
+            Self::UniformRefresh => command(Key::U),
+            Self::ShowMasked => command(Key::Num1),
+            Self::ShowNew => command(Key::Num2),
+            Self::ShowConfidence => command(Key::Num3),
+            Self::ResetView => command(Key::Num0),
+            Self::SavePng => command(Key::S),
+            Self::SaveGif => shifted(Key::S),
+            Self::CopyPicture => shifted(Key::C),
+            Self::CopyLink => shifted(Key::L),
+            Self::Palette => command(Key::K),
+            Self::SaveSheet | Self::ThemeSystem | Self::ThemeLight | Self::ThemeDark => None,
+        }
+    }
+
+    /// Its menu.
+    pub fn menu(self) -> Menu {
+        match self {
+            Self::OpenModel
+            | Self::SavePng
+            | Self::SaveGif
+            | Self::SaveSheet
+            | Self::CopyPicture
+            | Self::CopyLink => Menu::File,
+            Self::Generate
+            | Self::Stop
+            | Self::NewSeed
+            | Self::LockSeed
+            | Self::Compare
+            | Self::UniformRefresh
+            | Self::FirstStep
+            | Self::PreviousStep
+            | Self::NextStep
+            | Self::LastStep => Menu::Run,
+            Self::ShowMasked
+            | Self::ShowNew
+            | Self::ShowConfidence
+            | Self::ResetView
+            | Self::ThemeSystem
+            | Self::ThemeLight
+            | Self::ThemeDark
+            | Self::Palette => Menu::View,
+        }
+    }
+
+    /// Whether its keys also mean something to a text field that is being edited.
+    pub fn yields_to_text(self) -> bool {
+        self.shortcut().is_some_and(|keys| keys.modifiers == Modifiers::NONE && keys.logical_key != Key::Escape)
+    }
+
+    /// Whether it answers to words, in any order and case; all of it does to none.
+    pub fn matches(self, words: &str) -> bool {
+        let text = format!("{} {}", self.text(), self.tooltip()).to_lowercase();
+        words.to_lowercase().split_whitespace().all(|word| text.contains(word))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn texts_are_in_sentence_case_without_a_full_stop() {
+        for command in Command::ALL {
+            for text in [command.text(), command.tooltip()] {
+                assert!(text.starts_with(char::is_uppercase), "{text}");
+                assert!(!text.ends_with('.') && !text.ends_with(':'), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_commands_share_their_keys() {
+        let keys: Vec<_> = Command::ALL.iter().filter_map(|command| command.shortcut()).collect();
+        assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
+    }
+
+    #[test]
+    fn every_command_is_listed_once_and_found_by_its_text() {
+        assert_eq!(Command::ALL.iter().collect::<HashSet<_>>().len(), Command::ALL.len());
+        for command in Command::ALL {
+            assert!(command.matches(command.text()) && command.matches(""), "{command:?}");
+        }
+        assert!(!Command::Stop.matches("seed"));
+    }
+}

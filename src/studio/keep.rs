@@ -1,0 +1,218 @@
+//! What goes out of the window and comes into it: saved pictures, dialogs, dropped files. Dialogs and files are waited for apart
+//! from the window, and what comes of them arrives in an inbox.
+
+use super::channel::{Receiver, Sender, channel};
+use super::command::Command;
+use super::failure::{Failure, Remedy};
+use super::recipe::Recipe;
+use super::run::{Progress, Run};
+use super::state::State;
+use crate::generate::picture::{Picture, encode_gif, encode_png, png_texts};
+use eframe::egui::Context;
+
+/// Milliseconds that a step is shown in an animation, and that the finished picture is.
+const STEP_MS: u32 = 180;
+const LAST_MS: u32 = 1600;
+/// Small pictures are enlarged to about this in an animation.
+const ANIMATION_SIDE: u32 = 256;
+
+/// What came in.
+#[derive(Clone, Debug)]
+pub enum Arrived {
+    /// A model to open.
+    Model(String),
+    /// The settings of a picture.
+    Recipe(Box<Recipe>),
+    /// Something that could not be read or written.
+    Failed(Failure),
+}
+
+/// Where it comes in.
+#[derive(Debug)]
+pub struct Inbox {
+    sender: Sender<Arrived>,
+    receiver: Receiver<Arrived>,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        let (sender, receiver) = channel();
+        Self { sender, receiver }
+    }
+}
+
+fn failed(title: &str, reason: String, remedy: Remedy) -> Arrived {
+    Arrived::Failed(Failure { title: title.to_owned(), reason, remedies: vec![remedy] })
+}
+
+/// Runs something that waits, apart from the window.
+fn apart<F: Future<Output = ()> + 'static>(work: impl FnOnce() -> F + Send + 'static) {
+    #[cfg(not(target_arch = "wasm32"))]
+    std::thread::spawn(move || pollster::block_on(work()));
+    #[cfg(target_arch = "wasm32")]
+    wasm_bindgen_futures::spawn_local(work());
+}
+
+impl Inbox {
+    /// What came in since the last time, dropped files included.
+    pub fn arrived(&self, context: &Context) -> Vec<Arrived> {
+        for file in context.input(|input| input.raw.dropped_files.clone()) {
+            let sender = self.sender.clone();
+            let context = context.clone();
+            #[cfg(not(target_arch = "wasm32"))]
+            apart(move || async move {
+                let path = file.path();
+                let found = if path.is_dir() {
+                    Arrived::Model(path.display().to_string())
+                } else {
+                    match file.bytes() {
+                        Ok(bytes) => of_picture(&path.display().to_string(), &bytes),
+                        Err(reason) => failed("This file cannot be read", reason, Remedy::ChangeSettings),
+                    }
+                };
+                sender.send(found);
+                context.request_repaint();
+            });
+            #[cfg(target_arch = "wasm32")]
+            wasm_bindgen_futures::spawn_local(async move {
+                let name = file.path().display().to_string();
+                let found = match file.bytes_async().await {
+                    Ok(bytes) => of_picture(&name, &bytes),
+                    Err(reason) => failed("This file cannot be read", reason, Remedy::ChangeSettings),
+                };
+                sender.send(found);
+                context.request_repaint();
+            });
+        }
+        std::iter::from_fn(|| self.receiver.try_next()).collect()
+    }
+
+    /// Asks for a model's folder.
+    pub fn pick_model(&self, context: &Context) {
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let (sender, context) = (self.sender.clone(), context.clone());
+            apart(move || async move {
+                let dialog = rfd::AsyncFileDialog::new().set_title("Open a model folder");
+                if let Some(folder) = dialog.pick_folder().await {
+                    sender.send(Arrived::Model(folder.path().display().to_string()));
+                    context.request_repaint();
+                }
+            });
+        }
+        #[cfg(target_arch = "wasm32")]
+        {
+            let reason = "A page cannot open a folder by a dialog; drop its files here".to_owned();
+            self.sender.send(failed("Drop the model's files", reason, Remedy::ChangeSettings));
+            context.request_repaint();
+        }
+    }
+
+    /// Asks where to save what a command saves, and writes it there.
+    pub fn save(&self, context: &Context, state: &State, command: Command) {
+        let made = match (command, state.shown_run()) {
+            (Command::SavePng, Some(run)) => pictures(run),
+            (Command::SaveGif, Some(run)) => animation(run, state),
+            (Command::SaveSheet, _) => sheet(state),
+            _ => return,
+        };
+        let (sender, context) = (self.sender.clone(), context.clone());
+        match made {
+            Err(reason) => sender.send(failed("This cannot be saved", reason, Remedy::ChangeSettings)),
+            Ok((name, bytes)) => apart(move || async move {
+                let dialog = rfd::AsyncFileDialog::new().set_file_name(&name);
+                let Some(file) = dialog.save_file().await else { return };
+                if let Err(error) = write(&file, &bytes).await {
+                    sender.send(failed("The file could not be written", error, Remedy::SaveElsewhere));
+                    context.request_repaint();
+                }
+            }),
+        }
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+async fn write(file: &rfd::FileHandle, bytes: &[u8]) -> Result<(), String> {
+    // Whole or not at all: a full disk leaves what was there.
+    crate::generate::picture::write_whole(file.path(), bytes).map_err(|error| error.to_string())
+}
+
+#[cfg(target_arch = "wasm32")]
+async fn write(file: &rfd::FileHandle, bytes: &[u8]) -> Result<(), String> {
+    file.write(bytes).await.map_err(|error| error.to_string())
+}
+
+/// The settings that a picture carries.
+fn of_picture(name: &str, bytes: &[u8]) -> Arrived {
+    let read = || {
+        let texts = png_texts(name, bytes).map_err(|error| error.to_string())?;
+        let text = texts.into_iter().find(|(key, _)| key == "migm");
+        let (_, text) = text.ok_or("the picture carries no settings of migm")?;
+        let value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        Recipe::from_metadata(&value)
+    };
+    match read() {
+        Ok(recipe) => Arrived::Recipe(Box::new(recipe)),
+        Err(reason) => failed("No settings in this file", format!("{name}: {reason}"), Remedy::ChangeSettings),
+    }
+}
+
+fn seeds(run: &Run) -> Vec<u64> {
+    (0..u64::from(run.recipe.images)).map(|i| run.recipe.seed.wrapping_add(i)).collect()
+}
+
+/// A name for a file, of what was asked for.
+fn file_name(run: &Run, extension: &str) -> String {
+    let title = run.recipe.subject.title();
+    let clean: String = title.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).take(60).collect();
+    format!("{}-{}.{extension}", clean.trim_matches('-'), run.recipe.seed)
+}
+
+fn columns(pictures: usize) -> u32 {
+    (pictures as f64).sqrt().ceil() as u32
+}
+
+type Made = Result<(String, Vec<u8>), String>;
+
+fn png(name: String, picture: &Picture, settings: &serde_json::Value) -> Made {
+    let software = ("Software", format!("migm {}", env!("CARGO_PKG_VERSION")));
+    let bytes = encode_png(picture, &[software, ("migm", settings.to_string())]).map_err(|e| e.to_string())?;
+    Ok((name, bytes))
+}
+
+fn pictures(run: &Run) -> Made {
+    let sheet = Picture::sheet(&run.pictures, columns(run.pictures.len()));
+    png(file_name(run, "png"), &sheet, &run.recipe.metadata(&seeds(run)))
+}
+
+fn sheet(state: &State) -> Made {
+    let finished = || state.runs.iter().filter(|run| run.progress == Progress::Finished);
+    let Some(size) = finished().last().and_then(|run| run.pictures.first()).map(|p| (p.width, p.height)) else {
+        return Err("no run is finished yet".to_owned());
+    };
+    let all = finished().flat_map(|run| &run.pictures).filter(|picture| (picture.width, picture.height) == size);
+    let all: Vec<Picture> = all.cloned().collect();
+    let settings: Vec<_> = finished().map(|run| run.recipe.metadata(&seeds(run))).collect();
+    png("migm-sheet.png".to_owned(), &Picture::sheet(&all, columns(all.len())), &serde_json::json!({ "runs": settings }))
+}
+
+/// The finished picture behind fewer and fewer veils.
+fn animation(run: &Run, state: &State) -> Made {
+    let model = state.model.as_ref().ok_or("no model is open")?;
+    let first = run.pictures.first().ok_or("the run is not finished")?;
+    let factor = (ANIMATION_SIDE / first.width.max(1)).clamp(1, 4);
+    let sheet = |pictures: &[Picture]| Picture::sheet(pictures, columns(pictures.len())).enlarged(factor);
+    let mut frames = Vec::new();
+    for step in 0..run.plan.len() {
+        let veiled = run.pictures.iter().enumerate().map(|(image, picture)| {
+            let moment = run.at(step, image, model.tokens());
+            let masked = |moment: super::run::Moment<'_>| -> Vec<bool> {
+                moment.codes.iter().map(|code| *code == model.codebook).collect()
+            };
+            moment.map_or_else(|| picture.clone(), |moment| picture.veiled(&masked(moment), model.grid[1]))
+        });
+        frames.push((sheet(&veiled.collect::<Vec<_>>()), STEP_MS));
+    }
+    frames.push((sheet(&run.pictures), LAST_MS));
+    Ok((file_name(run, "gif"), encode_gif(&frames).map_err(|error| error.to_string())?))
+}

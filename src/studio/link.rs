@@ -1,0 +1,185 @@
+//! A run as a link: `?model=..&prompt=..&seed=..&steps=..&budget=..`, and back.
+
+use super::recipe::{Draw, Recipe, Subject};
+use crate::generate::predict::{MlCache, Predictor};
+use crate::generate::refresh::Refresh;
+
+/// Where the page is, for links that are made off the browser.
+const PAGE: &str = "https://migm.example/studio/";
+
+fn escape(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte as char),
+            b' ' => out.push('+'),
+            // Writing to a string cannot fail.
+            _ => drop(write!(out, "%{byte:02X}")),
+        }
+    }
+    out
+}
+
+fn unescape(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = |at: usize| bytes.get(at).and_then(|byte| (*byte as char).to_digit(16));
+        match (bytes[at], hex(at + 1), hex(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                at += 2;
+            }
+            (b'+', ..) => out.push(b' '),
+            (byte, ..) => out.push(byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The query of a recipe.
+pub fn query(recipe: &Recipe) -> String {
+    let mut parts = vec![("model", recipe.model.clone())];
+    match &recipe.subject {
+        Subject::Prompt(prompt) => parts.push(("prompt", prompt.clone())),
+        Subject::Class(class) => parts.push(("class", class.clone())),
+    }
+    parts.push(("seed", recipe.seed.to_string()));
+    parts.push(("images", recipe.images.to_string()));
+    parts.push(("steps", recipe.draw.steps().to_string()));
+    match &recipe.refresh {
+        Refresh::Uniform(budget) => parts.push(("budget", budget.to_string())),
+        other => parts.push(("refresh", other.to_string())),
+    }
+    let predictor = match recipe.predictor {
+        Predictor::Shortcut => "shortcut",
+        Predictor::Reuse => "reuse",
+        Predictor::MlCache(_) => "ml-cache",
+    };
+    parts.push(("predictor", predictor.to_owned()));
+    let mut draw = recipe.draw;
+    parts.push(("guidance", draw.guidance().to_string()));
+    let parts: Vec<String> = parts.iter().map(|(key, value)| format!("{key}={}", escape(value))).collect();
+    format!("?{}", parts.join("&"))
+}
+
+/// A link to a recipe: of the page that is open, or of where the page is published.
+pub fn link(recipe: &Recipe) -> String {
+    #[cfg(target_arch = "wasm32")]
+    if let Some(location) = web_sys::window().map(|window| window.location()) {
+        let part = |part: Result<String, _>| part.unwrap_or_default();
+        return format!("{}{}{}", part(location.origin()), part(location.pathname()), query(recipe));
+    }
+    format!("{PAGE}{}", query(recipe))
+}
+
+/// What a query changes of a recipe of the model that it names; parts that are unknown or make no sense are named.
+pub fn apply(query: &str, recipe: &mut Recipe) -> Vec<String> {
+    let mut refused = Vec::new();
+    let pairs: Vec<(&str, String)> = query
+        .trim_start_matches('?')
+        .split('&')
+        .filter_map(|part| part.split_once('='))
+        .map(|(key, value)| (key, unescape(value)))
+        .collect();
+    for (key, value) in &pairs {
+        let number = value.parse::<u32>().ok();
+        let understood = match (*key, &mut recipe.subject) {
+            ("model", _) => true,
+            ("prompt", Subject::Prompt(prompt)) => {
+                prompt.clone_from(value);
+                true
+            }
+            ("class", Subject::Class(class)) => {
+                class.clone_from(value);
+                true
+            }
+            ("seed", _) => value.parse().map(|seed| recipe.seed = seed).is_ok(),
+            ("images", _) => number.filter(|n| (1..=9).contains(n)).map(|n| recipe.images = n).is_some(),
+            ("steps", _) => {
+                let steps = number.filter(|n| (1..=1024).contains(n));
+                steps.map(|steps| recipe.draw = recipe.draw.with_steps(steps)).is_some()
+            }
+            ("budget", _) => number.filter(|n| *n > 0).map(|n| recipe.refresh = Refresh::Uniform(n)).is_some(),
+            ("refresh", _) => value.parse().map(|refresh| recipe.refresh = refresh).is_ok(),
+            ("predictor", _) => match value.as_str() {
+                "shortcut" => Some(Predictor::Shortcut),
+                "reuse" => Some(Predictor::Reuse),
+                "ml-cache" => Some(Predictor::MlCache(MlCache::OFFICIAL)),
+                _ => None,
+            }
+            .map(|predictor| recipe.predictor = predictor)
+            .is_some(),
+            ("guidance", _) => {
+                let weight = value.parse::<f32>().ok().filter(|weight| weight.is_finite());
+                weight.map(|weight| *recipe.draw.guidance() = weight).is_some()
+            }
+            _ => false,
+        };
+        if !understood {
+            refused.push(format!("{key}={value}"));
+        }
+    }
+    // The rule may have been read before the steps.
+    if recipe.full_steps().is_none() {
+        recipe.refresh = Refresh::Every;
+    }
+    refused
+}
+
+/// The model that a query names.
+pub fn model(query: &str) -> Option<String> {
+    let parts = query.trim_start_matches('?').split('&');
+    parts.filter_map(|part| part.split_once('=')).find(|(key, _)| *key == "model").map(|(_, value)| unescape(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::dimoo;
+    use proptest::prelude::*;
+
+    fn recipe(prompt: &str) -> Recipe {
+        Recipe {
+            model: "scenes-text".to_owned(),
+            subject: Subject::Prompt(prompt.to_owned()),
+            seed: 1,
+            images: 1,
+            draw: Draw::Text(dimoo::Sampling::OFFICIAL),
+            refresh: Refresh::Every,
+            predictor: Predictor::Shortcut,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_recipe_survives_a_link(prompt in ".{0,40}", seed: u64, images in 1_u32..10, budget in 1_u32..20, guidance in 0.0_f32..9.0) {
+            let mut wanted = recipe(&prompt);
+            (wanted.seed, wanted.images, wanted.refresh) = (seed, images, Refresh::Uniform(budget));
+            wanted.draw = wanted.draw.with_steps(20);
+            *wanted.draw.guidance() = guidance;
+            let mut found = recipe("");
+            prop_assert_eq!(apply(&query(&wanted), &mut found), Vec::<String>::new());
+            prop_assert_eq!(found, wanted);
+        }
+
+        #[test]
+        fn anything_can_stand_in_a_link(query in ".{0,80}") {
+            let mut found = recipe("");
+            apply(&query, &mut found);
+            prop_assert!(found.full_steps().is_some());
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        let mut found = recipe("");
+        let refused = apply("?seed=x&prompt=a+fox%2C+flat&colour=red&steps=0", &mut found);
+        assert_eq!(refused, ["seed=x", "colour=red", "steps=0"]);
+        assert_eq!(found.subject, Subject::Prompt("a fox, flat".to_owned()));
+        assert_eq!(model("?a=b&model=my%20model"), Some("my model".to_owned()));
+    }
+}

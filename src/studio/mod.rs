@@ -1,0 +1,27 @@
+//! The studio: a window, or a page in the browser, in which a picture resolves step by step under a refresh-budget slider.
+//!
+//! [`app`] shows [`panels`] over a [`state`] and knows no graphics device; whatever computes is behind the [`actor`], which
+//! takes requests and sends small events. `migm studio` opens the window.
+
+pub mod actor;
+pub mod app;
+pub mod channel;
+pub mod command;
+pub mod compare;
+pub mod engine;
+pub mod failure;
+pub mod keep;
+pub mod link;
+pub mod panels;
+pub mod recipe;
+pub mod run;
+pub mod state;
+pub mod textures;
+pub mod theme;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod window;
+
+/// The models that need no folder, the first the one to begin with.
+pub fn bundled_models() -> &'static [&'static str] {
+    &["scenes-text", "scenes-class"]
+}

@@ -1,0 +1,212 @@
+//! The middle: pictures in the making and finished, with what is masked and what is new drawn over them.
+
+use crate::generate::picture::Picture;
+use crate::generate::session::StepKind;
+use crate::studio::command::Command;
+use crate::studio::panels::hover;
+use crate::studio::run::{Progress, Run};
+use crate::studio::state::State;
+use crate::studio::textures::Textures;
+use crate::studio::theme::Palette;
+use eframe::egui::{self, Align2, Color32, FontId, Pos2, Rect, Sense, Stroke, StrokeKind, Ui, Vec2};
+
+/// Where on the picture the canvas looks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct View {
+    /// Enlargement beyond what fits; 1 fits.
+    pub zoom: f32,
+    /// Offset of the middle, in points.
+    pub pan: Vec2,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self { zoom: 1.0, pan: Vec2::ZERO }
+    }
+}
+
+/// The largest zoom.
+const MOST_ZOOM: f32 = 16.0;
+/// Points between pictures of a batch.
+const GAP: f32 = 6.0;
+
+/// The panel.
+pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, view: &mut View) {
+    header(ui, state);
+    let (rect, response) = ui.allocate_exact_size(ui.available_size(), Sense::click_and_drag());
+    let painter = ui.painter_at(rect);
+    let palette = Palette::of(ui);
+    painter.rect_filled(rect, 8.0, palette.canvas);
+    let describe = description(state);
+    response.widget_info(|| {
+        egui::WidgetInfo::labeled(egui::accesskit::Role::Image, true, describe.as_str())
+    });
+    navigate(ui, &response, rect, view);
+    let Some(run) = state.shown_run() else {
+        let text = "Say what to show, and press Generate";
+        painter.text(rect.center(), Align2::CENTER_CENTER, text, FontId::proportional(16.0), ui.visuals().weak_text_color());
+        return;
+    };
+    let Some(model) = &state.model else { return };
+    let images = run.recipe.images.max(1) as usize;
+    let columns = (images as f64).sqrt().ceil() as usize;
+    let rows = images.div_ceil(columns);
+    let aspect = model.size[0] as f32 / model.size[1] as f32;
+    let room = rect.shrink(12.0);
+    let cell = {
+        let width = (room.width() - GAP * (columns - 1) as f32) / columns as f32;
+        let height = (room.height() - GAP * (rows - 1) as f32) / rows as f32;
+        let width = width.min(height * aspect).max(8.0);
+        Vec2::new(width, width / aspect) * view.zoom
+    };
+    let gap = GAP * view.zoom;
+    let all = Vec2::new(
+        cell.x * columns as f32 + gap * (columns - 1) as f32,
+        cell.y * rows as f32 + gap * (rows - 1) as f32,
+    );
+    let corner = rect.center() + view.pan - all / 2.0;
+    let step = state.step();
+    for image in 0..images {
+        let (column, row) = (image % columns, image / columns);
+        let at = corner + Vec2::new((cell.x + gap) * column as f32, (cell.y + gap) * row as f32);
+        let frame = Rect::from_min_size(at, cell);
+        match textures.of(ui.ctx(), run, image, step) {
+            Some(texture) => {
+                let uv = Rect::from_min_max(Pos2::ZERO, Pos2::new(1.0, 1.0));
+                painter.image(texture, frame, uv, Color32::WHITE);
+            }
+            None => {
+                painter.rect_filled(frame, 2.0, palette.masked[0]);
+            }
+        }
+        overlay(&painter, frame, run, image, step, model.grid, model.codebook, state, palette);
+    }
+}
+
+/// What somebody who does not see the canvas is told.
+fn description(state: &State) -> String {
+    let Some(run) = state.shown_run() else { return "Canvas: no picture yet".to_owned() };
+    let title = run.recipe.subject.title();
+    match (state.step(), run.progress) {
+        (Some(step), _) if state.scrubbed.is_some() || run.is_open() => {
+            format!("Canvas: {title}, after step {} of {}", step + 1, run.plan.len())
+        }
+        (_, Progress::Finished) => format!("Canvas: {title}, finished"),
+        _ => format!("Canvas: {title}"),
+    }
+}
+
+fn header(ui: &mut Ui, state: &mut State) {
+    ui.horizontal(|ui| {
+        let text = match (state.shown_run(), state.step()) {
+            (Some(run), Some(step)) => match run.plan.get(step) {
+                Some(note) => {
+                    let kind = if note.kind == StepKind::Full { "full" } else { "predicted" };
+                    format!("Step {} of {} · {kind} · {} tokens revealed", step + 1, run.plan.len(), note.reveal)
+                }
+                None => String::new(),
+            },
+            (Some(_), None) => "Waiting for the first step".to_owned(),
+            (None, _) => String::new(),
+        };
+        ui.label(text);
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            let overlays = &mut state.overlays;
+            for (command, text, on) in [
+                (Command::ShowConfidence, "Confidence", &mut overlays.confidence),
+                (Command::ShowNew, "New", &mut overlays.new),
+                (Command::ShowMasked, "Masked", &mut overlays.masked),
+            ] {
+                ui.toggle_value(on, text).on_hover_text(hover(ui, command));
+            }
+        });
+    });
+}
+
+fn navigate(ui: &Ui, response: &egui::Response, rect: Rect, view: &mut View) {
+    if response.dragged() {
+        view.pan += response.drag_delta();
+    }
+    if response.double_clicked() {
+        *view = View::default();
+    }
+    let Some(pointer) = response.hover_pos() else { return };
+    let (scroll, pinch) = ui.input(|input| (input.smooth_scroll_delta().y, input.zoom_delta()));
+    let factor = pinch * (scroll * 0.004).exp();
+    let zoom = (view.zoom * factor).clamp(1.0, MOST_ZOOM);
+    // What is under the pointer stays there.
+    let from_middle = pointer - rect.center() - view.pan;
+    view.pan -= from_middle * (zoom / view.zoom - 1.0);
+    view.zoom = zoom;
+    if zoom == 1.0 && !response.dragged() && scroll < 0.0 {
+        view.pan = Vec2::ZERO;
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "a painter's brushes")]
+fn overlay(
+    painter: &egui::Painter,
+    frame: Rect,
+    run: &Run,
+    image: usize,
+    step: Option<usize>,
+    grid: [u32; 2],
+    mask: u32,
+    state: &State,
+    palette: Palette,
+) {
+    let tokens = (grid[0] * grid[1]) as usize;
+    let finished = run.progress == Progress::Finished && state.scrubbed.is_none();
+    let cell = |token: usize| {
+        let (row, column) = (token as u32 / grid[1], token as u32 % grid[1]);
+        let size = Vec2::new(frame.width() / grid[1] as f32, frame.height() / grid[0] as f32);
+        Rect::from_min_size(frame.min + Vec2::new(size.x * column as f32, size.y * row as f32), size)
+    };
+    if state.overlays.confidence && !run.plan.is_empty() {
+        let steps = run.plan.len() as f32;
+        for (token, at) in run.revealed_at(image, tokens, mask).into_iter().enumerate() {
+            let Some(at) = at else { continue };
+            // The surest are decided first: they stay clear.
+            let late = at as f32 / steps;
+            let shade = Color32::from_rgba_unmultiplied(120, 60, 200, (170.0 * late) as u8);
+            painter.rect_filled(cell(token), 0.0, shade);
+        }
+    }
+    if finished {
+        return;
+    }
+    let Some(moment) = step.and_then(|step| run.at(step, image, tokens)) else {
+        if state.overlays.masked {
+            (0..tokens).for_each(|token| hatch(painter, cell(token), palette));
+        }
+        return;
+    };
+    for token in 0..tokens {
+        if state.overlays.masked && moment.codes[token] == mask {
+            hatch(painter, cell(token), palette);
+        }
+        if state.overlays.new && moment.is_new(token, mask) {
+            let rect = cell(token);
+            painter.rect_stroke(rect.shrink(1.0), 0.0, Stroke::new(1.0, Color32::from_black_alpha(160)), StrokeKind::Outside);
+            painter.rect_stroke(rect.shrink(1.0), 0.0, Stroke::new(1.5, palette.new), StrokeKind::Inside);
+        }
+    }
+}
+
+/// A cell that is not decided: see-through, so that the step's draw shows, and hatched, so that it needs no colour.
+fn hatch(painter: &egui::Painter, cell: Rect, palette: Palette) {
+    painter.rect_filled(cell, 0.0, palette.masked[0].gamma_multiply(0.72));
+    let stroke = Stroke::new(1.0, palette.masked[1]);
+    let side = cell.width().max(cell.height());
+    let lines = 3;
+    let clipped = painter.with_clip_rect(cell.intersect(painter.clip_rect()));
+    for i in 1..2 * lines {
+        let offset = side * i as f32 / lines as f32;
+        clipped.line_segment([cell.min + Vec2::new(offset, 0.0), cell.min + Vec2::new(0.0, offset)], stroke);
+    }
+}
+
+/// A picture as egui has it.
+pub fn color_image(picture: &Picture) -> egui::ColorImage {
+    egui::ColorImage::from_rgb([picture.width as usize, picture.height as usize], &picture.rgb)
+}

@@ -1,0 +1,371 @@
+//! The left side: what is asked for, and how. The refresh budget is the one large control.
+
+use crate::generate::predict::{MlCache, Predictor};
+use crate::generate::refresh::Refresh;
+use crate::generate::schedule::Schedule;
+use crate::kernels::ChoiceNoise;
+use crate::studio::command::Command;
+use crate::studio::engine::ModelInfo;
+use crate::studio::panels::{command_button, labelled};
+use crate::studio::recipe::{Draw, Recipe, Subject};
+use crate::studio::state::State;
+use crate::studio::theme::Palette;
+use eframe::egui::{self, ComboBox, DragValue, RichText, Slider, TextEdit, Ui};
+
+/// Prompts to begin with; those with words that the model does not know are not offered.
+const SAMPLES: [&str; 5] = [
+    "a koala to the left of a taxi on a beach at sunset, 3D style",
+    "two foxes in the snow",
+    "a rocket on the moon",
+    "a penguin and a cactus in a meadow on a sunny day",
+    "a pizza on a beach, flat style",
+];
+/// Numbers of pictures that are offered.
+const IMAGES: [u32; 3] = [1, 4, 9];
+/// Words offered to complete one.
+const COMPLETIONS: usize = 6;
+/// The most steps that the slider offers.
+const MOST_STEPS: u32 = 64;
+/// The most guidance that the slider offers.
+const MOST_GUIDANCE: f32 = 10.0;
+
+/// The panel.
+pub fn show(ui: &mut Ui, state: &mut State) {
+    let Some(model) = state.model.clone() else {
+        ui.horizontal(|ui| {
+            ui.spinner();
+            ui.label("Opening the model");
+        });
+        return;
+    };
+    let Some(mut recipe) = state.recipe.clone() else { return };
+    let speed_up = expected_speed_up(state, &recipe);
+    let mut wanted = Vec::new();
+    let button_height = 44.0;
+    let scroll_height = (ui.available_height() - button_height).max(120.0);
+    egui::ScrollArea::vertical().max_height(scroll_height).auto_shrink([false, false]).show(ui, |ui| {
+        subject(ui, &model, &mut recipe);
+        ui.add_space(4.0);
+        seed(ui, state, &mut recipe, &mut wanted);
+        images(ui, &mut recipe);
+        steps(ui, &mut recipe);
+        ui.add_space(4.0);
+        budget(ui, &model, &mut recipe, speed_up, &mut wanted);
+        ui.add_space(4.0);
+        guidance(ui, &mut recipe);
+        ui.collapsing("Advanced", |ui| advanced(ui, &mut recipe));
+    });
+    state.recipe = Some(recipe);
+    ui.add_space(4.0);
+    let running = state.open_run().is_some();
+    let command = if running { Command::Stop } else { Command::Generate };
+    let text = RichText::new(format!("{}  {}", command.icon(), command.text())).strong().size(16.0);
+    let mut button = egui::Button::new(text).min_size(egui::vec2(ui.available_width(), 36.0));
+    if !running {
+        button = button.fill(Palette::of(ui).accent.gamma_multiply(0.55));
+    }
+    if ui.add_enabled(state.allows(command), button).on_hover_text(command.tooltip()).clicked() {
+        wanted.push(command);
+    }
+    state.wanted.extend(wanted);
+}
+
+fn subject(ui: &mut Ui, model: &ModelInfo, recipe: &mut Recipe) {
+    match &mut recipe.subject {
+        Subject::Prompt(prompt) => {
+            let label = ui.strong("Prompt");
+            let edit = TextEdit::multiline(prompt).desired_rows(2).desired_width(f32::INFINITY).hint_text("anything");
+            let response = ui.add(edit).labelled_by(label.id);
+            response.on_hover_text("What the picture shows; leave it empty for anything");
+            complete(ui, model, prompt);
+            unknown(ui, model, prompt);
+            ui.horizontal_wrapped(|ui| {
+                for sample in SAMPLES.into_iter().filter(|sample| knows(model, sample)) {
+                    if ui.small_button(sample).on_hover_text("Takes this prompt").clicked() {
+                        *prompt = sample.to_owned();
+                    }
+                }
+            });
+        }
+        Subject::Class(class) => {
+            let label = ui.strong("Class");
+            let id = ui.make_persistent_id("class search");
+            let mut search = ui.data(|data| data.get_temp::<String>(id)).unwrap_or_default();
+            ComboBox::from_id_salt("class")
+                .selected_text(class.as_str())
+                .width(ui.available_width() - 16.0)
+                .show_ui(ui, |ui| {
+                    let edit = TextEdit::singleline(&mut search).hint_text("Search");
+                    ui.add(edit).labelled_by(label.id);
+                    let words = search.to_lowercase();
+                    for known in model.labels.iter().filter(|known| known.to_lowercase().contains(&words)) {
+                        ui.selectable_value(class, known.clone(), known);
+                    }
+                })
+                .response
+                .labelled_by(label.id)
+                .on_hover_text("What the picture shows");
+            ui.data_mut(|data| data.insert_temp(id, search));
+        }
+    }
+}
+
+fn words(prompt: &str) -> impl Iterator<Item = &str> {
+    prompt.split_whitespace().map(|word| word.trim_matches(',')).filter(|word| !word.is_empty())
+}
+
+fn is_known(model: &ModelInfo, word: &str) -> bool {
+    model.words.is_empty() || model.words.iter().any(|known| known.eq_ignore_ascii_case(word))
+}
+
+fn knows(model: &ModelInfo, prompt: &str) -> bool {
+    words(prompt).all(|word| is_known(model, word))
+}
+
+/// Words of the vocabulary that the last word of a prompt may become.
+fn completions<'a>(model: &'a ModelInfo, prompt: &str) -> Vec<&'a str> {
+    if prompt.is_empty() || prompt.ends_with(char::is_whitespace) {
+        return Vec::new();
+    }
+    let Some(last) = words(prompt).last().map(str::to_lowercase) else { return Vec::new() };
+    let begins = |word: &&String| {
+        let word = word.to_lowercase();
+        word.starts_with(&last) && word != last
+    };
+    model.words.iter().filter(begins).map(String::as_str).take(COMPLETIONS).collect()
+}
+
+fn complete(ui: &mut Ui, model: &ModelInfo, prompt: &mut String) {
+    let found = completions(model, prompt);
+    if found.is_empty() {
+        return;
+    }
+    ui.horizontal_wrapped(|ui| {
+        for word in found {
+            if ui.small_button(word).on_hover_text("Completes the last word").clicked() {
+                let keep = prompt.trim_end().rfind(char::is_whitespace).map_or(0, |at| at + 1);
+                prompt.truncate(keep);
+                prompt.push_str(word);
+                prompt.push(' ');
+                break;
+            }
+        }
+    });
+}
+
+fn unknown(ui: &mut Ui, model: &ModelInfo, prompt: &str) {
+    // The last word may still be in the making.
+    let ends = prompt.ends_with(char::is_whitespace);
+    let count = words(prompt).count();
+    for (i, word) in words(prompt).enumerate() {
+        let in_the_making = i + 1 == count && !ends && !completions(model, prompt).is_empty();
+        if !is_known(model, word) && !in_the_making {
+            let text = format!("The model does not know “{word}”");
+            ui.colored_label(Palette::of(ui).failure, text);
+        }
+    }
+}
+
+fn seed(ui: &mut Ui, state: &mut State, recipe: &mut Recipe, wanted: &mut Vec<Command>) {
+    ui.horizontal(|ui| {
+        let label = ui.label("Seed");
+        ui.add(DragValue::new(&mut recipe.seed).speed(1.0))
+            .labelled_by(label.id)
+            .on_hover_text("The same seed with the same settings makes the same picture");
+        if command_button(ui, Command::NewSeed, true).clicked() {
+            wanted.push(Command::NewSeed);
+        }
+        let lock = Command::LockSeed;
+        ui.toggle_value(&mut state.seed_locked, lock.icon()).on_hover_text(lock.tooltip());
+    });
+}
+
+fn images(ui: &mut Ui, recipe: &mut Recipe) {
+    ui.horizontal(|ui| {
+        ui.label("Pictures");
+        for count in IMAGES {
+            ui.selectable_value(&mut recipe.images, count, count.to_string())
+                .on_hover_text("Pictures of one run, with seeds that count up");
+        }
+    });
+}
+
+fn steps(ui: &mut Ui, recipe: &mut Recipe) {
+    let mut steps = recipe.draw.steps();
+    labelled(ui, "Steps", |ui| {
+        ui.add(Slider::new(&mut steps, 1..=MOST_STEPS.max(steps)))
+            .on_hover_text("Steps from a masked grid to a picture; each reveals some tokens")
+    });
+    if steps == recipe.draw.steps() {
+        return;
+    }
+    recipe.draw = recipe.draw.with_steps(steps);
+    // Steps that are no more cannot be full.
+    match &mut recipe.refresh {
+        Refresh::Uniform(budget) => *budget = (*budget).min(steps),
+        Refresh::List(list) => list.retain(|step| *step < steps),
+        Refresh::Every | Refresh::Interval { .. } => {}
+    }
+}
+
+/// How much faster than vanilla, by the times that steps of each kind took in earlier runs of this model.
+fn expected_speed_up(state: &State, recipe: &Recipe) -> Option<f64> {
+    use crate::generate::session::StepKind;
+    let same = |run: &&crate::studio::run::Run| {
+        run.recipe.model == recipe.model && run.recipe.predictor == recipe.predictor && !run.is_open()
+    };
+    let mut runs = state.runs.iter().rev().filter(same);
+    let (full_ms, predicted_ms) = runs.find_map(|run| {
+        let ((full, full_ms), (predicted, predicted_ms)) = (run.kind(StepKind::Full), run.kind(StepKind::Shortcut));
+        (full > 0 && predicted > 0 && full_ms > 0.0 && predicted_ms > 0.0).then_some((full_ms, predicted_ms))
+    })?;
+    let (steps, full) = (recipe.draw.steps() as f64, recipe.full_steps()? as f64);
+    Some(steps * full_ms / (full * full_ms + (steps - full) * predicted_ms))
+}
+
+fn budget(
+    ui: &mut Ui,
+    model: &ModelInfo,
+    recipe: &mut Recipe,
+    speed_up: Option<f64>,
+    wanted: &mut Vec<Command>,
+) {
+    let palette = Palette::of(ui);
+    let steps = recipe.draw.steps();
+    let mut budget = recipe.full_steps().unwrap_or(steps as usize) as u32;
+    ui.group(|ui| {
+        ui.set_width(ui.available_width());
+        ui.horizontal(|ui| {
+            let label = ui.strong("Refresh budget");
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                ui.weak(format!("full steps of {steps}"));
+            });
+            label
+        });
+        ui.horizontal(|ui| {
+            ui.label(RichText::new(budget.to_string()).size(30.0).strong().color(palette.full));
+            let text = match speed_up {
+                _ if budget == steps => "vanilla: the model as published".to_owned(),
+                Some(speed_up) => format!("{speed_up:.1}× faster than vanilla"),
+                None => "speed-up after the first run".to_owned(),
+            };
+            ui.label(RichText::new(text).color(palette.predicted).strong());
+        });
+        let before = budget;
+        ui.spacing_mut().slider_width = ui.available_width() - 8.0;
+        let slider = Slider::new(&mut budget, 1..=steps).show_value(false).trailing_fill(true);
+        let response = ui.add(slider).on_hover_text(
+            "Steps that run the full model. Between them the predictor moves the last features on, at a fraction of the cost",
+        );
+        response.widget_info(|| {
+            egui::WidgetInfo::slider(true, f64::from(before), "Refresh budget, full steps")
+        });
+        ui.horizontal(|ui| {
+            ui.weak("1 fastest");
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                ui.weak(format!("{steps} vanilla"));
+            });
+        });
+        if budget != before {
+            recipe.refresh = if budget == steps { Refresh::Every } else { Refresh::Uniform(budget) };
+        }
+        ui.horizontal_wrapped(|ui| {
+            predictor(ui, model, recipe);
+            if matches!(recipe.refresh, Refresh::List(_)) {
+                ui.weak("picked by hand");
+                if command_button(ui, Command::UniformRefresh, true).clicked() {
+                    wanted.push(Command::UniformRefresh);
+                }
+            }
+        });
+    });
+}
+
+fn predictor_text(predictor: Predictor) -> (&'static str, &'static str) {
+    match predictor {
+        Predictor::Shortcut => ("Shortcut", "A small learned model moves the features on, steered by the tokens just revealed"),
+        Predictor::Reuse => ("Reuse", "The last features as they are: the plainest baseline"),
+        Predictor::MlCache(_) => ("ML-Cache", "A tenth of the rows through the full model, the others from a cache"),
+    }
+}
+
+fn predictor(ui: &mut Ui, model: &ModelInfo, recipe: &mut Recipe) {
+    let (text, tooltip) = predictor_text(recipe.predictor);
+    ComboBox::from_id_salt("predictor")
+        .selected_text(text)
+        .show_ui(ui, |ui| {
+            for choice in [Predictor::Shortcut, Predictor::Reuse, Predictor::MlCache(MlCache::OFFICIAL)] {
+                if choice == Predictor::Shortcut && !model.has_shortcut {
+                    continue;
+                }
+                let (text, tooltip) = predictor_text(choice);
+                ui.selectable_value(&mut recipe.predictor, choice, text).on_hover_text(tooltip);
+            }
+        })
+        .response
+        .on_hover_text(tooltip);
+}
+
+fn guidance(ui: &mut Ui, recipe: &mut Recipe) {
+    labelled(ui, "Guidance", |ui| {
+        let value = recipe.draw.guidance();
+        let most = MOST_GUIDANCE.max(*value);
+        ui.add(Slider::new(value, 0.0..=most).max_decimals(1))
+            .on_hover_text("How far the picture is pushed towards what is asked for; 0 does without and is twice as fast")
+    });
+}
+
+fn advanced(ui: &mut Ui, recipe: &mut Recipe) {
+    match &mut recipe.draw {
+        Draw::Text(sampling) => {
+            labelled(ui, "Draw temperature", |ui| {
+                ui.add(Slider::new(&mut sampling.draw_temperature, 0.0..=2.0).max_decimals(2))
+                    .on_hover_text("How freely codes are drawn; 0 always takes the likeliest")
+            });
+            labelled(ui, "Choice temperature", |ui| {
+                ui.add(Slider::new(&mut sampling.choice_temperature, 0.0..=10.0).max_decimals(2))
+                    .on_hover_text("How freely it is chosen which tokens to keep; 0 keeps the surest")
+            });
+            ui.checkbox(&mut sampling.bf16_gumbel, "Noise in bf16")
+                .on_hover_text("Rounds noise as the official code does on CUDA");
+        }
+        Draw::Class(sampling) => {
+            labelled(ui, "Draw sharpness", |ui| {
+                ui.add(Slider::new(&mut sampling.softmax_temperature, 0.1..=4.0).max_decimals(2))
+                    .on_hover_text("Multiplies the logits: an inverse temperature, as in the official code")
+            });
+            labelled(ui, "Choice temperature", |ui| {
+                ui.add(Slider::new(&mut sampling.choice_temperature, 0.0..=20.0).max_decimals(2))
+                    .on_hover_text("How freely it is chosen which tokens to keep; it falls to 0 at the last step")
+            });
+            labelled(ui, "Schedule", |ui| {
+                let all = [Schedule::Arccos, Schedule::Cosine, Schedule::Linear, Schedule::Square, Schedule::Root];
+                ComboBox::from_id_salt("schedule")
+                    .selected_text(format!("{:?}", sampling.schedule))
+                    .show_ui(ui, |ui| {
+                        for schedule in all {
+                            ui.selectable_value(&mut sampling.schedule, schedule, format!("{schedule:?}"));
+                        }
+                    })
+                    .response
+                    .on_hover_text("How many tokens each step reveals")
+            });
+            labelled(ui, "Choice noise", |ui| {
+                let text = |noise| match noise {
+                    ChoiceNoise::Linear => "falling",
+                    ChoiceNoise::WarmUp => "random for two steps",
+                    ChoiceNoise::Random => "random",
+                };
+                ComboBox::from_id_salt("choice noise")
+                    .selected_text(text(sampling.choice_noise))
+                    .show_ui(ui, |ui| {
+                        for noise in [ChoiceNoise::Linear, ChoiceNoise::WarmUp, ChoiceNoise::Random] {
+                            ui.selectable_value(&mut sampling.choice_noise, noise, text(noise));
+                        }
+                    })
+                    .response
+                    .on_hover_text("What the choice of tokens to keep is made by")
+            });
+        }
+    }
+}

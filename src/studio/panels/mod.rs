@@ -1,0 +1,38 @@
+//! The parts of the window. Each shows a part of the state and changes it; none computes or waits.
+
+pub mod canvas;
+pub mod compose;
+pub mod palette;
+pub mod side;
+pub mod status;
+pub mod timeline;
+
+use super::command::Command;
+use eframe::egui::{Button, Response, Ui};
+
+/// A button of a command: its icon, and on hover what it does and by which keys.
+pub fn command_button(ui: &mut Ui, command: Command, enabled: bool) -> Response {
+    let response = ui.add_enabled(enabled, Button::new(command.icon()));
+    response.widget_info(|| {
+        eframe::egui::WidgetInfo::labeled(eframe::egui::accesskit::Role::Button, enabled, command.text())
+    });
+    response.on_hover_text(hover(ui, command)).on_disabled_hover_text(command.tooltip())
+}
+
+/// What a command does, and its keys.
+pub fn hover(ui: &Ui, command: Command) -> String {
+    let keys = command.shortcut().map(|keys| ui.ctx().format_shortcut(&keys));
+    match keys {
+        Some(keys) => format!("{} ({keys})", command.tooltip()),
+        None => command.tooltip().to_owned(),
+    }
+}
+
+/// A control with its name above it, at the full width.
+pub fn labelled(ui: &mut Ui, text: &str, control: impl FnOnce(&mut Ui) -> Response) {
+    let label = ui.label(text);
+    ui.scope(|ui| {
+        ui.spacing_mut().slider_width = (ui.available_width() - 72.0).max(60.0);
+        control(ui).labelled_by(label.id);
+    });
+}

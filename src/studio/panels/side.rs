@@ -1,0 +1,183 @@
+//! The right side: methods compared, and earlier runs.
+
+use crate::studio::command::Command;
+use crate::studio::compare::{figures, step_at};
+use crate::studio::run::{Progress, Run};
+use crate::studio::state::{State, Tab};
+use crate::studio::textures::Textures;
+use crate::studio::theme::Palette;
+use eframe::egui::{self, Image, Sense, Ui, Vec2, load::SizedTexture};
+use egui_plot::{Legend, Plot, PlotPoints, Points};
+
+/// Thumbnails of the history, in points.
+const THUMBNAIL: f32 = 76.0;
+
+/// The panel.
+pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
+    ui.horizontal(|ui| {
+        for tab in Tab::ALL {
+            ui.selectable_value(&mut state.tab, tab, tab.text());
+        }
+    });
+    ui.separator();
+    egui::ScrollArea::vertical().auto_shrink([false, false]).show(ui, |ui| match state.tab {
+        Tab::Compare => compare(ui, state, textures),
+        Tab::History => history(ui, state, textures),
+    });
+}
+
+fn compare(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
+    ui.horizontal_wrapped(|ui| {
+        let command = Command::Compare;
+        let button = egui::Button::new(format!("{}  {}", command.icon(), command.text()));
+        if ui.add_enabled(state.allows(command), button).on_hover_text(command.tooltip()).clicked() {
+            state.wanted.push(command);
+        }
+        let all_finished = state.compared().iter().all(|(_, run)| run.is_some_and(|run| run.progress == Progress::Finished));
+        if !state.comparison.columns.is_empty() {
+            let button = egui::Button::new("Race again");
+            let tooltip = "Shows the runs once more on a common clock, by the times that were measured";
+            if ui.add_enabled(all_finished, button).on_hover_text(tooltip).clicked() {
+                state.comparison.race = Some(ui.input(|input| input.time));
+            }
+        }
+    });
+    if state.comparison.columns.is_empty() {
+        ui.weak("Vanilla, the predictor at your budget, vanilla with as few steps, and plain reuse of features, from one seed");
+    }
+    let race_ms = state.comparison.race.map(|began| (ui.input(|input| input.time) - began) * 1e3);
+    let columns = state.compared();
+    let width = ((ui.available_width() - 8.0) / 2.0).max(80.0);
+    let mut racing = false;
+    egui::Grid::new("methods").num_columns(2).spacing([8.0, 8.0]).show(ui, |ui| {
+        for (i, (name, run)) in columns.iter().enumerate() {
+            ui.vertical(|ui| {
+                ui.set_width(width);
+                let step = run.zip(race_ms).and_then(|(run, ms)| step_at(run, ms));
+                racing |= step.is_some();
+                picture(ui, *run, step, width, textures);
+                ui.strong(*name);
+                let first = columns.first().and_then(|(_, run)| *run);
+                match (first, run) {
+                    (Some(first), Some(run)) => method(ui, first, run),
+                    _ => drop(ui.weak("waits for its turn")),
+                }
+            });
+            if i % 2 == 1 {
+                ui.end_row();
+            }
+        }
+    });
+    if racing {
+        ui.ctx().request_repaint();
+    }
+    plot(ui, state);
+}
+
+fn picture(ui: &mut Ui, run: Option<&Run>, step: Option<usize>, width: f32, textures: &mut Textures) {
+    let texture = run.and_then(|run| textures.of(ui.ctx(), run, 0, step));
+    let size = Vec2::splat(width);
+    match texture {
+        Some(texture) => {
+            ui.add(Image::new(SizedTexture::new(texture, size)).corner_radius(4));
+        }
+        None => {
+            let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+            ui.painter().rect_filled(rect, 4.0, Palette::of(ui).masked[0]);
+        }
+    }
+}
+
+fn method(ui: &mut Ui, first: &Run, run: &Run) {
+    let Some(found) = figures(first, run) else {
+        ui.weak(match run.progress {
+            Progress::Stopped => "stopped",
+            _ => "under way",
+        });
+        return;
+    };
+    ui.label(format!("{:.1} ms · {:.2}×", found.ms, found.speed_up));
+    if run.id != first.id {
+        if let Some(agreement) = found.agreement {
+            ui.label(format!("{:.1} % of tokens equal", agreement * 100.0));
+        }
+        if let Some(difference) = found.difference {
+            ui.label(format!("pixels differ by {difference:.1} of 255"));
+        }
+    }
+}
+
+/// Every finished run of this start that has a vanilla run of the same seed: time against agreement.
+fn plot(ui: &mut Ui, state: &mut State) {
+    let points = state.measured();
+    if points.is_empty() {
+        return;
+    }
+    ui.add_space(6.0);
+    ui.strong("Agreement against time");
+    let palette = Palette::of(ui);
+    let response = Plot::new("quality")
+        .height(180.0)
+        .x_axis_label("ms a run")
+        .y_axis_label("tokens equal to vanilla's, %")
+        .include_x(0.0)
+        .include_y(0.0)
+        .include_y(100.0)
+        .allow_scroll(false)
+        .legend(Legend::default())
+        .show(ui, |plot| {
+            for (name, color) in [("full", palette.full), ("predicted", palette.predicted)] {
+                let of = points.iter().filter(|point| point.vanilla == (name == "full"));
+                let values: Vec<[f64; 2]> = of.map(|point| [point.ms, point.agreement * 100.0]).collect();
+                plot.points(Points::new(name, PlotPoints::from(values)).radius(4.0).color(color));
+            }
+            plot.response().clicked().then(|| plot.pointer_coordinate()).flatten()
+        });
+    if let Some(at) = response.inner {
+        // The nearest point, back into the controls.
+        let nearest = points.iter().min_by(|a, b| {
+            let distance = |point: &crate::studio::state::Measured| {
+                let spread = points.iter().map(|point| point.ms).fold(1.0, f64::max);
+                ((point.ms - at.x) / spread).abs() + (point.agreement - at.y / 100.0).abs()
+            };
+            distance(a).total_cmp(&distance(b))
+        });
+        if let Some(run) = nearest.and_then(|point| state.run(point.id)) {
+            let recipe = run.recipe.clone();
+            let id = run.id;
+            state.recipe = Some(recipe);
+            (state.shown, state.scrubbed) = (Some(id), None);
+        }
+    }
+    ui.weak("Click a point to have its settings back");
+}
+
+fn history(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
+    let finished: Vec<usize> =
+        (0..state.runs.len()).rev().filter(|&at| state.runs[at].progress == Progress::Finished).collect();
+    if finished.is_empty() {
+        ui.weak("Finished runs appear here");
+        return;
+    }
+    let mut picked = None;
+    ui.horizontal_wrapped(|ui| {
+        for at in finished {
+            let run = &state.runs[at];
+            let Some(texture) = textures.finished(ui.ctx(), run, 0) else { continue };
+            let image = Image::new(SizedTexture::new(texture, Vec2::splat(THUMBNAIL))).corner_radius(4);
+            let title = run.recipe.subject.title();
+            let text = format!("{title}\nseed {}, {} of {} steps in full", run.recipe.seed, run.recipe.full_steps().unwrap_or(0), run.plan.len());
+            let response = ui.add(egui::Button::image(image).frame(state.shown == Some(run.id)));
+            response.widget_info(|| egui::WidgetInfo::labeled(egui::accesskit::Role::Button, true, &text));
+            if response.on_hover_text(&text).clicked() {
+                picked = Some((run.id, run.recipe.clone()));
+            }
+        }
+    });
+    if let Some((id, recipe)) = picked {
+        if state.model.as_ref().is_some_and(|model| model.source == recipe.model) {
+            state.recipe = Some(recipe);
+        }
+        (state.shown, state.scrubbed) = (Some(id), None);
+    }
+}

@@ -1,0 +1,214 @@
+//! A recipe: all that a picture is made from. It is what the controls edit, what a run is started with, what history keeps,
+//! what stands in a saved PNG and in a link. Pictures are made again from it, token for token.
+
+use crate::generate::predict::Predictor;
+use crate::generate::refresh::Refresh;
+use crate::generate::{dimoo, sampling};
+use crate::kernels::StepValues;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// Words, for a text model; none for anything.
+    Prompt(String),
+    /// The name or number of a class.
+    Class(String),
+}
+
+impl Subject {
+    /// As a person would name it.
+    pub fn title(&self) -> &str {
+        match self {
+            Self::Prompt(prompt) if prompt.trim().is_empty() => "anything",
+            Self::Prompt(prompt) => prompt,
+            Self::Class(class) => class,
+        }
+    }
+}
+
+/// How tokens are drawn and chosen, by kind of model.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Draw {
+    /// A text model's.
+    Text(dimoo::Sampling),
+    /// A class model's.
+    Class(sampling::Sampling),
+}
+
+impl Draw {
+    /// Steps asked for.
+    pub fn steps(&self) -> u32 {
+        match self {
+            Self::Text(sampling) => sampling.steps,
+            Self::Class(sampling) => sampling.steps,
+        }
+    }
+
+    /// The same with another number of steps.
+    #[must_use]
+    pub fn with_steps(self, steps: u32) -> Self {
+        match self {
+            Self::Text(sampling) => Self::Text(dimoo::Sampling { steps, ..sampling }),
+            Self::Class(sampling) => Self::Class(sampling::Sampling { steps, ..sampling }),
+        }
+    }
+
+    /// The guidance weight, to be changed.
+    pub fn guidance(&mut self) -> &mut f32 {
+        match self {
+            Self::Text(sampling) => &mut sampling.guidance,
+            Self::Class(sampling) => &mut sampling.guidance,
+        }
+    }
+
+    /// The values of every step over so many tokens.
+    ///
+    /// # Errors
+    /// A number out of range.
+    pub fn values(&self, tokens: u32) -> Result<Vec<StepValues>, crate::generate::GenerateError> {
+        match self {
+            Self::Text(sampling) => sampling.steps(tokens),
+            Self::Class(sampling) => sampling.steps(tokens),
+        }
+    }
+}
+
+/// Everything that a run is made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// A bundled model's name, or a folder.
+    pub model: String,
+    /// What is asked for.
+    pub subject: Subject,
+    /// Seed of the first picture; the next ones count up from it.
+    pub seed: u64,
+    /// Pictures.
+    pub images: u32,
+    /// How tokens are drawn.
+    pub draw: Draw,
+    /// Which steps run the full model.
+    pub refresh: Refresh,
+    /// What stands in for it at the others.
+    pub predictor: Predictor,
+}
+
+impl Recipe {
+    /// The same with every step in full.
+    #[must_use]
+    pub fn vanilla(&self) -> Self {
+        Self { refresh: Refresh::Every, ..self.clone() }
+    }
+
+    /// Full steps of a run, where the rule makes sense.
+    pub fn full_steps(&self) -> Option<usize> {
+        let steps = self.draw.steps();
+        let full = self.refresh.full_steps(steps as usize, steps).ok()?;
+        Some(full.into_iter().filter(|full| *full).count())
+    }
+
+    /// What a PNG carries: the form of `migm generate`.
+    pub fn metadata(&self, seeds: &[u64]) -> Value {
+        let sampling = match self.draw {
+            Draw::Text(sampling) => serde_json::json!(sampling),
+            Draw::Class(sampling) => serde_json::json!(sampling),
+        };
+        let settings =
+            serde_json::json!({ "sampling": sampling, "refresh": self.refresh, "predictor": self.predictor });
+        let mut out = serde_json::json!({
+            "model": self.model, "seeds": seeds, "settings": settings, "version": env!("CARGO_PKG_VERSION"),
+        });
+        match &self.subject {
+            Subject::Prompt(prompt) => out["prompt"] = prompt.as_str().into(),
+            Subject::Class(class) => out["classes"] = serde_json::json!(vec![class; seeds.len().max(1)]),
+        }
+        out
+    }
+
+    /// From what a PNG carries, of this program or of `migm generate`.
+    ///
+    /// # Errors
+    /// A sentence on what is missing or wrong.
+    pub fn from_metadata(value: &Value) -> Result<Self, String> {
+        let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        let settings = value.get("settings").ok_or("the picture does not say with what settings it was made")?;
+        let part = |key: &str| settings.get(key).cloned().unwrap_or(Value::Null);
+        let wrong = |e: serde_json::Error| format!("the picture's settings cannot be read: {e}");
+        let (subject, draw) = if let Some(prompt) = text("prompt") {
+            let sampling = serde_json::from_value(part("sampling")).map_err(wrong)?;
+            (Subject::Prompt(prompt), Draw::Text(sampling))
+        } else {
+            let class = value.get("classes").and_then(|classes| classes.get(0)).and_then(Value::as_str);
+            let class = class.ok_or("the picture names neither a prompt nor a class")?;
+            let sampling = serde_json::from_value(part("sampling")).map_err(wrong)?;
+            (Subject::Class(class.to_owned()), Draw::Class(sampling))
+        };
+        let seeds: Vec<u64> = match (value.get("seeds"), value.get("seed").and_then(Value::as_u64)) {
+            (Some(seeds), _) => serde_json::from_value(seeds.clone()).map_err(wrong)?,
+            (None, Some(seed)) => vec![seed],
+            (None, None) => return Err("the picture does not say its seed".to_owned()),
+        };
+        Ok(Self {
+            model: text("model").ok_or("the picture does not name its model")?,
+            subject,
+            seed: seeds.first().copied().unwrap_or(0),
+            images: (seeds.len() as u32).max(1),
+            draw,
+            refresh: serde_json::from_value(part("refresh")).map_err(wrong)?,
+            predictor: serde_json::from_value(part("predictor")).map_err(wrong)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::predict::MlCache;
+    use proptest::prelude::*;
+
+    fn recipe(text: bool, seed: u64, images: u32, budget: u32) -> Recipe {
+        let mut class = sampling::Sampling::OFFICIAL_512;
+        class.steps = 9;
+        Recipe {
+            model: "m".to_owned(),
+            subject: if text { Subject::Prompt("a fox".into()) } else { Subject::Class("fox".into()) },
+            seed,
+            images,
+            draw: if text { Draw::Text(dimoo::Sampling::OFFICIAL) } else { Draw::Class(class) },
+            refresh: if budget == 0 { Refresh::Every } else { Refresh::Uniform(budget) },
+            predictor: Predictor::MlCache(MlCache::OFFICIAL),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_recipe_survives_in_a_picture(text: bool, seed: u64, images in 1_u32..10, budget in 0_u32..9) {
+            let recipe = recipe(text, seed, images, budget);
+            let seeds: Vec<u64> = (0..images).map(|i| seed.wrapping_add(u64::from(i))).collect();
+            let value: Value = serde_json::from_str(&recipe.metadata(&seeds).to_string()).unwrap();
+            prop_assert_eq!(Recipe::from_metadata(&value).unwrap(), recipe);
+        }
+    }
+
+    #[test]
+    fn other_pictures_are_refused_with_a_reason() {
+        for (value, reason) in [
+            (serde_json::json!({}), "settings"),
+            (serde_json::json!({ "settings": {} }), "neither a prompt nor a class"),
+            (serde_json::json!({ "settings": { "sampling": 3 }, "prompt": "a" }), "cannot be read"),
+        ] {
+            let found = Recipe::from_metadata(&value).unwrap_err();
+            assert!(found.contains(reason), "{found}");
+        }
+    }
+
+    #[test]
+    fn full_steps_are_counted() {
+        assert_eq!(recipe(true, 0, 1, 8).full_steps(), Some(8));
+        assert_eq!(recipe(false, 0, 1, 0).full_steps(), Some(9));
+        assert_eq!(Recipe { refresh: Refresh::Uniform(90), ..recipe(false, 0, 1, 0) }.full_steps(), None);
+    }
+}

@@ -1,0 +1,345 @@
+//! What the window shows and edits. Panels change it; [`super::app`] sends what follows from it to the actor.
+
+use super::actor::{Event, Preview, RunId};
+use super::command::Command;
+use super::compare::Comparison;
+use super::engine::ModelInfo;
+use super::failure::Failure;
+use super::recipe::{Recipe, Subject};
+use super::run::{Progress, Run, agreement};
+use crate::generate::refresh::Refresh;
+use serde::{Deserialize, Serialize};
+
+/// Runs kept in memory; the oldest give way.
+const RUNS: usize = 64;
+
+/// Pages at the right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tab {
+    /// Methods side by side.
+    #[default]
+    Compare,
+    /// Earlier runs.
+    History,
+}
+
+impl Tab {
+    /// All, from left to right.
+    pub const ALL: [Self; 2] = [Self::Compare, Self::History];
+
+    /// Its title.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Compare => "Compare",
+            Self::History => "History",
+        }
+    }
+}
+
+/// What is drawn over the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlays {
+    /// Hatch what is masked.
+    pub masked: bool,
+    /// Frame what the step revealed.
+    pub new: bool,
+    /// Shade by the step that decided.
+    pub confidence: bool,
+}
+
+impl Default for Overlays {
+    fn default() -> Self {
+        Self { masked: true, new: true, confidence: false }
+    }
+}
+
+/// What is kept between starts.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Kept {
+    /// The controls.
+    pub recipe: Option<Recipe>,
+    /// Whether the seed stays from run to run.
+    pub seed_locked: bool,
+    /// Overlays.
+    pub overlays: Overlays,
+    /// The page at the right.
+    pub tab: Tab,
+}
+
+/// A point of the plot: what a run took, and how well it agrees with vanilla.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// The run.
+    pub id: RunId,
+    /// Milliseconds of all steps.
+    pub ms: f64,
+    /// Share of tokens equal to vanilla's, 0 to 1.
+    pub agreement: f64,
+    /// Whether every step was full.
+    pub vanilla: bool,
+}
+
+/// Everything that the window shows.
+#[derive(Debug)]
+pub struct State {
+    /// The model that is open.
+    pub model: Option<ModelInfo>,
+    /// The controls.
+    pub recipe: Option<Recipe>,
+    /// Whether the seed stays from run to run.
+    pub seed_locked: bool,
+    /// Runs of this start, the newest last.
+    pub runs: Vec<Run>,
+    /// The run on the canvas.
+    pub shown: Option<RunId>,
+    /// The step that was scrubbed to; the latest otherwise.
+    pub scrubbed: Option<usize>,
+    /// The latest preview.
+    pub preview: Option<Preview>,
+    /// What is drawn over the picture.
+    pub overlays: Overlays,
+    /// The page at the right.
+    pub tab: Tab,
+    /// Methods side by side.
+    pub comparison: Comparison,
+    /// What went wrong last.
+    pub failure: Option<Failure>,
+    /// Words in the palette, while it is open.
+    pub palette: Option<String>,
+    /// What was asked of the window in this frame.
+    pub wanted: Vec<Command>,
+    next_run: u64,
+}
+
+impl State {
+    /// As it was kept.
+    pub fn new(kept: Kept) -> Self {
+        Self {
+            model: None,
+            recipe: kept.recipe,
+            seed_locked: kept.seed_locked,
+            runs: Vec::new(),
+            shown: None,
+            scrubbed: None,
+            preview: None,
+            overlays: kept.overlays,
+            tab: kept.tab,
+            comparison: Comparison::default(),
+            failure: None,
+            palette: None,
+            wanted: Vec::new(),
+            next_run: 1,
+        }
+    }
+
+    /// What is to be kept.
+    pub fn kept(&self) -> Kept {
+        Kept {
+            recipe: self.recipe.clone(),
+            seed_locked: self.seed_locked,
+            overlays: self.overlays,
+            tab: self.tab,
+        }
+    }
+
+    /// Adds a run of a recipe and shows it.
+    pub fn add_run(&mut self, recipe: Recipe) -> RunId {
+        let id = RunId(self.next_run);
+        self.next_run += 1;
+        self.runs.push(Run::new(id, recipe));
+        if self.runs.len() > RUNS {
+            self.runs.remove(0);
+        }
+        (self.shown, self.scrubbed, self.preview, self.failure) = (Some(id), None, None, None);
+        id
+    }
+
+    /// A run by name.
+    pub fn run(&self, id: RunId) -> Option<&Run> {
+        self.runs.iter().find(|run| run.id == id)
+    }
+
+    /// The run on the canvas.
+    pub fn shown_run(&self) -> Option<&Run> {
+        self.run(self.shown?)
+    }
+
+    /// The run that is waited for.
+    pub fn open_run(&self) -> Option<&Run> {
+        self.runs.iter().rev().find(|run| run.is_open())
+    }
+
+    /// The step on the canvas: the one scrubbed to, or the latest.
+    pub fn step(&self) -> Option<usize> {
+        let run = self.shown_run()?;
+        self.scrubbed.or_else(|| run.steps.last().map(|done| done.step))
+    }
+
+    /// Takes in what happened.
+    pub fn take(&mut self, event: Event) {
+        for run in &mut self.runs {
+            run.take(&event);
+        }
+        match event {
+            Event::Opened(info) => {
+                // Settings of another model of the same kind stay, as far as they make sense.
+                let fits = self.recipe.as_ref().is_some_and(|recipe| recipe.model == info.source);
+                if !fits {
+                    let subject = match (info.is_text, self.recipe.take().map(|recipe| recipe.subject)) {
+                        (true, Some(subject @ Subject::Prompt(_))) => subject,
+                        (true, _) => Subject::Prompt(String::new()),
+                        (false, Some(Subject::Class(class))) if info.labels.contains(&class) => {
+                            Subject::Class(class)
+                        }
+                        (false, _) => Subject::Class(info.labels.first().cloned().unwrap_or_default()),
+                    };
+                    self.recipe = Some(info.recipe(subject));
+                }
+                self.model = Some(*info);
+                self.failure = None;
+            }
+            Event::Failed { failure, .. } => self.failure = Some(failure),
+            _ => {}
+        }
+    }
+
+    /// The names of the methods being compared, and their runs.
+    pub fn compared(&self) -> Vec<(&str, Option<&Run>)> {
+        let columns = self.comparison.columns.iter();
+        columns.map(|(method, id)| (method.name.as_str(), id.and_then(|id| self.run(id)))).collect()
+    }
+
+    /// Every finished run that has a finished vanilla run of the same pictures.
+    pub fn measured(&self) -> Vec<Measured> {
+        let finished = || self.runs.iter().filter(|run| run.progress == Progress::Finished);
+        let vanilla = |recipe: &Recipe| recipe.full_steps() == Some(recipe.draw.steps() as usize);
+        finished()
+            .filter_map(|run| {
+                let same = |other: &&Run| {
+                    let (ours, theirs) = (&run.recipe, &other.recipe);
+                    vanilla(theirs)
+                        && theirs.model == ours.model
+                        && theirs.subject == ours.subject
+                        && (theirs.seed, theirs.images) == (ours.seed, ours.images)
+                };
+                // The vanilla run with the most steps is the one to agree with.
+                let best = finished().filter(same).max_by_key(|other| other.plan.len())?;
+                let agreement = agreement(&run.codes, &best.codes)?;
+                Some(Measured { id: run.id, ms: run.loop_ms(), agreement, vanilla: vanilla(&run.recipe) })
+            })
+            .collect()
+    }
+
+    /// Full steps of the recipe as a list of step numbers, for editing by hand.
+    pub fn full_list(&self) -> Vec<u32> {
+        let Some(recipe) = &self.recipe else { return Vec::new() };
+        let steps = recipe.draw.steps();
+        let full = recipe.refresh.full_steps(steps as usize, steps).unwrap_or_default();
+        (0..steps).filter(|step| full.get(*step as usize) == Some(&true)).collect()
+    }
+
+    /// Makes a step full, or not. The first always is.
+    pub fn toggle_full(&mut self, step: u32) {
+        let mut list = self.full_list();
+        match list.iter().position(|&full| full == step) {
+            Some(_) if step == 0 => return,
+            Some(at) => drop(list.remove(at)),
+            None => list.push(step),
+        }
+        list.sort_unstable();
+        if let Some(recipe) = &mut self.recipe {
+            let all = list.len() == recipe.draw.steps() as usize;
+            recipe.refresh = if all { Refresh::Every } else { Refresh::List(list) };
+        }
+    }
+
+    /// As many full steps, evenly spread.
+    pub fn spread_evenly(&mut self) {
+        let budget = self.full_list().len() as u32;
+        if let Some(recipe) = &mut self.recipe {
+            let all = budget == recipe.draw.steps();
+            recipe.refresh = if all { Refresh::Every } else { Refresh::Uniform(budget.max(1)) };
+        }
+    }
+
+    /// Whether a command can be given now.
+    pub fn allows(&self, command: Command) -> bool {
+        let steps = self.shown_run().map_or(0, |run| run.steps.len());
+        let finished = self.shown_run().is_some_and(|run| run.progress == Progress::Finished);
+        match command {
+            Command::Generate | Command::Compare | Command::NewSeed | Command::LockSeed | Command::CopyLink => {
+                self.model.is_some() && self.recipe.is_some()
+            }
+            Command::Stop => self.open_run().is_some(),
+            Command::FirstStep | Command::PreviousStep | Command::NextStep | Command::LastStep => steps > 0,
+            Command::UniformRefresh => {
+                self.recipe.as_ref().is_some_and(|recipe| matches!(recipe.refresh, Refresh::List(_)))
+            }
+            Command::SavePng | Command::SaveGif | Command::CopyPicture => finished,
+            Command::SaveSheet => self.runs.iter().any(|run| run.progress == Progress::Finished),
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::dimoo;
+    use crate::studio::recipe::Draw;
+
+    fn info(source: &str, is_text: bool) -> ModelInfo {
+        let class = crate::generate::sampling::Sampling { steps: 8, ..crate::generate::sampling::Sampling::OFFICIAL_512 };
+        let labels = if is_text { Vec::new() } else { vec!["cat".to_owned(), "fox".to_owned()] };
+        ModelInfo {
+            source: source.to_owned(),
+            name: source.to_owned(),
+            words: Vec::new(),
+            labels,
+            is_text,
+            grid: [2, 2],
+            codebook: 9,
+            size: [8, 8],
+            draw: if is_text { Draw::Text(dimoo::Sampling::OFFICIAL) } else { Draw::Class(class) },
+            has_shortcut: true,
+        }
+    }
+
+    #[test]
+    fn full_steps_are_edited_and_spread_again() {
+        let mut state = State::new(Kept::default());
+        state.take(Event::Opened(Box::new(info("a", false))));
+        assert_eq!(state.full_list(), [0, 4]);
+        state.toggle_full(5);
+        state.toggle_full(0);
+        assert_eq!(state.full_list(), [0, 4, 5]);
+        state.toggle_full(4);
+        assert_eq!(state.recipe.as_ref().unwrap().refresh, Refresh::List(vec![0, 5]));
+        state.spread_evenly();
+        assert_eq!(state.recipe.as_ref().unwrap().refresh, Refresh::Uniform(2));
+    }
+
+    #[test]
+    fn another_model_keeps_what_it_understands() {
+        let mut state = State::new(Kept::default());
+        state.take(Event::Opened(Box::new(info("a", false))));
+        state.recipe.as_mut().unwrap().subject = Subject::Class("fox".to_owned());
+        state.take(Event::Opened(Box::new(info("b", false))));
+        assert_eq!(state.recipe.as_ref().unwrap().subject, Subject::Class("fox".to_owned()));
+        state.take(Event::Opened(Box::new(info("c", true))));
+        assert_eq!(state.recipe.as_ref().unwrap().subject, Subject::Prompt(String::new()));
+    }
+
+    #[test]
+    fn commands_wait_for_what_they_need() {
+        let mut state = State::new(Kept::default());
+        assert!(!state.allows(Command::Generate) && state.allows(Command::OpenModel));
+        state.take(Event::Opened(Box::new(info("a", false))));
+        assert!(state.allows(Command::Generate) && !state.allows(Command::SavePng));
+        let id = state.add_run(state.recipe.clone().unwrap());
+        assert!(state.allows(Command::Stop));
+        state.take(Event::Stopped { id, steps: 0 });
+        assert!(!state.allows(Command::Stop));
+    }
+}
