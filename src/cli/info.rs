@@ -13,7 +13,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let adapters = pollster::block_on(device::adapters());
+    let adapters = pollster::block_on(device::adapters(&device::instance()));
     let chosen = match Backend::Auto.open() {
         Ok((Device::Cpu, reason)) => ("CPU".to_owned(), reason),
         Ok((Device::Gpu(gpu), reason)) => (gpu.info.name, reason),

@@ -23,19 +23,26 @@ mod pull;
 #[cfg(feature = "scenes")]
 mod scenes;
 mod strip;
+#[cfg(feature = "studio")]
+mod studio;
 mod table;
 mod verify;
 
 /// Masked image generation on any GPU, with learned shortcuts.
 #[derive(Debug, Parser)]
-#[command(name = "migm", version, about, arg_required_else_help = true)]
+#[command(name = "migm", version, about)]
+#[cfg_attr(not(feature = "studio"), command(arg_required_else_help = true))]
+#[cfg_attr(feature = "studio", command(after_help = "Without a command, the studio opens."))]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Open the studio: pictures resolving under a refresh-budget slider
+    #[cfg(feature = "studio")]
+    Studio(studio::Arguments),
     /// Generate pictures of a class, or from text, step by step
     Generate(generate::Arguments),
     /// Show the same seeds by vanilla and by each budget, unselected, in one picture
@@ -76,6 +83,9 @@ enum CliError {
     Device(#[from] device::DeviceError),
     #[error(transparent)]
     Exec(#[from] crate::exec::ExecError),
+    #[cfg(feature = "studio")]
+    #[error(transparent)]
+    Window(#[from] crate::studio::window::WindowError),
     #[cfg(feature = "pull")]
     #[error(transparent)]
     Pull(#[from] crate::pull::PullError),
@@ -93,7 +103,10 @@ enum CliError {
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let result = match cli.command {
+    let Some(command) = cli.command.or_else(by_default) else { return ExitCode::FAILURE };
+    let result = match command {
+        #[cfg(feature = "studio")]
+        Command::Studio(arguments) => studio::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Gallery(arguments) => gallery::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
@@ -124,6 +137,14 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// What runs where no command is given. Without the studio, clap has shown its help by then.
+fn by_default() -> Option<Command> {
+    #[cfg(feature = "studio")]
+    return Some(Command::Studio(studio::Arguments::default()));
+    #[cfg(not(feature = "studio"))]
+    None
+}
+
 /// Where to compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Backend {
@@ -143,7 +164,8 @@ impl Backend {
         if self == Self::Cpu {
             return Ok((Device::Cpu, "asked for".to_owned()));
         }
-        let adapter = match pollster::block_on(device::choose(&choice)) {
+        let instance = device::instance();
+        let adapter = match pollster::block_on(device::choose(&instance, &choice)) {
             Ok(adapter) => adapter,
             Err(error) if self == Self::Gpu || choice.name.is_some() => return Err(error.into()),
             Err(_) => return Ok((Device::Cpu, "no graphics adapter was found".to_owned())),
@@ -156,7 +178,7 @@ impl Backend {
             );
             return Ok((Device::Cpu, reason));
         }
-        let gpu = pollster::block_on(Gpu::from_adapter(&adapter, choice.default_limits))?;
+        let gpu = pollster::block_on(Gpu::from_adapter(instance, adapter, choice.default_limits))?;
         Ok((Device::Gpu(Box::new(gpu)), format!("{:?}, {:?}", info.device_type, info.backend)))
     }
 }

@@ -8,6 +8,7 @@ use super::engine::{Engine, ModelInfo};
 use super::failure::Failure;
 use super::recipe::Recipe;
 use crate::exec::Memory;
+use crate::exec::gpu::device::{Choice, Gpu};
 use crate::generate::GenerateError;
 use crate::generate::model::Device;
 use crate::generate::picture::Picture;
@@ -103,6 +104,8 @@ pub struct Features {
 /// What the window is told.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// Another device computes from now on.
+    Device(String),
     /// A model is open.
     Opened(Box<ModelInfo>),
     /// A run begins.
@@ -262,13 +265,7 @@ impl Worker {
     async fn run(mut self) {
         while let Some(request) = self.inbox.next().await {
             match request {
-                Request::Open(source) => match self.engine.open(&source) {
-                    Ok(info) => {
-                        let info = Box::new(info.clone());
-                        self.tell(Event::Opened(info));
-                    }
-                    Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
-                },
+                Request::Open(source) => self.open(&source),
                 // Of several runs that wait, only the last is wanted.
                 Request::Run { id, .. } if self.inbox.any(|next| matches!(next, Request::Run { .. } | Request::Cancel)) => {
                     self.tell(Event::Stopped { id, steps: 0 });
@@ -285,7 +282,36 @@ impl Worker {
                 },
                 // Nothing is under way.
                 Request::Cancel => {}
+                Request::UseCpu => self.replace(Device::Cpu),
+                Request::RestartDevice => match Gpu::open(&Choice::from_environment()).await {
+                    Ok(gpu) => self.replace(Device::Gpu(Box::new(gpu))),
+                    Err(error) => {
+                        let error = GenerateError::Exec(error.into());
+                        self.tell(Event::Failed { id: None, failure: Failure::new(&error) });
+                    }
+                },
             }
+        }
+    }
+
+    /// Goes on with the same model on another device.
+    fn replace(&mut self, device: Device) {
+        let source = self.engine.info().map(|info| info.source.clone());
+        self.engine = Engine::new(device);
+        let name = self.engine.describe();
+        self.tell(Event::Device(name));
+        if let Some(source) = source {
+            self.open(&source);
+        }
+    }
+
+    fn open(&mut self, source: &str) {
+        match self.engine.open(source) {
+            Ok(info) => {
+                let info = Box::new(info.clone());
+                self.tell(Event::Opened(info));
+            }
+            Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
         }
     }
 
@@ -349,3 +375,7 @@ impl Worker {
         Ok(End::Complete)
     }
 }
+
+#[cfg(test)]
+#[path = "actor_tests.rs"]
+mod tests;

@@ -3,8 +3,8 @@
 use super::actor::{Actor, Event, Request};
 use super::command::{Command, Menu};
 use super::compare::{Comparison, methods};
-use super::failure::Remedy;
-use super::keep;
+use super::failure::{Failure, Remedy};
+use super::{keep, link};
 use super::panels::canvas::View;
 use super::panels::status::DeviceNote;
 use super::panels::{canvas, compose, hover, palette, side, status, timeline};
@@ -28,16 +28,26 @@ pub struct Studio {
     textures: Textures,
     view: View,
     inbox: keep::Inbox,
+    /// The query of a link, until its model is open.
+    query: String,
 }
 
 impl Studio {
     /// A studio over an actor; it opens `model`, or what was open last.
-    pub fn new(context: &Context, actor: Actor, device: DeviceNote, kept: Kept, model: &str) -> Self {
+    /// A query of a link is run when the model is open.
+    pub fn new(
+        context: &Context,
+        actor: Actor,
+        device: DeviceNote,
+        kept: Kept,
+        model: &str,
+        query: &str,
+    ) -> Self {
         theme::install(context);
         let source = kept.recipe.as_ref().map_or(model, |recipe| recipe.model.as_str());
         actor.ask(Request::Open(source.to_owned()));
         let state = State::new(kept);
-        Self { actor, device, state, textures: Textures::default(), view: View::default(), inbox: keep::Inbox::default() }
+        Self { actor, device, state, textures: Textures::default(), view: View::default(), inbox: keep::Inbox::default(), query: query.to_owned() }
     }
 
     /// What was kept by an earlier start.
@@ -50,7 +60,14 @@ impl Studio {
             if let Event::Shown { id, step, pictures } = &event {
                 self.textures.step(context, *id, *step, pictures);
             }
+            if let Event::Device(name) = &event {
+                self.device = DeviceNote { name: name.clone(), ..DeviceNote::default() };
+            }
+            let opened = matches!(event, Event::Opened(_));
             self.state.take(event);
+            if opened {
+                self.follow_link();
+            }
         }
         if let Some(preview) = self.actor.preview() {
             self.textures.preview(context, &preview);
@@ -58,6 +75,21 @@ impl Studio {
         }
         self.next_method(context);
         self.ask_for_step();
+    }
+
+    /// Runs what a link asks for.
+    fn follow_link(&mut self) {
+        let query = std::mem::take(&mut self.query);
+        let Some(recipe) = self.state.recipe.as_mut().filter(|_| !query.is_empty()) else { return };
+        let refused = link::apply(&query, recipe);
+        self.generate();
+        if !refused.is_empty() {
+            self.state.failure = Some(Failure {
+                title: "The link was followed in part".to_owned(),
+                reason: format!("not understood: {}", refused.join(", ")),
+                remedies: vec![Remedy::ChangeSettings],
+            });
+        }
     }
 
     /// Starts the next method of a comparison when nothing is under way.
@@ -158,7 +190,7 @@ impl Studio {
             }
             Command::CopyLink => {
                 if let Some(recipe) = &self.state.recipe {
-                    context.copy_text(super::link::link(recipe));
+                    context.copy_text(link::link(recipe));
                 }
             }
             Command::ThemeSystem => context.set_theme(egui::ThemePreference::System),

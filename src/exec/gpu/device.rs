@@ -129,6 +129,10 @@ impl Choice {
 /// An open device with what is known of it.
 #[derive(Clone, Debug)]
 pub struct Gpu {
+    /// Where the adapter was found. A window on the same device needs both.
+    pub instance: wgpu::Instance,
+    /// The adapter.
+    pub adapter: wgpu::Adapter,
     /// The device.
     pub device: wgpu::Device,
     /// Its queue.
@@ -148,9 +152,13 @@ enum Failure {
     Invalid(String),
 }
 
+/// What adapters are found with.
+pub fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
+}
+
 /// Every adapter of the system, the fastest kind first.
-pub async fn adapters() -> Vec<wgpu::Adapter> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+pub async fn adapters(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
     let mut adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
     adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
         wgpu::DeviceType::DiscreteGpu => 0,
@@ -166,8 +174,8 @@ pub async fn adapters() -> Vec<wgpu::Adapter> {
 ///
 /// # Errors
 /// There is none, or none of that name.
-pub async fn choose(choice: &Choice) -> Result<wgpu::Adapter, DeviceError> {
-    let adapters = adapters().await;
+pub async fn choose(instance: &wgpu::Instance, choice: &Choice) -> Result<wgpu::Adapter, DeviceError> {
+    let adapters = adapters(instance).await;
     let fits = |adapter: &wgpu::Adapter| {
         choice
             .name
@@ -190,15 +198,20 @@ impl Gpu {
     /// # Errors
     /// There is no such adapter, or it gives no device.
     pub async fn open(choice: &Choice) -> Result<Self, DeviceError> {
-        let adapter = choose(choice).await?;
-        Self::from_adapter(&adapter, choice.default_limits).await
+        let instance = instance();
+        let adapter = choose(&instance, choice).await?;
+        Self::from_adapter(instance, adapter, choice.default_limits).await
     }
 
     /// Opens an adapter.
     ///
     /// # Errors
     /// It gives no device.
-    pub async fn from_adapter(adapter: &wgpu::Adapter, default_limits: bool) -> Result<Self, DeviceError> {
+    pub async fn from_adapter(
+        instance: wgpu::Instance,
+        adapter: wgpu::Adapter,
+        default_limits: bool,
+    ) -> Result<Self, DeviceError> {
         let info = adapter.get_info();
         let timestamps = adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY);
         let features = if timestamps { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() };
@@ -228,7 +241,7 @@ impl Gpu {
             let message = if message.is_empty() { format!("{reason:?}") } else { message };
             *report.lock().unwrap_or_else(PoisonError::into_inner) = Some(Failure::Lost(message));
         });
-        Ok(Self { device, queue, info, timestamps, failure })
+        Ok(Self { instance, adapter, device, queue, info, timestamps, failure })
     }
 
     /// Reports what went wrong since the last call, if anything.

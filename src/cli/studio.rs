@@ -1,0 +1,24 @@
+//! `migm studio`, and `migm` alone: the window.
+
+use super::{Backend, CliError};
+use crate::studio::{bundled_models, window};
+
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Arguments {
+    /// Model folder, or the name of a bundled model (default: what was open last, else scenes-text)
+    #[arg(long, value_name = "DIR|NAME", value_hint = clap::ValueHint::DirPath)]
+    model: Option<String>,
+    /// What a link asks for: everything from its question mark on
+    #[arg(value_name = "?QUERY", default_value = "")]
+    query: String,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t)]
+    backend: Backend,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let (device, reason) = arguments.backend.open()?;
+    let model = arguments.model.as_deref().unwrap_or(bundled_models()[0]);
+    window::run(device, &reason, model, arguments.model.is_some(), &arguments.query)?;
+    Ok(())
+}

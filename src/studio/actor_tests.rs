@@ -1,0 +1,182 @@
+//! The actor as the window uses it, on the bundled class model: a whole run, a run that is overtaken, one that is stopped, and
+//! one that fails.
+
+use super::*;
+use crate::generate::refresh::Refresh;
+use crate::studio::recipe::Subject;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+struct Window {
+    actor: Actor,
+    wakes: Arc<AtomicU64>,
+    info: ModelInfo,
+}
+
+fn window(source: &str) -> Window {
+    let wakes = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&wakes);
+    let wake: Wake = Arc::new(move || drop(count.fetch_add(1, Ordering::Relaxed)));
+    let actor = Actor::start(Device::Cpu, wake);
+    actor.ask(Request::Open(source.to_owned()));
+    let Some(Event::Opened(info)) = pollster::block_on(actor.next()) else { panic!("{source} did not open") };
+    Window { actor, wakes, info: *info }
+}
+
+impl Window {
+    fn class(&self, class: &str) -> Recipe {
+        self.info.recipe(Subject::Class(class.to_owned()))
+    }
+
+    fn run(&self, id: u64, recipe: &Recipe) {
+        self.actor.ask(Request::Run { id: RunId(id), recipe: recipe.clone(), trace: true });
+    }
+
+    /// Events up to and with the first that ends a run.
+    fn until_the_end(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(event) = pollster::block_on(self.actor.next()) {
+            let is_end = matches!(event, Event::Finished { .. } | Event::Stopped { .. } | Event::Failed { .. });
+            events.push(event);
+            if is_end {
+                break;
+            }
+        }
+        events
+    }
+}
+
+#[test]
+fn a_run_tells_every_step_and_ends_with_pictures() {
+    let window = window("scenes-class");
+    let recipe = Recipe { images: 2, ..window.class("fox") };
+    window.run(1, &recipe);
+    let events = window.until_the_end();
+    let Some(Event::Began { plan, rounds, memory, .. }) = events.first() else { panic!("{events:?}") };
+    assert_eq!((plan.len(), *rounds), (recipe.draw.steps() as usize, 1));
+    assert!(memory.weights > 0);
+    let steps: Vec<&StepDone> = events
+        .iter()
+        .filter_map(|event| if let Event::Stepped { done, .. } = event { Some(&**done) } else { None })
+        .collect();
+    assert_eq!(steps.len(), plan.len());
+    for (step, done) in steps.iter().enumerate() {
+        let masked = done.codes.iter().filter(|code| **code == window.info.codebook).count();
+        let revealed: u32 = plan[..=step].iter().map(|note| note.reveal).sum();
+        assert_eq!(masked, 2 * (window.info.tokens() - revealed as usize), "step {step}");
+        assert!(done.features.as_ref().is_some_and(|features| features.values.len() % features.width == 0));
+    }
+    let Some(Event::Finished { codes, pictures, step_ms, .. }) = events.last() else { panic!("{events:?}") };
+    assert!(codes.iter().all(|code| *code < window.info.codebook));
+    assert_eq!((pictures.len(), step_ms.len()), (2, plan.len()));
+    assert_eq!((pictures[0].width, pictures[0].height), (window.info.size[0], window.info.size[1]));
+    assert!(window.wakes.load(Ordering::Relaxed) >= events.len() as u64);
+}
+
+#[test]
+fn the_same_recipe_makes_the_same_tokens_after_others() {
+    let window = window("scenes-class");
+    let codes = |recipe: &Recipe| {
+        window.run(1, recipe);
+        match window.until_the_end().pop() {
+            Some(Event::Finished { codes, .. }) => codes,
+            other => panic!("{other:?}"),
+        }
+    };
+    let recipe = window.class("fox");
+    let first = codes(&recipe);
+    let vanilla = codes(&recipe.vanilla());
+    codes(&Recipe { images: 4, ..window.class("koala") });
+    assert_eq!(codes(&recipe), first);
+    assert_ne!(vanilla, first, "a budget that changes nothing tests nothing");
+}
+
+#[test]
+fn a_newer_request_overtakes_within_a_step() {
+    let window = window("scenes-class");
+    let recipe = Recipe { refresh: Refresh::Every, ..window.class("fox") };
+    window.run(1, &recipe);
+    let Some(Event::Began { .. }) = pollster::block_on(window.actor.next()) else { panic!("it did not begin") };
+    window.run(2, &recipe);
+    let events = window.until_the_end();
+    let Some(Event::Stopped { id: RunId(1), steps }) = events.last() else { panic!("{events:?}") };
+    assert!(*steps < recipe.draw.steps() as usize, "{steps} steps ran");
+    assert!(matches!(window.until_the_end().last(), Some(Event::Finished { id: RunId(2), .. })));
+}
+
+#[test]
+fn of_runs_that_wait_only_the_last_is_made() {
+    let window = window("scenes-class");
+    let recipe = window.class("fox");
+    (1..=5).for_each(|id| window.run(id, &recipe));
+    let mut ends = Vec::new();
+    while !matches!(ends.last(), Some((5, true))) {
+        match window.until_the_end().pop() {
+            Some(Event::Stopped { id, .. }) => ends.push((id.0, false)),
+            Some(Event::Finished { id, .. }) => ends.push((id.0, true)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(ends.iter().filter(|(_, finished)| *finished).count(), 1, "{ends:?}");
+}
+
+#[test]
+fn a_run_stops_when_it_is_asked_to() {
+    let window = window("scenes-class");
+    window.run(1, &window.class("fox").vanilla());
+    let Some(Event::Began { .. }) = pollster::block_on(window.actor.next()) else { panic!("it did not begin") };
+    window.actor.ask(Request::Cancel);
+    assert!(matches!(window.until_the_end().last(), Some(Event::Stopped { id: RunId(1), .. })));
+    // And the next one is not hindered by it.
+    window.run(2, &window.class("fox"));
+    assert!(matches!(window.until_the_end().last(), Some(Event::Finished { id: RunId(2), .. })));
+}
+
+#[test]
+fn what_cannot_be_run_fails_with_a_reason_and_the_actor_lives_on() {
+    let window = window("scenes-class");
+    window.run(1, &Recipe { refresh: Refresh::Uniform(10_000), ..window.class("fox") });
+    let events = window.until_the_end();
+    let Some(Event::Failed { id: Some(RunId(1)), failure }) = events.last() else { panic!("{events:?}") };
+    assert!(failure.reason.contains("10000"), "{failure:?}");
+    window.actor.ask(Request::Open("there is no such folder".to_owned()));
+    let events = window.until_the_end();
+    let Some(Event::Failed { id: None, failure }) = events.last() else { panic!("{events:?}") };
+    assert!(failure.reason.contains("there is no such folder"), "{failure:?}");
+    window.run(2, &window.class("fox"));
+    assert!(matches!(window.until_the_end().last(), Some(Event::Finished { id: RunId(2), .. })));
+}
+
+#[test]
+fn pictures_of_steps_are_made_again() {
+    let window = window("scenes-class");
+    window.run(1, &window.class("fox"));
+    let Some(Event::Finished { codes, pictures, .. }) = window.until_the_end().pop() else { panic!("it failed") };
+    window.actor.ask(Request::Show { id: RunId(1), step: 3, codes });
+    match pollster::block_on(window.actor.next()) {
+        Some(Event::Shown { id: RunId(1), step: 3, pictures: again }) => assert_eq!(again, pictures),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_text_model_makes_one_picture_after_the_other() {
+    let window = window("scenes-text");
+    let recipe = Recipe { images: 2, ..window.info.recipe(Subject::Prompt("a koala".to_owned())) };
+    window.run(1, &recipe);
+    let events = window.until_the_end();
+    let Some(Event::Finished { codes, pictures, .. }) = events.last() else { panic!("{events:?}") };
+    assert_eq!((codes.len(), pictures.len()), (2 * window.info.tokens(), 2));
+    let images: Vec<usize> = events
+        .iter()
+        .filter_map(|event| if let Event::Stepped { done, .. } = event { Some(done.image) } else { None })
+        .collect();
+    let steps = recipe.draw.steps() as usize;
+    assert_eq!((images.len(), images[0], images[2 * steps - 1]), (2 * steps, 0, 1));
+    // A prompt of another length, and back.
+    for (id, prompt) in [(2, "a taxi on a beach at sunset"), (3, "a koala")] {
+        window.run(id, &Recipe { subject: Subject::Prompt(prompt.to_owned()), ..recipe.clone() });
+        let events = window.until_the_end();
+        let Some(Event::Finished { codes: found, .. }) = events.last() else { panic!("{events:?}") };
+        assert_eq!(*found == codes, id == 3, "{prompt}");
+    }
+}
