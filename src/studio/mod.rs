@@ -5,6 +5,7 @@
 
 pub mod actor;
 pub mod app;
+pub mod blind;
 pub mod channel;
 pub mod command;
 pub mod compare;
@@ -18,6 +19,7 @@ pub mod run;
 pub mod state;
 pub mod textures;
 pub mod theme;
+pub mod why;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod window;
 

@@ -80,6 +80,12 @@ impl Symmetric {
         Self { size, values: (0..size * size).map(mean).collect() }
     }
 
+    /// Of all its entries, row by row.
+    pub fn new(size: usize, values: Vec<f64>) -> Self {
+        debug_assert_eq!(values.len(), size * size);
+        Self { size, values }
+    }
+
     /// The root that is positive like this; eigenvalues that rounding put below 0 are taken for 0.
     pub fn sqrt(&self) -> Self {
         let (eigenvalues, vectors) = self.eigen();
