@@ -451,6 +451,20 @@ impl TextSession {
         Ok(self.executor.read(states::IDS, (rows * columns) as usize).await?)
     }
 
+    /// The model's configuration.
+    pub fn config(&self) -> &TextConfig {
+        &self.config
+    }
+
+    /// The latest draw at every position of the grid: what a preview shows.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub async fn drawn(&mut self) -> Result<Vec<u32>, GenerateError> {
+        let [rows, columns] = self.config.transformer.grid;
+        Ok(self.executor.read(states::DRAWN, (rows * columns) as usize).await?)
+    }
+
     /// Last-layer features of the sequence with the prompt `[length, d_model]`.
     ///
     /// # Errors
