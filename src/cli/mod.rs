@@ -13,6 +13,7 @@ mod bench;
 mod convert;
 mod described;
 mod eval;
+mod frames;
 mod gallery;
 mod generate;
 mod generate_text;
