@@ -4,7 +4,7 @@ use super::{Counters, ExecError, Executor, LocalFuture, Memory, OpTime};
 use crate::kernels::{Access, Buffers, StepValues};
 use crate::program::{Program, Storage, WeightSource, WeightSpec, plan};
 use std::collections::HashMap;
-use std::time::Instant;
+use web_time::Instant;
 
 /// Runs programs on all threads of rayon's pool. Weights are widened to f32 when loaded.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ mod sprites;
 mod stages;
 mod targets;
 mod training;
+mod web;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ usage: cargo xtask <command>
   check-targets [TARGET...] [CARGO ARGS]   type-check for other systems (Windows and macOS unless named)
   bench [ARGS]                             run `migm bench ARGS`, then the criterion benches
   table                                    measure the figures that stand in the documentation
+  web                                      build the page into web/dist
   sprites                                  make assets/sprites/ again from npm packages (needs Node.js)
 ";
 
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         "bench" => bench::bench(rest),
         "table" => bench::table(rest),
         "sprites" => sprites::main(),
+        "web" => web::main(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

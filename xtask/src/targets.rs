@@ -13,19 +13,15 @@ const PACKAGE: &str = "migm";
 /// The systems that run the package and that the tests do not reach.
 const DEFAULT_TARGETS: [&str; 3] = ["x86_64-pc-windows-msvc", "aarch64-apple-darwin", BROWSER];
 /// There the package is a library: it has no command line.
-const BROWSER: &str = "wasm32-unknown-unknown";
+pub(crate) const BROWSER: &str = "wasm32-unknown-unknown";
 const DEBIAN_TOOLCHAIN: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// Checks the targets that the arguments name, or the default ones; options go to `cargo check`.
 pub(crate) fn main(args: &[String]) -> Result<(), String> {
     let (targets, options) = parse(args);
-    let installed = Step::new("rustup", &["target", "list", "--installed"]).read().unwrap_or_default();
     let mut failed = Vec::new();
     for target in targets {
-        let has_target = installed.lines().any(|line| line.trim() == target);
-        if !has_target {
-            ensure_debian_toolchain(target)?;
-        }
+        let has_target = ensure_toolchain(target)?;
         let step = check(target, options, has_target);
         println!("== {target}: {}", step.render());
         let start = Instant::now();
@@ -50,6 +46,16 @@ fn parse(args: &[String]) -> (Vec<&str>, &[String]) {
         return (DEFAULT_TARGETS.to_vec(), options);
     }
     (targets.iter().map(String::as_str).collect(), options)
+}
+
+/// Makes sure that something here compiles for a target; whether it is rustup's toolchain.
+pub(crate) fn ensure_toolchain(target: &str) -> Result<bool, String> {
+    let installed = Step::new("rustup", &["target", "list", "--installed"]).read().unwrap_or_default();
+    let has_target = installed.lines().any(|line| line.trim() == target);
+    if !has_target {
+        ensure_debian_toolchain(target)?;
+    }
+    Ok(has_target)
 }
 
 fn ensure_debian_toolchain(target: &str) -> Result<(), String> {
@@ -81,13 +87,17 @@ fn check(target: &str, options: &[String], has_target: bool) -> Step {
     if target == BROWSER && !is_lib {
         words.push("--lib");
     }
+    toolchain(&words, has_target).args(options)
+}
+
+/// Cargo with these words, by rustup's toolchain or by Debian's, which compiles the standard library too.
+pub(crate) fn toolchain(words: &[&str], has_target: bool) -> Step {
     if has_target {
-        return Step::cargo(&words).args(options);
+        return Step::cargo(words);
     }
     // Cargo has left its own toolchain in the environment of this program; none of it may reach the other one.
-    Step::new("/usr/bin/cargo", &words)
+    Step::new("/usr/bin/cargo", words)
         .args(&["-Zbuild-std=std,panic_abort".to_owned()])
-        .args(options)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("RUSTC", "/usr/bin/rustc")
         .env_remove("CARGO")
@@ -96,7 +106,7 @@ fn check(target: &str, options: &[String], has_target: bool) -> Step {
 }
 
 /// Artifacts of other systems and another compiler lie apart, so that they never push out those of the tests.
-fn target_folder() -> PathBuf {
+pub(crate) fn target_folder() -> PathBuf {
     let shared = std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
     let folder = shared.unwrap_or_else(|| workspace_root().join("target")).join("check-targets");
     std::path::absolute(&folder).unwrap_or(folder)

@@ -9,7 +9,7 @@ use crate::program::{Program, Storage, WeightSource, WeightSpec, plan};
 use device::{DeviceError, Gpu};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::time::Instant;
+use web_time::Instant;
 use timing::StepClock;
 
 pub mod device;

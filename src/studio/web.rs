@@ -1,0 +1,122 @@
+//! The page in the browser: what its script calls, and the weights that it fetches.
+
+use super::actor::{Actor, Files, Request, Wake};
+use super::app::Studio;
+use super::link;
+use super::panels::status::DeviceNote;
+use crate::exec::gpu::device::{Choice, Gpu};
+use crate::generate::model::Device;
+use eframe::{WebOptions, WebRunner};
+use std::sync::Arc;
+use wasm_bindgen::prelude::*;
+use web_sys::HtmlCanvasElement;
+
+#[wasm_bindgen(raw_module = "./models.js")]
+extern "C" {
+    #[wasm_bindgen(catch)]
+    async fn load(model: &str, told: &Closure<dyn FnMut(f64, f64)>) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(catch)]
+    async fn stored() -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(catch)]
+    async fn clear() -> Result<(), JsValue>;
+}
+
+/// The studio on a canvas.
+#[wasm_bindgen]
+pub struct Page {
+    runner: WebRunner,
+}
+
+fn words(error: &JsValue) -> String {
+    let message = js_sys::Reflect::get(error, &"message".into()).ok().and_then(|message| message.as_string());
+    message.or_else(|| error.as_string()).unwrap_or_else(|| format!("{error:?}"))
+}
+
+#[wasm_bindgen]
+impl Page {
+    /// Prepares; a panic from here on can be read by [`Self::panic_message`].
+    #[wasm_bindgen(constructor)]
+    #[expect(clippy::new_without_default, reason = "JavaScript has constructors, not defaults")]
+    pub fn new() -> Self {
+        Self { runner: WebRunner::new() }
+    }
+
+    /// Starts on a canvas. `query` is the page's own, from its question mark on; `no_webgpu` says why there is no WebGPU, and is
+    /// empty where there is. Then the CPU computes, and the page is drawn by WebGL.
+    ///
+    /// # Errors
+    /// The page cannot be drawn at all.
+    pub async fn start(&self, canvas: HtmlCanvasElement, query: String, no_webgpu: String) -> Result<(), JsValue> {
+        let (device, reason) = device(no_webgpu).await;
+        let mut options = WebOptions::default();
+        options.renderer = match device {
+            Device::Gpu(_) => eframe::Renderer::Wgpu,
+            Device::Cpu => eframe::Renderer::Glow,
+        };
+        let note = note(&device, &reason);
+        let create: eframe::AppCreator<'_> = Box::new(move |creation| {
+            let context = creation.egui_ctx.clone();
+            let wake: Wake = Arc::new(move || context.request_repaint());
+            let actor = Actor::start(device, wake);
+            let mut kept = Studio::kept(creation.storage);
+            let asked = link::model(&query);
+            if asked.is_some() {
+                kept.recipe = None;
+            }
+            let model = asked.unwrap_or_else(|| super::bundled_models()[0].to_owned());
+            Ok(Box::new(Studio::new(&creation.egui_ctx, actor, note, kept, &model, &query)))
+        });
+        self.runner.start(canvas, options, create).await
+    }
+
+    /// Whether the program has ended by a mistake of its own.
+    pub fn has_panicked(&self) -> bool {
+        self.runner.has_panicked()
+    }
+
+    /// What the mistake was.
+    pub fn panic_message(&self) -> String {
+        self.runner.panic_summary().map(|summary| summary.message()).unwrap_or_default()
+    }
+}
+
+async fn device(no_webgpu: String) -> (Device, String) {
+    if !no_webgpu.is_empty() {
+        return (Device::Cpu, no_webgpu);
+    }
+    match Gpu::open(&Choice::default()).await {
+        Ok(gpu) => (Device::Gpu(Box::new(gpu)), "WebGPU".to_owned()),
+        Err(error) => (Device::Cpu, error.to_string()),
+    }
+}
+
+fn note(device: &Device, reason: &str) -> DeviceNote {
+    let (name, driver, tier) = match device {
+        Device::Cpu => ("CPU in the browser".to_owned(), "The CPU executor, in WebAssembly on one thread".to_owned(), "cpu"),
+        Device::Gpu(gpu) => (gpu.info.name.clone(), format!("WebGPU, {}", gpu.info.driver_info), "portable"),
+    };
+    DeviceNote { name, driver, tier: tier.to_owned(), reason: reason.to_owned() }
+}
+
+/// Fetches a bundled model, or takes it from the browser's storage, and has it opened.
+pub(super) async fn fetch(model: String, told: impl FnMut(f64, f64) + 'static) -> Result<Request, String> {
+    let told: Closure<dyn FnMut(f64, f64)> = Closure::new(told);
+    let found = load(&model, &told).await.map_err(|error| words(&error))?;
+    let mut files: Files = Vec::new();
+    for entry in js_sys::Array::from(&found).iter() {
+        let pair = js_sys::Array::from(&entry);
+        let name = pair.get(0).as_string().unwrap_or_default();
+        files.push((name, js_sys::Uint8Array::new(&pair.get(1)).to_vec()));
+    }
+    Ok(Request::OpenFiles { name: model, files })
+}
+
+/// Bytes of weights in the browser's storage.
+pub(super) async fn stored_bytes() -> u64 {
+    stored().await.ok().and_then(|bytes| bytes.as_f64()).unwrap_or(0.0) as u64
+}
+
+/// Forgets them.
+pub(super) async fn clear_stored() -> Result<(), String> {
+    clear().await.map_err(|error| words(&error))
+}

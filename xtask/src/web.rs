@@ -1,0 +1,176 @@
+//! `cargo xtask web`: builds the page into `web/dist`, which any static server can serve, also below another path.
+//!
+//! The library is compiled for the browser, `wasm-bindgen` writes the JavaScript around it, `wasm-opt` makes it smaller, and the
+//! bundled models are laid beside it under names that change with their content.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::command::{Step, has_program, workspace_root};
+use crate::targets::{BROWSER, ensure_toolchain, target_folder, toolchain};
+
+/// `wasm-opt`, exact: its output goes to people.
+const BINARYEN: &str = "binaryen@123.0.0";
+/// The page's own files.
+const PAGE: [&str; 4] = ["index.html", "style.css", "start.js", "models.js"];
+/// The models that the page offers.
+const MODELS: [&str; 2] = ["scenes-text", "scenes-class"];
+
+/// Builds the page.
+pub(crate) fn main(args: &[String]) -> Result<(), String> {
+    if let Some(unknown) = args.first() {
+        return Err(format!("`{unknown}`: the page is built without options"));
+    }
+    let root = workspace_root();
+    let dist = root.join("web/dist");
+    let has_target = ensure_toolchain(BROWSER)?;
+    let bindgen = wasm_bindgen(&root)?;
+    let optimiser = wasm_opt()?;
+    let folder = target_folder().display().to_string();
+    let words = [
+        "rustc",
+        "--package",
+        "migm",
+        "--lib",
+        "--crate-type",
+        "cdylib",
+        "--target",
+        BROWSER,
+        "--no-default-features",
+        "--features",
+        "studio",
+        "--profile",
+        "web",
+        "--target-dir",
+        &folder,
+    ];
+    let build = toolchain(&words, has_target);
+    println!("== {}", build.render());
+    build.run()?;
+    if dist.exists() {
+        fs::remove_dir_all(&dist).map_err(|error| format!("{}: {error}", dist.display()))?;
+    }
+    make_folder(&dist)?;
+    let wasm = target_folder().join(BROWSER).join("web/migm.wasm");
+    let (wasm, out) = (wasm.display().to_string(), dist.display().to_string());
+    Step::new(&bindgen, &["--target", "web", "--no-typescript", "--out-dir", &out, "--out-name", "migm", &wasm]).run()?;
+    let made = dist.join("migm_bg.wasm").display().to_string();
+    Step::new(&optimiser, &["-O2", "--all-features", "-o", &made, &made]).run()?;
+    for file in PAGE {
+        copy(&root.join("web").join(file), &dist.join(file))?;
+    }
+    models(&root, &dist)?;
+    let bytes = fs::metadata(dist.join("migm_bg.wasm")).map_or(0, |found| found.len());
+    println!("== {}: {:.1} MB of WebAssembly", dist.display(), bytes as f64 / 1e6);
+    Ok(())
+}
+
+fn make_folder(path: &Path) -> Result<(), String> {
+    fs::create_dir_all(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    fs::copy(from, to).map(drop).map_err(|error| format!("{} to {}: {error}", from.display(), to.display()))
+}
+
+fn tools() -> PathBuf {
+    target_folder().join("tools")
+}
+
+/// The `wasm-bindgen` that fits the library's version in the lock file; installed if it is not there.
+fn wasm_bindgen(root: &Path) -> Result<String, String> {
+    let lock = fs::read_to_string(root.join("Cargo.lock")).map_err(|error| format!("Cargo.lock: {error}"))?;
+    let version = locked(&lock, "wasm-bindgen").ok_or("Cargo.lock has no wasm-bindgen")?;
+    let wanted = format!("wasm-bindgen {version}");
+    let own = tools().join("bin/wasm-bindgen").display().to_string();
+    for program in ["wasm-bindgen".to_owned(), own.clone()] {
+        if Step::new(&program, &["--version"]).read().is_some_and(|found| found.trim().starts_with(&wanted)) {
+            return Ok(program);
+        }
+    }
+    let root = tools().display().to_string();
+    Step::cargo(&["install", "wasm-bindgen-cli", "--version", version, "--root", &root]).run()?;
+    Ok(own)
+}
+
+/// The version of a package in a lock file.
+fn locked<'a>(lock: &'a str, package: &str) -> Option<&'a str> {
+    let name = format!("name = \"{package}\"");
+    let mut lines = lock.lines().skip_while(|line| *line != name);
+    lines.nth(1)?.strip_prefix("version = \"")?.strip_suffix('"')
+}
+
+fn wasm_opt() -> Result<String, String> {
+    if has_program("wasm-opt") {
+        return Ok("wasm-opt".to_owned());
+    }
+    let own = tools().join("node_modules/.bin/wasm-opt");
+    if !own.exists() {
+        if !has_program("npm") {
+            return Err("neither wasm-opt nor npm is here: install binaryen or Node.js".to_owned());
+        }
+        make_folder(&tools())?;
+        let prefix = tools().display().to_string();
+        Step::new("npm", &["install", "--no-audit", "--no-fund", "--prefix", &prefix, BINARYEN]).run()?;
+    }
+    Ok(own.display().to_string())
+}
+
+/// Copies the models, each file under a name with its checksum, and lists them in `models.json`.
+fn models(root: &Path, dist: &Path) -> Result<(), String> {
+    let mut list = String::new();
+    for model in MODELS {
+        let from = root.join("assets/models").join(model);
+        let to = dist.join("models").join(model);
+        make_folder(&to)?;
+        let mut names: Vec<String> = fs::read_dir(&from)
+            .map_err(|error| format!("{}: {error}", from.display()))?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name != "README.md")
+            .collect();
+        names.sort_unstable();
+        let mut files = String::new();
+        for name in names {
+            let path = from.join(&name);
+            let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let stored = format!("{:016x}-{name}", checksum(&bytes));
+            fs::write(to.join(&stored), &bytes).map_err(|error| format!("{stored}: {error}"))?;
+            let comma = if files.is_empty() { "" } else { ", " };
+            // Writing to a string cannot fail.
+            let _ = write!(
+                files,
+                "{comma}\"{name}\": {{ \"bytes\": {}, \"path\": \"{model}/{stored}\" }}",
+                bytes.len()
+            );
+        }
+        let comma = if list.is_empty() { "" } else { ",\n" };
+        let _ = write!(list, "{comma}  \"{model}\": {{ \"files\": {{ {files} }} }}");
+    }
+    let path = dist.join("models/models.json");
+    fs::write(&path, format!("{{\n{list}\n}}\n")).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// FNV-1a: tells a new build's files from an old one's; it guards against no one.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_a_lock_file() {
+        let lock = "[[package]]\nname = \"a\"\nversion = \"1.2.3\"\n\n[[package]]\nname = \"a-b\"\nversion = \"2.0.0\"\n";
+        assert_eq!(locked(lock, "a"), Some("1.2.3"));
+        assert_eq!(locked(lock, "a-b"), Some("2.0.0"));
+        assert_eq!(locked(lock, "b"), None);
+    }
+
+    #[test]
+    fn checksums_are_fnv_1a() {
+        assert_eq!(checksum(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(checksum(b"a"), 0xaf63_dc4c_8601_ec8c);
+    }
+}
