@@ -31,6 +31,18 @@ SMOOTHING = 0.01
 UNCONDITIONAL = 0.1
 
 
+def attend(q, k, v):
+    """Attention of `[B, heads, T, width]`.
+
+    PyTorch's fused one takes most of a training step on CPU, where its backward pass is many times slower than the two
+    products and the softmax that it stands for.
+    """
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v)
+    weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)
+    return weights.to(v.dtype) @ v
+
+
 # ---------------------------------------------------------------------------------------------------------- Lumina-DiMOO
 
 
@@ -107,7 +119,7 @@ class LlamaBlock(nn.Module):
         else:
             s = self.attn_norm(source)
             q, k, v = split(self.q_proj(h)), split(self.k_proj(s)), split(self.v_proj(s))
-        h = F.scaled_dot_product_attention(rotate(q, table), rotate(k, source_table), v)
+        h = attend(rotate(q, table), rotate(k, source_table), v)
         x = x + self.attn_out(h.transpose(1, 2).flatten(2))
         gate, up = F.linear(self.ff_norm(x), torch.cat((self.ff_proj.weight, self.up_proj.weight))).chunk(2, -1)
         return x + self.ff_out(F.silu(gate) * up)
@@ -183,7 +195,7 @@ class Attention(nn.Module):
         else:
             q = split(F.linear(query, self.in_proj_weight[:width], self.in_proj_bias[:width]))
             k, v = map(split, F.linear(source, self.in_proj_weight[width:], self.in_proj_bias[width:]).chunk(2, -1))
-        h = F.scaled_dot_product_attention(q, k, v)
+        h = attend(q, k, v)
         return self.out_proj(h.transpose(1, 2).flatten(2))
 
 
@@ -251,6 +263,35 @@ class MaskGIT(nn.Module):
     def logits(self, features, positions):
         """Logits of the codes; `positions` are the tokens that the features belong to, for the bias."""
         return F.linear(features, self.tok_emb.weight[: self.codebook]) + self.bias[:, : self.codebook][positions]
+
+
+@torch.no_grad()
+def know_codes(model, codebook, codes):
+    """Begins with what the tokenizer knows: codes that look alike have embeddings alike, and a class model's bias is how often
+    each code stands at each place of the scenes `codes` `[n, tokens]`.
+
+    A codebook has many near synonyms, and few scenes show each of them; otherwise a base would first have to find out which.
+    """
+    latents = (codebook - codebook.mean(0)) / codebook.std()
+    across = torch.linalg.qr(torch.randn(model.width, latents.shape[1], device=latents.device))[0].T
+    known = latents @ across
+    known = known / known.std()
+
+    def mixed(rows):
+        return rows.std() * (known + 0.25 * torch.randn_like(known)) / 1.03
+
+    if isinstance(model, DiMOO):
+        for weight in (model.net.wte.weight, model.net.ff_out.weight):
+            rows = weight[model.text_vocab : model.text_vocab + model.codebook]
+            rows.copy_(mixed(rows))
+        return
+    rows = model.tok_emb.weight[: model.codebook]
+    rows.copy_(mixed(rows))
+    counts = torch.stack([torch.bincount(place, minlength=model.codebook) for place in torch.from_numpy(codes.astype(np.int64)).T])
+    everywhere = counts.sum(0, keepdim=True) / counts.sum()
+    shares = (counts + 100 * everywhere) / (counts.sum(1, keepdim=True) + 100)
+    shares = shares.clamp(min=1e-5).log().to(model.bias.device)
+    model.bias[: model.tokens, : model.codebook] = shares - shares.mean(1, keepdim=True)
 
 
 def build(metadata, config):
@@ -366,6 +407,7 @@ def main():
     tokens = tokenized(args, config, arch, config.cached, args.seed + 10, vq, fingerprint, "train")
     held = tokenized(args, config, arch, min(512, config.cached), args.seed + 11, vq, fingerprint, "validation")
     model = new_base(arch, config, tokens.header).to(args.device)
+    know_codes(model, vq.quantize.embedding.weight, tokens.codes)
     metadata = {"config": config.as_dict(), "arch": arch, "header": tokens.header}
     trainer = common.Trainer(args, stage, model, metadata, weight_decay=0.03)
     vocabulary = Vocabulary(tokens.header["words"])

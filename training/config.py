@@ -1,7 +1,7 @@
 """The sizes and schedules of every stage, by name: `--config toy|small|large`.
 
 `large` is meant for one GPU (128 x 128 pixels, 256 tokens, all nouns), `small` for two CPU cores (64 x 64 pixels, 64 tokens,
-32 nouns), `toy` for tests. Widths are chosen so that a shortcut costs at most a fifteenth of its base (README.md has the
+8 nouns), `toy` for tests. Widths are chosen so that a shortcut costs at most a fifteenth of its base (README.md has the
 count); minutes are what each stage takes unless `--minutes` says otherwise.
 """
 
@@ -104,20 +104,28 @@ class Config:
 SMALL = Config(
     name="small",
     size=64,
-    nouns=32,
-    tokenizer=Tokenizer(),
+    nouns=8,
+    tokenizer=Tokenizer(ch=(24, 48, 128, 192), groups=8, codebook=1024),
     text=Text(),
     classes=Class(),
     shortcut=Shortcut(),
     judge=(32, 64, 128, 192),
-    cached=80_000,
+    cached=60_000,
     stages={
         "tokenizer": Stage(minutes=25, batch=16, lr=1e-3, warmup=100, ema=0.998),
-        "base-dimoo": Stage(minutes=45, batch=64, lr=1.5e-3),
-        "base-maskgit": Stage(minutes=25, batch=64, lr=1.5e-3),
+        "base-dimoo": Stage(minutes=45, batch=64, lr=1.5e-3, ema=0.998),
+        "base-maskgit": Stage(minutes=25, batch=64, lr=1.5e-3, ema=0.998),
         "shortcut-dimoo": Stage(minutes=15, batch=16, lr=1e-3, warmup=50, ema=0.998),
         "shortcut-maskgit": Stage(minutes=15, batch=16, lr=1e-3, warmup=50, ema=0.998),
         "judge": Stage(minutes=10, batch=32, lr=1e-3, warmup=100, ema=0.998),
+    },
+    text_sampling={"steps": 24, "guidance": 2.0, "choice_temperature": 1.0, "draw_temperature": 1.0},
+    class_sampling={
+        "steps": 24,
+        "schedule": "arccos",
+        "guidance": 2.0,
+        "choice_temperature": 4.5,
+        "softmax_temperature": 1.0,
     },
 )
 

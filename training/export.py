@@ -96,7 +96,10 @@ def load(run, arch, device="cpu", shortcut_name=""):
     if path.exists():
         student, about = shortcut.load(path, model, device)
         student = exportable(student, about)
-        config = base.replace(config, shortcut=revive(about["config"]).shortcut)
+        learnt = revive(about["config"])
+        # It is at its best with the sampling whose trajectories it learnt from.
+        sampling = {"text_sampling": learnt.text_sampling, "class_sampling": learnt.class_sampling}
+        config = base.replace(config, shortcut=learnt.shortcut, **sampling)
     elif shortcut_name:
         raise SystemExit(f"error: {path} does not exist")
     return model, metadata, config, student, vq

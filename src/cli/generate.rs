@@ -1,11 +1,12 @@
 //! `migm generate`: pictures of classes, and what each step cost.
 
+use super::frames::{columns, write_frames};
 use super::strip::strip;
 use super::{Backend, CliError};
 use crate::exec::Memory;
 use crate::generate::GenerateError;
 use crate::generate::model::{Device, Model};
-use crate::generate::picture::{Picture, write_gif, write_png, write_whole};
+use crate::generate::picture::{Picture, write_png, write_whole};
 use crate::generate::predict::{MlCache, Predictor};
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
@@ -20,14 +21,14 @@ use std::time::Instant;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// What to generate, with a text model
+    /// What to generate, with a text model; "" for anything
     #[arg(value_name = "PROMPT", conflicts_with = "classes")]
     pub(super) prompt: Option<String>,
     /// Class to generate, by name or number; repeat it for several, or say "all"
     #[arg(long = "class", required_unless_present = "prompt", value_name = "NAME|ID")]
     pub(super) classes: Vec<String>,
-    /// Model folder (default: the bundled model)
-    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    /// Model folder, or the name of a bundled model (default: scenes-text for a prompt, scenes-v0 for classes)
+    #[arg(long, value_name = "DIR|NAME", value_hint = clap::ValueHint::DirPath)]
     pub(super) model: Option<PathBuf>,
     /// Quantise matrices while loading: int8, int4 (groups of 64) or int4:32
     #[arg(long, value_name = "FORMAT")]
@@ -218,8 +219,7 @@ struct Report<'a> {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let Some(prompt) = &arguments.prompt {
-        let folder = super::generate_text::folder(arguments.model.as_ref())?;
-        return super::generate_text::run(arguments, prompt, &folder);
+        return super::generate_text::run(arguments, prompt);
     }
     let model = super::open_model(arguments.model.as_ref())?.quantized(arguments.quantize);
     let jobs = jobs(arguments, &model)?;
@@ -467,7 +467,7 @@ fn frame(session: &mut Session, count: usize) -> Result<Vec<Picture>, CliError> 
         .zip(ids.chunks_exact(tokens))
         .map(|(values, ids)| {
             let masked: Vec<bool> = ids.iter().map(|&id| id == t.mask_id()).collect();
-            Picture::from_values(values, size, size).veiled(&masked, t.grid)
+            Picture::from_values(values, size, size).veiled(&masked, [t.grid; 2])
         })
         .collect())
 }
@@ -481,28 +481,6 @@ fn transpose(frames: Vec<Vec<Picture>>, pictures: usize) -> Vec<Vec<Picture>> {
         }
     }
     if out.iter().all(Vec::is_empty) { Vec::new() } else { out }
-}
-
-/// A sheet about twice as wide as high.
-fn columns(pictures: usize) -> u32 {
-    ((2.0 * pictures as f64).sqrt().ceil() as u32).max(1)
-}
-
-fn write_frames(path: &Path, frames: &[Vec<Picture>], finished: &[Picture]) -> Result<(), CliError> {
-    const STEP_MS: u32 = 180;
-    const LAST_MS: u32 = 1600;
-    let steps = frames.first().map_or(0, Vec::len);
-    let columns = columns(finished.len());
-    // Small pictures are enlarged, so that a step can be seen.
-    let factor = finished.first().map_or(1, |p| (128 / p.width).clamp(1, 4));
-    let mut sheets: Vec<(Picture, u32)> = (0..steps)
-        .map(|step| {
-            let pictures: Vec<Picture> = frames.iter().map(|frames| frames[step].clone()).collect();
-            (Picture::sheet(&pictures, columns).enlarged(factor), STEP_MS)
-        })
-        .collect();
-    sheets.push((Picture::sheet(finished, columns).enlarged(factor), LAST_MS));
-    Ok(write_gif(path, &sheets)?)
 }
 
 fn write_pictures(

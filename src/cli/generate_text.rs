@@ -1,7 +1,8 @@
 //! `migm generate "PROMPT" --model DIR`: pictures from text.
 
 use super::CliError;
-use super::generate::{Arguments, Totals, acceleration, print_steps};
+use super::frames::write_frames;
+use super::generate::{Arguments, Totals, acceleration, check_writable, print_steps};
 use crate::generate::GenerateError;
 use crate::generate::picture::{Picture, write_png, write_whole};
 use crate::generate::refresh::Refresh;
@@ -9,7 +10,7 @@ use crate::generate::session::StepKind;
 use crate::generate::text::{TextModel, TextSession, TextSettings};
 use pollster::block_on;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Known words that are offered for an unknown one.
@@ -20,15 +21,19 @@ struct Run {
     codes: Vec<u32>,
     loop_ms: f64,
     step_ms: Vec<f64>,
+    frames: Vec<Picture>,
 }
 
-pub(super) fn run(arguments: &Arguments, prompt: &str, folder: &Path) -> Result<(), CliError> {
-    let model = TextModel::open(folder)?.quantized(arguments.quantize);
+pub(super) fn run(arguments: &Arguments, prompt: &str) -> Result<(), CliError> {
+    let model = super::open_text_model(arguments.model.as_ref())?.quantized(arguments.quantize);
     for word in model.prompts.unknown_words(prompt) {
         let near = model.prompts.nearest_words(word, OFFERED).join(", ");
         eprintln!("note: the model does not know {word:?}; the nearest that it knows: {near}");
     }
     let settings = settings(arguments, &model)?;
+    for path in [&arguments.out, &arguments.gif, &arguments.report].into_iter().flatten() {
+        check_writable(path)?;
+    }
     let (device, reason) = arguments.backend.open()?;
     let mut session = TextSession::new(&model, prompt, &settings, &device)?;
     let plan = session.plan().to_vec();
@@ -41,7 +46,7 @@ pub(super) fn run(arguments: &Arguments, prompt: &str, folder: &Path) -> Result<
             );
         }
     }
-    let mut files = Vec::new();
+    let (mut files, mut frames, mut finished) = (Vec::new(), Vec::new(), Vec::new());
     let mut totals = Totals { batches: arguments.count as usize, ..Totals::default() };
     let mut step_ms = vec![0.0; plan.len()];
     let mut agreements = Vec::new();
@@ -49,18 +54,15 @@ pub(super) fn run(arguments: &Arguments, prompt: &str, folder: &Path) -> Result<
     for index in 0..u64::from(arguments.count) {
         let seed = arguments.seed.wrapping_add(index);
         session.configure(&settings)?;
-        let run = run_once(&mut session, seed)?;
+        let run = run_once(&mut session, seed, arguments.gif.is_some())?;
         totals.images += 1;
         totals.loop_milliseconds += run.loop_ms;
         for (sum, ms) in step_ms.iter_mut().zip(&run.step_ms) {
             *sum += ms;
         }
         let start = Instant::now();
-        let (values, width, height) = block_on(session.decode(&run.codes))?;
+        let picture = decode(&mut session, &run.codes)?;
         totals.decode_milliseconds += start.elapsed().as_secs_f64() * 1e3;
-        // This tokenizer's pictures are in [0, 1].
-        let values: Vec<f32> = values.iter().map(|v| 2.0 * v - 1.0).collect();
-        let picture = Picture::from_values(&values, width, height);
         let path = path(arguments, seed)?;
         let all = serde_json::json!({
             "model": model.name, "prompt": prompt, "seed": seed, "settings": settings, "version": env!("CARGO_PKG_VERSION"),
@@ -74,14 +76,25 @@ pub(super) fn run(arguments: &Arguments, prompt: &str, folder: &Path) -> Result<
             eprintln!("wrote {}", path.display());
         }
         files.push(path);
+        if arguments.gif.is_some() {
+            frames.push(run.frames);
+            finished.push(picture);
+        }
         if accelerated && !arguments.no_compare {
             let every = TextSettings { refresh: Refresh::Every, ..settings.clone() };
             session.configure(&every)?;
-            let vanilla = run_once(&mut session, seed)?;
+            let vanilla = run_once(&mut session, seed, false)?;
             *totals.every_step_full_milliseconds.get_or_insert(0.0) += vanilla.loop_ms;
             let equal = run.codes.iter().zip(&vanilla.codes).filter(|(a, b)| a == b).count();
             agreements.push(equal as f64 / run.codes.len().max(1) as f64);
         }
+    }
+    if let Some(path) = &arguments.gif {
+        write_frames(path, &frames, &finished)?;
+        if !arguments.json {
+            eprintln!("wrote {}", path.display());
+        }
+        files.push(path.clone());
     }
     let of_kind = |kind| plan.iter().zip(&step_ms).filter(move |(step, _)| step.kind == kind);
     totals.full_steps = of_kind(StepKind::Full).count();
@@ -117,19 +130,44 @@ pub(super) fn run(arguments: &Arguments, prompt: &str, folder: &Path) -> Result<
     print_steps(&mut out, &plan, &totals)
 }
 
-fn run_once(session: &mut TextSession, seed: u64) -> Result<Run, CliError> {
+/// Frames are made apart from the clock.
+fn run_once(session: &mut TextSession, seed: u64, keep_frames: bool) -> Result<Run, CliError> {
     session.start(seed)?;
-    let start = Instant::now();
-    while session.step()?.is_some() {}
+    let (mut loop_ms, mut frames) = (0.0, Vec::new());
+    let mut start = Instant::now();
+    while session.step()?.is_some() {
+        if keep_frames {
+            session.executor().wait()?;
+            loop_ms += start.elapsed().as_secs_f64() * 1e3;
+            frames.push(frame(session)?);
+            start = Instant::now();
+        }
+    }
     session.executor().wait()?;
-    let loop_ms = start.elapsed().as_secs_f64() * 1e3;
+    loop_ms += start.elapsed().as_secs_f64() * 1e3;
     let times = block_on(session.executor().step_times())?;
     let each = loop_ms / times.len().max(1) as f64;
     Ok(Run {
         codes: block_on(session.tokens())?,
         loop_ms,
         step_ms: times.into_iter().map(|ms| ms.unwrap_or(each)).collect(),
+        frames,
     })
+}
+
+fn decode(session: &mut TextSession, codes: &[u32]) -> Result<Picture, CliError> {
+    let (values, width, height) = block_on(session.decode(codes))?;
+    // This tokenizer's pictures are in [0, 1].
+    let values: Vec<f32> = values.iter().map(|v| 2.0 * v - 1.0).collect();
+    Ok(Picture::from_values(&values, width, height))
+}
+
+/// The present draws, masked cells veiled.
+fn frame(session: &mut TextSession) -> Result<Picture, CliError> {
+    let t = session.config().transformer;
+    let (drawn, codes) = (block_on(session.drawn())?, block_on(session.tokens())?);
+    let masked: Vec<bool> = codes.iter().map(|&code| code == t.mask_code()).collect();
+    Ok(decode(session, &drawn)?.veiled(&masked, t.grid))
 }
 
 fn settings(arguments: &Arguments, model: &TextModel) -> Result<TextSettings, CliError> {
@@ -137,7 +175,6 @@ fn settings(arguments: &Arguments, model: &TextModel) -> Result<TextSettings, Cl
         ("--schedule", arguments.schedule.is_some()),
         ("--softmax-temperature", arguments.softmax_temperature.is_some()),
         ("--choice-noise", arguments.choice_noise.is_some()),
-        ("--gif", arguments.gif.is_some()),
         ("--batch", arguments.batch.is_some()),
     ];
     if let Some((name, _)) = given.iter().find(|(_, given)| *given) {
@@ -167,12 +204,4 @@ fn path(arguments: &Arguments, seed: u64) -> Result<PathBuf, CliError> {
     std::fs::create_dir_all(&folder)
         .map_err(|source| GenerateError::File { path: folder.display().to_string(), source })?;
     Ok(folder.join(name))
-}
-
-/// The folder of a prompt's model.
-pub(super) fn folder(given: Option<&PathBuf>) -> Result<PathBuf, CliError> {
-    given.cloned().ok_or_else(|| {
-        let message = "a prompt needs a text model: name its folder with --model, or use --class with the bundled model";
-        GenerateError::Setting(message.to_owned()).into()
-    })
 }

@@ -1,6 +1,6 @@
 //! What ML-Cache promises on MaskGIT models, on both executors.
 
-use super::model::{Device, Model, ModelConfig};
+use super::model::{Device, Model, ModelConfig, fixture};
 use super::predict::{MlCache, Predictor};
 use super::refresh::Refresh;
 use super::session::{Session, Settings, Shape, StepKind};
@@ -37,7 +37,7 @@ fn tokens(session: &mut Session, settings: &Settings, classes: &[Option<u32>], s
 
 /// Sizes of which nothing is a multiple of four.
 fn odd() -> ModelConfig {
-    let mut config = Model::bundled().unwrap().config;
+    let mut config = fixture().config;
     config.transformer =
         maskgit::Config { grid: 5, hidden: 30, depth: 2, heads: 3, mlp: 61, codebook: 37, classes: 3 };
     config.shortcut = None;
@@ -47,7 +47,7 @@ fn odd() -> ModelConfig {
 
 #[test]
 fn a_cache_of_which_nothing_is_used_is_vanilla() {
-    let (bundled, odd) = (Model::bundled().unwrap(), odd());
+    let (bundled, odd) = (fixture(), odd());
     let (classes, seeds) = ([Some(2), Some(0)], [5, 6]);
     let open = |odd_sizes: bool, shape: Shape, device: &Device| {
         if odd_sizes {
@@ -104,7 +104,7 @@ fn lowest_rows(model: &Model, features: &[f32], count: usize) -> BTreeSet<u32> {
 
 #[test]
 fn only_the_rows_of_the_lowest_logits_change() {
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     let (length, hidden) = (model.config.transformer.length(), model.config.transformer.hidden as usize);
     let count = MlCache::OFFICIAL.rows(length).unwrap();
     for device in devices() {
@@ -140,7 +140,7 @@ fn only_the_rows_of_the_lowest_logits_change() {
 
 #[test]
 fn recomputed_rows_of_an_unchanged_picture_are_what_they_were() {
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     let hidden = model.config.transformer.hidden as usize;
     for device in devices() {
         let mut session = Session::new(&model, shape(1, Some(predictor(0.5))), &device).unwrap();
@@ -169,7 +169,7 @@ fn recomputed_rows_of_an_unchanged_picture_are_what_they_were() {
 
 #[test]
 fn pictures_of_a_batch_are_those_made_alone_and_executors_agree() {
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     let own = settings(&model.config, Refresh::ML_CACHE, 0.9);
     let mut first: Option<Vec<u32>> = None;
     for device in devices() {
@@ -190,7 +190,7 @@ fn pictures_of_a_batch_are_those_made_alone_and_executors_agree() {
 
 #[test]
 fn its_step_loop_allocates_nothing_and_reads_nothing_back() {
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     for device in devices() {
         let mut session = Session::new(&model, shape(1, Some(predictor(0.9))), &device).unwrap();
         session.configure(&settings(&model.config, Refresh::ML_CACHE, 0.9)).unwrap();
@@ -203,7 +203,7 @@ fn its_step_loop_allocates_nothing_and_reads_nothing_back() {
 
 #[test]
 fn another_ratio_needs_another_session_and_a_wrong_one_is_refused() {
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     let mut session = Session::new(&model, shape(1, Some(predictor(0.9))), &Device::Cpu).unwrap();
     let error = session.configure(&settings(&model.config, Refresh::Uniform(2), 0.5)).unwrap_err();
     assert!(error.to_string().contains("another predictor"), "{error}");

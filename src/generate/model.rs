@@ -2,6 +2,7 @@
 
 use super::GenerateError;
 use super::sampling::Sampling;
+use crate::assets;
 use crate::exec::{Executor, cpu::CpuExecutor, gpu};
 use crate::kernels::{Quantization, Quantized, RowRange, WeightFormat};
 use crate::models::text::distance;
@@ -195,12 +196,12 @@ impl Model {
         Self::check(ModelFolder::open(path)?)
     }
 
-    /// The model inside the executable.
+    /// The class model inside the executable.
     ///
     /// # Errors
     /// As [`Model::open`]; not for the bundled files.
     pub fn bundled() -> Result<Self, GenerateError> {
-        Self::check(ModelFolder::from_embedded(crate::assets::NAME, crate::assets::FILES)?)
+        Self::check(ModelFolder::bundled(&assets::CLASS)?)
     }
 
     fn check(folder: ModelFolder) -> Result<Self, GenerateError> {
@@ -357,6 +358,16 @@ impl WeightSource for FolderWeights {
     }
 }
 
+/// A small trained model for tests, which stays as it is when the bundled ones are trained anew.
+#[cfg(test)]
+pub(crate) const FIXTURE: &str = "assets/models/scenes-v0";
+
+/// [`FIXTURE`], opened.
+#[cfg(test)]
+pub(crate) fn fixture() -> Model {
+    Model::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURE)).expect("it is in the repository")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -408,16 +419,16 @@ mod tests {
     fn what_is_stored_quantised_is_what_programs_quantise() {
         use crate::weights::{ConvertOptions, Part, convert};
         let folder = tempfile::tempdir().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/models/scenes-v0");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURE);
         for quantize in
             [Quantization::Int8, Quantization::Int4 { group: 64 }, Quantization::Int4 { group: 32 }]
         {
             let options = ConvertOptions { quantize: Some(quantize), ..ConvertOptions::default() };
             convert(std::slice::from_ref(&source), folder.path(), &options, &mut |_| {}).unwrap();
             let model = Model::open(folder.path()).unwrap();
-            assert_eq!((model.quantize, model.half), (Some(quantize), Model::bundled().unwrap().half));
+            assert_eq!((model.quantize, model.half), (Some(quantize), fixture().half));
             let (mut stored, mut plain) =
-                (model.weights().unwrap(), Model::bundled().unwrap().weights().unwrap());
+                (model.weights().unwrap(), fixture().weights().unwrap());
             let (t, batch) = (&model.config.transformer, Batch { images: 1, guided: false });
             let build = |body: &dyn Fn(&mut crate::program::Builder)| {
                 models::build("test", model.formats(), body).unwrap()
@@ -531,7 +542,7 @@ mod tests {
 
     #[test]
     fn classes_are_found_by_number_name_or_word() {
-        let model = Model::bundled().unwrap();
+        let model = fixture();
         let class = |wanted: &str| model.config.class(wanted);
         assert_eq!(class("2").unwrap(), 2);
         assert_eq!(class("Fox").unwrap(), 2);

@@ -39,14 +39,15 @@ impl Picture {
         Self { width, height, rgb }
     }
 
-    /// The picture with masked cells of a `grid x grid` grid faded to grey: what a step has not decided yet.
-    pub fn veiled(&self, masked: &[bool], grid: u32) -> Self {
+    /// The picture with masked cells of a grid of rows and columns faded to grey: what a step has not decided yet.
+    pub fn veiled(&self, masked: &[bool], [rows, columns]: [u32; 2]) -> Self {
         const GREY: u32 = 128;
-        let (cell_width, cell_height) = (self.width / grid, self.height / grid);
+        let (cell_width, cell_height) = (self.width / columns, self.height / rows);
         let mut rgb = self.rgb.clone();
         for (i, value) in rgb.iter_mut().enumerate() {
             let (x, y) = ((i as u32 / 3) % self.width, (i as u32 / 3) / self.width);
-            if masked[((y / cell_height).min(grid - 1) * grid + (x / cell_width).min(grid - 1)) as usize] {
+            let (row, column) = ((y / cell_height).min(rows - 1), (x / cell_width).min(columns - 1));
+            if masked[(row * columns + column) as usize] {
                 *value = ((u32::from(*value) + 3 * GREY) / 4) as u8;
             }
         }

@@ -1,6 +1,6 @@
-//! What a session promises, on the bundled model and on the CPU; the GPU where one is at hand.
+//! What a session promises, on a small trained model and on the CPU; the GPU where one is at hand.
 
-use super::model::{Device, Model};
+use super::model::{Device, FIXTURE, Model, fixture};
 use super::predict::Predictor;
 use super::refresh::Refresh;
 use super::sampling::Sampling;
@@ -33,7 +33,7 @@ fn tokens(session: &mut Session, settings: &Settings, classes: &[Option<u32>], s
 
 #[test]
 fn a_seed_gives_the_same_picture_alone_and_in_a_batch() {
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     let settings = settings(&model, Refresh::Uniform(4));
     let mut pair = Session::new(&model, shape(2, true), &Device::Cpu).unwrap();
     let both = tokens(&mut pair, &settings, &[Some(2), Some(8)], &[5, 6]);
@@ -46,7 +46,7 @@ fn a_seed_gives_the_same_picture_alone_and_in_a_batch() {
 
 #[test]
 fn budget_equal_to_steps_is_vanilla() {
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     let mut session = Session::new(&model, shape(1, true), &Device::Cpu).unwrap();
     let every = tokens(&mut session, &settings(&model, Refresh::Every), &[Some(3)], &[1]);
     let all = settings(&model, Refresh::Uniform(model.config.sampling.steps));
@@ -57,7 +57,7 @@ fn budget_equal_to_steps_is_vanilla() {
 
 #[test]
 fn edge_settings_are_meaningful() {
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     let mut guided = Session::new(&model, shape(1, true), &Device::Cpu).unwrap();
     let mask = model.config.transformer.mask_id();
     for (steps, refresh) in [
@@ -84,7 +84,7 @@ fn edge_settings_are_meaningful() {
 
 #[test]
 fn a_session_refuses_what_it_was_not_made_for() {
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     let mut session =
         Session::new(&model, Shape { predictor: None, ..shape(1, false) }, &Device::Cpu).unwrap();
     let error = session.configure(&settings(&model, Refresh::Every)).unwrap_err().to_string();
@@ -103,7 +103,7 @@ fn a_session_refuses_what_it_was_not_made_for() {
 
 #[test]
 fn the_step_loop_allocates_nothing_and_reads_nothing_back() {
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     let devices = [Some(Device::Cpu), test_gpu().map(|gpu| Device::Gpu(Box::new(gpu)))];
     for device in devices.into_iter().flatten() {
         let mut session = Session::new(&model, shape(1, true), &device).unwrap();
@@ -133,7 +133,7 @@ fn the_step_loop_allocates_nothing_and_reads_nothing_back() {
 #[test]
 fn both_executors_make_the_same_picture() {
     let Some(gpu) = test_gpu() else { return };
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     let settings = settings(&model, Refresh::Uniform(4));
     let run = |device: Device| {
         let mut session = Session::new(&model, shape(2, true), &device).unwrap();
@@ -154,7 +154,7 @@ fn both_executors_make_the_same_picture() {
 
 #[test]
 fn states_and_temporaries_are_as_planned() {
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     let programs = super::session::programs(&model.config, shape(2, true), model.formats()).unwrap().list;
     let planned = Memory::planned(&programs);
     let mut session = Session::new(&model, shape(2, true), &Device::Cpu).unwrap();
@@ -174,7 +174,7 @@ fn odd_sizes_agree_between_executors() {
     use crate::models::tokenizer::Tokenizer;
     use crate::models::{amused_vq, keep_f32, maskgit, shortcut, vqgan};
     let Some(gpu) = test_gpu() else { return };
-    let base = Model::bundled().unwrap().config;
+    let base = fixture().config;
     for (hidden, heads, grid, blocks, ratio, shortcut_heads, images) in
         [(30, 3, 5, 1, 1, 2, 1), (42, 2, 3, 2, 3, 7, 3), (68, 1, 4, 1, 2, 1, 2)]
     {
@@ -219,7 +219,7 @@ fn a_class_model_with_the_tokenizer_of_text_models_works_from_a_folder() {
     use crate::models::amused_vq;
     use crate::models::tokenizer::Tokenizer;
     use crate::weights::{ConvertOptions, convert};
-    let mut config = Model::bundled().unwrap().config;
+    let mut config = fixture().config;
     config.transformer.depth = 1;
     let sizes = amused_vq::Config { channels: vec![8, 8, 16, 16], layers: 1, latent: 8, groups: 4 };
     config.tokenizer = Tokenizer::Amused(sizes);
@@ -265,7 +265,7 @@ fn a_class_model_with_the_tokenizer_of_text_models_works_from_a_folder() {
     assert_eq!(Model::open(whole.path()).unwrap().config, config);
     // Two tokenizers are one too many.
     let other =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/models/scenes-v0/vqgan.safetensors");
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURE).join("vqgan.safetensors");
     let error = convert(&[vq, other], whole.path(), &options, &mut |_| {}).unwrap_err().to_string();
     assert!(error.contains("are both tokenizers"), "{error}");
 }
@@ -302,7 +302,7 @@ fn features_move(
 
 #[test]
 fn quantised_weights_hardly_move_the_features() {
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     for (quantize, most) in [
         (Quantization::Int8, 0.01),
         (Quantization::Int4 { group: 32 }, 0.06),
@@ -322,7 +322,7 @@ fn a_device_that_goes_away_is_an_error_with_a_way_on() {
     // A device of its own: the one of the other tests must live on.
     let choice = Choice { name: Some(gpu.info.name), default_limits: true };
     let gpu = block_on(Gpu::open(&choice)).unwrap();
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     let mut session = Session::new(&model, shape(1, true), &Device::Gpu(Box::new(gpu.clone()))).unwrap();
     session.configure(&settings(&model, Refresh::Uniform(4))).unwrap();
     session.start(&[Some(1)], &[1]).unwrap();
@@ -337,7 +337,7 @@ fn a_device_that_goes_away_is_an_error_with_a_way_on() {
 #[test]
 fn a_batch_that_does_not_fit_is_refused_before_anything_is_loaded() {
     let Some(gpu) = test_gpu() else { return };
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     let error = Session::new(&model, shape(2048, true), &Device::Gpu(Box::new(gpu))).unwrap_err().to_string();
     assert!(error.contains("binds at most 134217728") && error.contains("smaller batch"), "{error}");
 }
@@ -345,7 +345,7 @@ fn a_batch_that_does_not_fit_is_refused_before_anything_is_loaded() {
 #[test]
 fn quantised_weights_are_as_large_as_planned_and_the_same_on_both_executors() {
     let Some(gpu) = test_gpu() else { return };
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     let every = settings(&model, Refresh::Uniform(2));
     for quantize in [Quantization::Int8, Quantization::Int4 { group: 64 }] {
         let formats = models::formats(true, Some(quantize));

@@ -9,6 +9,7 @@ use super::model::{Device, FolderWeights, matrices_are_f16, stored_quantization}
 use super::predict::{Predictor, Routine};
 use super::refresh::Refresh;
 use super::session::{PlannedStep, StepKind};
+use crate::assets;
 use crate::exec::gpu::device::Gpu;
 use crate::exec::{Executor, Memory, read_f32};
 use crate::kernels::{Quantization, RowRange, StepValues, WeightFormat};
@@ -84,6 +85,9 @@ impl TextConfig {
     }
 }
 
+/// Prompts to ids.
+const TOKENIZER: &str = "tokenizer.json";
+
 /// A text model's folder, opened and checked.
 #[derive(Debug)]
 pub struct TextModel {
@@ -112,16 +116,25 @@ impl TextModel {
     /// # Errors
     /// A file is missing or malformed, the configuration contradicts itself, or a tensor is missing, surplus or misshapen.
     pub fn open(path: &Path) -> Result<Self, GenerateError> {
-        let folder = ModelFolder::open(path)?;
+        Self::check(ModelFolder::open(path)?)
+    }
+
+    /// The text model inside the executable.
+    ///
+    /// # Errors
+    /// As [`TextModel::open`]; not for the bundled files.
+    pub fn bundled() -> Result<Self, GenerateError> {
+        Self::check(ModelFolder::bundled(&assets::TEXT)?)
+    }
+
+    fn check(folder: ModelFolder) -> Result<Self, GenerateError> {
         let name = folder.name().to_owned();
         let error = |what: String| GenerateError::Config { model: name.clone(), what };
         let config: TextConfig =
             serde_json::from_value(folder.config().clone()).map_err(|e| error(e.to_string()))?;
         config.check().map_err(error)?;
-        let file = path.join("tokenizer.json");
-        let bytes = std::fs::read(&file)
-            .map_err(|source| GenerateError::File { path: file.display().to_string(), source })?;
-        let label = file.display().to_string();
+        let bytes = folder.read(TOKENIZER)?;
+        let label = format!("{TOKENIZER} of {name}");
         let prompts =
             PromptEncoder::new(&label, &bytes, &config.prompt_template, config.transformer.text_vocab)?;
         let (mut half, mut stored) = (true, None);
@@ -449,6 +462,20 @@ impl TextSession {
     pub async fn tokens(&mut self) -> Result<Vec<u32>, GenerateError> {
         let [rows, columns] = self.config.transformer.grid;
         Ok(self.executor.read(states::IDS, (rows * columns) as usize).await?)
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &TextConfig {
+        &self.config
+    }
+
+    /// The latest draw at every position of the grid: what a preview shows.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub async fn drawn(&mut self) -> Result<Vec<u32>, GenerateError> {
+        let [rows, columns] = self.config.transformer.grid;
+        Ok(self.executor.read(states::DRAWN, (rows * columns) as usize).await?)
     }
 
     /// Last-layer features of the sequence with the prompt `[length, d_model]`.

@@ -4,6 +4,7 @@ import json
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 import base
 import shortcut
 import tokenizer
-from config import Shortcut, Tokenizer
+from config import CONFIGS, Shortcut, Tokenizer
 
 GOLDENS = Path(__file__).parents[2] / "tests" / "goldens"
 OPTIONS = {"cross_attention": True, "time": True}
@@ -149,3 +150,25 @@ class _Ids:
     def __init__(self, c):
         self.mask, self.newline, self.boa, self.boi, self.eoi, self.eoa = (c[k] for k in ("mask", "newline", "boa", "boi", "eoi", "eoa"))
         self.uncondition = 0
+
+
+@pytest.mark.parametrize("arch", ["dimoo", "maskgit"])
+def test_bases_begin_with_what_the_tokenizer_knows(arch):
+    torch.manual_seed(0)
+    config = CONFIGS["toy"]
+    model = base.new_base(arch, config, {"words": ["a"], "nouns": ["a", "b"]})
+    k = config.tokenizer.codebook
+    latents = torch.randn(k, config.tokenizer.latent)
+    latents[1] = latents[0]  # a synonym
+    codes = np.random.default_rng(0).integers(k // 2, size=(50, model.tokens))
+    before = {name: p.std() for name, p in model.named_parameters() if p.ndim == 2}
+    base.know_codes(model, latents, codes)
+    rows = model.net.ff_out.weight[model.text_vocab :] if arch == "dimoo" else model.tok_emb.weight
+    alike = torch.cosine_similarity(rows[0], rows[1:k])
+    assert alike[0] > 0.8 and alike[1:].max() < 0.8
+    for name, p in model.named_parameters():
+        if p.ndim == 2 and name != "bias":
+            assert torch.allclose(p.std(), before[name], rtol=0.1), name
+    if arch == "maskgit":
+        bias = model.bias[: model.tokens, :k]
+        assert bias[:, : k // 2].min() > bias[:, k // 2 :].max(), "codes that never occur are as likely as others"

@@ -62,6 +62,19 @@ def test_every_stage_learns(run):
         assert float(rows[-1]["loss"]) < float(rows[-1]["reuse"]), f"{arch}: no better than reuse"
 
 
+@pytest.mark.parametrize("arch", ["dimoo", "maskgit"])
+def test_settings_are_tried_before_the_judge(run, arch):
+    options = ["--arch", arch, "--out", str(run), "--count", "8", "--guidance", "0,2", "--choice", "1,4", *OPTIONS]
+    command = [sys.executable, str(TRAINING / "tune.py"), *options]
+    lines = subprocess.run(command, check=True, timeout=300, capture_output=True, text=True).stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        f"guidance {guidance}, choice {choice}, draw 1" for guidance in (0, 2) for choice in (1, 4)
+    ]
+    shares = [float(part.split()[-1]) for part in lines[0].split(":")[1].split(",")]
+    assert len(shares) == 7 and all(0 <= share <= 1 for share in shares)
+    assert (run / f"tune-{arch}-2-4-1.png").exists()
+
+
 def test_a_stage_that_is_done_stays_as_it_is(run):
     before = (run / "base-dimoo.safetensors").read_bytes()
     call("base.py", "--arch", "dimoo", "--out", str(run), "--steps", "40", *OPTIONS)

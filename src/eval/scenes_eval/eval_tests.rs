@@ -4,7 +4,7 @@ use super::makers::{Classes, Prompts};
 use super::source::{SceneSource, Split, class_pictures, real_scenes};
 use super::*;
 use crate::eval::random::RandomWeights;
-use crate::generate::model::{Device, Model};
+use crate::generate::model::{Device, fixture};
 use crate::generate::text::{TextModel, TextSession, TextSettings};
 use crate::models;
 use pollster::block_on;
@@ -76,7 +76,7 @@ fn timeless(report: &Report) -> Report {
 
 #[test]
 fn classes_are_evaluated_the_same_every_time() {
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     let mut judge = a_judge(64, &model.config.labels);
     let source = Stripes { size: 64, nouns: model.config.labels.len() };
     let plan = Plan { steps: 4, budgets: vec![2], predictors: vec![Predictor::Shortcut, Predictor::Reuse] };
@@ -206,7 +206,7 @@ fn a_plan_holds_every_budget_against_vanilla_with_as_few_steps() {
 
 #[test]
 fn classes_that_the_judge_does_not_know_are_left_out() {
-    let model = Model::bundled().unwrap();
+    let model = fixture();
     let nouns = ["comet", "fox", "owl"].map(str::to_owned);
     let judge = a_judge(64, &nouns);
     let pictures = class_pictures(&model.config, &judge.config, 3).unwrap();

@@ -1,0 +1,88 @@
+"""Guidance and temperatures of a base, by the judge: prints how often sampled scenes show what was asked for, by setting.
+
+What the bases sample with stands in `config.py`, and shortcuts learn from trajectories made with it: tune after the base and
+before its shortcut. Prompts are those that the base was validated on.
+
+`python training/tune.py --arch dimoo --config small --out runs/small --guidance 1,2,3 --choice 0.5,1,2`
+"""
+
+import argparse
+
+import numpy as np
+import torch
+
+import base
+import common
+import judge
+import sampling
+import scenes
+import tokenizer
+
+
+def numbers(text):
+    """`1,2,3` as floats."""
+    return [float(part) for part in text.split(",")]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    common.add_arguments(parser)
+    parser.add_argument("--arch", required=True, choices=("dimoo", "maskgit"))
+    parser.add_argument("--guidance", type=numbers, default=[1.0, 2.0, 3.0], metavar="W,W")
+    parser.add_argument("--choice", type=numbers, metavar="T,T", help="temperatures of the choice (default: the configuration's)")
+    parser.add_argument("--draw", type=numbers, metavar="T,T", help="text: temperatures of the draw; class: the draw's sharpness")
+    parser.add_argument("--count", type=int, default=128, help="pictures of each setting")
+    args = parser.parse_args()
+    config, arch = common.prepare(args), args.arch
+    if args.steps:
+        config.text_sampling["steps"] = config.class_sampling["steps"] = args.steps
+    owner, metadata = common.load_weights(args.out / f"base-{arch}.safetensors", base.build, args.device)
+    vq, _ = common.load_weights(args.out / "tokenizer.safetensors", tokenizer.build, args.device)
+    critic, about = common.load_weights(args.out / "judge.safetensors", judge.build, args.device)
+    held = np.load(args.out / f"tokens-{arch}-validation.npz", allow_pickle=False)
+    held = base.Tokens(held["codes"], held["ids"], held["labels"], metadata["header"])
+    vocabulary = base.Vocabulary(metadata["header"]["words"])
+    shape = judge.sizes(about["header"])
+    start = config.text_sampling if arch == "dimoo" else config.class_sampling
+    sharpness = "draw_temperature" if arch == "dimoo" else "softmax_temperature"
+
+    def batches():
+        """Indices of scenes, and the condition; captions of one length at a time."""
+        left = args.count
+        for length, bucket in zip(held.lengths, held.buckets, strict=True):
+            chosen = bucket[: min(left, max(1, round(args.count * len(bucket) / len(held.codes))))]
+            left -= len(chosen)
+            if len(chosen) == 0:
+                continue
+            if arch == "dimoo":
+                yield chosen, base.prompts(held, chosen, int(length), vocabulary, args.device)
+            else:
+                labels = torch.from_numpy(held.labels[chosen, scenes.NOUN_A].astype(np.int64)).to(args.device)
+                yield chosen, owner.class_id(labels)
+
+    @torch.no_grad()
+    def judged(settings):
+        torch.manual_seed(args.seed)
+        marks = []
+        for chosen, condition in batches():
+            with common.autocast(args):
+                codes = sampling.sample(owner, arch, condition, vocabulary, settings)
+                pictures = vq.decode(codes, config.grid).float().clamp(0, 1)
+                logits = critic(pictures * 2 - 1).float()
+            present, classes = judge.targets(held.labels[chosen], shape[0], args.device)
+            marks.append(judge.correct(logits, present, classes, shape).float())
+        return torch.cat(marks).mean(0).tolist(), pictures
+
+    for guidance in args.guidance:
+        for choice in args.choice or [start["choice_temperature"]]:
+            for draw in args.draw or [start[sharpness]]:
+                settings = {**start, "guidance": guidance, "choice_temperature": choice, sharpness: draw}
+                shares, pictures = judged(settings)
+                named = ", ".join(f"{name} {share:.3f}" for name, share in zip(judge.NAMES, shares, strict=True))
+                print(f"guidance {guidance:g}, choice {choice:g}, draw {draw:g}: {named}", flush=True)
+                name = f"tune-{arch}-{guidance:g}-{choice:g}-{draw:g}.png"
+                common.sheet(args.out / name, common.to_bytes(pictures[:32]))
+
+
+if __name__ == "__main__":
+    main()
