@@ -119,11 +119,11 @@ SMALL = Config(
         "shortcut-maskgit": Stage(minutes=15, batch=16, lr=1e-3, warmup=50, ema=0.998),
         "judge": Stage(minutes=10, batch=32, lr=1e-3, warmup=100, ema=0.998),
     },
-    text_sampling={"steps": 24, "guidance": 2.0, "choice_temperature": 1.0, "draw_temperature": 1.0},
+    text_sampling={"steps": 24, "guidance": 4.0, "choice_temperature": 1.0, "draw_temperature": 0.7},
     class_sampling={
         "steps": 24,
         "schedule": "arccos",
-        "guidance": 2.0,
+        "guidance": 4.0,
         "choice_temperature": 4.5,
         "softmax_temperature": 1.0,
     },
