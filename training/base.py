@@ -278,7 +278,9 @@ def know_codes(model, codebook, codes):
     known = known / known.std()
 
     def mixed(rows):
-        return rows.std() * (known + 0.25 * torch.randn_like(known)) / 1.03
+        # A part of chance lets codes that look the same come apart.
+        mixture = known + 0.25 * torch.randn_like(known)
+        return rows.std() * mixture / mixture.std()
 
     if isinstance(model, DiMOO):
         for weight in (model.net.wte.weight, model.net.ff_out.weight):
