@@ -588,7 +588,18 @@ fn a_prompt_makes_a_picture_with_every_predictor() {
             &[flag.split('=').next().unwrap(), "text models"],
         );
     }
+    fails(&migm(folder.path(), &["generate", "w5", "--backend", "cpu"]), 1, &["--model"]);
     fails(&migm(folder.path(), &["generate", "w5", "--model", "text", "--batch", "2"]), 1, &["--batch"]);
+    let resolving =
+        ["generate", "w5", "--model", "text", "--gif", "steps.gif", "--count", "2", "--steps", "4"];
+    succeeds(&migm(folder.path(), &[&resolving[..], &["--out", "frames", "--backend", "cpu"]].concat()));
+    let file = std::io::BufReader::new(std::fs::File::open(folder.path().join("steps.gif")).unwrap());
+    let frames = image::codecs::gif::GifDecoder::new(file).unwrap();
+    let frames = image::AnimationDecoder::into_frames(frames).collect_frames().unwrap();
+    // Two pictures of 16 x 12 side by side, enlarged four times; a frame a step, and how it ended.
+    assert_eq!((frames.len(), frames[0].buffer().dimensions()), (5, (2 * 16 * 4, 12 * 4)));
+    let gone = ["generate", "w5", "--model", "text", "--gif", "nowhere/steps.gif", "--backend", "cpu"];
+    fails(&migm(folder.path(), &gone), 1, &["nowhere"]);
     // A plan of its own by default, which its settings change, and which a budget replaces.
     let cached = |extra: &[&str]| -> serde_json::Value {
         let common =

@@ -141,10 +141,7 @@ fn prompt(
             session.start(seed)?;
             while session.step()?.is_some() {}
             let codes = block_on(session.tokens())?;
-            let (values, width, height) = block_on(session.decode(&codes))?;
-            // This tokenizer's pictures are in [0, 1].
-            let values: Vec<f32> = values.iter().map(|v| 2.0 * v - 1.0).collect();
-            pictures.push(Picture::from_values(&values, width, height));
+            pictures.push(block_on(session.picture(&codes))?);
         }
     }
     Ok((model.name, pictures))

@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Arguments, prompt: &str) -> Result<(), CliError> {
             *sum += ms;
         }
         let start = Instant::now();
-        let picture = decode(&mut session, &run.codes)?;
+        let picture = block_on(session.picture(&run.codes))?;
         totals.decode_milliseconds += start.elapsed().as_secs_f64() * 1e3;
         let path = path(arguments, seed)?;
         let all = serde_json::json!({
@@ -155,19 +155,12 @@ fn run_once(session: &mut TextSession, seed: u64, keep_frames: bool) -> Result<R
     })
 }
 
-fn decode(session: &mut TextSession, codes: &[u32]) -> Result<Picture, CliError> {
-    let (values, width, height) = block_on(session.decode(codes))?;
-    // This tokenizer's pictures are in [0, 1].
-    let values: Vec<f32> = values.iter().map(|v| 2.0 * v - 1.0).collect();
-    Ok(Picture::from_values(&values, width, height))
-}
-
 /// The present draws, masked cells veiled.
 fn frame(session: &mut TextSession) -> Result<Picture, CliError> {
     let t = session.config().transformer;
     let (drawn, codes) = (block_on(session.drawn())?, block_on(session.tokens())?);
     let masked: Vec<bool> = codes.iter().map(|&code| code == t.mask_code()).collect();
-    Ok(decode(session, &drawn)?.veiled(&masked, t.grid))
+    Ok(block_on(session.picture(&drawn))?.veiled(&masked, t.grid))
 }
 
 fn settings(arguments: &Arguments, model: &TextModel) -> Result<TextSettings, CliError> {

@@ -358,7 +358,7 @@ impl WeightSource for FolderWeights {
     }
 }
 
-/// A small trained model for tests, which stays as it is when the bundled ones are trained anew.
+/// A small trained model for tests, which stays as it is when others are trained anew.
 #[cfg(test)]
 pub(crate) const FIXTURE: &str = "assets/models/scenes-v0";
 
@@ -427,8 +427,7 @@ mod tests {
             convert(std::slice::from_ref(&source), folder.path(), &options, &mut |_| {}).unwrap();
             let model = Model::open(folder.path()).unwrap();
             assert_eq!((model.quantize, model.half), (Some(quantize), fixture().half));
-            let (mut stored, mut plain) =
-                (model.weights().unwrap(), fixture().weights().unwrap());
+            let (mut stored, mut plain) = (model.weights().unwrap(), fixture().weights().unwrap());
             let (t, batch) = (&model.config.transformer, Batch { images: 1, guided: false });
             let build = |body: &dyn Fn(&mut crate::program::Builder)| {
                 models::build("test", model.formats(), body).unwrap()

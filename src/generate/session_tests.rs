@@ -264,8 +264,7 @@ fn a_class_model_with_the_tokenizer_of_text_models_works_from_a_folder() {
     convert(std::slice::from_ref(&vq), whole.path(), &options, &mut |_| {}).unwrap();
     assert_eq!(Model::open(whole.path()).unwrap().config, config);
     // Two tokenizers are one too many.
-    let other =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURE).join("vqgan.safetensors");
+    let other = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURE).join("vqgan.safetensors");
     let error = convert(&[vq, other], whole.path(), &options, &mut |_| {}).unwrap_err().to_string();
     assert!(error.contains("are both tokenizers"), "{error}");
 }

@@ -6,6 +6,7 @@
 use super::GenerateError;
 use super::dimoo::{self as generation, Sampling};
 use super::model::{Device, FolderWeights, matrices_are_f16, stored_quantization};
+use super::picture::Picture;
 use super::predict::{Predictor, Routine};
 use super::refresh::Refresh;
 use super::session::{PlannedStep, StepKind};
@@ -507,6 +508,17 @@ impl TextSession {
         executor.run(&[program], 0, false)?;
         let values = read_f32(executor, states::IMAGE, (width * height * 3) as usize).await?;
         Ok((values, width, height))
+    }
+
+    /// The picture of a grid of codes, ready to be shown.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub async fn picture(&mut self, codes: &[u32]) -> Result<Picture, GenerateError> {
+        let (values, width, height) = self.decode(codes).await?;
+        // Pictures are made of values in [-1, 1].
+        let values: Vec<f32> = values.iter().map(|v| 2.0 * v - 1.0).collect();
+        Ok(Picture::from_values(&values, width, height))
     }
 
     /// Whether pictures are decoded on the CPU because the graphics device cannot bind their widest map.
