@@ -588,7 +588,6 @@ fn a_prompt_makes_a_picture_with_every_predictor() {
             &[flag.split('=').next().unwrap(), "text models"],
         );
     }
-    fails(&migm(folder.path(), &["generate", "w5", "--backend", "cpu"]), 1, &["--model"]);
     fails(&migm(folder.path(), &["generate", "w5", "--model", "text", "--batch", "2"]), 1, &["--batch"]);
     let resolving =
         ["generate", "w5", "--model", "text", "--gif", "steps.gif", "--count", "2", "--steps", "4"];
