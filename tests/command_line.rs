@@ -50,6 +50,44 @@ fn a_class_is_enough_for_a_picture() {
 }
 
 #[test]
+fn a_prompt_is_enough_for_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let prompt = "a koala to the left of a taxi on a beach at sunset, 3D style";
+    let common = ["--steps", "6", "--budget", "2", "--backend", "cpu"];
+    let run = |prompt: &str| migm(folder.path(), &[&["generate", prompt, "--out", "one.png"], &common[..]].concat());
+    let out = run(prompt);
+    assert!(succeeds(&out).contains("faster"), "{}", text(&out.stdout));
+    assert!(!text(&out.stderr).contains("does not know"), "{}", text(&out.stderr));
+    let koala = image::open(folder.path().join("one.png")).unwrap().to_rgb8();
+    let resolving = ["generate", prompt, "--gif", "steps.gif", "--count", "2", "--no-compare"];
+    succeeds(&migm(folder.path(), &[&resolving[..], &common[..]].concat()));
+    let file = std::io::BufReader::new(std::fs::File::open(folder.path().join("steps.gif")).unwrap());
+    let frames = image::codecs::gif::GifDecoder::new(file).unwrap();
+    let frames = image::AnimationDecoder::into_frames(frames).collect_frames().unwrap();
+    assert_eq!((frames.len(), frames[0].buffer().dimensions()), (7, (2 * 128, 128)));
+    succeeds(&run(""));
+    assert!(image::open(folder.path().join("one.png")).unwrap().to_rgb8() != koala, "the prompt changes nothing");
+    let out = run("a koalla on a dragon");
+    succeeds(&out);
+    let notes = text(&out.stderr);
+    for words in ["know \"koalla\"; the nearest that it knows: koala", "know \"dragon\""] {
+        assert!(notes.contains(words), "{notes}");
+    }
+}
+
+#[test]
+fn bundled_models_have_names_and_a_judge() {
+    let folder = tempfile::tempdir().unwrap();
+    for (model, kind) in [("scenes-text", "place"), ("scenes-v0", "objects")] {
+        let arguments =
+            ["eval", "--model", model, "--count", "2", "--steps", "2", "--budgets", "1", "--backend", "cpu"];
+        let table = succeeds(&migm(folder.path(), &arguments));
+        assert!(table.contains(model) && table.contains(kind) && table.contains("| shortcut |"), "{table}");
+    }
+    fails(&migm(folder.path(), &["eval", "--model", "scenes-judge"]), 1, &["scenes-judge"]);
+}
+
+#[test]
 fn settings_travel_in_the_picture_and_the_report() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = [
@@ -191,9 +229,9 @@ fn mistakes_get_one_sentence_and_a_way_on() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| migm(folder.path(), arguments);
     fails(&run(&["generate"]), 2, &["--class"]);
-    fails(&run(&["generate", "--class", "foxx", "--backend", "cpu"]), 1, &["foxx", "fox", "0 to 23"]);
+    fails(&run(&["generate", "--class", "foxx", "--model", MODEL, "--backend", "cpu"]), 1, &["foxx", "fox", "0 to 23"]);
     fails(&run(&["generate", "--class", "fox", "--budget", "0", "--backend", "cpu"]), 1, &["1 or more"]);
-    fails(&run(&["generate", "--class", "fox", "--budget", "99", "--backend", "cpu"]), 1, &["12 or fewer"]);
+    fails(&run(&["generate", "--class", "fox", "--model", MODEL, "--budget", "99", "--backend", "cpu"]), 1, &["12 or fewer"]);
     fails(&run(&["generate", "--class", "fox", "--refresh", "often"]), 2, &["uniform:B"]);
     fails(&run(&["generate", "--class", "fox", "--model", "nowhere"]), 1, &["nowhere"]);
     fails(
@@ -289,7 +327,9 @@ fn a_recording_that_differs_fails() {
 #[test]
 fn inspect_info_and_completions_print() {
     let folder = tempfile::tempdir().unwrap();
-    let out = succeeds(&migm(folder.path(), &["inspect"]));
+    assert!(succeeds(&migm(folder.path(), &["inspect"])).contains("scenes-v0"));
+    assert!(succeeds(&migm(folder.path(), &["inspect", "scenes-text"])).contains("scenes-text"));
+    let out = succeeds(&migm(folder.path(), &["inspect", MODEL]));
     assert!(out.contains("6706842") && out.contains("3341107") && out.contains("615221"), "{out}");
     let out = succeeds(&migm(folder.path(), &["inspect", MODEL, "--json", "--batch", "4"]));
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
@@ -369,7 +409,7 @@ fn a_gallery_has_a_row_a_method() {
     succeeds(&migm(folder.path(), &[&["gallery", "w5", "--model", "text"], &common[..]].concat()));
     let sheet = image::open(folder.path().join("gallery.png")).unwrap();
     assert_eq!((sheet.width(), sheet.height()), (3 * 16, 3 * 12));
-    fails(&migm(folder.path(), &["gallery", "w5"]), 1, &["--class"]);
+    fails(&migm(folder.path(), &["gallery", "w5", "--model", MODEL]), 1, &["--class"]);
     fails(&migm(folder.path(), &["gallery", "--model", "text"]), 1, &["PROMPT"]);
     fails(&migm(folder.path(), &["gallery", "--model", "maskgit-256"]), 1, &["weights"]);
 }
@@ -548,7 +588,6 @@ fn a_prompt_makes_a_picture_with_every_predictor() {
             &[flag.split('=').next().unwrap(), "text models"],
         );
     }
-    fails(&migm(folder.path(), &["generate", "w5", "--backend", "cpu"]), 1, &["--model"]);
     fails(&migm(folder.path(), &["generate", "w5", "--model", "text", "--batch", "2"]), 1, &["--batch"]);
     let resolving =
         ["generate", "w5", "--model", "text", "--gif", "steps.gif", "--count", "2", "--steps", "4"];
@@ -601,17 +640,17 @@ fn a_text_model_stored_quantised_draws_what_it_draws_quantised_while_loading() {
     }
 }
 
-/// A judge of random weights for the bundled model's classes.
+/// A judge of random weights for the classes of [`MODEL`].
 fn a_judge(folder: &Path) {
     use migm::eval::random::{RandomWeights, write_part};
-    let bundled = migm::generate::model::Model::bundled().expect("it is in the binary").config;
+    let labels = migm::generate::model::Model::open(Path::new(MODEL)).expect("a model").config.labels;
     let words = |count: usize| (0..count).map(|i| i.to_string()).collect();
     let config = migm::models::judge::Config {
         architecture: "scene-judge".to_owned(),
         size: 64,
         channels: vec![8, 16],
         groups: 4,
-        nouns: bundled.labels,
+        nouns: labels,
         places: words(8),
         lights: words(4),
         styles: words(3),
@@ -628,8 +667,8 @@ fn a_judge(folder: &Path) {
 fn pictures_are_judged_and_plotted_against_time() {
     let folder = tempfile::tempdir().unwrap();
     a_judge(&folder.path().join("judge"));
-    let fixed =
-        ["eval", "--judge", "judge", "--steps", "3", "--budgets", "1,2", "--count", "2", "--backend", "cpu"];
+    let fixed = ["eval", "--model", MODEL, "--judge", "judge", "--steps", "3", "--budgets", "1,2", "--count", "2"];
+    let fixed = [&fixed[..], &["--backend", "cpu"]].concat();
     let run = |extra: &[&str]| migm(folder.path(), &[&fixed[..], extra].concat());
     let plots = ["--json", "found.json", "--plot", "plot.svg", "--plot", "plot.PNG"];
     let table = succeeds(&run(&plots));
@@ -667,7 +706,7 @@ fn pictures_are_judged_and_plotted_against_time() {
     fails(&run(&["--predictor", "oracle"]), 2, &["oracle", "ml-cache"]);
     fails(&run(&["--quality"]), 2, &["--quality"]);
     fails(&migm(folder.path(), &["eval", "--judge", MODEL]), 1, &["config.json"]);
-    let many = ["eval", "--judge", "judge", "--steps", "3", "--budgets", "4"];
+    let many = ["eval", "--model", MODEL, "--judge", "judge", "--steps", "3", "--budgets", "4"];
     fails(&migm(folder.path(), &many), 1, &["a budget of 4 full steps is not between 1 and the 3 steps"]);
 }
 

@@ -6,7 +6,7 @@ names and mathematics are the official ones, so that `migm` opens what `export.p
 
 Scenes are tokenized once by the frozen tokenizer and kept. A batch holds captions of one length, because the model knows no
 padding; one batch in ten has no prompt (no class), for guidance. How much is masked is drawn along the schedule that
-sampling uses, and the loss is cross-entropy at masked tokens.
+sampling uses, and the loss is cross-entropy at masked tokens, with targets spread over codes that look alike.
 
 Train one: `python training/base.py --arch dimoo --config small --out runs/small`.
 """
@@ -27,7 +27,7 @@ from config import replace
 from scenes import Scenes, source_of
 
 SPECIAL = ["[UNK]", "<uncondition>", "<mask>", "<newline>", "<boa>", "<boi>", "<eoi>", "<eoa>"]
-SMOOTHING = 0.01
+SYNONYMS = 5  # codes that a target is spread over, in effect
 UNCONDITIONAL = 0.1
 
 
@@ -278,7 +278,9 @@ def know_codes(model, codebook, codes):
     known = known / known.std()
 
     def mixed(rows):
-        return rows.std() * (known + 0.25 * torch.randn_like(known)) / 1.03
+        # A part of chance lets codes that look the same come apart.
+        mixture = known + 0.25 * torch.randn_like(known)
+        return rows.std() * mixture / mixture.std()
 
     if isinstance(model, DiMOO):
         for weight in (model.net.wte.weight, model.net.ff_out.weight):
@@ -292,6 +294,23 @@ def know_codes(model, codebook, codes):
     shares = (counts + 100 * everywhere) / (counts.sum(1, keepdim=True) + 100)
     shares = shares.clamp(min=1e-5).log().to(model.bias.device)
     model.bias[: model.tokens, : model.codebook] = shares - shares.mean(1, keepdim=True)
+
+
+def synonyms(codebook):
+    """For each code the distribution `[codes, codes]` that is its target: itself and those that look like it.
+
+    Which of its near synonyms a patch was given is mostly chance. Targets that are spread over them say the same with less
+    noise, so that fewer steps find out what there is to know. The spread is a Gaussian of the distance, as wide as makes the
+    median perplexity `SYNONYMS`: a code that looks like no other keeps to itself.
+    """
+    distances = torch.cdist(codebook, codebook).square()
+    low, high = 1e-6, float(distances.max())
+    for _ in range(40):
+        width = math.sqrt(low * high)
+        logs = (-distances / width).log_softmax(1)
+        perplexity = float((-(logs.exp() * logs).sum(1)).exp().median())
+        low, high = (width, high) if perplexity < SYNONYMS else (low, width)
+    return logs.exp()
 
 
 def build(metadata, config):
@@ -421,19 +440,22 @@ def main():
         labels = torch.from_numpy(source.labels[chosen, scenes.NOUN_A].astype(np.int64)).to(args.device)
         return torch.full_like(labels, model.dropped) if drop else model.class_id(labels)
 
-    def loss_at(forward, owner, source, chosen, condition, smoothing):
+    targets = synonyms(vq.quantize.embedding.weight)
+
+    def loss_at(forward, owner, source, chosen, condition, spread):
         codes = torch.from_numpy(source.codes[chosen].astype(np.int64)).to(args.device)
         inputs, mask = masked(codes, arch, codebook)
         with common.autocast(args):
             features = features_of(_Through(forward, owner), arch, inputs, condition, vocabulary)
             places = mask.nonzero(as_tuple=True)
             logits = owner.logits(features[mask], places[1])
-        return F.cross_entropy(logits.float(), codes[mask], label_smoothing=smoothing)
+        wanted = codes[mask]
+        return F.cross_entropy(logits.float(), targets[wanted] if spread else wanted)
 
     def loss_of():
         chosen, length = tokens.batch(trainer.batch)
         condition = condition_of(tokens, chosen, length, np.random.rand() < UNCONDITIONAL)
-        return loss_at(net, model, tokens, chosen, condition, SMOOTHING), {}
+        return loss_at(net, model, tokens, chosen, condition, True), {}
 
     @torch.no_grad()
     def validate():
@@ -444,7 +466,7 @@ def main():
             for length, bucket in zip(held.lengths, held.buckets, strict=True):
                 for chosen in np.split(bucket, range(64, len(bucket), 64)):
                     condition = condition_of(held, chosen, int(length), False)
-                    losses.append(float(loss_at(trainer.average, trainer.average, held, chosen, condition, 0.0)) * len(chosen))
+                    losses.append(float(loss_at(trainer.average, trainer.average, held, chosen, condition, False)) * len(chosen))
                     weights.append(len(chosen))
         return {"validation": sum(losses) / sum(weights)}
 

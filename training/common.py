@@ -99,11 +99,17 @@ class Trainer:
         shares += [self.step / self.steps] if self.steps else []
         return max(shares)
 
+    def _what(self, metadata):
+        """What cannot change between resumptions: not for how long a stage trains, and sampling only where it is learnt from."""
+        loose = {"stages", "cached"} | (set() if "shortcut" in self.stage else {"text_sampling", "class_sampling"})
+        config = {name: value for name, value in metadata["config"].items() if name not in loose}
+        return {**metadata, "config": config}
+
     def _resume(self):
         if not self.file.exists():
             return
         state = torch.load(self.file, map_location=self.args.device, weights_only=False)
-        if state["metadata"] != self.metadata:
+        if self._what(state["metadata"]) != self._what(self.metadata):
             raise SystemExit(f"error: {self.file} was begun with other sizes or switches; choose another --out or remove it")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])

@@ -63,6 +63,22 @@ class Stage:
     ema: float = 0.999
 
 
+def text_sampling(steps, guidance, draw=1.0):
+    """What a text model samples with."""
+    return {"steps": steps, "guidance": guidance, "choice_temperature": 1.0, "draw_temperature": draw}
+
+
+def class_sampling(steps, guidance):
+    """What a class model samples with: the official schedule and temperatures."""
+    return {
+        "steps": steps,
+        "schedule": "arccos",
+        "guidance": guidance,
+        "choice_temperature": 4.5,
+        "softmax_temperature": 1.0,
+    }
+
+
 @dataclass(frozen=True)
 class Config:
     """Everything that a run is made from."""
@@ -78,18 +94,8 @@ class Config:
     cached: int  # scenes that are tokenized once and kept, by each base
     stages: dict
     # What the exported models sample with, and what shortcuts are trained on.
-    text_sampling: dict = field(
-        default_factory=lambda: {"steps": 16, "guidance": 3.0, "choice_temperature": 1.0, "draw_temperature": 1.0}
-    )
-    class_sampling: dict = field(
-        default_factory=lambda: {
-            "steps": 16,
-            "schedule": "arccos",
-            "guidance": 2.0,
-            "choice_temperature": 4.5,
-            "softmax_temperature": 1.0,
-        }
-    )
+    text_sampling: dict = field(default_factory=lambda: text_sampling(16, 3.0))
+    class_sampling: dict = field(default_factory=lambda: class_sampling(16, 2.0))
 
     @property
     def grid(self):
@@ -119,14 +125,8 @@ SMALL = Config(
         "shortcut-maskgit": Stage(minutes=15, batch=16, lr=1e-3, warmup=50, ema=0.998),
         "judge": Stage(minutes=10, batch=32, lr=1e-3, warmup=100, ema=0.998),
     },
-    text_sampling={"steps": 24, "guidance": 2.0, "choice_temperature": 1.0, "draw_temperature": 1.0},
-    class_sampling={
-        "steps": 24,
-        "schedule": "arccos",
-        "guidance": 2.0,
-        "choice_temperature": 4.5,
-        "softmax_temperature": 1.0,
-    },
+    text_sampling=text_sampling(24, 4.0, draw=0.7),
+    class_sampling=class_sampling(24, 4.0),
 )
 
 LARGE = Config(
@@ -164,14 +164,8 @@ TOY = Config(
         name: _seconds
         for name in ("tokenizer", "base-dimoo", "base-maskgit", "shortcut-dimoo", "shortcut-maskgit", "judge")
     },
-    text_sampling={"steps": 6, "guidance": 2.0, "choice_temperature": 1.0, "draw_temperature": 1.0},
-    class_sampling={
-        "steps": 6,
-        "schedule": "arccos",
-        "guidance": 2.0,
-        "choice_temperature": 4.5,
-        "softmax_temperature": 1.0,
-    },
+    text_sampling=text_sampling(6, 2.0),
+    class_sampling=class_sampling(6, 2.0),
 )
 
 CONFIGS = {config.name: config for config in (TOY, SMALL, LARGE)}

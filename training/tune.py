@@ -31,11 +31,10 @@ def main():
     parser.add_argument("--guidance", type=numbers, default=[1.0, 2.0, 3.0], metavar="W,W")
     parser.add_argument("--choice", type=numbers, metavar="T,T", help="temperatures of the choice (default: the configuration's)")
     parser.add_argument("--draw", type=numbers, metavar="T,T", help="text: temperatures of the draw; class: the draw's sharpness")
+    parser.add_argument("--sampling-steps", type=int, help="steps of sampling (default: the configuration's)")
     parser.add_argument("--count", type=int, default=128, help="pictures of each setting")
     args = parser.parse_args()
     config, arch = common.prepare(args), args.arch
-    if args.steps:
-        config.text_sampling["steps"] = config.class_sampling["steps"] = args.steps
     owner, metadata = common.load_weights(args.out / f"base-{arch}.safetensors", base.build, args.device)
     vq, _ = common.load_weights(args.out / "tokenizer.safetensors", tokenizer.build, args.device)
     critic, about = common.load_weights(args.out / "judge.safetensors", judge.build, args.device)
@@ -43,7 +42,8 @@ def main():
     held = base.Tokens(held["codes"], held["ids"], held["labels"], metadata["header"])
     vocabulary = base.Vocabulary(metadata["header"]["words"])
     shape = judge.sizes(about["header"])
-    start = config.text_sampling if arch == "dimoo" else config.class_sampling
+    start = dict(config.text_sampling if arch == "dimoo" else config.class_sampling)
+    start["steps"] = args.sampling_steps or start["steps"]
     sharpness = "draw_temperature" if arch == "dimoo" else "softmax_temperature"
 
     def batches():

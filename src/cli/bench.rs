@@ -1,6 +1,6 @@
 //! `migm bench`: what a step costs here, by kind and by operation, and how much memory it takes.
 
-use super::described::{ClassModel, Described, TextDescription};
+use super::described::{ClassModel, Described, Kind, TextDescription};
 use super::{Backend, CliError, bytes};
 use crate::eval::bench::{self, PROMPT_TOKENS, Report};
 use crate::eval::random::RandomWeights;
@@ -28,8 +28,8 @@ pub(super) struct Arguments {
     /// Image tokens of a text model
     #[arg(long, value_name = "ROWSxCOLUMNS", value_parser = super::convert::grid)]
     grid: Option<[u32; 2]>,
-    /// Model folder (default: the bundled model)
-    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    /// Model folder, or the name of a bundled model (default: scenes-v0)
+    #[arg(long, value_name = "DIR|NAME", value_hint = clap::ValueHint::DirPath)]
     model: Option<PathBuf>,
     /// Random weights in the model's shapes (always so with --config)
     #[arg(long)]
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         return super::table::run(arguments.model.as_ref(), arguments.backend);
     }
     let (device, reason) = arguments.backend.open()?;
-    let report = match Described::find(arguments.model.as_ref(), arguments.config.as_deref())? {
+    let report = match Described::find(arguments.model.as_ref(), arguments.config.as_deref(), Kind::Classes)? {
         Described::Classes(model) => {
             if arguments.grid.is_some() {
                 return Err(refused(

@@ -47,6 +47,13 @@ pub(super) struct TextDescription {
     pub(super) folder: Option<TextModel>,
 }
 
+/// A kind of model.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Classes,
+    Text,
+}
+
 /// Either.
 #[derive(Debug)]
 pub(super) enum Described {
@@ -55,8 +62,12 @@ pub(super) enum Described {
 }
 
 impl Described {
-    /// A folder, a configuration by name, or with neither the bundled model. `inspect` takes both in one place.
-    pub(super) fn find(folder: Option<&PathBuf>, preset: Option<&str>) -> Result<Self, CliError> {
+    /// A folder, a configuration by name, or with neither the bundled model of a kind. `inspect` takes both in one place.
+    pub(super) fn find(
+        folder: Option<&PathBuf>,
+        preset: Option<&str>,
+        default: Kind,
+    ) -> Result<Self, CliError> {
         if let Some(name) = preset {
             return Self::preset(name).ok_or_else(|| {
                 let message = format!("there is no configuration {name:?}; there are {}", PRESETS.join(", "));
@@ -68,7 +79,10 @@ impl Described {
                 Some(preset) => Ok(preset),
                 None => Self::open(path),
             },
-            None => Ok(Self::of_classes(Model::bundled()?)),
+            None => Ok(match default {
+                Kind::Classes => Self::of_classes(Model::bundled()?),
+                Kind::Text => Self::of_text(TextModel::bundled()?),
+            }),
         }
     }
 
@@ -76,10 +90,13 @@ impl Described {
         if !is_text_model(path)? {
             return Ok(Self::of_classes(Model::open(path)?));
         }
-        let folder = TextModel::open(path)?;
+        Ok(Self::of_text(TextModel::open(path)?))
+    }
+
+    fn of_text(folder: TextModel) -> Self {
         let formats = Formats { half: folder.is_half(), quantize: folder.quantization() };
         let (name, config) = (folder.name.clone(), folder.config.clone());
-        Ok(Self::Text(Box::new(TextDescription { name, config, formats, folder: Some(folder) })))
+        Self::Text(Box::new(TextDescription { name, config, formats, folder: Some(folder) }))
     }
 
     fn of_classes(folder: Model) -> Self {

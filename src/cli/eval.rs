@@ -11,7 +11,7 @@ use crate::generate::GenerateError;
 use crate::generate::model::{Device, Model};
 use crate::generate::picture::{write_png, write_whole};
 use crate::generate::predict::{MlCache, Predictor};
-use crate::generate::text::{TextModel, is_text_model};
+use crate::generate::text::is_text_model;
 use crate::kernels::Quantization;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ const PNG_FACTOR: u32 = 2;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Model folder (default: the bundled model)
-    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    /// Model folder, or the name of a bundled model (default: scenes-text)
+    #[arg(long, value_name = "DIR|NAME", value_hint = clap::ValueHint::DirPath)]
     model: Option<PathBuf>,
     /// The judge's folder (default: the bundled judge)
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
@@ -81,13 +81,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     let (device, reason) = arguments.backend.open()?;
     let mut judge = Judge::open(arguments.judge.as_deref(), &device)?;
-    let text = match &arguments.model {
-        Some(folder) => is_text_model(folder)?.then_some(folder),
-        None => None,
-    };
-    let found = match text {
-        Some(folder) => prompts(arguments, folder, &mut judge, &device)?,
-        None => classes(arguments, &mut judge, &device)?,
+    let text = arguments.model.as_deref().map_or(Ok(true), is_text_model)?;
+    let found = if text {
+        prompts(arguments, &mut judge, &device)?
+    } else {
+        classes(arguments, &mut judge, &device)?
     };
     let Found { model, plan, report } = found;
     let device = describe(&device);
@@ -199,11 +197,10 @@ fn classes(arguments: &Arguments, judge: &mut Judge, device: &Device) -> Result<
 
 fn prompts(
     arguments: &Arguments,
-    folder: &Path,
     judge: &mut Judge,
     device: &Device,
 ) -> Result<Found, CliError> {
-    let model = TextModel::open(folder)?.quantized(arguments.quantize);
+    let model = super::open_text_model(arguments.model.as_ref())?.quantized(arguments.quantize);
     let plan = plan(arguments, model.config.sampling.steps, model.config.shortcut.is_some())?;
     let Some(source) = source::source_for(&judge.config)? else {
         let message = "prompts are captions of scenes, and no scenes are composed of this judge's words; use another judge";

@@ -1,6 +1,6 @@
 //! `migm gallery`: the same seeds by vanilla and by each budget, one row a method, nothing chosen.
 
-use super::described::{ClassModel, Described, TextDescription};
+use super::described::{ClassModel, Described, Kind, TextDescription};
 use super::{Backend, CliError};
 use crate::generate::GenerateError;
 use crate::generate::model::Device;
@@ -21,8 +21,8 @@ pub(super) struct Arguments {
     /// A class by number or name, for a class model; without one, the classes in order
     #[arg(long, conflicts_with = "prompt")]
     class: Option<String>,
-    /// Model folder (default: the bundled model)
-    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    /// Model folder, or the name of a bundled model (default: scenes-text for a prompt, else scenes-v0)
+    #[arg(long, value_name = "DIR|NAME", value_hint = clap::ValueHint::DirPath)]
     model: Option<PathBuf>,
     /// Pictures a row: seeds from 0 on
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -49,7 +49,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let rules: Vec<Refresh> = std::iter::once(Refresh::Every)
         .chain(arguments.budgets.iter().map(|&b| Refresh::Uniform(b)))
         .collect();
-    let (name, pictures) = match Described::find(arguments.model.as_ref(), None)? {
+    let default = if arguments.prompt.is_some() { Kind::Text } else { Kind::Classes };
+    let (name, pictures) = match Described::find(arguments.model.as_ref(), None, default)? {
         Described::Classes(model) => classes(arguments, *model, &rules, &device)?,
         Described::Text(model) => prompt(arguments, *model, &rules, &device)?,
     };
@@ -140,10 +141,7 @@ fn prompt(
             session.start(seed)?;
             while session.step()?.is_some() {}
             let codes = block_on(session.tokens())?;
-            let (values, width, height) = block_on(session.decode(&codes))?;
-            // This tokenizer's pictures are in [0, 1].
-            let values: Vec<f32> = values.iter().map(|v| 2.0 * v - 1.0).collect();
-            pictures.push(Picture::from_values(&values, width, height));
+            pictures.push(block_on(session.picture(&codes))?);
         }
     }
     Ok((model.name, pictures))

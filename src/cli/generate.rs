@@ -27,8 +27,8 @@ pub(super) struct Arguments {
     /// Class to generate, by name or number; repeat it for several, or say "all"
     #[arg(long = "class", required_unless_present = "prompt", value_name = "NAME|ID")]
     pub(super) classes: Vec<String>,
-    /// Model folder (default: the bundled model)
-    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    /// Model folder, or the name of a bundled model (default: scenes-text for a prompt, scenes-v0 for classes)
+    #[arg(long, value_name = "DIR|NAME", value_hint = clap::ValueHint::DirPath)]
     pub(super) model: Option<PathBuf>,
     /// Quantise matrices while loading: int8, int4 (groups of 64) or int4:32
     #[arg(long, value_name = "FORMAT")]
@@ -219,8 +219,7 @@ struct Report<'a> {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let Some(prompt) = &arguments.prompt {
-        let folder = super::generate_text::folder(arguments.model.as_ref())?;
-        return super::generate_text::run(arguments, prompt, &folder);
+        return super::generate_text::run(arguments, prompt);
     }
     let model = super::open_model(arguments.model.as_ref())?.quantized(arguments.quantize);
     let jobs = jobs(arguments, &model)?;

@@ -10,7 +10,7 @@ use crate::generate::session::StepKind;
 use crate::generate::text::{TextModel, TextSession, TextSettings};
 use pollster::block_on;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Known words that are offered for an unknown one.
@@ -24,8 +24,8 @@ struct Run {
     frames: Vec<Picture>,
 }
 
-pub(super) fn run(arguments: &Arguments, prompt: &str, folder: &Path) -> Result<(), CliError> {
-    let model = TextModel::open(folder)?.quantized(arguments.quantize);
+pub(super) fn run(arguments: &Arguments, prompt: &str) -> Result<(), CliError> {
+    let model = super::open_text_model(arguments.model.as_ref())?.quantized(arguments.quantize);
     for word in model.prompts.unknown_words(prompt) {
         let near = model.prompts.nearest_words(word, OFFERED).join(", ");
         eprintln!("note: the model does not know {word:?}; the nearest that it knows: {near}");
@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Arguments, prompt: &str, folder: &Path) -> Result<
             *sum += ms;
         }
         let start = Instant::now();
-        let picture = decode(&mut session, &run.codes)?;
+        let picture = block_on(session.picture(&run.codes))?;
         totals.decode_milliseconds += start.elapsed().as_secs_f64() * 1e3;
         let path = path(arguments, seed)?;
         let all = serde_json::json!({
@@ -155,19 +155,12 @@ fn run_once(session: &mut TextSession, seed: u64, keep_frames: bool) -> Result<R
     })
 }
 
-fn decode(session: &mut TextSession, codes: &[u32]) -> Result<Picture, CliError> {
-    let (values, width, height) = block_on(session.decode(codes))?;
-    // This tokenizer's pictures are in [0, 1].
-    let values: Vec<f32> = values.iter().map(|v| 2.0 * v - 1.0).collect();
-    Ok(Picture::from_values(&values, width, height))
-}
-
 /// The present draws, masked cells veiled.
 fn frame(session: &mut TextSession) -> Result<Picture, CliError> {
     let t = session.config().transformer;
     let (drawn, codes) = (block_on(session.drawn())?, block_on(session.tokens())?);
     let masked: Vec<bool> = codes.iter().map(|&code| code == t.mask_code()).collect();
-    Ok(decode(session, &drawn)?.veiled(&masked, t.grid))
+    Ok(block_on(session.picture(&drawn))?.veiled(&masked, t.grid))
 }
 
 fn settings(arguments: &Arguments, model: &TextModel) -> Result<TextSettings, CliError> {
@@ -204,12 +197,4 @@ fn path(arguments: &Arguments, seed: u64) -> Result<PathBuf, CliError> {
     std::fs::create_dir_all(&folder)
         .map_err(|source| GenerateError::File { path: folder.display().to_string(), source })?;
     Ok(folder.join(name))
-}
-
-/// The folder of a prompt's model.
-pub(super) fn folder(given: Option<&PathBuf>) -> Result<PathBuf, CliError> {
-    given.cloned().ok_or_else(|| {
-        let message = "a prompt needs a text model: name its folder with --model, or use --class with the bundled model";
-        GenerateError::Setting(message.to_owned()).into()
-    })
 }

@@ -1,6 +1,6 @@
 //! `migm inspect DIR|FILE`: tensors of a file; of a folder, its parts, the memory it needs, and whether that fits.
 
-use super::described::{ClassModel, Described, Formats, TextDescription};
+use super::described::{ClassModel, Described, Formats, Kind, TextDescription};
 use super::generate::StandIn;
 use super::{Backend, CliError, bytes};
 use crate::eval::bench::PROMPT_TOKENS;
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// A model folder, a weights file, or a published model by name, not fetched yet: maskgit-512, maskgit-256,
-    /// lumina-dimoo (default: the bundled model)
+    /// lumina-dimoo (default: scenes-v0)
     #[arg(value_hint = clap::ValueHint::AnyPath)]
     path: Option<PathBuf>,
     /// Images at once, for the memory plan
@@ -219,7 +219,7 @@ fn largest<'a>(programs: impl Iterator<Item = &'a Program>) -> u64 {
 }
 
 fn folder(path: Option<&PathBuf>, arguments: &Arguments) -> Result<(), CliError> {
-    let outline = match Described::find(path, None)? {
+    let outline = match Described::find(path, None, Kind::Classes)? {
         Described::Classes(model) => Outline::of_classes(*model, arguments)?,
         Described::Text(model) => Outline::of_text(*model, arguments)?,
     };

@@ -4,6 +4,7 @@
 
 use crate::exec::gpu::device::{self, Choice, Gpu};
 use crate::generate::model::{Device, Model};
+use crate::generate::text::TextModel;
 use crate::kernels::Quantization;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -193,7 +194,15 @@ const FORMATS: [(&str, bool, Option<Quantization>); 5] = [
     ("int4", true, Some(Quantization::Int4 { group: 64 })),
 ];
 
-/// Opens a folder, or the bundled model.
+/// Opens a folder of a text model, or the bundled one.
+fn open_text_model(folder: Option<&PathBuf>) -> Result<TextModel, CliError> {
+    Ok(match folder {
+        Some(folder) => TextModel::open(folder)?,
+        None => TextModel::bundled()?,
+    })
+}
+
+/// Opens a folder of a class model, or the bundled one.
 fn open_model(folder: Option<&PathBuf>) -> Result<Model, CliError> {
     Ok(match folder {
         Some(folder) => Model::open(folder)?,

@@ -2,6 +2,7 @@
 
 use super::GenerateError;
 use super::sampling::Sampling;
+use crate::assets;
 use crate::exec::{Executor, cpu::CpuExecutor, gpu};
 use crate::kernels::{Quantization, Quantized, RowRange, WeightFormat};
 use crate::models::text::distance;
@@ -195,12 +196,12 @@ impl Model {
         Self::check(ModelFolder::open(path)?)
     }
 
-    /// The model inside the executable.
+    /// The class model inside the executable.
     ///
     /// # Errors
     /// As [`Model::open`]; not for the bundled files.
     pub fn bundled() -> Result<Self, GenerateError> {
-        Self::check(ModelFolder::from_embedded(crate::assets::NAME, crate::assets::FILES)?)
+        Self::check(ModelFolder::bundled(&assets::CLASS)?)
     }
 
     fn check(folder: ModelFolder) -> Result<Self, GenerateError> {

@@ -6,9 +6,11 @@
 use super::GenerateError;
 use super::dimoo::{self as generation, Sampling};
 use super::model::{Device, FolderWeights, matrices_are_f16, stored_quantization};
+use super::picture::Picture;
 use super::predict::{Predictor, Routine};
 use super::refresh::Refresh;
 use super::session::{PlannedStep, StepKind};
+use crate::assets;
 use crate::exec::gpu::device::Gpu;
 use crate::exec::{Executor, Memory, read_f32};
 use crate::kernels::{Quantization, RowRange, StepValues, WeightFormat};
@@ -84,6 +86,9 @@ impl TextConfig {
     }
 }
 
+/// Prompts to ids.
+const TOKENIZER: &str = "tokenizer.json";
+
 /// A text model's folder, opened and checked.
 #[derive(Debug)]
 pub struct TextModel {
@@ -112,16 +117,25 @@ impl TextModel {
     /// # Errors
     /// A file is missing or malformed, the configuration contradicts itself, or a tensor is missing, surplus or misshapen.
     pub fn open(path: &Path) -> Result<Self, GenerateError> {
-        let folder = ModelFolder::open(path)?;
+        Self::check(ModelFolder::open(path)?)
+    }
+
+    /// The text model inside the executable.
+    ///
+    /// # Errors
+    /// As [`TextModel::open`]; not for the bundled files.
+    pub fn bundled() -> Result<Self, GenerateError> {
+        Self::check(ModelFolder::bundled(&assets::TEXT)?)
+    }
+
+    fn check(folder: ModelFolder) -> Result<Self, GenerateError> {
         let name = folder.name().to_owned();
         let error = |what: String| GenerateError::Config { model: name.clone(), what };
         let config: TextConfig =
             serde_json::from_value(folder.config().clone()).map_err(|e| error(e.to_string()))?;
         config.check().map_err(error)?;
-        let file = path.join("tokenizer.json");
-        let bytes = std::fs::read(&file)
-            .map_err(|source| GenerateError::File { path: file.display().to_string(), source })?;
-        let label = file.display().to_string();
+        let bytes = folder.read(TOKENIZER)?;
+        let label = format!("{TOKENIZER} of {name}");
         let prompts =
             PromptEncoder::new(&label, &bytes, &config.prompt_template, config.transformer.text_vocab)?;
         let (mut half, mut stored) = (true, None);
@@ -494,6 +508,17 @@ impl TextSession {
         executor.run(&[program], 0, false)?;
         let values = read_f32(executor, states::IMAGE, (width * height * 3) as usize).await?;
         Ok((values, width, height))
+    }
+
+    /// The picture of a grid of codes, ready to be shown.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub async fn picture(&mut self, codes: &[u32]) -> Result<Picture, GenerateError> {
+        let (values, width, height) = self.decode(codes).await?;
+        // Pictures are made of values in [-1, 1].
+        let values: Vec<f32> = values.iter().map(|v| 2.0 * v - 1.0).collect();
+        Ok(Picture::from_values(&values, width, height))
     }
 
     /// Whether pictures are decoded on the CPU because the graphics device cannot bind their widest map.

@@ -10,6 +10,7 @@ use super::checkpoint::Checkpoint;
 use super::error::WeightError;
 use super::shards::INDEX_SUFFIX;
 use super::source::Source;
+use crate::assets::{self, Bundle};
 
 pub(super) const CONFIG: &str = "config.json";
 /// A config with a thousand labels takes some thirty kilobytes.
@@ -30,12 +31,16 @@ enum Files {
 }
 
 impl ModelFolder {
-    /// Opens a folder on disk and reads its `config.json`.
+    /// Opens a folder on disk, or where there is nothing the bundled model of that name, and reads its `config.json`.
     pub fn open(path: &Path) -> Result<Self, WeightError> {
         let shown = path.display().to_string();
         match path.metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(WeightError::NotAFolder { path: shown, found: "there is nothing there" });
+                if let Some(bundle) = path.to_str().and_then(assets::find) {
+                    return Self::bundled(bundle);
+                }
+                let found = "there is nothing there, and no bundled model has that name";
+                return Err(WeightError::NotAFolder { path: shown, found });
             }
             Err(e) => return Err(WeightError::io("open", path, e)),
             Ok(metadata) if !metadata.is_dir() => {
@@ -50,6 +55,11 @@ impl ModelFolder {
         }
         let config = Value::Object(read_config(&file)?);
         Ok(Self { name, files: Files::Folder(path.to_owned()), config })
+    }
+
+    /// A model that the executable carries.
+    pub(crate) fn bundled(bundle: &Bundle) -> Result<Self, WeightError> {
+        Self::from_embedded(bundle.name, bundle.files)
     }
 
     /// A model that was bundled into the program: its files by name.
@@ -78,6 +88,23 @@ impl ModelFolder {
     /// What `config.json` says; always an object.
     pub fn config(&self) -> &Value {
         &self.config
+    }
+
+    /// A file that is no checkpoint.
+    pub(crate) fn read(&self, file: &str) -> Result<Cow<'static, [u8]>, WeightError> {
+        match &self.files {
+            Files::Folder(path) => {
+                let path = path.join(file);
+                std::fs::read(&path).map(Cow::Owned).map_err(|e| WeightError::io("read", &path, e))
+            }
+            Files::Embedded(files) => {
+                let bytes = files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| Cow::Borrowed(*bytes));
+                bytes.ok_or_else(|| {
+                    let missing = io::Error::new(io::ErrorKind::NotFound, "the bundled model has no such file");
+                    WeightError::io("read", &Path::new(&self.name).join(file), missing)
+                })
+            }
+        }
     }
 
     /// The weights of a part (`maskgit`, `vqgan`, `shortcut`), from `<part>.safetensors` or else the shards of

@@ -19,6 +19,7 @@ import common
 import export
 import record
 import sampling
+from config import CONFIGS, replace, text_sampling
 from scenes import Scenes, Source
 
 TRAINING = Path(__file__).parents[1]
@@ -131,6 +132,18 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_ends(tmp_path):
     assert resumed.step == whole.step == 20 and resumed.position == 20
     for ours, theirs in ((resumed.model, whole.model), (resumed.average, whole.average)):
         assert torch.allclose(ours.weight, theirs.weight, atol=1e-6)
+
+
+def test_a_stage_goes_on_under_another_schedule_but_not_with_other_sizes():
+    trainer = common.Trainer.__new__(common.Trainer)
+    trained, now = CONFIGS["toy"].as_dict(), replace(CONFIGS["toy"], stages={}, cached=1, text_sampling=text_sampling(9, 1.0))
+    same = lambda ours: trainer._what({"config": trained}) == trainer._what({"config": ours})  # noqa: E731
+    trainer.stage = "base-dimoo"
+    assert same(now.as_dict())
+    assert not same(replace(now, nouns=5).as_dict())
+    # A shortcut learns from trajectories that are sampled so.
+    trainer.stage = "shortcut-dimoo"
+    assert not same(now.as_dict())
 
 
 def test_other_switches_do_not_resume_a_run(tmp_path):

@@ -111,11 +111,7 @@ impl Judge {
     pub fn open(folder: Option<&Path>, device: &Device) -> Result<Self, GenerateError> {
         let folder = match folder {
             Some(path) => ModelFolder::open(path)?,
-            None if crate::assets::JUDGE.is_empty() => {
-                let message = "this build carries no judge; name a judge's folder with --judge";
-                return Err(GenerateError::Setting(message.to_owned()));
-            }
-            None => ModelFolder::from_embedded("judge", crate::assets::JUDGE)?,
+            None => ModelFolder::bundled(&crate::assets::JUDGE)?,
         };
         let error = |what: String| GenerateError::Config { model: folder.name().to_owned(), what };
         let config: Config =
