@@ -1,7 +1,7 @@
 //! `migm studio`, and `migm` alone: the window.
 
 use super::{Backend, CliError};
-use crate::studio::{bundled_models, window};
+use crate::studio::{BUNDLED, window};
 
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Arguments {
@@ -18,7 +18,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let (device, reason) = arguments.backend.open()?;
-    let model = arguments.model.as_deref().unwrap_or(bundled_models()[0]);
+    let model = arguments.model.as_deref().unwrap_or(BUNDLED[0]);
     window::run(device, &reason, model, arguments.model.is_some(), &arguments.query)?;
     Ok(())
 }

@@ -193,7 +193,7 @@ impl Model {
     /// # Errors
     /// A file is missing or malformed, the configuration contradicts itself, or a tensor is missing, surplus or misshapen.
     pub fn open(path: &Path) -> Result<Self, GenerateError> {
-        Self::check(ModelFolder::open(path)?)
+        Self::from_folder(ModelFolder::open(path)?)
     }
 
     /// The class model inside the executable.
@@ -201,10 +201,14 @@ impl Model {
     /// # Errors
     /// As [`Model::open`]; not for the bundled files.
     pub fn bundled() -> Result<Self, GenerateError> {
-        Self::check(ModelFolder::bundled(&assets::CLASS)?)
+        Self::from_folder(ModelFolder::bundled(&assets::CLASS)?)
     }
 
-    fn check(folder: ModelFolder) -> Result<Self, GenerateError> {
+    /// The model of a folder, on disk or in memory.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn from_folder(folder: ModelFolder) -> Result<Self, GenerateError> {
         let name = folder.name().to_owned();
         let config = ModelConfig::parse(&name, folder.config())?;
         let (mut half, mut quantize) = (true, None);

@@ -108,7 +108,12 @@ pub struct TextModel {
 /// # Errors
 /// It is no model folder.
 pub fn is_text_model(path: &Path) -> Result<bool, GenerateError> {
-    Ok(ModelFolder::open(path)?.config().get("architecture").and_then(|a| a.as_str()) == Some(ARCHITECTURE))
+    Ok(is_text_folder(&ModelFolder::open(path)?))
+}
+
+/// The same of a folder that is open.
+pub(crate) fn is_text_folder(folder: &ModelFolder) -> bool {
+    folder.config().get("architecture").and_then(|a| a.as_str()) == Some(ARCHITECTURE)
 }
 
 impl TextModel {
@@ -117,7 +122,7 @@ impl TextModel {
     /// # Errors
     /// A file is missing or malformed, the configuration contradicts itself, or a tensor is missing, surplus or misshapen.
     pub fn open(path: &Path) -> Result<Self, GenerateError> {
-        Self::check(ModelFolder::open(path)?)
+        Self::from_folder(ModelFolder::open(path)?)
     }
 
     /// The text model inside the executable.
@@ -125,10 +130,14 @@ impl TextModel {
     /// # Errors
     /// As [`TextModel::open`]; not for the bundled files.
     pub fn bundled() -> Result<Self, GenerateError> {
-        Self::check(ModelFolder::bundled(&assets::TEXT)?)
+        Self::from_folder(ModelFolder::bundled(&assets::TEXT)?)
     }
 
-    fn check(folder: ModelFolder) -> Result<Self, GenerateError> {
+    /// The model of a folder, on disk or in memory.
+    ///
+    /// # Errors
+    /// As [`TextModel::open`].
+    pub fn from_folder(folder: ModelFolder) -> Result<Self, GenerateError> {
         let name = folder.name().to_owned();
         let error = |what: String| GenerateError::Config { model: name.clone(), what };
         let config: TextConfig =

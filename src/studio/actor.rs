@@ -4,7 +4,7 @@
 //! Off the browser it is a thread; in the browser a task of the page that lets the page have its turn after every step.
 
 use super::channel::{Receiver, Sender, Slot, breathe, channel};
-use super::engine::{Engine, ModelInfo};
+use super::engine::{Engine, Files, ModelInfo};
 use super::failure::Failure;
 use super::recipe::Recipe;
 use crate::exec::Memory;
@@ -25,6 +25,13 @@ pub struct RunId(pub u64);
 pub enum Request {
     /// Open a bundled model or a folder.
     Open(String),
+    /// Open a model whose files are in memory.
+    OpenFiles {
+        /// What to call it.
+        name: String,
+        /// Its files.
+        files: Files,
+    },
     /// Run a recipe. `trace` keeps what "Why it works" is drawn from, which costs time.
     Run {
         /// Its name.
@@ -265,7 +272,14 @@ impl Worker {
     async fn run(mut self) {
         while let Some(request) = self.inbox.next().await {
             match request {
-                Request::Open(source) => self.open(&source),
+                Request::Open(source) => {
+                    let opened = self.engine.open(&source).cloned();
+                    self.opened(opened);
+                }
+                Request::OpenFiles { name, files } => {
+                    let opened = self.engine.open_files(&name, files).cloned();
+                    self.opened(opened);
+                }
                 // Of several runs that wait, only the last is wanted.
                 Request::Run { id, .. } if self.inbox.any(|next| matches!(next, Request::Run { .. } | Request::Cancel)) => {
                     self.tell(Event::Stopped { id, steps: 0 });
@@ -296,21 +310,14 @@ impl Worker {
 
     /// Goes on with the same model on another device.
     fn replace(&mut self, device: Device) {
-        let source = self.engine.info().map(|info| info.source.clone());
-        self.engine = Engine::new(device);
+        self.engine.replace_device(device);
         let name = self.engine.describe();
         self.tell(Event::Device(name));
-        if let Some(source) = source {
-            self.open(&source);
-        }
     }
 
-    fn open(&mut self, source: &str) {
-        match self.engine.open(source) {
-            Ok(info) => {
-                let info = Box::new(info.clone());
-                self.tell(Event::Opened(info));
-            }
+    fn opened(&self, opened: Result<ModelInfo, GenerateError>) {
+        match opened {
+            Ok(info) => self.tell(Event::Opened(Box::new(info))),
             Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
         }
     }

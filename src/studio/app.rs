@@ -247,9 +247,9 @@ impl Studio {
         egui::ComboBox::from_id_salt("model")
             .selected_text(&present)
             .show_ui(ui, |ui| {
-                for name in super::bundled_models() {
-                    if ui.selectable_label(present == *name, *name).clicked() {
-                        picked = Some((*name).to_owned());
+                for name in super::BUNDLED {
+                    if ui.selectable_label(present == name, name).clicked() {
+                        picked = Some(name.to_owned());
                     }
                 }
                 if ui.button(Command::OpenModel.text()).on_hover_text(Command::OpenModel.tooltip()).clicked() {

@@ -11,12 +11,16 @@ use crate::generate::picture::Picture;
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::session::{PlannedStep, Session, Settings, Shape};
-use crate::generate::text::{TextModel, TextSession, TextSettings, is_text_model};
+use crate::generate::text::{TextModel, TextSession, TextSettings, is_text_folder};
 use crate::models::Batch;
+use crate::weights::{FileBytes, ModelFolder};
 use std::path::Path;
 
 /// Sessions held at once: enough to go back and forth between two methods.
 const HELD: usize = 2;
+
+/// A model's files, by name.
+pub type Files = Vec<(String, FileBytes)>;
 
 /// What the window needs to know of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,6 +127,12 @@ impl Engine {
         &self.device
     }
 
+    /// Goes on with the same model on another device.
+    pub fn replace_device(&mut self, device: Device) {
+        self.held.clear();
+        self.device = device;
+    }
+
     /// The model that is open.
     pub fn info(&self) -> Option<&ModelInfo> {
         self.model.as_ref().map(|(_, info)| info)
@@ -133,9 +143,20 @@ impl Engine {
     /// # Errors
     /// It is no model folder, or a broken one.
     pub fn open(&mut self, source: &str) -> Result<&ModelInfo, GenerateError> {
-        let path = Path::new(source);
-        let (loaded, info) = if is_text_model(path)? {
-            let model = TextModel::open(path)?;
+        self.open_folder(source, ModelFolder::open(Path::new(source))?)
+    }
+
+    /// The same of a model's files, which the browser has fetched or a person has dropped.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_files(&mut self, source: &str, files: Files) -> Result<&ModelInfo, GenerateError> {
+        self.open_folder(source, ModelFolder::from_files(source, files)?)
+    }
+
+    fn open_folder(&mut self, source: &str, folder: ModelFolder) -> Result<&ModelInfo, GenerateError> {
+        let (loaded, info) = if is_text_folder(&folder) {
+            let model = TextModel::from_folder(folder)?;
             let t = &model.config.transformer;
             let factor = model.config.tokenizer.factor();
             let info = ModelInfo {
@@ -152,7 +173,7 @@ impl Engine {
             };
             (Loaded::Text(Box::new(model)), info)
         } else {
-            let model = Model::open(path)?;
+            let model = Model::from_folder(folder)?;
             let t = &model.config.transformer;
             let info = ModelInfo {
                 source: source.to_owned(),

@@ -24,6 +24,4 @@ pub mod why;
 pub mod window;
 
 /// The models that need no folder, the first the one to begin with.
-pub fn bundled_models() -> &'static [&'static str] {
-    &["scenes-text", "scenes-class"]
-}
+pub const BUNDLED: [&str; 2] = [crate::assets::TEXT.name, crate::assets::CLASS.name];

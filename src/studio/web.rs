@@ -63,7 +63,7 @@ impl Page {
             if asked.is_some() {
                 kept.recipe = None;
             }
-            let model = asked.unwrap_or_else(|| super::bundled_models()[0].to_owned());
+            let model = asked.unwrap_or_else(|| super::BUNDLED[0].to_owned());
             Ok(Box::new(Studio::new(&creation.egui_ctx, actor, note, kept, &model, &query)))
         });
         self.runner.start(canvas, options, create).await

@@ -13,7 +13,7 @@ use safetensors::Dtype;
 use super::account::nearest;
 use super::elements::{self, Trouble};
 use super::error::WeightError;
-use super::source::Source;
+use super::source::{FileBytes, Source};
 use super::{safetensors_header, shards, torch, zip};
 
 /// What a file says of one tensor.
@@ -90,7 +90,7 @@ impl Checkpoint {
     }
 
     /// The same for a file that is in memory, such as a bundled or downloaded model; `name` is for messages.
-    pub fn from_bytes(name: &str, bytes: Cow<'static, [u8]>) -> Result<Self, WeightError> {
+    pub fn from_bytes(name: &str, bytes: FileBytes) -> Result<Self, WeightError> {
         Self::from_source(Source::from_bytes(name, bytes))
     }
 

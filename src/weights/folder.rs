@@ -1,6 +1,5 @@
 //! A model folder: `config.json` and one safetensors file a part (or its shards and their index), on disk or bundled into the program.
 
-use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +8,7 @@ use serde_json::{Map, Value};
 use super::checkpoint::Checkpoint;
 use super::error::WeightError;
 use super::shards::INDEX_SUFFIX;
-use super::source::Source;
+use super::source::{FileBytes, Source};
 use crate::assets::{self, Bundle};
 
 pub(super) const CONFIG: &str = "config.json";
@@ -27,7 +26,7 @@ pub struct ModelFolder {
 #[derive(Debug)]
 enum Files {
     Folder(PathBuf),
-    Embedded(Vec<(String, &'static [u8])>),
+    Memory(Vec<(String, FileBytes)>),
 }
 
 impl ModelFolder {
@@ -59,17 +58,20 @@ impl ModelFolder {
 
     /// A model that the executable carries.
     pub(crate) fn bundled(bundle: &Bundle) -> Result<Self, WeightError> {
-        Self::from_embedded(bundle.name, bundle.files)
+        let files = bundle.files.iter().map(|(file, bytes)| ((*file).to_owned(), (*bytes).into()));
+        Self::from_files(bundle.name, files.collect())
     }
 
-    /// A model that was bundled into the program: its files by name.
-    pub fn from_embedded(name: &str, files: &[(&str, &'static [u8])]) -> Result<Self, WeightError> {
+    /// A model whose files are in memory, by name.
+    ///
+    /// # Errors
+    /// There is no `config.json` among them, or it is no JSON object.
+    pub fn from_files(name: &str, files: Vec<(String, FileBytes)>) -> Result<Self, WeightError> {
         let Some((_, text)) = files.iter().find(|(file, _)| *file == CONFIG) else {
             return Err(WeightError::NoConfig { folder: name.into() });
         };
         let config = parse_config(&format!("{CONFIG} of {name}"), text).map(Value::Object)?;
-        let files = files.iter().map(|(file, bytes)| ((*file).to_owned(), *bytes)).collect();
-        Ok(Self { name: name.into(), files: Files::Embedded(files), config })
+        Ok(Self { name: name.into(), files: Files::Memory(files), config })
     }
 
     /// The folder's name.
@@ -77,11 +79,11 @@ impl ModelFolder {
         &self.name
     }
 
-    /// Where the folder is; `None` for a bundled model.
+    /// Where the folder is; `None` where its files are in memory.
     pub fn path(&self) -> Option<&Path> {
         match &self.files {
             Files::Folder(path) => Some(path),
-            Files::Embedded(_) => None,
+            Files::Memory(_) => None,
         }
     }
 
@@ -91,19 +93,17 @@ impl ModelFolder {
     }
 
     /// A file that is no checkpoint.
-    pub(crate) fn read(&self, file: &str) -> Result<Cow<'static, [u8]>, WeightError> {
+    pub(crate) fn read(&self, file: &str) -> Result<FileBytes, WeightError> {
         match &self.files {
             Files::Folder(path) => {
                 let path = path.join(file);
-                std::fs::read(&path).map(Cow::Owned).map_err(|e| WeightError::io("read", &path, e))
+                let bytes = std::fs::read(&path).map_err(|e| WeightError::io("read", &path, e))?;
+                Ok(bytes.into())
             }
-            Files::Embedded(files) => {
-                let bytes = files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| Cow::Borrowed(*bytes));
-                bytes.ok_or_else(|| {
-                    let missing = io::Error::new(io::ErrorKind::NotFound, "the bundled model has no such file");
-                    WeightError::io("read", &Path::new(&self.name).join(file), missing)
-                })
-            }
+            Files::Memory(files) => find(files, file).ok_or_else(|| {
+                let missing = io::Error::new(io::ErrorKind::NotFound, "the model has no such file");
+                WeightError::io("read", &Path::new(&self.name).join(file), missing)
+            }),
         }
     }
 
@@ -123,13 +123,15 @@ impl ModelFolder {
                 }
                 Ok(None)
             }
-            Files::Embedded(files) => files
-                .iter()
-                .find(|(name, _)| *name == file)
-                .map(|(_, bytes)| Checkpoint::from_bytes(&file, Cow::Borrowed(*bytes)))
-                .transpose(),
+            Files::Memory(files) => {
+                find(files, &file).map(|bytes| Checkpoint::from_bytes(&file, bytes)).transpose()
+            }
         }
     }
+}
+
+fn find(files: &[(String, FileBytes)], wanted: &str) -> Option<FileBytes> {
+    files.iter().find(|(name, _)| name == wanted).map(|(_, bytes)| bytes.clone())
 }
 
 pub(super) fn read_config(path: &Path) -> Result<Map<String, Value>, WeightError> {

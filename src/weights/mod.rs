@@ -33,6 +33,7 @@ pub use convert::{
 pub use error::WeightError;
 pub use folder::ModelFolder;
 pub use safetensors::Dtype;
+pub use source::FileBytes;
 pub use write::{TensorSpec, encode_safetensors, stream_safetensors, write_safetensors};
 
 // Tensors are read into place by casting; every device that WebGPU knows is little-endian, as the formats are.

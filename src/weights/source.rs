@@ -2,16 +2,47 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::WeightError;
 
 /// Shards that are open at once: tensors are read in their programs' order, which may go to and fro between two.
 const MOST_OPEN: usize = 2;
+
+/// A file in memory: of the executable, or fetched. Copies share it.
+#[derive(Clone)]
+pub struct FileBytes(Arc<Cow<'static, [u8]>>);
+
+impl Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for FileBytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(Cow::Owned(bytes)))
+    }
+}
+
+impl From<&'static [u8]> for FileBytes {
+    fn from(bytes: &'static [u8]) -> Self {
+        Self(Arc::new(Cow::Borrowed(bytes)))
+    }
+}
+
+impl fmt::Debug for FileBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.len())
+    }
+}
 
 /// Where the bytes of a weight file are. The file is never loaded whole.
 pub(super) struct Source {
@@ -25,7 +56,7 @@ pub(super) struct Source {
 enum Bytes {
     // A lock, not `pread`: one code path for every system, and reads are megabytes.
     File(Mutex<File>),
-    Memory(Cow<'static, [u8]>),
+    Memory(FileBytes),
     Shards(Shards),
 }
 
@@ -63,7 +94,7 @@ impl Source {
         })
     }
 
-    pub(super) fn from_bytes(name: &str, bytes: Cow<'static, [u8]>) -> Self {
+    pub(super) fn from_bytes(name: &str, bytes: FileBytes) -> Self {
         Self { name: name.into(), len: bytes.len() as u64, bytes: Bytes::Memory(bytes) }
     }
 

@@ -288,9 +288,9 @@ fn a_model_folder_opens_from_disk_and_from_memory() {
     fs::write(folder.path().join("config.json"), config).unwrap();
     fs::write(folder.path().join("maskgit.safetensors"), bytes).unwrap();
     let on_disk = ModelFolder::open(folder.path()).unwrap();
-    let bundled =
-        ModelFolder::from_embedded("tiny", &[("config.json", config), ("maskgit.safetensors", bytes)])
-            .unwrap();
+    let files = [("config.json", config), ("maskgit.safetensors", bytes)];
+    let files = files.map(|(name, bytes)| (name.to_owned(), bytes.into())).to_vec();
+    let bundled = ModelFolder::from_files("tiny", files).unwrap();
     for model in [&on_disk, &bundled] {
         assert_eq!(model.config()["hidden"], 256);
         assert_eq!(model.checkpoint("maskgit").unwrap().unwrap().name(), "maskgit.safetensors");
@@ -318,5 +318,5 @@ fn a_folder_that_is_no_model_says_why() {
     );
     fs::write(&config, "[1]").unwrap();
     assert!(message(folder.path()).contains("it is not a JSON object"));
-    assert!(ModelFolder::from_embedded("x", &[]).unwrap_err().to_string().contains("x has no config.json"));
+    assert!(ModelFolder::from_files("x", Vec::new()).unwrap_err().to_string().contains("x has no config.json"));
 }

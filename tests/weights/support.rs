@@ -1,7 +1,6 @@
 //! Builders of well-formed and of lying files, a bound on allocation, and a seeded generator.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::path::PathBuf;
 
@@ -48,7 +47,7 @@ pub(crate) fn read_all(name: &str, bytes: &[u8]) -> Result<usize, WeightError> {
     let bytes = bytes.to_vec();
     let length = bytes.len();
     let (result, peak) = peak_bytes(|| {
-        let checkpoint = Checkpoint::from_bytes(name, Cow::Owned(bytes))?;
+        let checkpoint = Checkpoint::from_bytes(name, bytes.into())?;
         let names: Vec<_> = checkpoint.tensors().map(|t| t.name.clone()).collect();
         let mut first = None;
         for tensor in &names {
