@@ -157,7 +157,8 @@ impl Programs {
     /// What steps run, laid out before the loop.
     pub fn routine(&self) -> Routine {
         let both = |step: &[usize]| [step.to_vec(), [step, &self.between].concat()];
-        Routine { full: both(&self.full), partial: both(&self.partial) }
+        let predict = self.partial.split_last().map_or_else(Vec::new, |(_sample, before)| before.to_vec());
+        Routine { full: both(&self.full), partial: both(&self.partial), predict }
     }
 }
 
@@ -167,6 +168,7 @@ pub struct Routine {
     /// Before a full step or at the end, and before another one.
     full: [Vec<usize>; 2],
     partial: [Vec<usize>; 2],
+    predict: Vec<usize>,
 }
 
 impl Routine {
@@ -174,6 +176,11 @@ impl Routine {
     pub fn at(&self, step: StepKind, next: Option<StepKind>) -> &[usize] {
         let programs = if step == StepKind::Full { &self.full } else { &self.partial };
         &programs[usize::from(next == Some(StepKind::Shortcut))]
+    }
+
+    /// What a step that is not full runs before it draws.
+    pub fn predict(&self) -> &[usize] {
+        &self.predict
     }
 }
 
@@ -202,5 +209,6 @@ mod tests {
         assert_eq!(routine.at(full, Some(full)), [0, 1]);
         assert_eq!(routine.at(partial, Some(partial)), [2, 1, 3]);
         assert_eq!(routine.at(partial, None), [2, 1]);
+        assert_eq!(routine.predict(), [2]);
     }
 }

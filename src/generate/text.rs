@@ -448,6 +448,19 @@ impl TextSession {
         Ok(())
     }
 
+    /// Enqueues what the predictor makes of the features for the next step, and draws nothing from it. The features of a full
+    /// step then take their place: a run is as it would have been, and how far the predictor was off can be measured.
+    ///
+    /// # Errors
+    /// The next step is not full, or the device failed.
+    pub fn predict(&mut self) -> Result<(), GenerateError> {
+        if self.plan.get(self.next).is_none_or(|next| next.kind != StepKind::Full) {
+            let message = "features can be predicted for comparison only where a full step comes next";
+            return Err(GenerateError::Setting(message.to_owned()));
+        }
+        Ok(self.executor.run(self.routine.predict(), self.next, false)?)
+    }
+
     /// Enqueues the next step; `None` when every token is revealed.
     ///
     /// # Errors

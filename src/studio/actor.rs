@@ -45,8 +45,8 @@ pub enum Request {
     Show {
         /// The run that they are of.
         id: RunId,
-        /// The step, for whoever asked.
-        step: usize,
+        /// The step, for whoever asked; `None` for the finished pictures.
+        step: Option<usize>,
         /// Codes `[images, tokens]`.
         codes: Vec<u32>,
     },
@@ -77,7 +77,8 @@ pub struct StepNote {
 }
 
 impl StepNote {
-    fn new(kind: StepKind, values: &StepValues) -> Self {
+    /// Of a step and its numbers.
+    pub fn new(kind: StepKind, values: &StepValues) -> Self {
         Self { kind, reveal: values.reveal, mask_ratio: values.mask_ratio }
     }
 }
@@ -95,8 +96,11 @@ pub struct StepDone {
     pub drawn: Vec<u32>,
     /// Wall time, in milliseconds.
     pub ms: f64,
-    /// Features of the first picture's image tokens, if they are traced.
+    /// Features of the first picture, if they are traced.
     pub features: Option<Features>,
+    /// Of a full step after predicted ones, if features are traced: how far the predictor would have been off, as a share of
+    /// the size of the features.
+    pub missed: Option<f64>,
 }
 
 /// Features `[tokens, width]`.
@@ -106,6 +110,13 @@ pub struct Features {
     pub values: Arc<[f32]>,
     /// Their width.
     pub width: usize,
+}
+
+/// How far features are from others, as a share of the size of these.
+pub fn distance(from: &[f32], to: &[f32]) -> f64 {
+    let square = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v) * f64::from(v)).sum::<f64>();
+    let apart = square(&mut from.iter().zip(to).map(|(a, b)| a - b));
+    (apart / square(&mut to.iter().copied()).max(1e-30)).sqrt()
 }
 
 /// What the window is told.
@@ -159,8 +170,8 @@ pub enum Event {
     Shown {
         /// The run.
         id: RunId,
-        /// The step.
-        step: usize,
+        /// The step; `None` for the finished pictures.
+        step: Option<usize>,
         /// The pictures.
         pictures: Vec<Picture>,
     },
@@ -231,6 +242,11 @@ impl Actor {
     /// Asks for something; returns at once.
     pub fn ask(&self, request: Request) {
         self.requests.send(request);
+    }
+
+    /// For others that ask.
+    pub fn requests(&self) -> Sender<Request> {
+        self.requests.clone()
     }
 
     /// The next thing that happened, if there is one.
@@ -328,6 +344,7 @@ impl Worker {
         let rounds = self.engine.rounds(recipe);
         let (memory, device) = (self.engine.memory(), self.engine.describe());
         let steps = plan.len();
+        let full: Vec<bool> = plan.iter().map(|step| step.kind == StepKind::Full).collect();
         self.tell(Event::Began { id, plan, rounds, memory, device });
         let mut step_ms = vec![0.0; steps];
         let mut codes = Vec::new();
@@ -338,18 +355,19 @@ impl Worker {
                 if self.inbox.any(Request::overtakes) {
                     return Ok(End::Overtaken { steps: ran });
                 }
+                let trace = trace && round == 0;
+                // Where a full step follows, the predictor can be held against it.
+                let compared = trace && step > 0 && full[step] && !full.iter().all(|full| *full);
+                let predicted = if compared { Some(self.engine.prediction().await?.0) } else { None };
                 let began = now_ms();
                 self.engine.step()?;
                 let glimpse = self.engine.glimpse().await?;
                 let ms = now_ms() - began;
                 step_ms[step] += ms / f64::from(rounds);
                 ran += 1;
-                let features = if trace && round == 0 {
-                    let (values, width) = self.engine.features().await?;
-                    Some(Features { values: values.into(), width })
-                } else {
-                    None
-                };
+                let features = if trace { Some(self.engine.features().await?) } else { None };
+                let missed = predicted.zip(features.as_ref()).map(|(ours, (theirs, _))| distance(&ours, theirs));
+                let features = features.map(|(values, width)| Features { values: values.into(), width });
                 if step + 1 < steps && self.preview.is_empty() {
                     let pictures = self.engine.decode(&glimpse.drawn).await?;
                     self.preview.put(Preview { id, step, image: round as usize, pictures });
@@ -364,6 +382,7 @@ impl Worker {
                     drawn: glimpse.drawn,
                     ms,
                     features,
+                    missed,
                 };
                 self.tell(Event::Stepped { id, done: Box::new(done) });
                 breathe().await;

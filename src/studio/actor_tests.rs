@@ -151,9 +151,9 @@ fn pictures_of_steps_are_made_again() {
     let window = window("scenes-class");
     window.run(1, &window.class("fox"));
     let Some(Event::Finished { codes, pictures, .. }) = window.until_the_end().pop() else { panic!("it failed") };
-    window.actor.ask(Request::Show { id: RunId(1), step: 3, codes });
+    window.actor.ask(Request::Show { id: RunId(1), step: Some(3), codes });
     match pollster::block_on(window.actor.next()) {
-        Some(Event::Shown { id: RunId(1), step: 3, pictures: again }) => assert_eq!(again, pictures),
+        Some(Event::Shown { id: RunId(1), step: Some(3), pictures: again }) => assert_eq!(again, pictures),
         other => panic!("{other:?}"),
     }
 }

@@ -1,22 +1,30 @@
 //! The app: takes in what the actor sends, shows the panels, and turns commands into requests.
 
-use super::actor::{Actor, Event, Request};
+use super::actor::{Actor, Event, Request, RunId};
 use super::command::{Command, Menu};
 use super::compare::{Comparison, methods};
 use super::failure::{Failure, Remedy};
-use super::{keep, link};
+use super::fetch::{Fetch, Progress};
 use super::panels::canvas::View;
 use super::panels::status::DeviceNote;
 use super::panels::{canvas, compose, hover, palette, side, status, timeline};
+use super::recipe::Recipe;
 use super::state::{Kept, State};
 use super::textures::Textures;
 use super::theme::{self, Palette};
+use super::{keep, link};
+use crate::generate::refresh::Refresh;
 use eframe::egui::{self, CentralPanel, Context, Frame, Panel, ScrollArea, Ui};
 
 /// The key of what is kept between starts.
 const KEPT: &str = "studio";
 /// Below this width, in points, panels stand one below the other.
 const NARROW: f32 = 720.0;
+
+/// The clock is as good a die as any: a person cannot aim at a microsecond.
+fn random_seed(context: &Context) -> u64 {
+    (context.input(|input| input.time) * 1e6) as u64 % 1_000_000
+}
 
 /// The window.
 #[derive(Debug)]
@@ -28,6 +36,9 @@ pub struct Studio {
     textures: Textures,
     view: View,
     inbox: keep::Inbox,
+    fetch: Fetch,
+    /// The run of an earlier start whose pictures are being made again.
+    pictures_asked_for: Option<RunId>,
     /// The query of a link, until its model is open.
     query: String,
 }
@@ -44,10 +55,20 @@ impl Studio {
         query: &str,
     ) -> Self {
         theme::install(context);
-        let source = kept.recipe.as_ref().map_or(model, |recipe| recipe.model.as_str());
-        actor.ask(Request::Open(source.to_owned()));
-        let state = State::new(kept);
-        Self { actor, device, state, textures: Textures::default(), view: View::default(), inbox: keep::Inbox::default(), query: query.to_owned() }
+        let source = kept.recipe.as_ref().map_or(model, |recipe| recipe.model.as_str()).to_owned();
+        let studio = Self {
+            actor,
+            device,
+            state: State::new(kept),
+            textures: Textures::default(),
+            view: View::default(),
+            inbox: keep::Inbox::default(),
+            fetch: Fetch::default(),
+            pictures_asked_for: None,
+            query: query.to_owned(),
+        };
+        studio.open(&source, context);
+        studio
     }
 
     /// What was kept by an earlier start.
@@ -55,26 +76,59 @@ impl Studio {
         storage.and_then(|storage| eframe::get_value(storage, KEPT)).unwrap_or_default()
     }
 
+    fn open(&self, source: &str, context: &Context) {
+        self.fetch.open(source, self.actor.requests(), context);
+    }
+
+    fn take_fetches(&mut self) {
+        match self.fetch.progress.take() {
+            Some(Progress::Bytes(done, total)) => self.state.fetching = Some((done, total)),
+            Some(Progress::Done) => self.state.fetching = None,
+            Some(Progress::Failed(reason)) => {
+                self.state.fetching = None;
+                self.state.failure = Some(Failure {
+                    title: "The model could not be fetched".to_owned(),
+                    reason,
+                    remedies: vec![Remedy::FetchAgain, Remedy::OpenAnother],
+                });
+            }
+            None => {}
+        }
+        if let Some(bytes) = self.fetch.stored.take() {
+            self.state.stored = bytes;
+        }
+    }
+
     fn take_events(&mut self, context: &Context) {
+        self.take_fetches();
         while let Some(event) = self.actor.poll() {
-            if let Event::Shown { id, step, pictures } = &event {
+            if let Event::Shown { id, step: Some(step), pictures } = &event {
                 self.textures.step(context, *id, *step, pictures);
+            }
+            if matches!(event, Event::Shown { .. } | Event::Finished { .. } | Event::Stopped { .. }) {
+                self.pictures_asked_for = None;
             }
             if let Event::Device(name) = &event {
                 self.device = DeviceNote { name: name.clone(), ..DeviceNote::default() };
             }
             let opened = matches!(event, Event::Opened(_));
+            // What was open last may be gone.
+            let lost = matches!(event, Event::Failed { id: None, .. }) && self.state.model.is_none();
             self.state.take(event);
             if opened {
                 self.follow_link();
+            } else if lost && self.state.recipe.take().is_some_and(|recipe| recipe.model != super::BUNDLED[0]) {
+                self.open(super::BUNDLED[0], context);
             }
         }
         if let Some(preview) = self.actor.preview() {
             self.textures.preview(context, &preview);
             self.state.preview = Some(preview);
         }
+        self.next_of_pair(context);
         self.next_method(context);
         self.ask_for_step();
+        self.ask_for_pictures();
     }
 
     /// Runs what a link asks for.
@@ -107,6 +161,42 @@ impl Studio {
         context.request_repaint();
     }
 
+    /// Begins the blind test's next pair, with a seed that nobody has seen.
+    fn make_pair(&mut self, context: &Context) {
+        let Some(recipe) = &self.state.recipe else { return };
+        let full = recipe.full_steps() == Some(recipe.draw.steps() as usize);
+        let refresh = if full { Refresh::Uniform(recipe.draw.steps().div_ceil(4)) } else { recipe.refresh.clone() };
+        let seed = random_seed(context).wrapping_add(self.state.blind.judged.len() as u64);
+        let recipe = Recipe { seed, refresh, ..recipe.clone() };
+        self.state.blind.make(&recipe);
+    }
+
+    /// Starts the next run of a blind pair when nothing is under way.
+    fn next_of_pair(&mut self, context: &Context) {
+        if self.state.open_run().is_some() {
+            return;
+        }
+        let Some(recipe) = self.state.blind.next().map(|(recipe, _)| recipe.clone()) else { return };
+        let id = self.state.add_hidden_run(recipe.clone());
+        if let Some((_, run)) = self.state.blind.next() {
+            *run = Some(id);
+        }
+        self.actor.ask(Request::Run { id, recipe, trace: false });
+        context.request_repaint();
+    }
+
+    /// Has pictures of earlier starts made again, one run after the other, while nothing else is under way.
+    fn ask_for_pictures(&mut self) {
+        if self.pictures_asked_for.is_some() || self.state.open_run().is_some() {
+            return;
+        }
+        if let Some(run) = self.state.without_pictures() {
+            let (id, codes) = (run.id, run.codes.clone());
+            self.pictures_asked_for = Some(id);
+            self.actor.ask(Request::Show { id, step: None, codes });
+        }
+    }
+
     /// Asks for the picture of the step that was scrubbed to, unless it is at hand.
     fn ask_for_step(&self) {
         let (Some(run), Some(step), Some(model)) =
@@ -122,7 +212,7 @@ impl Studio {
         let moments = (0..images).filter_map(|image| run.at(step, image, model.tokens()));
         let codes: Vec<u32> = moments.flat_map(|moment| moment.drawn.to_vec()).collect();
         if codes.len() == images * model.tokens() {
-            self.actor.ask(Request::Show { id: run.id, step, codes });
+            self.actor.ask(Request::Show { id: run.id, step: Some(step), codes });
         }
     }
 
@@ -159,9 +249,7 @@ impl Studio {
             }
             Command::NewSeed => {
                 if let Some(recipe) = &mut self.state.recipe {
-                    // The clock is as good a die as any: a person cannot aim at a microsecond.
-                    let time = context.input(|input| input.time);
-                    recipe.seed = (time * 1e6) as u64 % 1_000_000;
+                    recipe.seed = random_seed(context);
                 }
             }
             Command::LockSeed => self.state.seed_locked ^= true,
@@ -173,6 +261,7 @@ impl Studio {
                 self.actor.ask(Request::Cancel);
             }
             Command::OpenModel => self.inbox.pick_model(context),
+            Command::ClearStored => self.fetch.clear(context),
             Command::FirstStep => self.scrub(|_, _| 0),
             Command::PreviousStep => self.scrub(|present, _| present.saturating_sub(1)),
             Command::NextStep => self.scrub(|present, _| present + 1),
@@ -182,7 +271,8 @@ impl Studio {
             Command::ShowNew => self.state.overlays.new ^= true,
             Command::ShowConfidence => self.state.overlays.confidence ^= true,
             Command::ResetView => self.view = View::default(),
-            Command::SavePng | Command::SaveGif | Command::SaveSheet => self.inbox.save(context, &self.state, command),
+            Command::NextPair => self.make_pair(context),
+            Command::SavePng | Command::SaveGif | Command::SaveSheet | Command::SaveBlind => self.inbox.save(context, &self.state, command),
             Command::CopyPicture => {
                 if let Some(picture) = self.state.shown_run().and_then(|run| run.pictures.first()) {
                     context.copy_image(canvas::color_image(picture));
@@ -218,7 +308,7 @@ impl Studio {
             ui.strong("migm");
             for menu in Menu::ALL {
                 ui.menu_button(menu.text(), |ui| {
-                    for command in Command::ALL.into_iter().filter(|command| command.menu() == menu) {
+                    for command in Command::here().filter(|command| command.menu() == menu) {
                         let keys = command.shortcut().map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
                         let text = format!("{}  {}", command.icon(), command.text());
                         let button = egui::Button::new(text).shortcut_text(keys);
@@ -259,7 +349,7 @@ impl Studio {
             .response
             .on_hover_text("The model; folders can also be dropped on the window");
         if let Some(name) = picked {
-            self.actor.ask(Request::Open(name));
+            self.open(&name, ui.ctx());
         }
     }
 
@@ -288,6 +378,10 @@ impl Studio {
         self.state.failure = None;
         match remedy {
             Remedy::ChangeSettings => {}
+            Remedy::FetchAgain => {
+                let source = self.state.recipe.as_ref().map_or(super::BUNDLED[0], |recipe| &recipe.model).to_owned();
+                self.open(&source, context);
+            }
             Remedy::OpenAnother => self.state.wanted.push(Command::OpenModel),
             Remedy::UseCpu => self.actor.ask(Request::UseCpu),
             Remedy::UseLess => {
@@ -304,11 +398,14 @@ impl Studio {
     fn drops(&mut self, context: &Context) {
         for found in self.inbox.arrived(context) {
             match found {
-                keep::Arrived::Model(source) => self.actor.ask(Request::Open(source)),
+                keep::Arrived::Model(source) => self.open(&source, context),
+                keep::Arrived::Files(files) => {
+                    self.actor.ask(Request::OpenFiles { name: "dropped files".to_owned(), files });
+                }
                 keep::Arrived::Recipe(recipe) => {
                     let other = self.state.model.as_ref().is_none_or(|model| model.source != recipe.model);
                     if other {
-                        self.actor.ask(Request::Open(recipe.model.clone()));
+                        self.open(&recipe.model, context);
                     }
                     self.state.recipe = Some(*recipe);
                 }

@@ -1,15 +1,16 @@
 //! The blind test: pairs of pictures of one seed, vanilla and accelerated, in an order that is hidden until the choice is made.
 
+use super::actor::RunId;
 use super::recipe::Recipe;
 use crate::eval::scenes_eval::stats::Share;
-use crate::generate::picture::Picture;
 use crate::kernels::philox;
+use serde::{Deserialize, Serialize};
 
 /// Sets these random numbers apart from those that pictures are drawn with.
 const ORDER: u32 = u32::from_le_bytes(*b"pair");
 
 /// What a person said of a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// The picture at the left is better.
     Left,
@@ -22,27 +23,72 @@ pub enum Verdict {
 }
 
 /// A pair to judge.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pair {
     /// What the accelerated picture is made from; vanilla differs in nothing but its full steps.
     pub recipe: Recipe,
-    /// The pictures, left and right.
-    pub pictures: [Picture; 2],
+    /// The runs, left and right.
+    pub runs: [RunId; 2],
     /// Whether the accelerated one is at the left.
     pub accelerated_is_left: bool,
 }
 
 impl Pair {
-    /// The pictures in an order that follows from the seed but shows no pattern.
-    pub fn new(recipe: Recipe, vanilla: Picture, accelerated: Picture) -> Self {
+    /// The runs in an order that follows from the seed but shows no pattern.
+    pub fn new(recipe: Recipe, vanilla: RunId, accelerated: RunId) -> Self {
         let accelerated_is_left = philox::philox([ORDER, 0, 0, 0], philox::key(recipe.seed))[0] & 1 == 1;
-        let pictures = if accelerated_is_left { [accelerated, vanilla] } else { [vanilla, accelerated] };
-        Self { recipe, pictures, accelerated_is_left }
+        let runs = if accelerated_is_left { [accelerated, vanilla] } else { [vanilla, accelerated] };
+        Self { recipe, runs, accelerated_is_left }
+    }
+}
+
+/// The test as it stands.
+#[derive(Clone, Debug, Default)]
+pub struct BlindTest {
+    /// What was said so far, the newest last.
+    pub judged: Vec<Judged>,
+    /// The next pair in the making: vanilla, then accelerated, each with its run once it was begun.
+    pub making: Option<[(Recipe, Option<RunId>); 2]>,
+    /// The pair to judge.
+    pub pair: Option<Pair>,
+}
+
+impl BlindTest {
+    /// Has a pair made of a recipe, one picture each.
+    pub fn make(&mut self, recipe: &Recipe) {
+        let accelerated = Recipe { images: 1, ..recipe.clone() };
+        self.pair = None;
+        self.making = Some([(accelerated.vanilla(), None), (accelerated, None)]);
+    }
+
+    /// The next run of the pair in the making.
+    pub fn next(&mut self) -> Option<&mut (Recipe, Option<RunId>)> {
+        self.making.as_mut()?.iter_mut().find(|(_, run)| run.is_none())
+    }
+
+    /// Shows the pair once both runs are finished; gives it up if one was stopped.
+    pub fn ready(&mut self, is_finished: impl Fn(RunId) -> Option<bool>) {
+        let Some([(_, Some(vanilla)), (recipe, Some(accelerated))]) = &self.making else { return };
+        match (is_finished(*vanilla), is_finished(*accelerated)) {
+            (Some(true), Some(true)) => {
+                self.pair = Some(Pair::new(recipe.clone(), *vanilla, *accelerated));
+                self.making = None;
+            }
+            (None, _) | (_, None) => self.making = None,
+            _ => {}
+        }
+    }
+
+    /// Takes a verdict on the pair that is shown.
+    pub fn judge(&mut self, verdict: Verdict) {
+        let Some(pair) = self.pair.take() else { return };
+        let accelerated_is_left = pair.accelerated_is_left;
+        self.judged.push(Judged { recipe: pair.recipe, verdict, accelerated_is_left });
     }
 }
 
 /// What came of a pair.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
     /// What was shown.
     pub recipe: Recipe,
@@ -117,8 +163,7 @@ mod tests {
             refresh: Refresh::Uniform(8),
             predictor: Predictor::Shortcut,
         };
-        let picture = |value| Picture { width: 1, height: 1, rgb: vec![value; 3] };
-        Pair::new(recipe, picture(0), picture(255))
+        Pair::new(recipe, RunId(0), RunId(1))
     }
 
     #[test]
@@ -126,9 +171,36 @@ mod tests {
         let left = (0..400).map(pair).filter(|pair| pair.accelerated_is_left).count();
         assert!((150..250).contains(&left), "{left} of 400 at the left");
         for pair in (0..20).map(pair) {
-            let bright = usize::from(!pair.accelerated_is_left);
-            assert_eq!(pair.pictures[bright].rgb[0], 255);
+            let accelerated = usize::from(!pair.accelerated_is_left);
+            assert_eq!(pair.runs[accelerated], RunId(1));
         }
+    }
+
+    #[test]
+    fn a_pair_is_made_shown_and_judged() {
+        let mut test = BlindTest::default();
+        let recipe = pair(5).recipe;
+        test.make(&Recipe { images: 4, ..recipe.clone() });
+        for id in [7, 8] {
+            let (wanted, run) = test.next().unwrap();
+            assert_eq!((wanted.images, wanted.full_steps()), (1, Some(if id == 7 { 64 } else { 8 })));
+            *run = Some(RunId(id));
+        }
+        assert!(test.next().is_none());
+        test.ready(|id| Some(id == RunId(7)));
+        assert!(test.pair.is_none());
+        test.ready(|_| Some(true));
+        assert_eq!(test.pair, Some(Pair::new(recipe, RunId(7), RunId(8))));
+        test.judge(Verdict::Tie);
+        test.judge(Verdict::Left);
+        assert_eq!((test.judged.len(), test.pair.is_none()), (1, true));
+        // A run that was stopped makes no pair.
+        test.make(&pair(6).recipe);
+        while let Some((_, run)) = test.next() {
+            *run = Some(RunId(9));
+        }
+        test.ready(|_| None);
+        assert!(test.making.is_none() && test.pair.is_none());
     }
 
     #[test]

@@ -16,8 +16,14 @@ pub enum Command {
     LockSeed,
     /// Run the recipe by several methods.
     Compare,
+    /// Make a pair for the blind test.
+    NextPair,
+    /// Save what was said in it.
+    SaveBlind,
     /// Open a model folder.
     OpenModel,
+    /// Forget the weights that the browser stores.
+    ClearStored,
     /// To the first step.
     FirstStep,
     /// A step back.
@@ -83,21 +89,24 @@ impl Menu {
 
 impl Command {
     /// All, in the order of menus and palette.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::Generate,
         Self::Stop,
         Self::NewSeed,
         Self::LockSeed,
         Self::Compare,
+        Self::NextPair,
         Self::UniformRefresh,
         Self::FirstStep,
         Self::PreviousStep,
         Self::NextStep,
         Self::LastStep,
         Self::OpenModel,
+        Self::ClearStored,
         Self::SavePng,
         Self::SaveGif,
         Self::SaveSheet,
+        Self::SaveBlind,
         Self::CopyPicture,
         Self::CopyLink,
         Self::ShowMasked,
@@ -110,6 +119,11 @@ impl Command {
         Self::Palette,
     ];
 
+    /// Those that mean something on this system.
+    pub fn here() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|command| *command != Self::ClearStored || cfg!(target_arch = "wasm32"))
+    }
+
     /// Sentence case; an ellipsis where a dialog follows.
     pub fn text(self) -> &'static str {
         match self {
@@ -118,7 +132,10 @@ impl Command {
             Self::NewSeed => "New seed",
             Self::LockSeed => "Keep the seed",
             Self::Compare => "Compare methods",
+            Self::NextPair => "Next blind pair",
+            Self::SaveBlind => "Save the blind test…",
             Self::OpenModel => "Open a model…",
+            Self::ClearStored => "Clear stored weights",
             Self::FirstStep => "First step",
             Self::PreviousStep => "Previous step",
             Self::NextStep => "Next step",
@@ -148,7 +165,10 @@ impl Command {
             Self::NewSeed => "Draws another seed: another picture of the same words",
             Self::LockSeed => "Keeps the seed from run to run, so that only what you change makes a difference",
             Self::Compare => "Runs the same seed by several methods, one beside the other",
+            Self::NextPair => "Makes a picture with and without acceleration, to be judged blindly",
+            Self::SaveBlind => "Saves what was said in the blind test, as CSV",
             Self::OpenModel => "Opens a folder with config.json and weights",
+            Self::ClearStored => "Frees what the browser keeps of the models; they are fetched again when needed",
             Self::FirstStep => "Shows what the first step left",
             Self::PreviousStep => "Goes back by a step of the last run",
             Self::NextStep => "Goes on by a step of the last run",
@@ -178,7 +198,10 @@ impl Command {
             Self::NewSeed => "🎲",
             Self::LockSeed => "🔒",
             Self::Compare => "🏁",
+            Self::NextPair => "👓",
+            Self::SaveBlind => "📄",
             Self::OpenModel => "🗁",
+            Self::ClearStored => "🗑",
             Self::FirstStep => "⏮",
             Self::PreviousStep => "◀",
             Self::NextStep => "▶",
@@ -226,7 +249,13 @@ impl Command {
             Self::CopyPicture => shifted(Key::C),
             Self::CopyLink => shifted(Key::L),
             Self::Palette => command(Key::K),
-            Self::SaveSheet | Self::ThemeSystem | Self::ThemeLight | Self::ThemeDark => None,
+            Self::ClearStored
+            | Self::NextPair
+            | Self::SaveBlind
+            | Self::SaveSheet
+            | Self::ThemeSystem
+            | Self::ThemeLight
+            | Self::ThemeDark => None,
         }
     }
 
@@ -234,9 +263,11 @@ impl Command {
     pub fn menu(self) -> Menu {
         match self {
             Self::OpenModel
+            | Self::ClearStored
             | Self::SavePng
             | Self::SaveGif
             | Self::SaveSheet
+            | Self::SaveBlind
             | Self::CopyPicture
             | Self::CopyLink => Menu::File,
             Self::Generate
@@ -244,6 +275,7 @@ impl Command {
             | Self::NewSeed
             | Self::LockSeed
             | Self::Compare
+            | Self::NextPair
             | Self::UniformRefresh
             | Self::FirstStep
             | Self::PreviousStep

@@ -325,6 +325,19 @@ impl Engine {
         }
     }
 
+    /// What the predictor makes of the features for the next step, which is full: as [`Self::features`]. The run goes on as if
+    /// nobody had asked.
+    ///
+    /// # Errors
+    /// The next step is not full, or the device failed.
+    pub async fn prediction(&mut self) -> Result<(Vec<f32>, usize), GenerateError> {
+        match self.held.first_mut().ok_or_else(no_model)? {
+            Held::Text { session, .. } => session.predict()?,
+            Held::Class(session) => session.predict()?,
+        }
+        self.features().await
+    }
+
     /// Reads the tokens back: when this returns, every step enqueued has run.
     ///
     /// # Errors

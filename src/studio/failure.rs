@@ -10,6 +10,8 @@ pub enum Remedy {
     /// Change a setting and run again.
     ChangeSettings,
     /// Open another model.
+    FetchAgain,
+    /// Open another model.
     OpenAnother,
     /// Compute on the CPU.
     UseCpu,
@@ -26,6 +28,7 @@ impl Remedy {
     pub fn label(self) -> &'static str {
         match self {
             Self::ChangeSettings => "Back to the settings",
+            Self::FetchAgain => "Fetch it again",
             Self::OpenAnother => "Open another model…",
             Self::UseCpu => "Compute on the CPU",
             Self::UseLess => "Make one picture",

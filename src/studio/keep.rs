@@ -3,12 +3,13 @@
 
 use super::channel::{Receiver, Sender, channel};
 use super::command::Command;
+use super::engine::Files;
 use super::failure::{Failure, Remedy};
 use super::recipe::Recipe;
 use super::run::{Progress, Run};
 use super::state::State;
 use crate::generate::picture::{Picture, encode_gif, encode_png, png_texts};
-use eframe::egui::Context;
+use eframe::egui::{Context, DroppedFileHandle};
 
 /// Milliseconds that a step is shown in an animation, and that the finished picture is.
 const STEP_MS: u32 = 180;
@@ -21,6 +22,8 @@ const ANIMATION_SIDE: u32 = 256;
 pub enum Arrived {
     /// A model to open.
     Model(String),
+    /// A model's files.
+    Files(Files),
     /// The settings of a picture.
     Recipe(Box<Recipe>),
     /// Something that could not be read or written.
@@ -56,56 +59,40 @@ fn apart<F: Future<Output = ()> + 'static>(work: impl FnOnce() -> F + Send + 'st
 impl Inbox {
     /// What came in since the last time, dropped files included.
     pub fn arrived(&self, context: &Context) -> Vec<Arrived> {
-        for file in context.input(|input| input.raw.dropped_files.clone()) {
-            let sender = self.sender.clone();
-            let context = context.clone();
-            #[cfg(not(target_arch = "wasm32"))]
+        let files = context.input(|input| input.raw.dropped_files.clone());
+        if !files.is_empty() {
+            let (sender, context) = (self.sender.clone(), context.clone());
             apart(move || async move {
-                let path = file.path();
-                let found = if path.is_dir() {
-                    Arrived::Model(path.display().to_string())
-                } else {
-                    match file.bytes() {
-                        Ok(bytes) => of_picture(&path.display().to_string(), &bytes),
-                        Err(reason) => failed("This file cannot be read", reason, Remedy::ChangeSettings),
-                    }
-                };
-                sender.send(found);
-                context.request_repaint();
-            });
-            #[cfg(target_arch = "wasm32")]
-            wasm_bindgen_futures::spawn_local(async move {
-                let name = file.path().display().to_string();
-                let found = match file.bytes_async().await {
-                    Ok(bytes) => of_picture(&name, &bytes),
-                    Err(reason) => failed("This file cannot be read", reason, Remedy::ChangeSettings),
-                };
-                sender.send(found);
+                dropped(&files).await.into_iter().for_each(|found| sender.send(found));
                 context.request_repaint();
             });
         }
         std::iter::from_fn(|| self.receiver.try_next()).collect()
     }
 
-    /// Asks for a model's folder.
+    /// Asks for a model: its folder, or in the browser its files.
     pub fn pick_model(&self, context: &Context) {
-        #[cfg(not(target_arch = "wasm32"))]
-        {
-            let (sender, context) = (self.sender.clone(), context.clone());
-            apart(move || async move {
-                let dialog = rfd::AsyncFileDialog::new().set_title("Open a model folder");
-                if let Some(folder) = dialog.pick_folder().await {
-                    sender.send(Arrived::Model(folder.path().display().to_string()));
-                    context.request_repaint();
+        let (sender, context) = (self.sender.clone(), context.clone());
+        apart(move || async move {
+            let dialog = rfd::AsyncFileDialog::new().set_title("Open a model");
+            #[cfg(not(target_arch = "wasm32"))]
+            let found = dialog.pick_folder().await.map(|folder| Arrived::Model(folder.path().display().to_string()));
+            #[cfg(target_arch = "wasm32")]
+            let found = match dialog.pick_files().await {
+                Some(picked) => {
+                    let mut files = Files::new();
+                    for file in picked {
+                        files.push((file.file_name(), file.read().await.into()));
+                    }
+                    Some(Arrived::Files(files))
                 }
-            });
-        }
-        #[cfg(target_arch = "wasm32")]
-        {
-            let reason = "A page cannot open a folder by a dialog; drop its files here".to_owned();
-            self.sender.send(failed("Drop the model's files", reason, Remedy::ChangeSettings));
-            context.request_repaint();
-        }
+                None => None,
+            };
+            if let Some(found) = found {
+                sender.send(found);
+                context.request_repaint();
+            }
+        });
     }
 
     /// Asks where to save what a command saves, and writes it there.
@@ -114,6 +101,9 @@ impl Inbox {
             (Command::SavePng, Some(run)) => pictures(run),
             (Command::SaveGif, Some(run)) => animation(run, state),
             (Command::SaveSheet, _) => sheet(state),
+            (Command::SaveBlind, _) => {
+                Ok(("migm-blind-test.csv".to_owned(), super::blind::csv(&state.blind.judged).into_bytes()))
+            }
             _ => return,
         };
         let (sender, context) = (self.sender.clone(), context.clone());
@@ -140,6 +130,40 @@ async fn write(file: &rfd::FileHandle, bytes: &[u8]) -> Result<(), String> {
 #[cfg(target_arch = "wasm32")]
 async fn write(file: &rfd::FileHandle, bytes: &[u8]) -> Result<(), String> {
     file.write(bytes).await.map_err(|error| error.to_string())
+}
+
+async fn read(file: &DroppedFileHandle) -> Result<Vec<u8>, String> {
+    #[cfg(not(target_arch = "wasm32"))]
+    return file.bytes();
+    #[cfg(target_arch = "wasm32")]
+    return file.bytes_async().await;
+}
+
+/// What was dropped together: folders of models, the files of one model, or pictures with settings.
+async fn dropped(files: &[DroppedFileHandle]) -> Vec<Arrived> {
+    let mut found = Vec::new();
+    let mut together = Vec::new();
+    for file in files {
+        let path = file.path();
+        if path.is_dir() {
+            found.push(Arrived::Model(path.display().to_string()));
+            continue;
+        }
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        match read(file).await {
+            Ok(bytes) => together.push((name, bytes)),
+            Err(reason) => {
+                let reason = format!("{name}: {reason}");
+                found.push(failed("This file cannot be read", reason, Remedy::ChangeSettings));
+            }
+        }
+    }
+    if together.iter().any(|(name, _)| name == "config.json") {
+        found.push(Arrived::Files(together.into_iter().map(|(name, bytes)| (name, bytes.into())).collect()));
+    } else {
+        found.extend(together.iter().map(|(name, bytes)| of_picture(name, bytes)));
+    }
+    found
 }
 
 /// The settings that a picture carries.

@@ -11,6 +11,7 @@ pub mod command;
 pub mod compare;
 pub mod engine;
 pub mod failure;
+pub mod fetch;
 pub mod keep;
 pub mod link;
 pub mod panels;
@@ -20,6 +21,8 @@ pub mod state;
 pub mod textures;
 pub mod theme;
 pub mod why;
+#[cfg(target_arch = "wasm32")]
+pub mod web;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod window;
 

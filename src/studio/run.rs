@@ -1,11 +1,26 @@
 //! A run as the window knows it: what was asked for, what is planned, and what every step left. Pictures of past steps are
 //! made again from tokens, so a run is small.
 
-use super::actor::{Event, RunId, StepDone, StepNote};
+use super::actor::{Event, RunId, StepDone, StepNote, distance};
 use super::recipe::Recipe;
 use crate::exec::Memory;
 use crate::generate::picture::Picture;
 use crate::generate::session::StepKind;
+use crate::kernels::StepValues;
+use serde::{Deserialize, Serialize};
+
+/// What is kept of a finished run between starts: pictures are made again from it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptRun {
+    /// What it is made from.
+    pub recipe: Recipe,
+    /// Codes `[images, tokens]`.
+    pub codes: Vec<u32>,
+    /// Milliseconds of each step.
+    pub step_ms: Vec<f64>,
+    /// What computed.
+    pub device: String,
+}
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +83,38 @@ impl Run {
         }
     }
 
+    /// A finished run of an earlier start; its pictures are still to be made. `None` if it contradicts itself.
+    pub fn restored(id: RunId, kept: KeptRun) -> Option<Self> {
+        let images = kept.recipe.images.max(1) as usize;
+        let tokens = kept.codes.len() / images;
+        let values = kept.recipe.draw.values(tokens as u32).ok()?;
+        let full = kept.recipe.refresh.full_steps(values.len(), kept.recipe.draw.steps()).ok()?;
+        if tokens == 0 || !kept.codes.len().is_multiple_of(images) || kept.step_ms.len() != values.len() {
+            return None;
+        }
+        let note = |(values, full): (&StepValues, bool)| {
+            StepNote::new(if full { StepKind::Full } else { StepKind::Shortcut }, values)
+        };
+        Some(Self {
+            progress: Progress::Finished,
+            plan: values.iter().zip(full).map(note).collect(),
+            codes: kept.codes,
+            step_ms: kept.step_ms,
+            device: kept.device,
+            ..Self::new(id, kept.recipe)
+        })
+    }
+
+    /// What to keep of it; `None` unless it is finished.
+    pub fn kept(&self) -> Option<KeptRun> {
+        (self.progress == Progress::Finished).then(|| KeptRun {
+            recipe: self.recipe.clone(),
+            codes: self.codes.clone(),
+            step_ms: self.step_ms.clone(),
+            device: self.device.clone(),
+        })
+    }
+
     /// Takes in an event that is about this run; others change nothing.
     pub fn take(&mut self, event: &Event) {
         match event {
@@ -91,6 +138,7 @@ impl Run {
                 self.pictures.clone_from(pictures);
                 (self.decode_ms, self.progress) = (*decode_ms, Progress::Finished);
             }
+            Event::Shown { id, step: None, pictures } if *id == self.id => self.pictures.clone_from(pictures),
             Event::Stopped { id, .. } | Event::Failed { id: Some(id), .. } if *id == self.id => {
                 self.progress = Progress::Stopped;
             }
@@ -154,6 +202,13 @@ impl Run {
         let (_, full) = self.kind(StepKind::Full);
         let all = self.loop_ms();
         (self.progress == Progress::Finished && all > 0.0).then(|| full * self.plan.len() as f64 / all)
+    }
+
+    /// How far features moved in a step, as a share of their size; where they are traced.
+    pub fn moved(&self, step: usize) -> Option<f64> {
+        let features = |step: usize| self.steps.iter().find(|done| done.step == step)?.features.as_ref();
+        let (before, after) = (features(step.checked_sub(1)?)?, features(step)?);
+        Some(distance(&before.values, &after.values))
     }
 
     /// What the last round at a step left for a picture: codes and draws `[tokens]`, and which of them the step revealed.
@@ -245,7 +300,7 @@ mod tests {
             [(0, 0, [1, MASK], 8.0), (0, 1, [1, 2], 2.0), (1, 0, [MASK, 3], 10.0), (1, 1, [4, 3], 4.0)]
         {
             let (codes, drawn) = (codes.to_vec(), vec![7, 7]);
-            let done = StepDone { step, image, codes, drawn, ms, features: None };
+            let done = StepDone { step, image, codes, drawn, ms, features: None, missed: None };
             run.take(&Event::Stepped { id: RunId(3), done: Box::new(done) });
         }
         run
@@ -261,6 +316,23 @@ mod tests {
         assert!(moment.is_new(0, MASK) && !moment.is_new(1, MASK));
         assert_eq!(run.revealed_at(0, 2, MASK), [Some(0), Some(1)]);
         assert!(run.at(1, 2, 2).is_none());
+    }
+
+    #[test]
+    fn a_finished_run_is_kept_and_restored() {
+        let mut run = run();
+        assert_eq!(run.kept(), None);
+        run.recipe.draw = run.recipe.draw.with_steps(2);
+        let finished =
+            Event::Finished { id: RunId(3), step_ms: vec![9.0, 3.0], codes: vec![1, 2, 4, 3], pictures: Vec::new(), decode_ms: 1.0 };
+        run.take(&finished);
+        let kept = run.kept().unwrap();
+        let text = serde_json::to_string(&kept).unwrap();
+        let again = Run::restored(RunId(8), serde_json::from_str(&text).unwrap()).unwrap();
+        assert_eq!((again.kept().unwrap(), again.plan.len()), (kept.clone(), 2));
+        assert_eq!(again.kind(StepKind::Full), (1, 9.0));
+        assert!(Run::restored(RunId(8), KeptRun { codes: vec![1; 3], ..kept.clone() }).is_none());
+        assert!(Run::restored(RunId(8), KeptRun { step_ms: vec![1.0], ..kept }).is_none());
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! What the window shows and edits. Panels change it; [`super::app`] sends what follows from it to the actor.
 
 use super::actor::{Event, Preview, RunId};
+use super::blind::{BlindTest, Judged};
 use super::command::Command;
 use super::compare::Comparison;
 use super::engine::ModelInfo;
 use super::failure::Failure;
 use super::recipe::{Recipe, Subject};
-use super::run::{Progress, Run, agreement};
+use super::run::{KeptRun, Progress, Run, agreement};
+use super::why::Analysis;
 use crate::generate::refresh::Refresh;
 use serde::{Deserialize, Serialize};
 
@@ -19,18 +21,24 @@ pub enum Tab {
     /// Methods side by side.
     #[default]
     Compare,
+    /// How features move.
+    Why,
+    /// Pairs to judge.
+    Blind,
     /// Earlier runs.
     History,
 }
 
 impl Tab {
     /// All, from left to right.
-    pub const ALL: [Self; 2] = [Self::Compare, Self::History];
+    pub const ALL: [Self; 4] = [Self::Compare, Self::Why, Self::Blind, Self::History];
 
     /// Its title.
     pub fn text(self) -> &'static str {
         match self {
             Self::Compare => "Compare",
+            Self::Why => "Why it works",
+            Self::Blind => "Blind test",
             Self::History => "History",
         }
     }
@@ -65,6 +73,10 @@ pub struct Kept {
     pub overlays: Overlays,
     /// The page at the right.
     pub tab: Tab,
+    /// Finished runs, the newest last.
+    pub history: Vec<KeptRun>,
+    /// What was said in blind tests.
+    pub judged: Vec<Judged>,
 }
 
 /// A point of the plot: what a run took, and how well it agrees with vanilla.
@@ -103,6 +115,14 @@ pub struct State {
     pub tab: Tab,
     /// Methods side by side.
     pub comparison: Comparison,
+    /// Pairs to judge.
+    pub blind: BlindTest,
+    /// What "Why it works" shows, and the run that it is of.
+    pub analysis: Option<(RunId, Option<Analysis>)>,
+    /// Bytes of a model that were fetched, and of how many, while it is fetched.
+    pub fetching: Option<(u64, u64)>,
+    /// Bytes of weights that the browser stores.
+    pub stored: u64,
     /// What went wrong last.
     pub failure: Option<Failure>,
     /// Words in the palette, while it is open.
@@ -115,11 +135,14 @@ pub struct State {
 impl State {
     /// As it was kept.
     pub fn new(kept: Kept) -> Self {
+        let mut ids = (1..).map(RunId);
+        let runs: Vec<Run> = kept.history.into_iter().zip(&mut ids).filter_map(|(run, id)| Run::restored(id, run)).collect();
         Self {
             model: None,
             recipe: kept.recipe,
             seed_locked: kept.seed_locked,
-            runs: Vec::new(),
+            next_run: ids.next().map_or(1, |id| id.0),
+            runs,
             shown: None,
             scrubbed: None,
             preview: None,
@@ -129,7 +152,10 @@ impl State {
             failure: None,
             palette: None,
             wanted: Vec::new(),
-            next_run: 1,
+            blind: BlindTest { judged: kept.judged, ..BlindTest::default() },
+            analysis: None,
+            fetching: None,
+            stored: 0,
         }
     }
 
@@ -140,17 +166,25 @@ impl State {
             seed_locked: self.seed_locked,
             overlays: self.overlays,
             tab: self.tab,
+            history: self.runs.iter().filter_map(Run::kept).collect(),
+            judged: self.blind.judged.clone(),
         }
     }
 
-    /// Adds a run of a recipe and shows it.
-    pub fn add_run(&mut self, recipe: Recipe) -> RunId {
+    /// Adds a run of a recipe without showing it.
+    pub fn add_hidden_run(&mut self, recipe: Recipe) -> RunId {
         let id = RunId(self.next_run);
         self.next_run += 1;
         self.runs.push(Run::new(id, recipe));
         if self.runs.len() > RUNS {
             self.runs.remove(0);
         }
+        id
+    }
+
+    /// Adds a run of a recipe and shows it.
+    pub fn add_run(&mut self, recipe: Recipe) -> RunId {
+        let id = self.add_hidden_run(recipe);
         (self.shown, self.scrubbed, self.preview, self.failure) = (Some(id), None, None, None);
         id
     }
@@ -174,6 +208,23 @@ impl State {
     pub fn step(&self) -> Option<usize> {
         let run = self.shown_run()?;
         self.scrubbed.or_else(|| run.steps.last().map(|done| done.step))
+    }
+
+    /// The analysis of the run shown, made once when it is finished.
+    pub fn analyse(&mut self) -> Option<&Analysis> {
+        let run = self.shown_run().filter(|run| run.progress == Progress::Finished)?;
+        if self.analysis.as_ref().is_none_or(|(id, _)| *id != run.id) {
+            self.analysis = Some((run.id, Analysis::of(run)));
+        }
+        self.analysis.as_ref()?.1.as_ref()
+    }
+
+    /// A finished run of the open model whose pictures are still to be made.
+    pub fn without_pictures(&self) -> Option<&Run> {
+        let source = &self.model.as_ref()?.source;
+        self.runs.iter().rev().find(|run| {
+            run.progress == Progress::Finished && run.pictures.is_empty() && run.recipe.model == *source
+        })
     }
 
     /// Takes in what happened.
@@ -202,6 +253,13 @@ impl State {
             Event::Failed { failure, .. } => self.failure = Some(failure),
             _ => {}
         }
+        let mut blind = std::mem::take(&mut self.blind);
+        blind.ready(|id| match self.run(id)?.progress {
+            Progress::Finished => Some(true),
+            Progress::Waiting | Progress::Running => Some(false),
+            Progress::Stopped => None,
+        });
+        self.blind = blind;
     }
 
     /// The names of the methods being compared, and their runs.
@@ -268,6 +326,11 @@ impl State {
         let steps = self.shown_run().map_or(0, |run| run.steps.len());
         let finished = self.shown_run().is_some_and(|run| run.progress == Progress::Finished);
         match command {
+            Command::NextPair => {
+                self.model.is_some() && self.recipe.is_some() && self.blind.making.is_none()
+            }
+            Command::ClearStored => self.stored > 0,
+            Command::SaveBlind => !self.blind.judged.is_empty(),
             Command::Generate | Command::Compare | Command::NewSeed | Command::LockSeed | Command::CopyLink => {
                 self.model.is_some() && self.recipe.is_some()
             }

@@ -1,7 +1,8 @@
 //! The page in the browser: what its script calls, and the weights that it fetches.
 
-use super::actor::{Actor, Files, Request, Wake};
+use super::actor::{Actor, Request, Wake};
 use super::app::Studio;
+use super::engine::Files;
 use super::link;
 use super::panels::status::DeviceNote;
 use crate::exec::gpu::device::{Choice, Gpu};
@@ -102,11 +103,11 @@ fn note(device: &Device, reason: &str) -> DeviceNote {
 pub(super) async fn fetch(model: String, told: impl FnMut(f64, f64) + 'static) -> Result<Request, String> {
     let told: Closure<dyn FnMut(f64, f64)> = Closure::new(told);
     let found = load(&model, &told).await.map_err(|error| words(&error))?;
-    let mut files: Files = Vec::new();
+    let mut files = Files::new();
     for entry in js_sys::Array::from(&found).iter() {
         let pair = js_sys::Array::from(&entry);
         let name = pair.get(0).as_string().unwrap_or_default();
-        files.push((name, js_sys::Uint8Array::new(&pair.get(1)).to_vec()));
+        files.push((name, js_sys::Uint8Array::new(&pair.get(1)).to_vec().into()));
     }
     Ok(Request::OpenFiles { name: model, files })
 }

@@ -15,6 +15,19 @@ pub struct Analysis {
     pub path: Vec<[f64; 2]>,
     /// Share of the spread that the plane shows.
     pub explained: f64,
+    /// Refreshes after predicted steps, in order.
+    pub refreshes: Vec<Refreshed>,
+}
+
+/// A full step after predicted ones: how far off the features were that it replaced, as shares of the size of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Refreshed {
+    /// The step.
+    pub step: usize,
+    /// Of what the predictor would have made.
+    pub predicted: f64,
+    /// Of the features of the step before, as they were.
+    pub reused: f64,
 }
 
 impl Analysis {
@@ -33,11 +46,15 @@ impl Analysis {
         }
         let features: Vec<&[f32]> = traced.iter().map(|(_, values, _)| *values).collect();
         let (path, explained) = principal_path(&features);
+        let refreshes = run.steps.iter().filter_map(|done| {
+            Some(Refreshed { step: done.step, predicted: done.missed?, reused: run.moved(done.step)? })
+        });
         Some(Self {
             steps: traced.iter().map(|(step, ..)| *step).collect(),
             similarity: similarities(&features, width),
             path,
             explained,
+            refreshes: refreshes.collect(),
         })
     }
 

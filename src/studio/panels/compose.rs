@@ -32,10 +32,17 @@ const MOST_GUIDANCE: f32 = 10.0;
 /// The panel.
 pub fn show(ui: &mut Ui, state: &mut State) {
     let Some(model) = state.model.clone() else {
-        ui.horizontal(|ui| {
-            ui.spinner();
-            ui.label("Opening the model");
-        });
+        match state.fetching {
+            Some((done, total)) => {
+                let megabytes = |bytes: u64| bytes as f64 / 1e6;
+                ui.label(format!("Fetching the model: {:.1} of {:.1} MB", megabytes(done), megabytes(total)));
+                ui.add(egui::ProgressBar::new(done as f32 / total.max(1) as f32));
+            }
+            None => drop(ui.horizontal(|ui| {
+                ui.spinner();
+                ui.label("Opening the model");
+            })),
+        }
         return;
     };
     let Some(mut recipe) = state.recipe.clone() else { return };

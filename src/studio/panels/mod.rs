@@ -1,11 +1,13 @@
 //! The parts of the window. Each shows a part of the state and changes it; none computes or waits.
 
+pub mod blind;
 pub mod canvas;
 pub mod compose;
 pub mod palette;
 pub mod side;
 pub mod status;
 pub mod timeline;
+pub mod why;
 
 use super::command::Command;
 use eframe::egui::{Button, Response, Ui};

@@ -13,7 +13,7 @@ pub fn show(ui: &Ui, state: &mut State) {
         let edit = ui.add(TextEdit::singleline(&mut words).desired_width(f32::INFINITY).hint_text("Find a command"));
         edit.widget_info(|| egui::WidgetInfo::labeled(egui::accesskit::Role::SearchInput, true, "Find a command"));
         edit.request_focus();
-        let found: Vec<Command> = Command::ALL.into_iter().filter(|command| command.matches(&words)).collect();
+        let found: Vec<Command> = Command::here().filter(|command| command.matches(&words)).collect();
         let entered = ui.input(|input| input.key_pressed(Key::Enter));
         egui::ScrollArea::vertical().max_height(320.0).show(ui, |ui| {
             for (i, command) in found.iter().enumerate() {

@@ -1,5 +1,6 @@
-//! The right side: methods compared, and earlier runs.
+//! The right side: methods compared, earlier runs, and the pages that have files of their own.
 
+use super::{blind, why};
 use crate::studio::command::Command;
 use crate::studio::compare::{figures, step_at};
 use crate::studio::run::{Progress, Run};
@@ -14,7 +15,7 @@ const THUMBNAIL: f32 = 76.0;
 
 /// The panel.
 pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
-    ui.horizontal(|ui| {
+    ui.horizontal_wrapped(|ui| {
         for tab in Tab::ALL {
             ui.selectable_value(&mut state.tab, tab, tab.text());
         }
@@ -22,6 +23,8 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
     ui.separator();
     egui::ScrollArea::vertical().auto_shrink([false, false]).show(ui, |ui| match state.tab {
         Tab::Compare => compare(ui, state, textures),
+        Tab::Why => why::show(ui, state),
+        Tab::Blind => blind::show(ui, state, textures),
         Tab::History => history(ui, state, textures),
     });
 }

@@ -26,6 +26,12 @@ pub fn show(ui: &mut Ui, state: &State, device: &DeviceNote) {
             ui.separator();
             memory(ui, run);
         }
+        if state.stored > 0 {
+            ui.separator();
+            let text = format!("{:.0} MB stored", state.stored as f64 / 1e6);
+            let hover = "Weights that the browser keeps, so that the next visit fetches nothing. File, Clear stored weights frees them";
+            ui.label(text).on_hover_text(hover);
+        }
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             let Some(run) = state.open_run() else {
                 ui.weak("Ready");

@@ -76,23 +76,13 @@ fn describe(run: &Run, step: usize) -> String {
     let Some(note) = run.plan.get(step) else { return String::new() };
     let kind = if note.kind == StepKind::Full { "full" } else { "predicted" };
     let ms = run.step_ms.get(step).filter(|ms| **ms > 0.0).map_or("not run yet".to_owned(), |ms| format!("{ms:.2} ms"));
-    let move_of = feature_move(run, step).map_or(String::new(), |size| format!("\nfeatures moved by {size:.3} of their size"));
+    let move_of = run.moved(step).map_or(String::new(), |size| format!("\nfeatures moved by {size:.3} of their size"));
     format!(
         "Step {} · {kind} · {ms}\n{} tokens revealed, {:.0} % masked before{move_of}",
         step + 1,
         note.reveal,
         note.mask_ratio * 100.0
     )
-}
-
-/// How far features moved in a step, relative to their size; where they are traced.
-pub fn feature_move(run: &Run, step: usize) -> Option<f64> {
-    let features = |step: usize| run.steps.iter().find(|done| done.step == step)?.features.as_ref();
-    let (before, after) = (features(step.checked_sub(1)?)?, features(step)?);
-    let square = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v) * f64::from(v)).sum::<f64>();
-    let moved = square(&mut before.values.iter().zip(after.values.iter()).map(|(a, b)| a - b));
-    let size = square(&mut after.values.iter().copied());
-    (size > 0.0).then(|| (moved / size).sqrt())
 }
 
 fn bars(ui: &Ui, rect: Rect, cell: f32, run: &Run, shown: Option<usize>) {

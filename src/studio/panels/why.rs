@@ -1,0 +1,119 @@
+//! Why it works, for the run on the canvas: how alike features are from step to step, the path that they take, and how far off
+//! the predictor was at each refresh.
+
+use crate::studio::state::State;
+use crate::studio::theme::Palette;
+use crate::studio::why::{Analysis, Refreshed};
+use eframe::egui::{self, Color32, Rect, Sense, Ui, Vec2, pos2};
+use egui_plot::{Bar, BarChart, Legend, Line, Plot, PlotPoints, Points};
+
+/// The tallest that the heat map gets, in points.
+const MAP: f32 = 320.0;
+const PLOT: f32 = 170.0;
+
+/// The panel.
+pub fn show(ui: &mut Ui, state: &mut State) {
+    let shown = state.step();
+    let Some(analysis) = state.analyse() else {
+        ui.weak("Finish a run to see how its features moved");
+        return;
+    };
+    similarity(ui, analysis);
+    ui.add_space(8.0);
+    path(ui, analysis, shown);
+    ui.add_space(8.0);
+    refreshes(ui, &analysis.refreshes);
+}
+
+/// From dark to bright, so that it also reads without colour.
+fn shade(palette: &Palette, share: f64) -> Color32 {
+    let share = share.clamp(0.0, 1.0) as f32;
+    palette.masked[0].lerp_to_gamma(palette.full, share)
+}
+
+fn similarity(ui: &mut Ui, analysis: &Analysis) {
+    ui.strong("Similarity of features");
+    let palette = Palette::of(ui);
+    let count = analysis.steps.len();
+    let side = ui.available_width().min(MAP);
+    let (rect, response) = ui.allocate_exact_size(Vec2::splat(side), Sense::hover());
+    let lowest = analysis.similarity.iter().copied().fold(1.0, f64::min);
+    let cell = side / count as f32;
+    let painter = ui.painter_at(rect);
+    for row in 0..count {
+        for column in 0..count {
+            let share = (analysis.between(row, column) - lowest) / (1.0 - lowest).max(1e-9);
+            let at = pos2(rect.left() + cell * column as f32, rect.top() + cell * row as f32);
+            painter.rect_filled(Rect::from_min_size(at, Vec2::splat(cell.ceil())), 0.0, shade(&palette, share));
+        }
+    }
+    let next: Vec<f64> = (1..count).map(|step| analysis.between(step - 1, step)).collect();
+    let mean = next.iter().sum::<f64>() / next.len().max(1) as f64;
+    response.widget_info(|| {
+        let text = format!("Similarity of features between steps; {mean:.3} from one to the next");
+        egui::WidgetInfo::labeled(egui::accesskit::Role::Image, true, text)
+    });
+    if let Some(pointer) = response.hover_pos() {
+        let at = |offset: f32| ((offset / cell) as usize).min(count - 1);
+        let (row, column) = (at(pointer.y - rect.top()), at(pointer.x - rect.left()));
+        let text = format!(
+            "Steps {} and {}: cosine {:.4}",
+            analysis.steps[row] + 1,
+            analysis.steps[column] + 1,
+            analysis.between(row, column)
+        );
+        response.on_hover_text_at_pointer(text);
+    }
+    ui.weak(format!(
+        "Cosine of each step's features with each other's, {lowest:.3} (dark) to 1. From one step to the next it is {mean:.3}: little is new, so most of it can be predicted"
+    ));
+}
+
+fn path(ui: &mut Ui, analysis: &Analysis, shown: Option<usize>) {
+    ui.strong("Path of the features");
+    let palette = Palette::of(ui);
+    Plot::new("path").height(PLOT).data_aspect(1.0).allow_scroll(false).allow_zoom(false).show(ui, |plot| {
+        plot.line(Line::new("path", PlotPoints::from(analysis.path.clone())).color(palette.predicted));
+        plot.points(Points::new("steps", PlotPoints::from(analysis.path.clone())).radius(2.5).color(palette.predicted));
+        let at = shown.and_then(|step| analysis.steps.iter().position(|known| *known == step));
+        if let Some(point) = at.and_then(|at| analysis.path.get(at)) {
+            let here = Points::new("this step", PlotPoints::from(vec![*point]));
+            plot.points(here.radius(6.0).color(palette.accent));
+        }
+    });
+    ui.weak(format!(
+        "First two principal components, {:.0} % of the spread. A smooth path is what makes the next point predictable",
+        analysis.explained * 100.0
+    ));
+}
+
+fn refreshes(ui: &mut Ui, refreshes: &[Refreshed]) {
+    ui.strong("How far off at each refresh");
+    if refreshes.is_empty() {
+        ui.weak("Every step was full, or only the first: nothing was predicted that a full step then corrected");
+        return;
+    }
+    let palette = Palette::of(ui);
+    let bars = |offset: f64, of: fn(&Refreshed) -> f64| {
+        let bar = |r: &Refreshed| Bar::new(r.step as f64 + 1.0 + offset, of(r) * 100.0).width(0.36);
+        refreshes.iter().map(bar).collect::<Vec<_>>()
+    };
+    Plot::new("refreshes")
+        .height(PLOT)
+        .x_axis_label("step")
+        .y_axis_label("% of the features' size")
+        .include_y(0.0)
+        .allow_scroll(false)
+        .allow_zoom(false)
+        .legend(Legend::default())
+        .show(ui, |plot| {
+            plot.bar_chart(BarChart::new("predicted", bars(-0.2, |r| r.predicted)).color(palette.predicted));
+            plot.bar_chart(BarChart::new("reused as they were", bars(0.2, |r| r.reused)).color(palette.masked[1]));
+        });
+    let mean = |of: fn(&Refreshed) -> f64| refreshes.iter().map(of).sum::<f64>() / refreshes.len() as f64 * 100.0;
+    ui.weak(format!(
+        "Distance to what the full model then gave: {:.1} % predicted, {:.1} % if the last features were kept",
+        mean(|r| r.predicted),
+        mean(|r| r.reused)
+    ));
+}
