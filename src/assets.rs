@@ -5,7 +5,7 @@
 pub(crate) struct Bundle {
     /// Takes the place of a path: `--model scenes-text`.
     pub(crate) name: &'static str,
-    /// Its files, by name.
+    /// Its files, by name; none in a build without the feature `models`.
     pub(crate) files: &'static [(&'static str, &'static [u8])],
 }
 
@@ -13,7 +13,10 @@ macro_rules! bundle {
     ($name:literal: $($file:literal from $folder:literal),+ $(,)?) => {
         Bundle {
             name: $name,
+            #[cfg(feature = "models")]
             files: &[$(($file, include_bytes!(concat!("../assets/models/", $folder, "/", $file)))),+],
+            #[cfg(not(feature = "models"))]
+            files: &[],
         }
     };
 }
@@ -48,7 +51,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Bundle> {
     ALL.into_iter().find(|bundle| bundle.name == name)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "models"))]
 mod tests {
     use super::*;
     use std::path::Path;

@@ -9,7 +9,7 @@ use crate::generate::GenerateError;
 pub enum Remedy {
     /// Change a setting and run again.
     ChangeSettings,
-    /// Open another model.
+    /// Fetch the model once more.
     FetchAgain,
     /// Open another model.
     OpenAnother,

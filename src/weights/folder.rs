@@ -58,6 +58,10 @@ impl ModelFolder {
 
     /// A model that the executable carries.
     pub(crate) fn bundled(bundle: &Bundle) -> Result<Self, WeightError> {
+        if bundle.files.is_empty() {
+            let found = "this build carries no models";
+            return Err(WeightError::NotAFolder { path: bundle.name.to_owned(), found });
+        }
         let files = bundle.files.iter().map(|(file, bytes)| ((*file).to_owned(), (*bytes).into()));
         Self::from_files(bundle.name, files.collect())
     }

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::command::{Step, has_program, workspace_root};
+use crate::debian;
 use crate::targets::{BROWSER, ensure_toolchain, target_folder, toolchain};
 
 /// `wasm-opt`, exact: its output goes to people.
@@ -15,7 +16,7 @@ const BINARYEN: &str = "binaryen@123.0.0";
 /// The page's own files.
 const PAGE: [&str; 4] = ["index.html", "style.css", "start.js", "models.js"];
 /// The models that the page offers.
-const MODELS: [&str; 2] = ["scenes-text", "scenes-class"];
+const MODELS: [&str; 2] = ["scenes-text", "scenes-v0"];
 
 /// Builds the page.
 pub(crate) fn main(args: &[String]) -> Result<(), String> {
@@ -45,7 +46,11 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
         "--target-dir",
         &folder,
     ];
-    let build = toolchain(&words, has_target);
+    // Every browser with WebGPU has SIMD.
+    let mut build = toolchain(&words, has_target).env("RUSTFLAGS", "-C target-feature=+simd128");
+    if !has_target {
+        build = build.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", &linker()?);
+    }
     println!("== {}", build.render());
     build.run()?;
     if dist.exists() {
@@ -64,6 +69,22 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
     let bytes = fs::metadata(dist.join("migm_bg.wasm")).map_or(0, |found| found.len());
     println!("== {}: {:.1} MB of WebAssembly", dist.display(), bytes as f64 / 1e6);
     Ok(())
+}
+
+/// The linker that comes with rustup's toolchain: Debian's compiler has none of its own for this target.
+fn linker() -> Result<String, String> {
+    let verbose = Step::new("rustc", &["-vV"]).read().unwrap_or_default();
+    let host = verbose.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default().to_owned();
+    let sysroot = Step::new("rustc", &["--print", "sysroot"]).read().unwrap_or_default();
+    let found = Path::new(sysroot.trim()).join("lib/rustlib").join(host).join("bin/rust-lld");
+    if found.exists() {
+        return Ok(found.display().to_string());
+    }
+    if has_program("wasm-ld-19") {
+        return Ok("wasm-ld-19".to_owned());
+    }
+    debian::install(&["lld-19"]).map_err(|error| format!("no linker for {BROWSER}: {error}"))?;
+    Ok("wasm-ld-19".to_owned())
 }
 
 fn make_folder(path: &Path) -> Result<(), String> {
