@@ -1,0 +1,176 @@
+//! `migm generate --class`: pictures, what travels with them, and mistakes.
+
+use super::{MODEL, fails, migm, succeeds};
+
+#[test]
+fn a_class_is_enough_for_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = succeeds(&migm(folder.path(), &["generate", "--class", "fox", "--backend", "cpu"]));
+    assert!(out.contains("█▂▂█▂▂█▂▂█▂▂"), "{out}");
+    assert!(out.contains("faster"), "the speed-up is measured: {out}");
+    let picture = image::open(folder.path().join("fox-0.png")).unwrap().to_rgb8();
+    assert_eq!(picture.dimensions(), (64, 64));
+    let mean = picture.pixels().map(|p| f64::from(p.0[0])).sum::<f64>() / 4096.0;
+    let spread = picture.pixels().map(|p| (f64::from(p.0[0]) - mean).powi(2)).sum::<f64>() / 4096.0;
+    assert!(spread > 200.0, "a picture of one colour: variance {spread}");
+}
+
+#[test]
+fn settings_travel_in_the_picture_and_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        "generate",
+        "--class",
+        "penguin",
+        "--class",
+        "7",
+        "--model",
+        MODEL,
+        "--steps",
+        "6",
+        "--refresh",
+        "list:0,3",
+        "--seed",
+        "41",
+        "--count",
+        "2",
+        "--guidance",
+        "1.5",
+        "--out",
+        "sheet.png",
+        "--gif",
+        "steps.gif",
+        "--report",
+        "report.json",
+        "--backend",
+        "cpu",
+        "--no-compare",
+        "--json",
+    ];
+    let printed = succeeds(&migm(folder.path(), &arguments));
+    let report: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let saved = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&saved).unwrap(), report);
+
+    let steps = report["steps"].as_array().unwrap();
+    let kinds: Vec<&str> = steps.iter().map(|step| step["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["full", "shortcut", "shortcut", "full", "shortcut", "shortcut"]);
+    assert_eq!(steps.iter().map(|step| step["tokens_unmasked"].as_u64().unwrap()).sum::<u64>(), 64);
+    assert_eq!(steps[0]["mask_ratio"], 1.0);
+    assert!(steps.iter().all(|step| step["milliseconds"].as_f64().unwrap() > 0.0));
+    assert_eq!(report["totals"]["images"], 4);
+    assert_eq!(report["totals"]["full_steps"], 2);
+    assert_eq!(report["totals"]["speed_up"], serde_json::Value::Null, "not compared, so not claimed");
+    assert_eq!(report["seeds"], serde_json::json!([41, 42, 41, 42]));
+
+    let path = folder.path().join("sheet.png");
+    let texts = migm::generate::picture::read_png_texts(&path).unwrap();
+    let settings: serde_json::Value =
+        serde_json::from_str(&texts.iter().find(|t| t.0 == "migm").unwrap().1).unwrap();
+    assert_eq!(settings["classes"], serde_json::json!(["penguin", "penguin", "owl", "owl"]));
+    assert_eq!(settings["settings"]["sampling"]["guidance"], 1.5);
+    assert_eq!(image::open(&path).unwrap().to_rgb8().dimensions(), (192, 128));
+    assert!(folder.path().join("steps.gif").metadata().unwrap().len() > 1000);
+}
+
+#[test]
+fn a_folder_gets_a_file_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        "generate",
+        "--class",
+        "lady beetle",
+        "--count",
+        "3",
+        "--steps",
+        "3",
+        "--out",
+        "made/here",
+        "--no-compare",
+        "--backend",
+        "cpu",
+    ];
+    succeeds(&migm(folder.path(), &arguments));
+    let mut names: Vec<String> = std::fs::read_dir(folder.path().join("made/here"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["lady-beetle-0.png", "lady-beetle-1.png", "lady-beetle-2.png"]);
+}
+
+#[test]
+fn edge_settings_work() {
+    let folder = tempfile::tempdir().unwrap();
+    for extra in [
+        &["--guidance", "0"][..],
+        &["--budget", "1"],
+        &["--budget", "12"],
+        &["--steps", "100", "--budget", "5"],
+        &["--steps", "1"],
+        &["--schedule", "root", "--choice-noise", "random"],
+        &["--predictor", "reuse", "--budget", "3"],
+    ] {
+        let arguments =
+            [&["generate", "--class", "0", "--no-compare", "--backend", "cpu", "--out", "x.png"], extra]
+                .concat();
+        succeeds(&migm(folder.path(), &arguments));
+    }
+}
+
+#[test]
+fn ml_cache_makes_pictures_of_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |extra: &[&str]| -> serde_json::Value {
+        let common = ["generate", "--class", "fox", "--predictor", "ml-cache", "--backend", "cpu", "--json"];
+        let arguments = [&common[..], &["--out", "x.png"], extra].concat();
+        serde_json::from_str(&succeeds(&migm(folder.path(), &arguments))).unwrap()
+    };
+    let full_steps = |report: &serde_json::Value| -> Vec<usize> {
+        let steps = report["steps"].as_array().unwrap();
+        (0..steps.len()).filter(|&step| steps[step]["kind"] == "full").collect()
+    };
+    let report = run(&["--count", "2"]);
+    assert_eq!(full_steps(&report), [0, 1, 2, 3, 8], "the official plan");
+    assert!(report["totals"]["speed_up"].as_f64().unwrap() > 0.0);
+    let report = run(&["--cache-ratio", "0", "--cache-warmup", "0", "--cache-interval", "4"]);
+    assert_eq!(full_steps(&report), [0, 4, 8]);
+    assert_eq!(report["totals"]["token_agreement"], 1.0, "all rows are computed anew");
+    let texts = migm::generate::picture::read_png_texts(&folder.path().join("x.png")).unwrap();
+    let saved: serde_json::Value =
+        serde_json::from_str(&texts.iter().find(|t| t.0 == "migm").unwrap().1).unwrap();
+    assert_eq!(saved["settings"]["predictor"], serde_json::json!({ "ml_cache": { "cache_ratio": 0.0 } }));
+    let interval = serde_json::json!({ "interval": { "warmup": 0.0, "interval": 4 } });
+    assert_eq!(saved["settings"]["refresh"], interval);
+    assert_eq!(full_steps(&run(&["--budget", "3", "--no-compare"])), [0, 4, 8]);
+    assert_eq!(full_steps(&run(&["--refresh", "list:0,5", "--no-compare"])), [0, 5]);
+
+    let refused = |extra: &[&str]| migm(folder.path(), &[&["generate", "--class", "fox"], extra].concat());
+    fails(&refused(&["--cache-ratio", "1.5"]), 2, &["between 0 and 1"]);
+    fails(&refused(&["--cache-interval", "0"]), 2, &["--cache-interval"]);
+    fails(&refused(&["--budget", "3", "--cache-warmup", "0.1"]), 2, &["--budget"]);
+    fails(&refused(&["--cache-ratio", "0.5", "--backend", "cpu"]), 1, &["--predictor ml-cache"]);
+}
+
+#[test]
+fn mistakes_get_one_sentence_and_a_way_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| migm(folder.path(), arguments);
+    fails(&run(&["generate"]), 2, &["--class"]);
+    fails(&run(&["generate", "--class", "foxx", "--model", MODEL, "--backend", "cpu"]), 1, &["foxx", "fox", "0 to 23"]);
+    fails(&run(&["generate", "--class", "fox", "--budget", "0", "--backend", "cpu"]), 1, &["1 or more"]);
+    fails(&run(&["generate", "--class", "fox", "--model", MODEL, "--budget", "99", "--backend", "cpu"]), 1, &["12 or fewer"]);
+    fails(&run(&["generate", "--class", "fox", "--refresh", "often"]), 2, &["uniform:B"]);
+    fails(&run(&["generate", "--class", "fox", "--model", "nowhere"]), 1, &["nowhere"]);
+    fails(
+        &run(&["generate", "--class", "fox", "--softmax-temperature", "0", "--backend", "cpu"]),
+        1,
+        &["above 0"],
+    );
+    fails(&run(&["verify", "missing.safetensors", "--backend", "cpu"]), 1, &["missing.safetensors"]);
+    fails(&run(&["bench", "--config", "huge", "--backend", "cpu"]), 1, &["maskgit-512"]);
+    std::fs::create_dir(folder.path().join("taken.png")).unwrap();
+    std::fs::write(folder.path().join("file"), b"x").unwrap();
+    let blocked = ["generate", "--class", "fox", "--steps", "1", "--out", "file/x.png", "--backend", "cpu"];
+    fails(&run(&blocked), 1, &["file/x.png"]);
+}

@@ -1,0 +1,128 @@
+//! `migm bench`, `migm eval` and `migm gallery`.
+
+use super::{MODEL, fails, migm, succeeds, text};
+use std::path::Path;
+
+#[test]
+fn a_bench_reports_ratios() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = succeeds(&migm(
+        folder.path(),
+        &["bench", "--steps", "4", "--budget", "2", "--backend", "cpu", "--json", "b.json"],
+    ));
+    assert!(out.contains("peak of a plain FMA loop") && out.contains("memory planned"), "{out}");
+    let report: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.path().join("b.json")).unwrap()).unwrap();
+    assert_eq!(report["full"]["count"], 2);
+    assert_eq!(report["shortcut"]["count"], 2);
+    assert!(report["full_over_products"].as_f64().unwrap() > 0.0);
+}
+
+/// A judge of random weights for the classes of [`MODEL`].
+fn a_judge(folder: &Path) {
+    use migm::eval::random::{RandomWeights, write_part};
+    let labels = migm::generate::model::Model::open(Path::new(MODEL)).expect("a model").config.labels;
+    let words = |count: usize| (0..count).map(|i| i.to_string()).collect();
+    let config = migm::models::judge::Config {
+        architecture: "scene-judge".to_owned(),
+        size: 64,
+        channels: vec![8, 16],
+        groups: 4,
+        nouns: labels,
+        places: words(8),
+        lights: words(4),
+        styles: words(3),
+    };
+    std::fs::create_dir(folder).expect("a new folder");
+    let text = serde_json::json!(config).to_string();
+    std::fs::write(folder.join("config.json"), text).expect("its config");
+    let tensors = migm::eval::scenes_eval::judge::tensors(&config).expect("sizes that go together");
+    write_part(&folder.join("judge.safetensors"), "judge", &tensors, RandomWeights { seed: 3 })
+        .expect("its weights");
+}
+
+#[test]
+fn pictures_are_judged_and_plotted_against_time() {
+    let folder = tempfile::tempdir().unwrap();
+    a_judge(&folder.path().join("judge"));
+    let fixed = ["eval", "--model", MODEL, "--judge", "judge", "--steps", "3", "--budgets", "1,2", "--count", "2"];
+    let fixed = [&fixed[..], &["--backend", "cpu"]].concat();
+    let run = |extra: &[&str]| migm(folder.path(), &[&fixed[..], extra].concat());
+    let plots = ["--json", "found.json", "--plot", "plot.svg", "--plot", "plot.PNG"];
+    let table = succeeds(&run(&plots));
+    // Vanilla with 3, 2 and 1 steps, and two budgets of two predictors.
+    assert_eq!(table.lines().filter(|line| line.starts_with("| vanilla")).count(), 3, "{table}");
+    assert_eq!(table.matches("| shortcut | 3 (").count(), 2, "{table}");
+    assert_eq!(table.matches("| reuse | 3 (").count(), 2, "{table}");
+    assert!(table.contains("objects") && table.contains("Wilson"), "{table}");
+    let read = || -> serde_json::Value {
+        let text = std::fs::read_to_string(folder.path().join("found.json")).unwrap();
+        let mut found: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for row in found["findings"]["rows"].as_array_mut().unwrap() {
+            let row = row.as_object_mut().unwrap();
+            for time in ["seconds_per_image", "decode_seconds_per_image", "speed_up"] {
+                assert!(row.remove(time).unwrap().as_f64().unwrap() > 0.0, "{time}");
+            }
+        }
+        found
+    };
+    let found = read();
+    assert_eq!(found["findings"]["rows"].as_array().unwrap().len(), 7);
+    assert_eq!(found["findings"]["rows"][0]["token_agreement"], 1.0);
+    succeeds(&run(&plots));
+    assert_eq!(read(), found, "the same again, times aside");
+    let svg = std::fs::read_to_string(folder.path().join("plot.svg")).unwrap();
+    assert!(svg.contains("3 steps") && svg.contains("1 of 3"), "{svg}");
+    let plot = image::open(folder.path().join("plot.PNG")).unwrap().to_rgb8();
+    assert_eq!(plot.dimensions(), (1760, 1080));
+
+    let one = succeeds(&run(&["--predictor", "ml-cache"]));
+    assert!(one.contains("| ml-cache |") && !one.contains("reuse"), "{one}");
+    fails(&run(&["--plot", "plot.gif"]), 1, &["plot.gif", ".svg nor .png"]);
+    fails(&run(&["--plot", "nowhere/plot.svg"]), 1, &["nowhere"]);
+    fails(&run(&["--split", "held-out"]), 1, &["never held out"]);
+    fails(&run(&["--predictor", "oracle"]), 2, &["oracle", "ml-cache"]);
+    fails(&run(&["--quality"]), 2, &["--quality"]);
+    fails(&migm(folder.path(), &["eval", "--judge", MODEL]), 1, &["config.json"]);
+    let many = ["eval", "--model", MODEL, "--judge", "judge", "--steps", "3", "--budgets", "4"];
+    fails(&migm(folder.path(), &many), 1, &["a budget of 4 full steps is not between 1 and the 3 steps"]);
+}
+
+#[test]
+fn bundled_models_have_names_and_a_judge() {
+    let folder = tempfile::tempdir().unwrap();
+    for (model, kind) in [("scenes-text", "place"), ("scenes-v0", "objects")] {
+        let arguments =
+            ["eval", "--model", model, "--count", "2", "--steps", "2", "--budgets", "1", "--backend", "cpu"];
+        let table = succeeds(&migm(folder.path(), &arguments));
+        assert!(table.contains(model) && table.contains(kind) && table.contains("| shortcut |"), "{table}");
+    }
+    fails(&migm(folder.path(), &["eval", "--model", "scenes-judge"]), 1, &["scenes-judge"]);
+}
+
+#[test]
+fn a_gallery_has_a_row_a_method() {
+    let folder = tempfile::tempdir().unwrap();
+    let common = ["--seeds", "3", "--budgets", "2,1", "--steps", "4", "--backend", "cpu"];
+    let out = succeeds(&migm(folder.path(), &[&["gallery", "--class", "fox"], &common[..]].concat()));
+    assert!(out.contains("every, uniform:2, uniform:1"), "{out}");
+    let sheet = image::open(folder.path().join("gallery.png")).unwrap().to_rgb8();
+    assert_eq!(sheet.dimensions(), (3 * 64, 3 * 64));
+    // The picture of a row and a seed is the one that `generate` makes.
+    for (row, refresh) in ["every", "uniform:2", "uniform:1"].into_iter().enumerate() {
+        let one = ["--seed", "1", "--steps", "4", "--refresh", refresh, "--no-compare", "--backend", "cpu"];
+        let arguments = [&["generate", "--class", "fox", "--out", "one.png"], &one[..]].concat();
+        succeeds(&migm(folder.path(), &arguments));
+        let one = image::open(folder.path().join("one.png")).unwrap().to_rgb8();
+        let cell = image::imageops::crop_imm(&sheet, 64, 64 * row as u32, 64, 64).to_image();
+        assert!(cell == one, "row {row}");
+    }
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/dimoo-tiny.safetensors");
+    succeeds(&migm(folder.path(), &["convert", recording, "text"]));
+    succeeds(&migm(folder.path(), &[&["gallery", "w5", "--model", "text"], &common[..]].concat()));
+    let sheet = image::open(folder.path().join("gallery.png")).unwrap();
+    assert_eq!((sheet.width(), sheet.height()), (3 * 16, 3 * 12));
+    fails(&migm(folder.path(), &["gallery", "w5", "--model", MODEL]), 1, &["--class"]);
+    fails(&migm(folder.path(), &["gallery", "--model", "text"]), 1, &["PROMPT"]);
+    fails(&migm(folder.path(), &["gallery", "--model", "maskgit-256"]), 1, &["weights"]);
+}
