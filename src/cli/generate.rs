@@ -212,6 +212,8 @@ struct Report<'a> {
     classes: Vec<String>,
     seeds: Vec<u64>,
     files: Vec<PathBuf>,
+    /// Codes of each picture, row by row.
+    tokens: Vec<&'a [u32]>,
     steps: Vec<StepReport>,
     totals: Totals,
     memory_bytes: Memory,
@@ -277,6 +279,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         classes: jobs.iter().map(|job| model.config.class_name(job.class)).collect(),
         seeds: jobs.iter().map(|job| job.seed).collect(),
         files,
+        tokens: outcome.tokens.chunks_exact((model.config.transformer.grid.pow(2)) as usize).collect(),
         steps: plan
             .iter()
             .zip(&outcome.step_ms)

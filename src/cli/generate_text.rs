@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Arguments, prompt: &str) -> Result<(), CliError> {
     let (mut files, mut frames, mut finished) = (Vec::new(), Vec::new(), Vec::new());
     let mut totals = Totals { batches: arguments.count as usize, ..Totals::default() };
     let mut step_ms = vec![0.0; plan.len()];
-    let mut agreements = Vec::new();
+    let (mut agreements, mut tokens) = (Vec::new(), Vec::new());
     let accelerated = plan.iter().any(|step| step.kind == StepKind::Shortcut);
     for index in 0..u64::from(arguments.count) {
         let seed = arguments.seed.wrapping_add(index);
@@ -76,6 +76,7 @@ pub(super) fn run(arguments: &Arguments, prompt: &str) -> Result<(), CliError> {
             eprintln!("wrote {}", path.display());
         }
         files.push(path);
+        tokens.push(run.codes.clone());
         if arguments.gif.is_some() {
             frames.push(run.frames);
             finished.push(picture);
@@ -115,8 +116,8 @@ pub(super) fn run(arguments: &Arguments, prompt: &str) -> Result<(), CliError> {
         })
         .collect();
     let report = serde_json::json!({
-        "model": model.name, "device": name, "prompt": prompt, "settings": settings, "files": files, "steps": steps,
-        "totals": totals, "memory_bytes": session.memory(),
+        "model": model.name, "device": name, "prompt": prompt, "settings": settings, "files": files, "tokens": tokens,
+        "steps": steps, "totals": totals, "memory_bytes": session.memory(),
     });
     let text = serde_json::to_string_pretty(&report).unwrap_or_default();
     if let Some(path) = &arguments.report {

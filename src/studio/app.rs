@@ -7,14 +7,14 @@ use super::failure::{Failure, Remedy};
 use super::fetch::{Fetch, Progress};
 use super::panels::canvas::View;
 use super::panels::status::DeviceNote;
-use super::panels::{canvas, compose, hover, palette, side, status, timeline};
+use super::panels::{canvas, compose, failure, hover, palette, side, status, timeline};
 use super::recipe::Recipe;
 use super::state::{Kept, State};
 use super::textures::Textures;
-use super::theme::{self, Palette};
+use super::theme;
 use super::{keep, link};
 use crate::generate::refresh::Refresh;
-use eframe::egui::{self, CentralPanel, Context, Frame, Panel, ScrollArea, Ui};
+use eframe::egui::{self, CentralPanel, Context, Panel, ScrollArea, Ui};
 
 /// The key of what is kept between starts.
 const KEPT: &str = "studio";
@@ -74,6 +74,37 @@ impl Studio {
     /// What was kept by an earlier start.
     pub fn kept(storage: Option<&dyn eframe::Storage>) -> Kept {
         storage.and_then(|storage| eframe::get_value(storage, KEPT)).unwrap_or_default()
+    }
+
+    /// What the studio is at, for tests that see only its surface.
+    pub fn report(&self) -> serde_json::Value {
+        let state = &self.state;
+        let runs: Vec<_> = state
+            .runs
+            .iter()
+            .map(|run| {
+                let model = state.model.as_ref().filter(|model| model.source == run.recipe.model);
+                let revealed = model.map(|model| run.revealed_at(0, model.tokens(), model.codebook));
+                serde_json::json!({
+                    "progress": format!("{:?}", run.progress),
+                    "steps": run.plan.len(),
+                    "full": run.recipe.full_steps(),
+                    "codes": run.codes,
+                    "revealed_at": revealed,
+                    "milliseconds": run.step_ms,
+                })
+            })
+            .collect();
+        let [x, y, width, height] = state.budget_slider;
+        serde_json::json!({
+            "model": state.model.as_ref().map(|model| &model.source),
+            "device": { "name": self.device.name, "tier": self.device.tier, "reason": self.device.reason },
+            "budget": state.recipe.as_ref().and_then(Recipe::full_steps),
+            "budget_slider": { "x": x, "y": y, "width": width, "height": height },
+            "runs": runs,
+            "stored": state.stored,
+            "failure": state.failure.as_ref().map(|failure| format!("{}: {}", failure.title, failure.reason)),
+        })
     }
 
     fn open(&self, source: &str, context: &Context) {
@@ -353,27 +384,6 @@ impl Studio {
         }
     }
 
-    fn failure(&mut self, ui: &mut Ui) {
-        let Some(failure) = self.state.failure.clone() else { return };
-        let palette = Palette::of(ui);
-        Frame::group(ui.style()).stroke(egui::Stroke::new(1.0, palette.failure)).show(ui, |ui| {
-            ui.horizontal_wrapped(|ui| {
-                ui.colored_label(palette.failure, egui::RichText::new(&failure.title).strong());
-                ui.label(&failure.reason);
-            });
-            ui.horizontal(|ui| {
-                for remedy in &failure.remedies {
-                    if ui.button(remedy.label()).clicked() {
-                        self.mend(ui.ctx(), *remedy);
-                    }
-                }
-                if ui.button("Dismiss").clicked() {
-                    self.state.failure = None;
-                }
-            });
-        });
-    }
-
     fn mend(&mut self, context: &Context, remedy: Remedy) {
         self.state.failure = None;
         match remedy {
@@ -418,7 +428,10 @@ impl Studio {
         Panel::top("menus").show(ui, |ui| self.menus(ui));
         Panel::bottom("status").show(ui, |ui| status::show(ui, &self.state, &self.device));
         if self.state.failure.is_some() {
-            Panel::top("failure").show(ui, |ui| self.failure(ui));
+            let chosen = Panel::top("failure").show(ui, |ui| failure::show(ui, &mut self.state)).inner;
+            if let Some(remedy) = chosen {
+                self.mend(ui.ctx(), remedy);
+            }
         }
         if ui.available_width() < NARROW {
             CentralPanel::default().show(ui, |ui| {

@@ -123,6 +123,8 @@ pub struct State {
     pub fetching: Option<(u64, u64)>,
     /// Bytes of weights that the browser stores.
     pub stored: u64,
+    /// Where the budget's slider was drawn last: left, top, width and height in points.
+    pub budget_slider: [f32; 4],
     /// What went wrong last.
     pub failure: Option<Failure>,
     /// Words in the palette, while it is open.
@@ -156,6 +158,7 @@ impl State {
             analysis: None,
             fetching: None,
             stored: 0,
+            budget_slider: [0.0; 4],
         }
     }
 

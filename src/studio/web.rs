@@ -70,6 +70,11 @@ impl Page {
         self.runner.start(canvas, options, create).await
     }
 
+    /// What the studio is at, as JSON, for tests of the page.
+    pub fn report(&self) -> String {
+        self.runner.app_mut::<Studio>().map_or_else(|| "null".to_owned(), |studio| studio.report().to_string())
+    }
+
     /// Whether the program has ended by a mistake of its own.
     pub fn has_panicked(&self) -> bool {
         self.runner.has_panicked()

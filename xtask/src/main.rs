@@ -1,13 +1,14 @@
 //! `cargo xtask`: the project's build scripts, in Rust so that they run wherever the project builds.
 //!
 //! Standard library only, so that the first use costs seconds. `command` prints and runs programs, `debian` installs
-//! packages, `adapter` finds the Vulkan driver that tests use, `training` tests the Python trainers; `stages`, `targets`, `bench` and
+//! packages, `adapter` finds the Vulkan driver that tests use, `training` tests the Python trainers, `page` the page; `stages`, `targets`, `bench` and
 //! `sprites` are the commands.
 
 mod adapter;
 mod bench;
 mod command;
 mod debian;
+mod page;
 mod sprites;
 mod stages;
 mod targets;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::adapter::{self, Choice};
 use crate::command::{Step, is_ci};
-use crate::training;
+use crate::{page, training};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -16,12 +16,14 @@ enum Stage {
     Clippy,
     Doc,
     Training,
+    Web,
     Test,
 }
 
 impl Stage {
     /// In the order in which they run: the quick ones first, the tests last so that their output is the last to be read.
-    const ALL: [Self; 6] = [Self::Adapter, Self::Fmt, Self::Clippy, Self::Doc, Self::Training, Self::Test];
+    const ALL: [Self; 7] =
+        [Self::Adapter, Self::Fmt, Self::Clippy, Self::Doc, Self::Training, Self::Web, Self::Test];
 
     fn name(self) -> &'static str {
         match self {
@@ -30,14 +32,15 @@ impl Stage {
             Self::Clippy => "clippy",
             Self::Doc => "doc",
             Self::Training => "training",
+            Self::Web => "web",
             Self::Test => "test",
         }
     }
 
-    /// The command of the stage; the work of the adapter's and of the training's is our own.
+    /// The command of the stage; the work of the adapter's, the training's and the page's is our own.
     fn step(self) -> Option<Step> {
         match self {
-            Self::Adapter | Self::Training => None,
+            Self::Adapter | Self::Training | Self::Web => None,
             Self::Fmt => Some(Step::cargo(&["fmt", "--all", "--check"])),
             Self::Clippy => {
                 Some(Step::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
@@ -55,6 +58,7 @@ impl Stage {
         match self {
             Self::Adapter => "find or install a Vulkan driver to test on".to_owned(),
             Self::Training => training::describe(),
+            Self::Web => page::describe(),
             _ => self.step().map_or_else(String::new, |step| step.render()),
         }
     }
@@ -63,6 +67,7 @@ impl Stage {
         match self.step() {
             Some(step) => step.run(),
             None if self == Self::Training => training::test(),
+            None if self == Self::Web => page::test(),
             None => adapter::ensure().map(|found| println!("{found}")),
         }
     }
@@ -151,7 +156,7 @@ mod tests {
         let message = select(&words(&["fmt", "lint"])).unwrap_err();
         assert_eq!(
             message,
-            "`lint` is not a stage; the stages are adapter, fmt, clippy, doc, training, test"
+            "`lint` is not a stage; the stages are adapter, fmt, clippy, doc, training, web, test"
         );
     }
 

@@ -57,7 +57,7 @@ pub fn show(ui: &mut Ui, state: &mut State) {
         images(ui, &mut recipe);
         steps(ui, &mut recipe);
         ui.add_space(4.0);
-        budget(ui, &model, &mut recipe, speed_up, &mut wanted);
+        state.budget_slider = budget(ui, &model, &mut recipe, speed_up, &mut wanted);
         ui.add_space(4.0);
         guidance(ui, &mut recipe);
         ui.collapsing("Advanced", |ui| advanced(ui, &mut recipe));
@@ -236,9 +236,10 @@ fn budget(
     recipe: &mut Recipe,
     speed_up: Option<f64>,
     wanted: &mut Vec<Command>,
-) {
+) -> [f32; 4] {
     let palette = Palette::of(ui);
     let steps = recipe.draw.steps();
+    let mut place = [0.0; 4];
     let mut budget = recipe.full_steps().unwrap_or(steps as usize) as u32;
     ui.group(|ui| {
         ui.set_width(ui.available_width());
@@ -267,6 +268,7 @@ fn budget(
         response.widget_info(|| {
             egui::WidgetInfo::slider(true, f64::from(before), "Refresh budget, full steps")
         });
+        place = [response.rect.left(), response.rect.top(), response.rect.width(), response.rect.height()];
         ui.horizontal(|ui| {
             ui.weak("1 fastest");
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
@@ -286,6 +288,7 @@ fn budget(
             }
         });
     });
+    place
 }
 
 fn predictor_text(predictor: Predictor) -> (&'static str, &'static str) {

@@ -3,6 +3,7 @@
 pub mod blind;
 pub mod canvas;
 pub mod compose;
+pub mod failure;
 pub mod palette;
 pub mod side;
 pub mod status;

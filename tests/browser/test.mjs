@@ -1,0 +1,155 @@
+// The page, as people get it: `web/dist` from a plain static server below a sub-path, in a real browser, on real WebGPU.
+//
+//   node test.mjs DIST CHROMIUM NATIVE.json
+//
+// NATIVE.json is what `migm generate PROMPT … --json` printed for the run below on the CPU executor: its tokens are compared.
+
+import { createReadStream, existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { extname, join, normalize } from 'node:path';
+import { chromium } from 'playwright-core';
+
+const [dist, executablePath, nativeFile] = process.argv.slice(2);
+const native = JSON.parse(readFileSync(nativeFile, 'utf8'));
+const BASE = '/some/where/';
+const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.wasm': 'application/wasm' };
+// A software adapter on few cores takes its time; waiting ends when the page says so, this is only the end of patience.
+const PATIENCE = 600_000;
+
+/** A static server that knows nothing but files; it counts what is asked of it. */
+function serve() {
+  const asked = [];
+  const server = createServer((request, response) => {
+    const path = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
+    asked.push(path);
+    let file = path.startsWith(BASE) ? normalize(join(dist, path.slice(BASE.length))) : null;
+    if (file && existsSync(file) && statSync(file).isDirectory()) file = join(file, 'index.html');
+    if (!file?.startsWith(normalize(dist)) || !existsSync(file)) {
+      response.writeHead(404).end();
+      return;
+    }
+    response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream', 'content-length': statSync(file).size });
+    createReadStream(file).pipe(response);
+  });
+  return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve({ server, asked, port: server.address().port })));
+}
+
+const COMMON = ['--headless=new', '--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+const WITH_WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
+const WITHOUT_WEBGPU = ['--disable-features=WebGPU,WebGPUService', '--disable-blink-features=WebGPU'];
+
+async function browse(args, work) {
+  const profile = mkdtempSync(join(tmpdir(), 'migm-browser-'));
+  const context = await chromium.launchPersistentContext(profile, { executablePath, args: [...COMMON, ...args], viewport: { width: 1100, height: 720 } });
+  try {
+    const page = await context.newPage();
+    page.on('console', (message) => {
+      if (message.type() === 'error') console.log(`  page: ${message.text()}`);
+    });
+    page.on('pageerror', (error) => console.log(`  page: ${error}`));
+    await work(page);
+  } finally {
+    await context.close();
+    rmSync(profile, { recursive: true, force: true });
+  }
+}
+
+const report = (page) => page.evaluate(() => (globalThis.migm ? JSON.parse(globalThis.migm.report()) : null));
+
+/** Waits until the page's own report says something. */
+async function until(page, what, holds) {
+  const began = Date.now();
+  for (;;) {
+    const found = await report(page).catch(() => null);
+    if (found && holds(found)) return found;
+    if (Date.now() - began > PATIENCE) throw new Error(`${what}: not within ${PATIENCE / 1000} s; the page says ${JSON.stringify(found)?.slice(0, 600)}`);
+    await page.waitForTimeout(250);
+  }
+}
+
+function check(holds, what) {
+  if (!holds) throw new Error(what);
+  console.log(`  ok: ${what}`);
+}
+
+const newest = (found) => found.runs.at(-1);
+const finished = (found) => found.runs.length > 0 && newest(found).progress === 'Finished';
+
+/** The run of NATIVE.json, as a link. */
+function link(port) {
+  const { settings, prompt, model } = native;
+  const query = new URLSearchParams({
+    model, prompt, seed: '3', steps: String(settings.sampling.steps), guidance: String(settings.sampling.guidance), budget: String(settings.refresh.uniform ?? settings.refresh.Uniform),
+  });
+  return `http://127.0.0.1:${port}${BASE}?${query}`;
+}
+
+async function onWebGpu(port, asked) {
+  console.log('on WebGPU:');
+  await browse(WITH_WEBGPU, async (page) => {
+    const began = Date.now();
+    await page.goto(link(port));
+    const first = await until(page, 'the run of the link finishes', finished);
+    check(first.device.tier === 'portable', `WebGPU computes: ${first.device.name} (${((Date.now() - began) / 1000).toFixed(1)} s to the picture)`);
+    const [ours, theirs] = [newest(first).codes, native.tokens[0]];
+    const differ = ours.filter((code, i) => code !== theirs[i]).length;
+    // Sums are added in another order than on the CPU: a draw between two codes that are all but equal may fall the other way,
+    // and what follows it then differs too. Such a step is reported; before it, tokens are equal.
+    if (differ > 0) console.log(`  ${differ} of ${ours.length} tokens differ from the native run; first in step ${firstDifferent(newest(first), theirs)}`);
+    check(ours.length === theirs.length && differ <= ours.length / 4, `${ours.length - differ} of ${ours.length} tokens are those of the native CPU run`);
+    check(newest(first).full === 2, 'the budget of the link was kept');
+
+    // The slider, by mouse: to its right end.
+    const slider = first.budget_slider;
+    const y = slider.y + slider.height / 2;
+    await page.mouse.move(slider.x + slider.width / 2, y);
+    await page.mouse.down();
+    await page.mouse.move(slider.x + slider.width - 1, y, { steps: 5 });
+    await page.mouse.up();
+    const moved = await until(page, 'the slider moves', (found) => found.budget !== 2);
+    check(moved.budget > 2, `the slider moved the budget from 2 to ${moved.budget}`);
+    await page.keyboard.press('Control+Enter');
+    const second = await until(page, 'the second run finishes', (found) => found.runs.length === 2 && finished(found));
+    check(newest(second).full === moved.budget, `the next run has ${moved.budget} full steps`);
+    await until(page, 'the weights are stored', (found) => found.stored > 1e6);
+
+    const before = asked.length;
+    await page.reload();
+    const again = await until(page, 'the page is back', (found) => found.model !== null);
+    const fetched = asked.slice(before).filter((path) => path.endsWith('.safetensors'));
+    check(fetched.length === 0, `after a reload ${(again.stored / 1e6).toFixed(1)} MB of weights come from storage, none from the server`);
+    if (process.env.MIGM_SCREENSHOT) await page.screenshot({ path: process.env.MIGM_SCREENSHOT });
+  });
+}
+
+function firstDifferent(run, theirs) {
+  const at = run.revealed_at ?? [];
+  const steps = run.codes.map((code, i) => (code === theirs[i] ? Infinity : at[i])).filter((step) => step !== undefined);
+  return Math.min(...steps) + 1;
+}
+
+async function withoutWebGpu(port) {
+  console.log('without WebGPU:');
+  await browse(WITHOUT_WEBGPU, async (page) => {
+    await page.goto(link(port));
+    const found = await until(page, 'the CPU takes over', (found) => found.device.tier === 'cpu');
+    check(found.device.reason.includes('WebGPU'), `the page says why: ${found.device.reason}`);
+    const made = await until(page, 'the CPU makes the picture', finished);
+    const differ = newest(made).codes.filter((code, i) => code !== native.tokens[0][i]).length;
+    check(differ <= newest(made).codes.length / 4, `${newest(made).codes.length - differ} of ${newest(made).codes.length} tokens are those of the native run`);
+    if (process.env.MIGM_SCREENSHOT) await page.screenshot({ path: process.env.MIGM_SCREENSHOT.replace('.png', '-cpu.png') });
+  });
+}
+
+const { server, asked, port } = await serve();
+try {
+  await onWebGpu(port, asked);
+  await withoutWebGpu(port);
+} catch (error) {
+  console.log(`FAILED: ${error.message}`);
+  process.exitCode = 1;
+} finally {
+  server.close();
+  server.closeAllConnections();
+}

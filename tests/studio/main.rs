@@ -1,0 +1,8 @@
+//! The studio, driven and photographed without a screen: every panel in both themes, and the whole window through the real actor.
+//!
+//! `UPDATE_SNAPSHOTS=1 cargo test --test studio` takes the photographs anew; look at them before you commit them.
+#![cfg(feature = "studio")]
+
+mod panels;
+mod scene;
+mod window;
