@@ -35,14 +35,24 @@ struct Film {
 
 impl Film {
     fn new() -> Self {
-        let window = Harness::builder().with_size(SIZE).with_theme(Theme::Dark).with_max_steps(16).wgpu().build_eframe(
-            |creation| {
+        let window = Harness::builder()
+            .with_size(SIZE)
+            .with_theme(Theme::Dark)
+            .with_max_steps(16)
+            .wgpu()
+            .build_eframe(|creation| {
                 let context = creation.egui_ctx.clone();
                 let wake: Wake = Arc::new(move || context.request_repaint());
                 let device = note(&Device::Cpu, "the film is made without a screen");
-                Studio::new(&creation.egui_ctx, Actor::start(Device::Cpu, wake), device, Kept::default(), BUNDLED[0], "")
-            },
-        );
+                Studio::new(
+                    &creation.egui_ctx,
+                    Actor::start(Device::Cpu, wake),
+                    device,
+                    Kept::default(),
+                    BUNDLED[0],
+                    "",
+                )
+            });
         Self { window, frames: Vec::new() }
     }
 
@@ -107,7 +117,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     film.window.key_press_modifiers(egui::Modifiers::COMMAND | egui::Modifiers::SHIFT, egui::Key::Enter);
     film.film(|studio| {
         let compared = studio.state.compared();
-        compared.len() == 4 && compared.iter().all(|(_, run)| run.is_some_and(|run| run.progress == Progress::Finished))
+        compared.len() == 4
+            && compared.iter().all(|(_, run)| run.is_some_and(|run| run.progress == Progress::Finished))
     })?;
     film.window.run_ok();
     film.shoot(END_MS)?;

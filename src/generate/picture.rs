@@ -134,7 +134,8 @@ pub fn read_png_texts(path: &Path) -> Result<Vec<(String, String)>, GenerateErro
 /// It is no PNG.
 pub fn png_texts(name: &str, bytes: &[u8]) -> Result<Vec<(String, String)>, GenerateError> {
     let picture = |reason: String| GenerateError::Picture { path: name.to_owned(), reason };
-    let reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().map_err(|e| picture(e.to_string()))?;
+    let reader =
+        png::Decoder::new(std::io::Cursor::new(bytes)).read_info().map_err(|e| picture(e.to_string()))?;
     let chunks = &reader.info().utf8_text;
     chunks
         .iter()

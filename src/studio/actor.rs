@@ -114,7 +114,8 @@ pub struct Features {
 
 /// How far features are from others, as a share of the size of these.
 pub fn distance(from: &[f32], to: &[f32]) -> f64 {
-    let square = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v) * f64::from(v)).sum::<f64>();
+    let square =
+        |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v) * f64::from(v)).sum::<f64>();
     let apart = square(&mut from.iter().zip(to).map(|(a, b)| a - b));
     (apart / square(&mut to.iter().copied()).max(1e-30)).sqrt()
 }
@@ -297,7 +298,9 @@ impl Worker {
                     self.opened(opened);
                 }
                 // Of several runs that wait, only the last is wanted.
-                Request::Run { id, .. } if self.inbox.any(|next| matches!(next, Request::Run { .. } | Request::Cancel)) => {
+                Request::Run { id, .. }
+                    if self.inbox.any(|next| matches!(next, Request::Run { .. } | Request::Cancel)) =>
+                {
                     self.tell(Event::Stopped { id, steps: 0 });
                 }
                 Request::Run { id, recipe, trace } => match self.generate(id, &recipe, trace).await {
@@ -305,7 +308,8 @@ impl Worker {
                     Ok(End::Overtaken { steps }) => self.tell(Event::Stopped { id, steps }),
                     Err(error) => self.tell(Event::Failed { id: Some(id), failure: Failure::new(&error) }),
                 },
-                Request::Show { .. } if self.inbox.any(|next| matches!(next, Request::Show { .. } | Request::Run { .. })) => {}
+                Request::Show { .. }
+                    if self.inbox.any(|next| matches!(next, Request::Show { .. } | Request::Run { .. })) => {}
                 Request::Show { id, step, codes } => match self.engine.decode(&codes).await {
                     Ok(pictures) => self.tell(Event::Shown { id, step, pictures }),
                     Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
@@ -366,7 +370,8 @@ impl Worker {
                 step_ms[step] += ms / f64::from(rounds);
                 ran += 1;
                 let features = if trace { Some(self.engine.features().await?) } else { None };
-                let missed = predicted.zip(features.as_ref()).map(|(ours, (theirs, _))| distance(&ours, theirs));
+                let missed =
+                    predicted.zip(features.as_ref()).map(|(ours, (theirs, _))| distance(&ours, theirs));
                 let features = features.map(|(values, width)| Features { values: values.into(), width });
                 if step + 1 < steps && self.preview.is_empty() {
                     let pictures = self.engine.decode(&glimpse.drawn).await?;

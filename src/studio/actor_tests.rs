@@ -35,7 +35,8 @@ impl Window {
     fn until_the_end(&self) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some(event) = pollster::block_on(self.actor.next()) {
-            let is_end = matches!(event, Event::Finished { .. } | Event::Stopped { .. } | Event::Failed { .. });
+            let is_end =
+                matches!(event, Event::Finished { .. } | Event::Stopped { .. } | Event::Failed { .. });
             events.push(event);
             if is_end {
                 break;
@@ -95,7 +96,9 @@ fn a_newer_request_overtakes_within_a_step() {
     let window = window("scenes-class");
     let recipe = Recipe { refresh: Refresh::Every, ..window.class("fox") };
     window.run(1, &recipe);
-    let Some(Event::Began { .. }) = pollster::block_on(window.actor.next()) else { panic!("it did not begin") };
+    let Some(Event::Began { .. }) = pollster::block_on(window.actor.next()) else {
+        panic!("it did not begin")
+    };
     window.run(2, &recipe);
     let events = window.until_the_end();
     let Some(Event::Stopped { id: RunId(1), steps }) = events.last() else { panic!("{events:?}") };
@@ -123,7 +126,9 @@ fn of_runs_that_wait_only_the_last_is_made() {
 fn a_run_stops_when_it_is_asked_to() {
     let window = window("scenes-class");
     window.run(1, &window.class("fox").vanilla());
-    let Some(Event::Began { .. }) = pollster::block_on(window.actor.next()) else { panic!("it did not begin") };
+    let Some(Event::Began { .. }) = pollster::block_on(window.actor.next()) else {
+        panic!("it did not begin")
+    };
     window.actor.ask(Request::Cancel);
     assert!(matches!(window.until_the_end().last(), Some(Event::Stopped { id: RunId(1), .. })));
     // And the next one is not hindered by it.
@@ -150,7 +155,9 @@ fn what_cannot_be_run_fails_with_a_reason_and_the_actor_lives_on() {
 fn pictures_of_steps_are_made_again() {
     let window = window("scenes-class");
     window.run(1, &window.class("fox"));
-    let Some(Event::Finished { codes, pictures, .. }) = window.until_the_end().pop() else { panic!("it failed") };
+    let Some(Event::Finished { codes, pictures, .. }) = window.until_the_end().pop() else {
+        panic!("it failed")
+    };
     window.actor.ask(Request::Show { id: RunId(1), step: Some(3), codes });
     match pollster::block_on(window.actor.next()) {
         Some(Event::Shown { id: RunId(1), step: Some(3), pictures: again }) => assert_eq!(again, pictures),

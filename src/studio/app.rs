@@ -148,7 +148,8 @@ impl Studio {
             self.state.take(event);
             if opened {
                 self.follow_link();
-            } else if lost && self.state.recipe.take().is_some_and(|recipe| recipe.model != super::BUNDLED[0]) {
+            } else if lost && self.state.recipe.take().is_some_and(|recipe| recipe.model != super::BUNDLED[0])
+            {
                 self.open(super::BUNDLED[0], context);
             }
         }
@@ -196,7 +197,8 @@ impl Studio {
     fn make_pair(&mut self, context: &Context) {
         let Some(recipe) = &self.state.recipe else { return };
         let full = recipe.full_steps() == Some(recipe.draw.steps() as usize);
-        let refresh = if full { Refresh::Uniform(recipe.draw.steps().div_ceil(4)) } else { recipe.refresh.clone() };
+        let refresh =
+            if full { Refresh::Uniform(recipe.draw.steps().div_ceil(4)) } else { recipe.refresh.clone() };
         let seed = random_seed(context).wrapping_add(self.state.blind.judged.len() as u64);
         let recipe = Recipe { seed, refresh, ..recipe.clone() };
         self.state.blind.make(&recipe);
@@ -303,7 +305,9 @@ impl Studio {
             Command::ShowConfidence => self.state.overlays.confidence ^= true,
             Command::ResetView => self.view = View::default(),
             Command::NextPair => self.make_pair(context),
-            Command::SavePng | Command::SaveGif | Command::SaveSheet | Command::SaveBlind => self.inbox.save(context, &self.state, command),
+            Command::SavePng | Command::SaveGif | Command::SaveSheet | Command::SaveBlind => {
+                self.inbox.save(context, &self.state, command)
+            }
             Command::CopyPicture => {
                 if let Some(picture) = self.state.shown_run().and_then(|run| run.pictures.first()) {
                     context.copy_image(canvas::color_image(picture));
@@ -340,7 +344,10 @@ impl Studio {
             for menu in Menu::ALL {
                 ui.menu_button(menu.text(), |ui| {
                     for command in Command::here().filter(|command| command.menu() == menu) {
-                        let keys = command.shortcut().map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
+                        let keys = command
+                            .shortcut()
+                            .map(|keys| ui.ctx().format_shortcut(&keys))
+                            .unwrap_or_default();
                         let text = format!("{}  {}", command.icon(), command.text());
                         let button = egui::Button::new(text).shortcut_text(keys);
                         let allowed = self.state.allows(command);
@@ -373,7 +380,8 @@ impl Studio {
                         picked = Some(name.to_owned());
                     }
                 }
-                if ui.button(Command::OpenModel.text()).on_hover_text(Command::OpenModel.tooltip()).clicked() {
+                if ui.button(Command::OpenModel.text()).on_hover_text(Command::OpenModel.tooltip()).clicked()
+                {
                     self.state.wanted.push(Command::OpenModel);
                 }
             })
@@ -389,7 +397,8 @@ impl Studio {
         match remedy {
             Remedy::ChangeSettings => {}
             Remedy::FetchAgain => {
-                let source = self.state.recipe.as_ref().map_or(super::BUNDLED[0], |recipe| &recipe.model).to_owned();
+                let source =
+                    self.state.recipe.as_ref().map_or(super::BUNDLED[0], |recipe| &recipe.model).to_owned();
                 self.open(&source, context);
             }
             Remedy::OpenAnother => self.state.wanted.push(Command::OpenModel),
@@ -458,7 +467,9 @@ impl Studio {
             side::show(ui, &mut self.state, &mut self.textures);
         });
         CentralPanel::default().show(ui, |ui| {
-            Panel::bottom("timeline").show_separator_line(false).show(ui, |ui| timeline::show(ui, &mut self.state));
+            Panel::bottom("timeline")
+                .show_separator_line(false)
+                .show(ui, |ui| timeline::show(ui, &mut self.state));
             canvas::show(ui, &mut self.state, &mut self.textures, &mut self.view);
         });
     }

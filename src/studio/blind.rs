@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn wins_are_of_pairs_with_a_winner() {
-        let judged = |verdict, accelerated_is_left| Judged { recipe: pair(1).recipe, verdict, accelerated_is_left };
+        let judged =
+            |verdict, accelerated_is_left| Judged { recipe: pair(1).recipe, verdict, accelerated_is_left };
         let all = [
             judged(Verdict::Left, true),
             judged(Verdict::Right, false),

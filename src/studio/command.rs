@@ -163,17 +163,23 @@ impl Command {
             Self::Generate => "Makes pictures with the settings at the left",
             Self::Stop => "Stops the run after the step under way",
             Self::NewSeed => "Draws another seed: another picture of the same words",
-            Self::LockSeed => "Keeps the seed from run to run, so that only what you change makes a difference",
+            Self::LockSeed => {
+                "Keeps the seed from run to run, so that only what you change makes a difference"
+            }
             Self::Compare => "Runs the same seed by several methods, one beside the other",
             Self::NextPair => "Makes a picture with and without acceleration, to be judged blindly",
             Self::SaveBlind => "Saves what was said in the blind test, as CSV",
             Self::OpenModel => "Opens a folder with config.json and weights",
-            Self::ClearStored => "Frees what the browser keeps of the models; they are fetched again when needed",
+            Self::ClearStored => {
+                "Frees what the browser keeps of the models; they are fetched again when needed"
+            }
             Self::FirstStep => "Shows what the first step left",
             Self::PreviousStep => "Goes back by a step of the last run",
             Self::NextStep => "Goes on by a step of the last run",
             Self::LastStep => "Shows the finished picture",
-            Self::UniformRefresh => "Replaces full steps that were picked by hand with as many, evenly spread",
+            Self::UniformRefresh => {
+                "Replaces full steps that were picked by hand with as many, evenly spread"
+            }
             Self::ShowMasked => "Hatches tokens that are not decided yet",
             Self::ShowNew => "Frames the tokens that the step revealed",
             Self::ShowConfidence => "Shades tokens by how long they took to be decided",
@@ -294,7 +300,8 @@ impl Command {
 
     /// Whether its keys also mean something to a text field that is being edited.
     pub fn yields_to_text(self) -> bool {
-        self.shortcut().is_some_and(|keys| keys.modifiers == Modifiers::NONE && keys.logical_key != Key::Escape)
+        self.shortcut()
+            .is_some_and(|keys| keys.modifiers == Modifiers::NONE && keys.logical_key != Key::Escape)
     }
 
     /// Whether it answers to words, in any order and case; all of it does to none.

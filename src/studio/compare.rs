@@ -42,7 +42,11 @@ pub fn methods(recipe: &Recipe, has_shortcut: bool) -> Vec<Method> {
         with(own),
         Method {
             name: format!("Vanilla, {budget} steps"),
-            recipe: Recipe { draw: recipe.draw.with_steps(budget), refresh: Refresh::Every, ..recipe.clone() },
+            recipe: Recipe {
+                draw: recipe.draw.with_steps(budget),
+                refresh: Refresh::Every,
+                ..recipe.clone()
+            },
         },
     ];
     if own != Predictor::Reuse {

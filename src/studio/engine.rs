@@ -238,7 +238,8 @@ impl Engine {
                     Some(Held::Text { session, .. }) => session,
                     _ => {
                         self.held.truncate(HELD - 1);
-                        let refresh = if has && !partial { Refresh::Uniform(1) } else { settings.refresh.clone() };
+                        let refresh =
+                            if has && !partial { Refresh::Uniform(1) } else { settings.refresh.clone() };
                         let made_for = TextSettings { refresh, ..settings.clone() };
                         let weights = &mut model.weights()?;
                         let formats = model.formats();
@@ -347,9 +348,7 @@ impl Engine {
             Held::Text { session, .. } => {
                 Glimpse { codes: session.tokens().await?, drawn: session.drawn().await? }
             }
-            Held::Class(session) => {
-                Glimpse { codes: session.tokens().await?, drawn: session.drawn().await? }
-            }
+            Held::Class(session) => Glimpse { codes: session.tokens().await?, drawn: session.drawn().await? },
         })
     }
 

@@ -79,7 +79,9 @@ impl Failure {
                 ("These settings do not go together", &[Remedy::ChangeSettings])
             }
             GenerateError::File { .. } => ("A file could not be read or written", &[Remedy::SaveElsewhere]),
-            GenerateError::Picture { .. } => ("A picture could not be read or written", &[Remedy::SaveElsewhere]),
+            GenerateError::Picture { .. } => {
+                ("A picture could not be read or written", &[Remedy::SaveElsewhere])
+            }
         };
         Self { title: title.to_owned(), reason: error.to_string(), remedies: remedies.to_vec() }
     }

@@ -76,7 +76,8 @@ impl Inbox {
         apart(move || async move {
             let dialog = rfd::AsyncFileDialog::new().set_title("Open a model");
             #[cfg(not(target_arch = "wasm32"))]
-            let found = dialog.pick_folder().await.map(|folder| Arrived::Model(folder.path().display().to_string()));
+            let found =
+                dialog.pick_folder().await.map(|folder| Arrived::Model(folder.path().display().to_string()));
             #[cfg(target_arch = "wasm32")]
             let found = match dialog.pick_files().await {
                 Some(picked) => {
@@ -177,7 +178,9 @@ fn of_picture(name: &str, bytes: &[u8]) -> Arrived {
     };
     match read() {
         Ok(recipe) => Arrived::Recipe(Box::new(recipe)),
-        Err(reason) => failed("No settings in this file", format!("{name}: {reason}"), Remedy::ChangeSettings),
+        Err(reason) => {
+            failed("No settings in this file", format!("{name}: {reason}"), Remedy::ChangeSettings)
+        }
     }
 }
 
@@ -200,7 +203,8 @@ type Made = Result<(String, Vec<u8>), String>;
 
 fn png(name: String, picture: &Picture, settings: &serde_json::Value) -> Made {
     let software = ("Software", format!("migm {}", env!("CARGO_PKG_VERSION")));
-    let bytes = encode_png(picture, &[software, ("migm", settings.to_string())]).map_err(|e| e.to_string())?;
+    let bytes =
+        encode_png(picture, &[software, ("migm", settings.to_string())]).map_err(|e| e.to_string())?;
     Ok((name, bytes))
 }
 
@@ -211,13 +215,19 @@ fn pictures(run: &Run) -> Made {
 
 fn sheet(state: &State) -> Made {
     let finished = || state.runs.iter().filter(|run| run.progress == Progress::Finished);
-    let Some(size) = finished().last().and_then(|run| run.pictures.first()).map(|p| (p.width, p.height)) else {
+    let Some(size) = finished().last().and_then(|run| run.pictures.first()).map(|p| (p.width, p.height))
+    else {
         return Err("no run is finished yet".to_owned());
     };
-    let all = finished().flat_map(|run| &run.pictures).filter(|picture| (picture.width, picture.height) == size);
+    let all =
+        finished().flat_map(|run| &run.pictures).filter(|picture| (picture.width, picture.height) == size);
     let all: Vec<Picture> = all.cloned().collect();
     let settings: Vec<_> = finished().map(|run| run.recipe.metadata(&seeds(run))).collect();
-    png("migm-sheet.png".to_owned(), &Picture::sheet(&all, columns(all.len())), &serde_json::json!({ "runs": settings }))
+    png(
+        "migm-sheet.png".to_owned(),
+        &Picture::sheet(&all, columns(all.len())),
+        &serde_json::json!({ "runs": settings }),
+    )
 }
 
 /// The finished picture behind fewer and fewer veils.

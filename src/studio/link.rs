@@ -103,7 +103,9 @@ pub fn apply(query: &str, recipe: &mut Recipe) -> Vec<String> {
                 let steps = number.filter(|n| (1..=1024).contains(n));
                 steps.map(|steps| recipe.draw = recipe.draw.with_steps(steps)).is_some()
             }
-            ("budget", _) => number.filter(|n| *n > 0).map(|n| recipe.refresh = Refresh::Uniform(n)).is_some(),
+            ("budget", _) => {
+                number.filter(|n| *n > 0).map(|n| recipe.refresh = Refresh::Uniform(n)).is_some()
+            }
             ("refresh", _) => value.parse().map(|refresh| recipe.refresh = refresh).is_ok(),
             ("predictor", _) => match value.as_str() {
                 "shortcut" => Some(Predictor::Shortcut),
@@ -133,7 +135,10 @@ pub fn apply(query: &str, recipe: &mut Recipe) -> Vec<String> {
 /// The model that a query names.
 pub fn model(query: &str) -> Option<String> {
     let parts = query.trim_start_matches('?').split('&');
-    parts.filter_map(|part| part.split_once('=')).find(|(key, _)| *key == "model").map(|(_, value)| unescape(value))
+    parts
+        .filter_map(|part| part.split_once('='))
+        .find(|(key, _)| *key == "model")
+        .map(|(_, value)| unescape(value))
 }
 
 #[cfg(test)]

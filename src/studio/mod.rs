@@ -20,9 +20,9 @@ pub mod run;
 pub mod state;
 pub mod textures;
 pub mod theme;
-pub mod why;
 #[cfg(target_arch = "wasm32")]
 pub mod web;
+pub mod why;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod window;
 

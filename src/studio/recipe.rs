@@ -134,7 +134,8 @@ impl Recipe {
     /// A sentence on what is missing or wrong.
     pub fn from_metadata(value: &Value) -> Result<Self, String> {
         let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-        let settings = value.get("settings").ok_or("the picture does not say with what settings it was made")?;
+        let settings =
+            value.get("settings").ok_or("the picture does not say with what settings it was made")?;
         let part = |key: &str| settings.get(key).cloned().unwrap_or(Value::Null);
         let wrong = |e: serde_json::Error| format!("the picture's settings cannot be read: {e}");
         let (subject, draw) = if let Some(prompt) = text("prompt") {

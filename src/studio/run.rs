@@ -323,8 +323,13 @@ mod tests {
         let mut run = run();
         assert_eq!(run.kept(), None);
         run.recipe.draw = run.recipe.draw.with_steps(2);
-        let finished =
-            Event::Finished { id: RunId(3), step_ms: vec![9.0, 3.0], codes: vec![1, 2, 4, 3], pictures: Vec::new(), decode_ms: 1.0 };
+        let finished = Event::Finished {
+            id: RunId(3),
+            step_ms: vec![9.0, 3.0],
+            codes: vec![1, 2, 4, 3],
+            pictures: Vec::new(),
+            decode_ms: 1.0,
+        };
         run.take(&finished);
         let kept = run.kept().unwrap();
         let text = serde_json::to_string(&kept).unwrap();

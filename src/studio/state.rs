@@ -138,7 +138,8 @@ impl State {
     /// As it was kept.
     pub fn new(kept: Kept) -> Self {
         let mut ids = (1..).map(RunId);
-        let runs: Vec<Run> = kept.history.into_iter().zip(&mut ids).filter_map(|(run, id)| Run::restored(id, run)).collect();
+        let runs: Vec<Run> =
+            kept.history.into_iter().zip(&mut ids).filter_map(|(run, id)| Run::restored(id, run)).collect();
         Self {
             model: None,
             recipe: kept.recipe,
@@ -329,14 +330,14 @@ impl State {
         let steps = self.shown_run().map_or(0, |run| run.steps.len());
         let finished = self.shown_run().is_some_and(|run| run.progress == Progress::Finished);
         match command {
-            Command::NextPair => {
-                self.model.is_some() && self.recipe.is_some() && self.blind.making.is_none()
-            }
+            Command::NextPair => self.model.is_some() && self.recipe.is_some() && self.blind.making.is_none(),
             Command::ClearStored => self.stored > 0,
             Command::SaveBlind => !self.blind.judged.is_empty(),
-            Command::Generate | Command::Compare | Command::NewSeed | Command::LockSeed | Command::CopyLink => {
-                self.model.is_some() && self.recipe.is_some()
-            }
+            Command::Generate
+            | Command::Compare
+            | Command::NewSeed
+            | Command::LockSeed
+            | Command::CopyLink => self.model.is_some() && self.recipe.is_some(),
             Command::Stop => self.open_run().is_some(),
             Command::FirstStep | Command::PreviousStep | Command::NextStep | Command::LastStep => steps > 0,
             Command::UniformRefresh => {
@@ -356,7 +357,10 @@ mod tests {
     use crate::studio::recipe::Draw;
 
     fn info(source: &str, is_text: bool) -> ModelInfo {
-        let class = crate::generate::sampling::Sampling { steps: 8, ..crate::generate::sampling::Sampling::OFFICIAL_512 };
+        let class = crate::generate::sampling::Sampling {
+            steps: 8,
+            ..crate::generate::sampling::Sampling::OFFICIAL_512
+        };
         let labels = if is_text { Vec::new() } else { vec!["cat".to_owned(), "fox".to_owned()] };
         ModelInfo {
             source: source.to_owned(),

@@ -34,7 +34,8 @@ impl std::fmt::Debug for Textures {
 
 fn upload(context: &Context, name: String, picture: &Picture) -> TextureHandle {
     // Enlarged pixels are shown as they are.
-    let options = TextureOptions { magnification: eframe::egui::TextureFilter::Linear, ..TextureOptions::NEAREST };
+    let options =
+        TextureOptions { magnification: eframe::egui::TextureFilter::Linear, ..TextureOptions::NEAREST };
     context.load_texture(name, color_image(picture), options)
 }
 
@@ -76,7 +77,13 @@ impl Textures {
     }
 
     /// The texture to show of a picture after a step: that step's, the finished one, or the latest preview.
-    pub fn of(&mut self, context: &Context, run: &Run, image: usize, step: Option<usize>) -> Option<TextureId> {
+    pub fn of(
+        &mut self,
+        context: &Context,
+        run: &Run,
+        image: usize,
+        step: Option<usize>,
+    ) -> Option<TextureId> {
         let last = run.plan.len().checked_sub(1);
         if run.progress == Progress::Finished && (step.is_none() || step == last) {
             return self.finished(context, run, image);

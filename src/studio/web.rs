@@ -47,7 +47,12 @@ impl Page {
     ///
     /// # Errors
     /// The page cannot be drawn at all.
-    pub async fn start(&self, canvas: HtmlCanvasElement, query: String, no_webgpu: String) -> Result<(), JsValue> {
+    pub async fn start(
+        &self,
+        canvas: HtmlCanvasElement,
+        query: String,
+        no_webgpu: String,
+    ) -> Result<(), JsValue> {
         let (device, reason) = device(no_webgpu).await;
         let mut options = WebOptions::default();
         options.renderer = match device {
@@ -72,7 +77,9 @@ impl Page {
 
     /// What the studio is at, as JSON, for tests of the page.
     pub fn report(&self) -> String {
-        self.runner.app_mut::<Studio>().map_or_else(|| "null".to_owned(), |studio| studio.report().to_string())
+        self.runner
+            .app_mut::<Studio>()
+            .map_or_else(|| "null".to_owned(), |studio| studio.report().to_string())
     }
 
     /// Whether the program has ended by a mistake of its own.
@@ -98,7 +105,11 @@ async fn device(no_webgpu: String) -> (Device, String) {
 
 fn note(device: &Device, reason: &str) -> DeviceNote {
     let (name, driver, tier) = match device {
-        Device::Cpu => ("CPU in the browser".to_owned(), "The CPU executor, in WebAssembly on one thread".to_owned(), "cpu"),
+        Device::Cpu => (
+            "CPU in the browser".to_owned(),
+            "The CPU executor, in WebAssembly on one thread".to_owned(),
+            "cpu",
+        ),
         Device::Gpu(gpu) => (gpu.info.name.clone(), format!("WebGPU, {}", gpu.info.driver_info), "portable"),
     };
     DeviceNote { name, driver, tier: tier.to_owned(), reason: reason.to_owned() }

@@ -70,13 +70,17 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 
 fn similarities(features: &[&[f32]], width: usize) -> Vec<f64> {
     let count = features.len();
-    let norms: Vec<Vec<f64>> =
-        features.iter().map(|values| values.chunks_exact(width).map(|row| dot(row, row).sqrt()).collect()).collect();
+    let norms: Vec<Vec<f64>> = features
+        .iter()
+        .map(|values| values.chunks_exact(width).map(|row| dot(row, row).sqrt()).collect())
+        .collect();
     let mut out = vec![1.0; count * count];
     for a in 0..count {
         for b in a + 1..count {
             let rows = features[a].chunks_exact(width).zip(features[b].chunks_exact(width));
-            let cosines = rows.zip(norms[a].iter().zip(&norms[b])).map(|((x, y), (p, q))| dot(x, y) / (p * q).max(1e-12));
+            let cosines = rows
+                .zip(norms[a].iter().zip(&norms[b]))
+                .map(|((x, y), (p, q))| dot(x, y) / (p * q).max(1e-12));
             let mean = cosines.sum::<f64>() / norms[a].len().max(1) as f64;
             (out[a * count + b], out[b * count + a]) = (mean, mean);
         }
@@ -95,7 +99,8 @@ fn principal_path(features: &[&[f32]]) -> (Vec<[f64; 2]>, f64) {
         }
     }
     // Centred: features less their mean have these products.
-    let means: Vec<f64> = gram.chunks_exact(count).map(|row| row.iter().sum::<f64>() / count as f64).collect();
+    let means: Vec<f64> =
+        gram.chunks_exact(count).map(|row| row.iter().sum::<f64>() / count as f64).collect();
     let all = means.iter().sum::<f64>() / count as f64;
     for (i, value) in gram.iter_mut().enumerate() {
         *value += all - means[i / count] - means[i % count];
@@ -106,7 +111,9 @@ fn principal_path(features: &[&[f32]]) -> (Vec<[f64; 2]>, f64) {
     order.sort_by(|a, b| eigenvalues[*b].total_cmp(&eigenvalues[*a]));
     let scale = (trace.max(1e-30) / count as f64).sqrt();
     let component = |rank: usize, step: usize| {
-        order.get(rank).map_or(0.0, |&at| eigenvalues[at].max(0.0).sqrt() * vectors[at * count + step] / scale)
+        order
+            .get(rank)
+            .map_or(0.0, |&at| eigenvalues[at].max(0.0).sqrt() * vectors[at * count + step] / scale)
     };
     let shown: f64 = order.iter().take(2).map(|&at| eigenvalues[at].max(0.0)).sum();
     ((0..count).map(|step| [component(0, step), component(1, step)]).collect(), shown / trace.max(1e-30))

@@ -53,9 +53,14 @@ fn compose_of_a_text_model() {
 
 #[test]
 fn compose_of_a_class_model() {
-    photograph("compose-class", [320.0, 460.0], || scene::opened(scene::class_model()), |ui, parts| {
-        compose::show(ui, &mut parts.0);
-    });
+    photograph(
+        "compose-class",
+        [320.0, 460.0],
+        || scene::opened(scene::class_model()),
+        |ui, parts| {
+            compose::show(ui, &mut parts.0);
+        },
+    );
 }
 
 #[test]
@@ -112,21 +117,34 @@ fn pages_at_the_right() {
             state
         }
     };
-    for (name, page, height) in
-        [("compare", Tab::Compare, 860.0), ("why", Tab::Why, 900.0), ("blind", Tab::Blind, 460.0), ("history", Tab::History, 300.0)]
-    {
+    for (name, page, height) in [
+        ("compare", Tab::Compare, 860.0),
+        ("why", Tab::Why, 900.0),
+        ("blind", Tab::Blind, 460.0),
+        ("history", Tab::History, 300.0),
+    ] {
         photograph(name, [340.0, height], tab(page), |ui, parts| side::show(ui, &mut parts.0, &mut parts.1));
     }
 }
 
 #[test]
 fn pages_before_anything_has_run() {
-    photograph("why-empty", [340.0, 120.0], || scene::opened(scene::text_model()), |ui, parts| {
-        why::show(ui, &mut parts.0);
-    });
-    photograph("blind-empty", [340.0, 160.0], || scene::opened(scene::text_model()), |ui, parts| {
-        blind::show(ui, &mut parts.0, &mut parts.1);
-    });
+    photograph(
+        "why-empty",
+        [340.0, 120.0],
+        || scene::opened(scene::text_model()),
+        |ui, parts| {
+            why::show(ui, &mut parts.0);
+        },
+    );
+    photograph(
+        "blind-empty",
+        [340.0, 160.0],
+        || scene::opened(scene::text_model()),
+        |ui, parts| {
+            blind::show(ui, &mut parts.0, &mut parts.1);
+        },
+    );
 }
 
 #[test]
@@ -137,7 +155,9 @@ fn status_at_rest_and_at_work() {
         tier: "portable".to_owned(),
         reason: "it is the only one".to_owned(),
     };
-    for (name, state) in [("status-ready", scene::finished as fn() -> State), ("status-busy", scene::half_done)] {
+    for (name, state) in
+        [("status-ready", scene::finished as fn() -> State), ("status-busy", scene::half_done)]
+    {
         photograph(name, [760.0, 40.0], state, |ui, parts| status::show(ui, &parts.0, &device));
     }
 }

@@ -25,11 +25,13 @@ type Window = Harness<'static, Studio>;
 fn window(model: &str, kept: Kept, size: [f32; 2]) -> Window {
     let model = model.to_owned();
     let device = DeviceNote { name: "CPU".to_owned(), tier: "cpu".to_owned(), ..DeviceNote::default() };
-    Harness::builder().with_size(size).with_theme(Theme::Dark).with_max_steps(16).wgpu().build_eframe(move |creation| {
-        let context = creation.egui_ctx.clone();
-        let wake: Wake = Arc::new(move || context.request_repaint());
-        Studio::new(&creation.egui_ctx, Actor::start(Device::Cpu, wake), device, kept, &model, "")
-    })
+    Harness::builder().with_size(size).with_theme(Theme::Dark).with_max_steps(16).wgpu().build_eframe(
+        move |creation| {
+            let context = creation.egui_ctx.clone();
+            let wake: Wake = Arc::new(move || context.request_repaint());
+            Studio::new(&creation.egui_ctx, Actor::start(Device::Cpu, wake), device, kept, &model, "")
+        },
+    )
 }
 
 /// Steps the window until something holds.
@@ -104,7 +106,9 @@ fn a_run_is_stopped_by_its_button_and_overtaken_by_the_next() {
     (recipe.images, recipe.refresh) = (9, Refresh::Every);
     window.step();
     window.get_by_label_contains("Generate").click();
-    until(&mut window, "a step is done", |studio| studio.state.runs.last().is_some_and(|run| !run.steps.is_empty()));
+    until(&mut window, "a step is done", |studio| {
+        studio.state.runs.last().is_some_and(|run| !run.steps.is_empty())
+    });
     window.key_press(egui::Key::Escape);
     until(&mut window, "the run stops", |studio| newest(studio) == Some(Progress::Stopped));
     let steps = window.state().state.runs[0].steps.len();
@@ -143,11 +147,13 @@ fn methods_are_compared_one_after_the_other() {
     window.key_press_modifiers(egui::Modifiers::COMMAND | egui::Modifiers::SHIFT, egui::Key::Enter);
     until(&mut window, "all methods finish", |studio| {
         let compared = studio.state.compared();
-        compared.len() == 4 && compared.iter().all(|(_, run)| run.is_some_and(|run| run.progress == Progress::Finished))
+        compared.len() == 4
+            && compared.iter().all(|(_, run)| run.is_some_and(|run| run.progress == Progress::Finished))
     });
     assert_eq!(window.state().state.measured().len(), 3, "vanilla, the shortcut, and reuse agree in length");
     // What was kept makes the history of the next start, pictures and all.
-    let kept: Kept = serde_json::from_str(&serde_json::to_string(&window.state().state.kept()).unwrap()).unwrap();
+    let kept: Kept =
+        serde_json::from_str(&serde_json::to_string(&window.state().state.kept()).unwrap()).unwrap();
     let pictures: Vec<_> = window.state().state.runs.iter().map(|run| run.pictures.clone()).collect();
     let mut again = self::window("", kept, [1100.0, 720.0]);
     until(&mut again, "pictures are made again", |studio| {
@@ -177,7 +183,9 @@ fn a_blind_pair_is_made_and_judged() {
 
 #[test]
 fn the_window_from_a_desk_to_a_phone() {
-    for (name, size) in [("window", [1280.0, 800.0]), ("window-small", [900.0, 600.0]), ("window-phone", [390.0, 780.0])] {
+    for (name, size) in
+        [("window", [1280.0, 800.0]), ("window-small", [900.0, 600.0]), ("window-phone", [390.0, 780.0])]
+    {
         let folder = tiny();
         let mut window = window(&folder.path().display().to_string(), Kept::default(), size);
         until(&mut window, "the model opens", |studio| studio.state.model.is_some());

@@ -318,5 +318,7 @@ fn a_folder_that_is_no_model_says_why() {
     );
     fs::write(&config, "[1]").unwrap();
     assert!(message(folder.path()).contains("it is not a JSON object"));
-    assert!(ModelFolder::from_files("x", Vec::new()).unwrap_err().to_string().contains("x has no config.json"));
+    assert!(
+        ModelFolder::from_files("x", Vec::new()).unwrap_err().to_string().contains("x has no config.json")
+    );
 }

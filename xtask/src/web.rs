@@ -59,7 +59,11 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
     make_folder(&dist)?;
     let wasm = target_folder().join(BROWSER).join("web/migm.wasm");
     let (wasm, out) = (wasm.display().to_string(), dist.display().to_string());
-    Step::new(&bindgen, &["--target", "web", "--no-typescript", "--out-dir", &out, "--out-name", "migm", &wasm]).run()?;
+    Step::new(
+        &bindgen,
+        &["--target", "web", "--no-typescript", "--out-dir", &out, "--out-name", "migm", &wasm],
+    )
+    .run()?;
     let made = dist.join("migm_bg.wasm").display().to_string();
     Step::new(&optimiser, &["-O2", "--all-features", "-o", &made, &made]).run()?;
     for file in PAGE {
@@ -174,7 +178,9 @@ fn models(root: &Path, dist: &Path) -> Result<(), String> {
 
 /// FNV-1a: tells a new build's files from an old one's; it guards against no one.
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use crate::program::{Program, Storage, WeightSource, WeightSpec, plan};
 use device::{DeviceError, Gpu};
 use std::collections::HashMap;
 use std::ops::Range;
-use web_time::Instant;
 use timing::StepClock;
+use web_time::Instant;
 
 pub mod device;
 mod pipelines;

@@ -21,7 +21,11 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
     } else {
         let command = Command::NextPair;
         let text = if state.blind.judged.is_empty() { "Begin" } else { "Next pair" };
-        if ui.add_enabled(state.allows(command), eframe::egui::Button::new(text)).on_hover_text(command.tooltip()).clicked() {
+        if ui
+            .add_enabled(state.allows(command), eframe::egui::Button::new(text))
+            .on_hover_text(command.tooltip())
+            .clicked()
+        {
             state.wanted.push(command);
         }
     }
@@ -38,7 +42,11 @@ fn pair(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
             let texture = state.run(id).and_then(|run| textures.finished(ui.ctx(), run, 0));
             match texture {
                 Some(texture) => {
-                    ui.add(Image::new(SizedTexture::new(texture, Vec2::splat(width))).alt_text(name).corner_radius(4));
+                    ui.add(
+                        Image::new(SizedTexture::new(texture, Vec2::splat(width)))
+                            .alt_text(name)
+                            .corner_radius(4),
+                    );
                 }
                 None => drop(ui.weak("gone")),
             }
@@ -71,7 +79,10 @@ fn tally(ui: &mut Ui, state: &mut State) {
     match win_rate(judged) {
         Some(share) => {
             let (rate, low, high) = (share.share * 100.0, share.low * 100.0, share.high * 100.0);
-            ui.colored_label(palette.predicted, format!("Accelerated preferred in {rate:.0} % of {} pairs", share.of));
+            ui.colored_label(
+                palette.predicted,
+                format!("Accelerated preferred in {rate:.0} % of {} pairs", share.of),
+            );
             let verdict = if share.low <= 0.5 && share.high >= 0.5 {
                 "the two cannot be told apart so far"
             } else if share.low > 0.5 {

@@ -38,13 +38,17 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, view: &mut 
     let palette = Palette::of(ui);
     painter.rect_filled(rect, 8.0, palette.canvas);
     let describe = description(state);
-    response.widget_info(|| {
-        egui::WidgetInfo::labeled(egui::accesskit::Role::Image, true, describe.as_str())
-    });
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::accesskit::Role::Image, true, describe.as_str()));
     navigate(ui, &response, rect, view);
     let Some(run) = state.shown_run() else {
         let text = "Say what to show, and press Generate";
-        painter.text(rect.center(), Align2::CENTER_CENTER, text, FontId::proportional(16.0), ui.visuals().weak_text_color());
+        painter.text(
+            rect.center(),
+            Align2::CENTER_CENTER,
+            text,
+            FontId::proportional(16.0),
+            ui.visuals().weak_text_color(),
+        );
         return;
     };
     let Some(model) = &state.model else { return };
@@ -102,7 +106,12 @@ fn header(ui: &mut Ui, state: &mut State) {
             (Some(run), Some(step)) => match run.plan.get(step) {
                 Some(note) => {
                     let kind = if note.kind == StepKind::Full { "full" } else { "predicted" };
-                    format!("Step {} of {} · {kind} · {} tokens revealed", step + 1, run.plan.len(), note.reveal)
+                    format!(
+                        "Step {} of {} · {kind} · {} tokens revealed",
+                        step + 1,
+                        run.plan.len(),
+                        note.reveal
+                    )
                 }
                 None => String::new(),
             },
@@ -187,7 +196,12 @@ fn overlay(
         }
         if state.overlays.new && moment.is_new(token, mask) {
             let rect = cell(token);
-            painter.rect_stroke(rect.shrink(1.0), 0.0, Stroke::new(1.0, Color32::from_black_alpha(160)), StrokeKind::Outside);
+            painter.rect_stroke(
+                rect.shrink(1.0),
+                0.0,
+                Stroke::new(1.0, Color32::from_black_alpha(160)),
+                StrokeKind::Outside,
+            );
             painter.rect_stroke(rect.shrink(1.0), 0.0, Stroke::new(1.5, palette.new), StrokeKind::Inside);
         }
     }

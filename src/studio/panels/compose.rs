@@ -81,7 +81,10 @@ fn subject(ui: &mut Ui, model: &ModelInfo, recipe: &mut Recipe) {
     match &mut recipe.subject {
         Subject::Prompt(prompt) => {
             let label = ui.strong("Prompt");
-            let edit = TextEdit::multiline(prompt).desired_rows(2).desired_width(f32::INFINITY).hint_text("anything");
+            let edit = TextEdit::multiline(prompt)
+                .desired_rows(2)
+                .desired_width(f32::INFINITY)
+                .hint_text("anything");
             let response = ui.add(edit).labelled_by(label.id);
             response.on_hover_text("What the picture shows; leave it empty for anything");
             complete(ui, model, prompt);
@@ -223,7 +226,8 @@ fn expected_speed_up(state: &State, recipe: &Recipe) -> Option<f64> {
     };
     let mut runs = state.runs.iter().rev().filter(same);
     let (full_ms, predicted_ms) = runs.find_map(|run| {
-        let ((full, full_ms), (predicted, predicted_ms)) = (run.kind(StepKind::Full), run.kind(StepKind::Shortcut));
+        let ((full, full_ms), (predicted, predicted_ms)) =
+            (run.kind(StepKind::Full), run.kind(StepKind::Shortcut));
         (full > 0 && predicted > 0 && full_ms > 0.0 && predicted_ms > 0.0).then_some((full_ms, predicted_ms))
     })?;
     let (steps, full) = (recipe.draw.steps() as f64, recipe.full_steps()? as f64);
@@ -293,9 +297,13 @@ fn budget(
 
 fn predictor_text(predictor: Predictor) -> (&'static str, &'static str) {
     match predictor {
-        Predictor::Shortcut => ("Shortcut", "A small learned model moves the features on, steered by the tokens just revealed"),
+        Predictor::Shortcut => {
+            ("Shortcut", "A small learned model moves the features on, steered by the tokens just revealed")
+        }
         Predictor::Reuse => ("Reuse", "The last features as they are: the plainest baseline"),
-        Predictor::MlCache(_) => ("ML-Cache", "A tenth of the rows through the full model, the others from a cache"),
+        Predictor::MlCache(_) => {
+            ("ML-Cache", "A tenth of the rows through the full model, the others from a cache")
+        }
     }
 }
 
@@ -320,8 +328,9 @@ fn guidance(ui: &mut Ui, recipe: &mut Recipe) {
     labelled(ui, "Guidance", |ui| {
         let value = recipe.draw.guidance();
         let most = MOST_GUIDANCE.max(*value);
-        ui.add(Slider::new(value, 0.0..=most).max_decimals(1))
-            .on_hover_text("How far the picture is pushed towards what is asked for; 0 does without and is twice as fast")
+        ui.add(Slider::new(value, 0.0..=most).max_decimals(1)).on_hover_text(
+            "How far the picture is pushed towards what is asked for; 0 does without and is twice as fast",
+        )
     });
 }
 
@@ -346,10 +355,13 @@ fn advanced(ui: &mut Ui, recipe: &mut Recipe) {
             });
             labelled(ui, "Choice temperature", |ui| {
                 ui.add(Slider::new(&mut sampling.choice_temperature, 0.0..=20.0).max_decimals(2))
-                    .on_hover_text("How freely it is chosen which tokens to keep; it falls to 0 at the last step")
+                    .on_hover_text(
+                        "How freely it is chosen which tokens to keep; it falls to 0 at the last step",
+                    )
             });
             labelled(ui, "Schedule", |ui| {
-                let all = [Schedule::Arccos, Schedule::Cosine, Schedule::Linear, Schedule::Square, Schedule::Root];
+                let all =
+                    [Schedule::Arccos, Schedule::Cosine, Schedule::Linear, Schedule::Square, Schedule::Root];
                 ComboBox::from_id_salt("schedule")
                     .selected_text(format!("{:?}", sampling.schedule))
                     .show_ui(ui, |ui| {

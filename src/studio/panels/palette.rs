@@ -10,8 +10,11 @@ pub fn show(ui: &Ui, state: &mut State) {
     let mut open = true;
     let modal = Modal::new(ui.id().with("palette")).show(ui.ctx(), |ui| {
         ui.set_width(380.0);
-        let edit = ui.add(TextEdit::singleline(&mut words).desired_width(f32::INFINITY).hint_text("Find a command"));
-        edit.widget_info(|| egui::WidgetInfo::labeled(egui::accesskit::Role::SearchInput, true, "Find a command"));
+        let edit =
+            ui.add(TextEdit::singleline(&mut words).desired_width(f32::INFINITY).hint_text("Find a command"));
+        edit.widget_info(|| {
+            egui::WidgetInfo::labeled(egui::accesskit::Role::SearchInput, true, "Find a command")
+        });
         edit.request_focus();
         let found: Vec<Command> = Command::here().filter(|command| command.matches(&words)).collect();
         let entered = ui.input(|input| input.key_pressed(Key::Enter));
@@ -20,7 +23,8 @@ pub fn show(ui: &Ui, state: &mut State) {
                 let allowed = state.allows(*command);
                 let keys = command.shortcut().map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
                 let text = format!("{}  {}", command.icon(), command.text());
-                let button = egui::Button::new(text).shortcut_text(keys).frame(false).min_size(egui::vec2(360.0, 0.0));
+                let button =
+                    egui::Button::new(text).shortcut_text(keys).frame(false).min_size(egui::vec2(360.0, 0.0));
                 let clicked = ui.add_enabled(allowed, button).on_hover_text(command.tooltip()).clicked();
                 if allowed && (clicked || (entered && i == 0)) {
                     state.wanted.push(*command);

@@ -36,7 +36,8 @@ fn compare(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
         if ui.add_enabled(state.allows(command), button).on_hover_text(command.tooltip()).clicked() {
             state.wanted.push(command);
         }
-        let all_finished = state.compared().iter().all(|(_, run)| run.is_some_and(|run| run.progress == Progress::Finished));
+        let all_finished =
+            state.compared().iter().all(|(_, run)| run.is_some_and(|run| run.progress == Progress::Finished));
         if !state.comparison.columns.is_empty() {
             let button = egui::Button::new("Race again");
             let tooltip = "Shows the runs once more on a common clock, by the times that were measured";
@@ -169,7 +170,12 @@ fn history(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
             let Some(texture) = textures.finished(ui.ctx(), run, 0) else { continue };
             let image = Image::new(SizedTexture::new(texture, Vec2::splat(THUMBNAIL))).corner_radius(4);
             let title = run.recipe.subject.title();
-            let text = format!("{title}\nseed {}, {} of {} steps in full", run.recipe.seed, run.recipe.full_steps().unwrap_or(0), run.plan.len());
+            let text = format!(
+                "{title}\nseed {}, {} of {} steps in full",
+                run.recipe.seed,
+                run.recipe.full_steps().unwrap_or(0),
+                run.plan.len()
+            );
             let response = ui.add(egui::Button::image(image).frame(state.shown == Some(run.id)));
             response.widget_info(|| egui::WidgetInfo::labeled(egui::accesskit::Role::Button, true, &text));
             if response.on_hover_text(&text).clicked() {

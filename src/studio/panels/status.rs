@@ -53,5 +53,7 @@ fn memory(ui: &mut Ui, run: &Run) {
         megabytes(memory.weights),
         megabytes(memory.total() - memory.weights)
     );
-    ui.label(text).on_hover_text("Memory held on the device for this model. No interface of a graphics system tells how much is free");
+    ui.label(text).on_hover_text(
+        "Memory held on the device for this model. No interface of a graphics system tells how much is free",
+    );
 }

@@ -2,8 +2,8 @@
 //! Clicking the picture strip scrubs; clicking the marks below it makes a step of the next run full or not.
 
 use crate::generate::session::StepKind;
-use crate::studio::panels::command_button;
 use crate::studio::command::Command;
+use crate::studio::panels::command_button;
 use crate::studio::run::Run;
 use crate::studio::state::State;
 use crate::studio::theme::Palette;
@@ -44,7 +44,9 @@ pub fn show(ui: &mut Ui, state: &mut State) {
             response.clone().on_hover_text_at_pointer(text);
         }
     }
-    if (response.clicked() || response.dragged()) && state.shown_run().is_some_and(|run| !run.steps.is_empty()) {
+    if (response.clicked() || response.dragged())
+        && state.shown_run().is_some_and(|run| !run.steps.is_empty())
+    {
         if let Some(pointer) = response.interact_pointer_pos() {
             state.scrubbed = Some(at(pointer.x));
         }
@@ -58,7 +60,8 @@ fn legend(ui: &mut Ui, run: Option<&Run>) {
         ui.weak("Full steps of the next run are marked below; click to change them");
         return;
     };
-    let ((full, full_ms), (predicted, predicted_ms)) = (run.kind(StepKind::Full), run.kind(StepKind::Shortcut));
+    let ((full, full_ms), (predicted, predicted_ms)) =
+        (run.kind(StepKind::Full), run.kind(StepKind::Shortcut));
     ui.colored_label(palette.full, format!("■ full {full} × {full_ms:.1} ms"));
     ui.colored_label(palette.predicted, format!("□ predicted {predicted} × {predicted_ms:.1} ms"));
     ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
@@ -75,8 +78,13 @@ fn legend(ui: &mut Ui, run: Option<&Run>) {
 fn describe(run: &Run, step: usize) -> String {
     let Some(note) = run.plan.get(step) else { return String::new() };
     let kind = if note.kind == StepKind::Full { "full" } else { "predicted" };
-    let ms = run.step_ms.get(step).filter(|ms| **ms > 0.0).map_or("not run yet".to_owned(), |ms| format!("{ms:.2} ms"));
-    let move_of = run.moved(step).map_or(String::new(), |size| format!("\nfeatures moved by {size:.3} of their size"));
+    let ms = run
+        .step_ms
+        .get(step)
+        .filter(|ms| **ms > 0.0)
+        .map_or("not run yet".to_owned(), |ms| format!("{ms:.2} ms"));
+    let move_of =
+        run.moved(step).map_or(String::new(), |size| format!("\nfeatures moved by {size:.3} of their size"));
     format!(
         "Step {} · {kind} · {ms}\n{} tokens revealed, {:.0} % masked before{move_of}",
         step + 1,
@@ -113,7 +121,10 @@ fn bars(ui: &Ui, rect: Rect, cell: f32, run: &Run, shown: Option<usize>) {
             painter.rect_stroke(bar, 3.0, Stroke::new(1.5, color), StrokeKind::Inside);
         }
         if shown == Some(step) {
-            let frame = Rect::from_min_max(pos2(bar.left() - 2.0, rect.top()), pos2(bar.right() + 2.0, rect.bottom()));
+            let frame = Rect::from_min_max(
+                pos2(bar.left() - 2.0, rect.top()),
+                pos2(bar.right() + 2.0, rect.bottom()),
+            );
             painter.rect_stroke(frame, 3.0, Stroke::new(1.5, palette.accent), StrokeKind::Inside);
         }
     }
@@ -142,7 +153,13 @@ fn marks(ui: &mut Ui, state: &mut State, planned: &[u32]) {
         }
         if (step as usize).is_multiple_of(every) && rect.height() >= MARKS {
             let at = pos2(middle.x, rect.bottom());
-            painter.text(at, Align2::CENTER_BOTTOM, step + 1, FontId::proportional(8.0), ui.visuals().weak_text_color());
+            painter.text(
+                at,
+                Align2::CENTER_BOTTOM,
+                step + 1,
+                FontId::proportional(8.0),
+                ui.visuals().weak_text_color(),
+            );
         }
     }
     if response.clicked()

@@ -44,7 +44,11 @@ fn similarity(ui: &mut Ui, analysis: &Analysis) {
         for column in 0..count {
             let share = (analysis.between(row, column) - lowest) / (1.0 - lowest).max(1e-9);
             let at = pos2(rect.left() + cell * column as f32, rect.top() + cell * row as f32);
-            painter.rect_filled(Rect::from_min_size(at, Vec2::splat(cell.ceil())), 0.0, shade(&palette, share));
+            painter.rect_filled(
+                Rect::from_min_size(at, Vec2::splat(cell.ceil())),
+                0.0,
+                shade(&palette, share),
+            );
         }
     }
     let next: Vec<f64> = (1..count).map(|step| analysis.between(step - 1, step)).collect();
@@ -74,7 +78,11 @@ fn path(ui: &mut Ui, analysis: &Analysis, shown: Option<usize>) {
     let palette = Palette::of(ui);
     Plot::new("path").height(PLOT).data_aspect(1.0).allow_scroll(false).allow_zoom(false).show(ui, |plot| {
         plot.line(Line::new("path", PlotPoints::from(analysis.path.clone())).color(palette.predicted));
-        plot.points(Points::new("steps", PlotPoints::from(analysis.path.clone())).radius(2.5).color(palette.predicted));
+        plot.points(
+            Points::new("steps", PlotPoints::from(analysis.path.clone()))
+                .radius(2.5)
+                .color(palette.predicted),
+        );
         let at = shown.and_then(|step| analysis.steps.iter().position(|known| *known == step));
         if let Some(point) = at.and_then(|at| analysis.path.get(at)) {
             let here = Points::new("this step", PlotPoints::from(vec![*point]));
@@ -90,7 +98,9 @@ fn path(ui: &mut Ui, analysis: &Analysis, shown: Option<usize>) {
 fn refreshes(ui: &mut Ui, refreshes: &[Refreshed]) {
     ui.strong("How far off at each refresh");
     if refreshes.is_empty() {
-        ui.weak("Every step was full, or only the first: nothing was predicted that a full step then corrected");
+        ui.weak(
+            "Every step was full, or only the first: nothing was predicted that a full step then corrected",
+        );
         return;
     }
     let palette = Palette::of(ui);
@@ -108,9 +118,12 @@ fn refreshes(ui: &mut Ui, refreshes: &[Refreshed]) {
         .legend(Legend::default())
         .show(ui, |plot| {
             plot.bar_chart(BarChart::new("predicted", bars(-0.2, |r| r.predicted)).color(palette.predicted));
-            plot.bar_chart(BarChart::new("reused as they were", bars(0.2, |r| r.reused)).color(palette.masked[1]));
+            plot.bar_chart(
+                BarChart::new("reused as they were", bars(0.2, |r| r.reused)).color(palette.masked[1]),
+            );
         });
-    let mean = |of: fn(&Refreshed) -> f64| refreshes.iter().map(of).sum::<f64>() / refreshes.len() as f64 * 100.0;
+    let mean =
+        |of: fn(&Refreshed) -> f64| refreshes.iter().map(of).sum::<f64>() / refreshes.len() as f64 * 100.0;
     ui.weak(format!(
         "Distance to what the full model then gave: {:.1} % predicted, {:.1} % if the last features were kept",
         mean(|r| r.predicted),
