@@ -137,6 +137,12 @@ pub trait Executor {
     /// The device failed.
     fn wait(&mut self) -> Result<(), ExecError>;
 
+    /// Bounds the time of one submission, by measuring, so that others who draw with the same device have their turn in between;
+    /// `None` ends it. Runs are waited for then. Executors that share nothing need not listen.
+    fn pace(&mut self, milliseconds: Option<f64>) {
+        let _ = milliseconds;
+    }
+
     /// Milliseconds that each step took since [`Executor::prepare`], as measured by the device where it can;
     /// `None` for steps that have not run or on devices without timestamps.
     fn step_times<'a>(&'a mut self) -> LocalFuture<'a, Result<Vec<Option<f64>>, ExecError>>;

@@ -22,6 +22,9 @@ const HELD: usize = 2;
 /// A model's files, by name.
 pub type Files = Vec<(String, FileBytes)>;
 
+/// What a submission may take on a device that also draws the window, in milliseconds: a third of a frame.
+const SUBMISSION_MS: f64 = 5.0;
+
 /// What the window needs to know of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelInfo {
@@ -291,6 +294,8 @@ impl Engine {
             _ => return Err(other_kind(info)),
         };
         self.held.insert(0, held);
+        // The window is drawn by the same device.
+        self.held[0].executor().pace(Some(SUBMISSION_MS));
         Ok(match &self.held[0] {
             Held::Text { session, .. } => session.plan(),
             Held::Class(session) => session.plan(),

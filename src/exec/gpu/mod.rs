@@ -5,24 +5,21 @@
 
 use super::{Counters, ExecError, Executor, LocalFuture, Memory, OpTime};
 use crate::kernels::{StepValues, WeightFormat};
-use crate::program::{Program, Storage, WeightSource, WeightSpec, plan};
+use crate::program::{Op, Program, Storage, WeightSource, WeightSpec, plan};
 use device::{DeviceError, Gpu};
+use pace::Pace;
 use std::collections::HashMap;
-use std::ops::Range;
 use timing::StepClock;
 use web_time::Instant;
 
 pub mod device;
+mod pace;
 mod pipelines;
 mod readback;
 mod timing;
 
 /// Bytes of weights between two waits while loading: bounds the copies that the driver holds for uploads.
 const UPLOAD_CHUNK: u64 = 64 << 20;
-
-/// Work of one submission, in floating-point operations. Systems reset a device whose submission takes seconds (two
-/// on Windows): at 100 GFLOP/s, which the slowest integrated GPUs reach, this takes half of one.
-const SUBMISSION_FLOPS: u64 = 50_000_000_000;
 
 /// Runs programs on a wgpu device.
 #[derive(Debug)]
@@ -38,8 +35,9 @@ pub struct GpuExecutor {
     parameters: Option<wgpu::Buffer>,
     /// By program and operation.
     dispatches: Vec<Vec<Dispatch>>,
-    /// By program: the operations of each submission.
-    chunks: Vec<Vec<Range<usize>>>,
+    /// By program: the work of each operation.
+    costs: Vec<Vec<u64>>,
+    pace: Pace,
     clock: StepClock,
     memory: Memory,
     counters: Counters,
@@ -86,7 +84,8 @@ impl GpuExecutor {
             slots: Vec::new(),
             parameters: None,
             dispatches: Vec::new(),
-            chunks: Vec::new(),
+            costs: Vec::new(),
+            pace: Pace::default(),
             memory: Memory::default(),
             counters: Counters::default(),
         };
@@ -237,22 +236,10 @@ impl GpuExecutor {
     }
 }
 
-/// Cuts a program into submissions of at most [`SUBMISSION_FLOPS`] at its largest step, an operation at least.
-fn submissions(program: &Program, steps: &[StepValues]) -> Vec<Range<usize>> {
-    let mut chunks: Vec<Range<usize>> = Vec::new();
-    let mut flops = 0;
-    for (index, op) in program.ops().iter().enumerate() {
-        let cost = steps.iter().map(|step| op.kernel.cost(step).flops).max().unwrap_or(0);
-        flops += cost;
-        match chunks.last_mut() {
-            Some(chunk) if flops <= SUBMISSION_FLOPS => chunk.end = index + 1,
-            _ => {
-                chunks.push(index..index + 1);
-                flops = cost;
-            }
-        }
-    }
-    chunks
+/// The work of each operation at its largest step.
+fn costs(program: &Program, steps: &[StepValues]) -> Vec<u64> {
+    let cost = |op: &Op| steps.iter().map(|step| op.kernel.cost(step).flops).max().unwrap_or(0);
+    program.ops().iter().map(cost).collect()
 }
 
 /// Offset and workgroups by step.
@@ -304,7 +291,7 @@ impl Executor for GpuExecutor {
                 self.dispatches.push(dispatches);
             }
         }
-        self.chunks = self.programs.iter().map(|program| submissions(program, steps)).collect();
+        self.costs = self.programs.iter().map(|program| costs(program, steps)).collect();
         for (dispatches, tables) in self.dispatches.iter_mut().zip(&mut tables) {
             for (dispatch, table) in dispatches.iter_mut().zip(tables) {
                 dispatch.steps = std::mem::take(table);
@@ -315,28 +302,46 @@ impl Executor for GpuExecutor {
     }
 
     fn run(&mut self, programs: &[usize], step: usize, timed: bool) -> Result<(), ExecError> {
-        let chunks = programs.iter().map(|&program| self.chunks[program].len()).sum::<usize>();
-        let mut done = 0;
-        for &program in programs {
-            for chunk in 0..self.chunks[program].len() {
-                let range = self.chunks[program][chunk].clone();
+        let last_program = programs.iter().rposition(|&program| !self.costs[program].is_empty());
+        let mut is_first = true;
+        for (at, &program) in programs.iter().enumerate() {
+            let mut start = 0;
+            while start < self.costs[program].len() {
+                let end = self.pace.end(&self.costs[program], start);
+                let is_last = last_program == Some(at) && end == self.costs[program].len();
                 let mut encoder =
                     self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
                 {
-                    let (first, last) = (done == 0, done + 1 == chunks);
                     let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                         label: None,
-                        timestamp_writes: if timed { self.clock.writes(step, first, last) } else { None },
+                        timestamp_writes: if timed {
+                            self.clock.writes(step, is_first, is_last)
+                        } else {
+                            None
+                        },
                     });
-                    for dispatch in &self.dispatches[program][range] {
+                    for dispatch in &self.dispatches[program][start..end] {
                         dispatch.encode(&mut pass, step);
                     }
                 }
+                let began = Instant::now();
                 self.submit(encoder)?;
-                done += 1;
+                if self.pace.is_measured() {
+                    self.gpu.wait()?;
+                    let flops = self.costs[program][start..end].iter().sum();
+                    self.pace.took(flops, began.elapsed().as_secs_f64() * 1e3);
+                }
+                (start, is_first) = (end, false);
             }
         }
         Ok(())
+    }
+
+    fn pace(&mut self, milliseconds: Option<f64>) {
+        // In the browser nothing may wait; there the page has its turn between steps.
+        if cfg!(not(target_arch = "wasm32")) {
+            self.pace.aim(milliseconds);
+        }
     }
 
     fn write(&mut self, state: &str, data: &[u32]) -> Result<(), ExecError> {
@@ -411,6 +416,7 @@ impl Executor for GpuExecutor {
 
 #[cfg(test)]
 mod tests {
+    use super::pace::SUBMISSION_FLOPS;
     use super::*;
     use crate::eval::bench::preset;
     use crate::models::{Batch, Model as _, build, keep_f32};
@@ -420,15 +426,15 @@ mod tests {
         let config = preset("maskgit-512").unwrap();
         let batch = Batch { images: 1, guided: true };
         let program = build("full", keep_f32, |b| config.transformer.features(b, batch)).unwrap();
-        let step = StepValues { masked: 1024, ..StepValues::default() };
-        let chunks = submissions(&program, &[step]);
-        assert!(chunks.len() > 10, "{} submissions", chunks.len());
-        assert_eq!(chunks.first().unwrap().start, 0);
-        assert_eq!(chunks.last().unwrap().end, program.ops().len());
-        assert!(chunks.windows(2).all(|pair| pair[0].end == pair[1].start));
-        for chunk in chunks {
-            let flops: u64 = program.ops()[chunk.clone()].iter().map(|op| op.kernel.cost(&step).flops).sum();
-            assert!(flops <= SUBMISSION_FLOPS || chunk.len() == 1, "{chunk:?}: {flops}");
+        let costs = costs(&program, &[StepValues { masked: 1024, ..StepValues::default() }]);
+        assert_eq!(costs.len(), program.ops().len());
+        let (mut start, mut submissions) = (0, 0);
+        while start < costs.len() {
+            let end = Pace::default().end(&costs, start);
+            let flops: u64 = costs[start..end].iter().sum();
+            assert!(flops <= SUBMISSION_FLOPS || end == start + 1, "{start}..{end}: {flops}");
+            (start, submissions) = (end, submissions + 1);
         }
+        assert!(submissions > 10, "{submissions} submissions");
     }
 }
