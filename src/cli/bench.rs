@@ -62,7 +62,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         return super::table::run(arguments.model.as_ref(), arguments.backend);
     }
     let (device, reason) = arguments.backend.open()?;
-    let report = match Described::find(arguments.model.as_ref(), arguments.config.as_deref(), Kind::Classes)? {
+    let report = match Described::find(arguments.model.as_ref(), arguments.config.as_deref(), Kind::Classes)?
+    {
         Described::Classes(model) => {
             if arguments.grid.is_some() {
                 return Err(refused(

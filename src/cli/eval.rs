@@ -195,11 +195,7 @@ fn classes(arguments: &Arguments, judge: &mut Judge, device: &Device) -> Result<
     Ok(Found { model: name.clone(), plan, report })
 }
 
-fn prompts(
-    arguments: &Arguments,
-    judge: &mut Judge,
-    device: &Device,
-) -> Result<Found, CliError> {
+fn prompts(arguments: &Arguments, judge: &mut Judge, device: &Device) -> Result<Found, CliError> {
     let model = super::open_text_model(arguments.model.as_ref())?.quantized(arguments.quantize);
     let plan = plan(arguments, model.config.sampling.steps, model.config.shortcut.is_some())?;
     let Some(source) = source::source_for(&judge.config)? else {

@@ -98,9 +98,11 @@ impl ModelFolder {
                 std::fs::read(&path).map(Cow::Owned).map_err(|e| WeightError::io("read", &path, e))
             }
             Files::Embedded(files) => {
-                let bytes = files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| Cow::Borrowed(*bytes));
+                let bytes =
+                    files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| Cow::Borrowed(*bytes));
                 bytes.ok_or_else(|| {
-                    let missing = io::Error::new(io::ErrorKind::NotFound, "the bundled model has no such file");
+                    let missing =
+                        io::Error::new(io::ErrorKind::NotFound, "the bundled model has no such file");
                     WeightError::io("read", &Path::new(&self.name).join(file), missing)
                 })
             }

@@ -157,9 +157,17 @@ fn mistakes_get_one_sentence_and_a_way_on() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| migm(folder.path(), arguments);
     fails(&run(&["generate"]), 2, &["--class"]);
-    fails(&run(&["generate", "--class", "foxx", "--model", MODEL, "--backend", "cpu"]), 1, &["foxx", "fox", "0 to 23"]);
+    fails(
+        &run(&["generate", "--class", "foxx", "--model", MODEL, "--backend", "cpu"]),
+        1,
+        &["foxx", "fox", "0 to 23"],
+    );
     fails(&run(&["generate", "--class", "fox", "--budget", "0", "--backend", "cpu"]), 1, &["1 or more"]);
-    fails(&run(&["generate", "--class", "fox", "--model", MODEL, "--budget", "99", "--backend", "cpu"]), 1, &["12 or fewer"]);
+    fails(
+        &run(&["generate", "--class", "fox", "--model", MODEL, "--budget", "99", "--backend", "cpu"]),
+        1,
+        &["12 or fewer"],
+    );
     fails(&run(&["generate", "--class", "fox", "--refresh", "often"]), 2, &["uniform:B"]);
     fails(&run(&["generate", "--class", "fox", "--model", "nowhere"]), 1, &["nowhere"]);
     fails(

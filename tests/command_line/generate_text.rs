@@ -7,7 +7,9 @@ fn a_prompt_is_enough_for_a_picture() {
     let folder = tempfile::tempdir().unwrap();
     let prompt = "a koala to the left of a taxi on a beach at sunset, 3D style";
     let common = ["--steps", "6", "--budget", "2", "--backend", "cpu"];
-    let run = |prompt: &str| migm(folder.path(), &[&["generate", prompt, "--out", "one.png"], &common[..]].concat());
+    let run = |prompt: &str| {
+        migm(folder.path(), &[&["generate", prompt, "--out", "one.png"], &common[..]].concat())
+    };
     let out = run(prompt);
     assert!(succeeds(&out).contains("faster"), "{}", text(&out.stdout));
     assert!(!text(&out.stderr).contains("does not know"), "{}", text(&out.stderr));
@@ -19,7 +21,10 @@ fn a_prompt_is_enough_for_a_picture() {
     let frames = image::AnimationDecoder::into_frames(frames).collect_frames().unwrap();
     assert_eq!((frames.len(), frames[0].buffer().dimensions()), (7, (2 * 128, 128)));
     succeeds(&run(""));
-    assert!(image::open(folder.path().join("one.png")).unwrap().to_rgb8() != koala, "the prompt changes nothing");
+    assert!(
+        image::open(folder.path().join("one.png")).unwrap().to_rgb8() != koala,
+        "the prompt changes nothing"
+    );
     let out = run("a koalla on a dragon");
     succeeds(&out);
     let notes = text(&out.stderr);

@@ -45,7 +45,8 @@ fn a_judge(folder: &Path) {
 fn pictures_are_judged_and_plotted_against_time() {
     let folder = tempfile::tempdir().unwrap();
     a_judge(&folder.path().join("judge"));
-    let fixed = ["eval", "--model", MODEL, "--judge", "judge", "--steps", "3", "--budgets", "1,2", "--count", "2"];
+    let fixed =
+        ["eval", "--model", MODEL, "--judge", "judge", "--steps", "3", "--budgets", "1,2", "--count", "2"];
     let fixed = [&fixed[..], &["--backend", "cpu"]].concat();
     let run = |extra: &[&str]| migm(folder.path(), &[&fixed[..], extra].concat());
     let plots = ["--json", "found.json", "--plot", "plot.svg", "--plot", "plot.PNG"];
