@@ -31,11 +31,12 @@ pub(crate) const TEXT: Bundle = bundle! { "scenes-text":
 };
 
 /// The class-to-image model.
-pub(crate) const CLASS: Bundle = bundle! { "scenes-v0":
-    "config.json" from "scenes-v0",
-    "maskgit.safetensors" from "scenes-v0",
-    "shortcut.safetensors" from "scenes-v0",
-    "vqgan.safetensors" from "scenes-v0",
+pub(crate) const CLASS: Bundle = bundle! { "scenes-class":
+    "config.json" from "scenes-class",
+    "maskgit.safetensors" from "scenes-class",
+    "shortcut.safetensors" from "scenes-class",
+    // One tokenizer for both: the file is the same in both folders, and here once.
+    "vq.safetensors" from "scenes-text",
 };
 
 /// What reads pictures of scenes.

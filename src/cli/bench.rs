@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     /// Image tokens of a text model
     #[arg(long, value_name = "ROWSxCOLUMNS", value_parser = super::convert::grid)]
     grid: Option<[u32; 2]>,
-    /// Model folder, or the name of a bundled model (default: scenes-v0)
+    /// Model folder, or the name of a bundled model (default: scenes-class)
     #[arg(long, value_name = "DIR|NAME", value_hint = clap::ValueHint::DirPath)]
     model: Option<PathBuf>,
     /// Random weights in the model's shapes (always so with --config)

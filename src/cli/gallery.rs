@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     /// A class by number or name, for a class model; without one, the classes in order
     #[arg(long, conflicts_with = "prompt")]
     class: Option<String>,
-    /// Model folder, or the name of a bundled model (default: scenes-text for a prompt, else scenes-v0)
+    /// Model folder, or the name of a bundled model (default: scenes-text for a prompt, else scenes-class)
     #[arg(long, value_name = "DIR|NAME", value_hint = clap::ValueHint::DirPath)]
     model: Option<PathBuf>,
     /// Pictures a row: seeds from 0 on

@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     /// Class to generate, by name or number; repeat it for several, or say "all"
     #[arg(long = "class", required_unless_present = "prompt", value_name = "NAME|ID")]
     pub(super) classes: Vec<String>,
-    /// Model folder, or the name of a bundled model (default: scenes-text for a prompt, scenes-v0 for classes)
+    /// Model folder, or the name of a bundled model (default: scenes-text for a prompt, scenes-class for classes)
     #[arg(long, value_name = "DIR|NAME", value_hint = clap::ValueHint::DirPath)]
     pub(super) model: Option<PathBuf>,
     /// Quantise matrices while loading: int8, int4 (groups of 64) or int4:32

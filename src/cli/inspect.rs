@@ -20,7 +20,7 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// A model folder, a weights file, or a published model by name, not fetched yet: maskgit-512, maskgit-256,
-    /// lumina-dimoo (default: scenes-v0)
+    /// lumina-dimoo (default: scenes-class)
     #[arg(value_hint = clap::ValueHint::AnyPath)]
     path: Option<PathBuf>,
     /// Images at once, for the memory plan

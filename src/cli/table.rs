@@ -6,15 +6,15 @@ use crate::eval::random::RandomWeights;
 use crate::eval::subject::Classes;
 use crate::exec::Memory;
 use crate::generate::model::{Device, Model};
-use crate::generate::predict::Predictor;
+use crate::generate::predict::{MlCache, Predictor};
 use crate::generate::refresh::Refresh;
 use crate::generate::session::{self, Session, Settings};
 use crate::models::{self, keep_f16};
 use std::io::Write as _;
 use std::path::PathBuf;
 
-/// Pictures of each class in the comparison of budgets.
-const SEEDS: u64 = 2;
+/// Pictures in the comparison of budgets, or a few more: as many of each class.
+const PICTURES: u64 = 48;
 /// Images at once there.
 const BATCH: u32 = 8;
 
@@ -22,14 +22,15 @@ pub(super) fn run(folder: Option<&PathBuf>, backend: Backend) -> Result<(), CliE
     let (device, _) = backend.open()?;
     let model = super::open_model(folder)?;
     let sampling = model.config.sampling;
-    let jobs: Vec<(u32, u64)> = (0..SEEDS)
+    let seeds = PICTURES.div_ceil(u64::from(model.config.transformer.classes).max(1));
+    let jobs: Vec<(u32, u64)> = (0..seeds)
         .flat_map(|seed| (0..model.config.transformer.classes).map(move |class| (class, seed)))
         .collect();
     let jobs = &jobs[..jobs.len() - jobs.len() % BATCH as usize];
     let mut out = std::io::stdout().lock();
     let mut device_name = String::new();
     let mut rows = Vec::new();
-    for predictor in [Predictor::Shortcut, Predictor::Reuse] {
+    for predictor in [Predictor::Shortcut, Predictor::Reuse, Predictor::MlCache(MlCache::OFFICIAL)] {
         let shape = bench::shape(BATCH, &sampling, predictor);
         let mut session = Session::new(&model, shape, &device)?;
         device_name = session.executor().describe();

@@ -364,7 +364,7 @@ impl WeightSource for FolderWeights {
 
 /// A small trained model for tests, which stays as it is when others are trained anew.
 #[cfg(test)]
-pub(crate) const FIXTURE: &str = "assets/models/scenes-v0";
+pub(crate) const FIXTURE: &str = "tests/fixtures/scenes-v0";
 
 /// [`FIXTURE`], opened.
 #[cfg(test)]

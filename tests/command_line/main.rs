@@ -40,4 +40,4 @@ fn fails(output: &Output, code: i32, words: &[&str]) {
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/maskgit-tiny.safetensors");
 const DIMOO_GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/dimoo-tiny.safetensors");
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/models/scenes-v0");
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/scenes-v0");

@@ -57,7 +57,7 @@ fn a_recording_that_differs_fails() {
 #[test]
 fn inspect_info_and_completions_print() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(succeeds(&migm(folder.path(), &["inspect"])).contains("scenes-v0"));
+    assert!(succeeds(&migm(folder.path(), &["inspect"])).contains("scenes-class"));
     assert!(succeeds(&migm(folder.path(), &["inspect", "scenes-text"])).contains("scenes-text"));
     let out = succeeds(&migm(folder.path(), &["inspect", MODEL]));
     assert!(out.contains("6706842") && out.contains("3341107") && out.contains("615221"), "{out}");
