@@ -12,7 +12,7 @@ use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::session::{PlannedStep, Session, Settings, Shape};
 use crate::generate::text::{TextModel, TextSession, TextSettings, is_text_folder};
-use crate::models::Batch;
+use crate::models::{Batch, Model as _};
 use crate::weights::{FileBytes, ModelFolder};
 use std::path::Path;
 

@@ -243,7 +243,7 @@ fn animation(run: &Run, state: &State) -> Made {
             let masked = |moment: super::run::Moment<'_>| -> Vec<bool> {
                 moment.codes.iter().map(|code| *code == model.codebook).collect()
             };
-            moment.map_or_else(|| picture.clone(), |moment| picture.veiled(&masked(moment), model.grid[1]))
+            moment.map_or_else(|| picture.clone(), |moment| picture.veiled(&masked(moment), model.grid))
         });
         frames.push((sheet(&veiled.collect::<Vec<_>>()), STEP_MS));
     }

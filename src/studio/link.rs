@@ -1,6 +1,6 @@
 //! A run as a link: `?model=..&prompt=..&seed=..&steps=..&budget=..`, and back.
 
-use super::recipe::{Draw, Recipe, Subject};
+use super::recipe::{Recipe, Subject};
 use crate::generate::predict::{MlCache, Predictor};
 use crate::generate::refresh::Refresh;
 
@@ -145,6 +145,7 @@ pub fn model(query: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::generate::dimoo;
+    use crate::studio::recipe::Draw;
     use proptest::prelude::*;
 
     fn recipe(prompt: &str) -> Recipe {

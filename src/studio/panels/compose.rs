@@ -202,8 +202,9 @@ fn images(ui: &mut Ui, recipe: &mut Recipe) {
 
 fn steps(ui: &mut Ui, recipe: &mut Recipe) {
     let mut steps = recipe.draw.steps();
+    let most = MOST_STEPS.max(steps);
     labelled(ui, "Steps", |ui| {
-        ui.add(Slider::new(&mut steps, 1..=MOST_STEPS.max(steps)))
+        ui.add(Slider::new(&mut steps, 1..=most))
             .on_hover_text("Steps from a masked grid to a picture; each reveals some tokens")
     });
     if steps == recipe.draw.steps() {

@@ -8,7 +8,7 @@ use eframe::egui::{self, Key, Modal, TextEdit, Ui};
 pub fn show(ui: &Ui, state: &mut State) {
     let Some(mut words) = state.palette.take() else { return };
     let mut open = true;
-    let modal = Modal::new(ui.id().with("palette")).show(ui.ctx(), |ui| {
+    let modal = Modal::new(ui.scope_id().with("palette")).show(ui.ctx(), |ui| {
         ui.set_width(380.0);
         let edit =
             ui.add(TextEdit::singleline(&mut words).desired_width(f32::INFINITY).hint_text("Find a command"));
