@@ -184,6 +184,6 @@ fn a_text_model_makes_one_picture_after_the_other() {
         window.run(id, &Recipe { subject: Subject::Prompt(prompt.to_owned()), ..recipe.clone() });
         let events = window.until_the_end();
         let Some(Event::Finished { codes: found, .. }) = events.last() else { panic!("{events:?}") };
-        assert_eq!(*found == codes, id == 3, "{prompt}");
+        assert_eq!(*found == *codes, id == 3, "{prompt}");
     }
 }

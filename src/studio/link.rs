@@ -4,9 +4,6 @@ use super::recipe::{Recipe, Subject};
 use crate::generate::predict::{MlCache, Predictor};
 use crate::generate::refresh::Refresh;
 
-/// Where the page is, for links that are made off the browser.
-const PAGE: &str = "https://migm.example/studio/";
-
 fn escape(text: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::new();
@@ -66,14 +63,14 @@ pub fn query(recipe: &Recipe) -> String {
     format!("?{}", parts.join("&"))
 }
 
-/// A link to a recipe: of the page that is open, or of where the page is published.
+/// What opens a recipe elsewhere: in the browser a link to the page that is open, on a desktop the command.
 pub fn link(recipe: &Recipe) -> String {
     #[cfg(target_arch = "wasm32")]
     if let Some(location) = web_sys::window().map(|window| window.location()) {
         let part = |part: Result<String, _>| part.unwrap_or_default();
         return format!("{}{}{}", part(location.origin()), part(location.pathname()), query(recipe));
     }
-    format!("{PAGE}{}", query(recipe))
+    format!("migm studio \"{}\"", query(recipe))
 }
 
 /// What a query changes of a recipe of the model that it names; parts that are unknown or make no sense are named.

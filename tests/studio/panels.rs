@@ -173,7 +173,9 @@ fn failures_say_why_and_what_to_do() {
         });
         state
     };
-    photograph("failure", [560.0, 110.0], failed, |ui, parts| drop(failure::show(ui, &mut parts.0)));
+    photograph("failure", [560.0, 110.0], failed, |ui, parts| {
+        let _ = failure::show(ui, &mut parts.0);
+    });
 }
 
 #[test]

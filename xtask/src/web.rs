@@ -16,7 +16,7 @@ const BINARYEN: &str = "binaryen@123.0.0";
 /// The page's own files.
 const PAGE: [&str; 4] = ["index.html", "style.css", "start.js", "models.js"];
 /// The models that the page offers.
-const MODELS: [&str; 2] = ["scenes-text", "scenes-v0"];
+const MODELS: [&str; 2] = ["scenes-text", "scenes-class"];
 
 /// Builds the page.
 pub(crate) fn main(args: &[String]) -> Result<(), String> {
@@ -142,13 +142,13 @@ fn wasm_opt() -> Result<String, String> {
     Ok(own.display().to_string())
 }
 
-/// Copies the models, each file under a name with its checksum, and lists them in `models.json`.
+/// Copies the models' files, each once and under a name with its checksum, and lists them in `models.json`.
 fn models(root: &Path, dist: &Path) -> Result<(), String> {
     let mut list = String::new();
+    let to = dist.join("models");
+    make_folder(&to)?;
     for model in MODELS {
         let from = root.join("assets/models").join(model);
-        let to = dist.join("models").join(model);
-        make_folder(&to)?;
         let mut names: Vec<String> = fs::read_dir(&from)
             .map_err(|error| format!("{}: {error}", from.display()))?
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -159,13 +159,14 @@ fn models(root: &Path, dist: &Path) -> Result<(), String> {
         for name in names {
             let path = from.join(&name);
             let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            // Models that have a file in common, as a tokenizer, share it here and in the browser's storage.
             let stored = format!("{:016x}-{name}", checksum(&bytes));
             fs::write(to.join(&stored), &bytes).map_err(|error| format!("{stored}: {error}"))?;
             let comma = if files.is_empty() { "" } else { ", " };
             // Writing to a string cannot fail.
             let _ = write!(
                 files,
-                "{comma}\"{name}\": {{ \"bytes\": {}, \"path\": \"{model}/{stored}\" }}",
+                "{comma}\"{name}\": {{ \"bytes\": {}, \"path\": \"{stored}\" }}",
                 bytes.len()
             );
         }
