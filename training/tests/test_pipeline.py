@@ -87,6 +87,9 @@ def test_ablations_train_under_names_of_their_own(run):
     switches = ["--no-cross-attention", "--no-time", "--ratio", "4", "--blocks", "2", "--kl", "0.1", "--rollout", "2"]
     call("shortcut.py", "--arch", "maskgit", "--name", "bare", "--out", str(run), "--steps", "4", *switches, *OPTIONS)
     assert (run / "shortcut-maskgit-bare.safetensors").exists()
+    for arch in ("dimoo", "maskgit"):
+        call("shortcut.py", "--arch", arch, "--name", "chain", "--out", str(run), "--steps", "4", "--unroll", "3", *OPTIONS)
+        assert column(run / f"shortcut-{arch}-chain.csv", "loss")[-1] > 0
     assert (run / "shortcut-maskgit.safetensors").read_bytes() == before
     with pytest.raises(SystemExit, match="cross-attention"):
         export.load(run, "maskgit", shortcut_name="bare")
