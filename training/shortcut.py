@@ -6,8 +6,12 @@ trajectories with the product's sampler while training goes on; each pair of con
 trajectory is used a few times. The loss is the mean squared error of features: at masked tokens for MaskGIT, everywhere for
 Lumina-DiMOO.
 
+With `--unroll K` an example is a chain of up to K pairs of one trajectory, along which the shortcut goes on from its own
+features, as it does between two full steps when pictures are made; tokens and targets stay those of the trajectory, so that
+the base runs no more often. `--rollout K` has the shortcut choose the tokens as well, for one full step of the base an example.
+
 The paper trains at 1e-4 and then 1e-5 (`--lr 1e-4`): the rate falls to a tenth at half the time. Ablations:
-`--no-cross-attention`, `--no-time`, `--ratio`, `--blocks`, `--kl WEIGHT`, `--rollout K`.
+`--no-cross-attention`, `--no-time`, `--ratio`, `--blocks`, `--kl WEIGHT`, `--rollout K`, `--unroll K`.
 
 Train one: `python training/shortcut.py --arch dimoo --config small --out runs/small`.
 """
@@ -178,35 +182,42 @@ def rollout(args, owner, arch, condition, vocabulary, settings, student, depth):
         return Step(run, before, run.features)
 
 
-def loss_of_step(step, student, owner, arch, kl, extra):
-    """Mean squared error over both sequences, and the figures that show what the shortcut is worth.
+def loss_of_chain(chain, student, owner, arch, kl, extra):
+    """Mean squared error over both sequences of consecutive steps, and the figures that show what the shortcut is worth.
 
-    `reuse` is what the loss would be of the features as they were; the other figures are of masked tokens alone.
+    After the first step the student goes on from its own features. `reuse` is what the loss would be of the features at the
+    chain's beginning; the other figures are of masked tokens alone.
     """
     losses, figures = [], {}
-    for (features, ids, rows), target, masked in zip(step.inputs, step.targets, step.rows, strict=True):
-        features, target = features.float(), target.float()
-        predicted = student(features, owner, ids, rows, step.ratio).float()
-        pick = lambda f: f.gather(1, masked[..., None].expand(-1, -1, f.shape[-1]))  # noqa: B023, E731
-        ours, theirs, last = pick(predicted), pick(target), pick(features)
-        loss = F.mse_loss(ours, theirs) if arch == "maskgit" else F.mse_loss(predicted, target)
-        if extra:
-            loss = loss + extra * F.mse_loss(ours, theirs)
-        if kl:
-            teacher = owner.logits(theirs, step.positions).float().log_softmax(-1)
-            own = owner.logits(ours, step.positions).float().log_softmax(-1)
-            loss = loss + kl * F.kl_div(own, teacher, log_target=True, reduction="none").sum(-1).mean()
-        losses.append(loss)
-        with torch.no_grad():
-            found = {
-                "reuse": F.mse_loss(last, theirs) if arch == "maskgit" else F.mse_loss(features, target),
-                "cos_reuse": F.cosine_similarity(last, theirs, dim=-1).mean(),
-                "cos_shortcut": F.cosine_similarity(ours, theirs, dim=-1).mean(),
-                "mse_reuse": F.mse_loss(last, theirs),
-                "mse_shortcut": F.mse_loss(ours, theirs),
-            }
-        figures = {name: figures.get(name, 0.0) + value.detach() / 2 for name, value in found.items()}
-    return sum(losses) / 2, figures
+    present = first = [f.float() for f, _, _ in chain[0].inputs]
+    for step in chain:
+        moved = []
+        for i, (_, ids, rows) in enumerate(step.inputs):
+            target, masked, reused = step.targets[i].float(), step.rows[i], first[i]
+            predicted = student(present[i], owner, ids, rows, step.ratio).float()
+            pick = lambda f: f.gather(1, masked[..., None].expand(-1, -1, f.shape[-1]))  # noqa: B023, E731
+            ours, theirs, last = pick(predicted), pick(target), pick(reused)
+            loss = F.mse_loss(ours, theirs) if arch == "maskgit" else F.mse_loss(predicted, target)
+            if extra:
+                loss = loss + extra * F.mse_loss(ours, theirs)
+            if kl:
+                teacher = owner.logits(theirs, step.positions).float().log_softmax(-1)
+                own = owner.logits(ours, step.positions).float().log_softmax(-1)
+                loss = loss + kl * F.kl_div(own, teacher, log_target=True, reduction="none").sum(-1).mean()
+            losses.append(loss)
+            moved.append(predicted)
+            with torch.no_grad():
+                found = {
+                    "reuse": F.mse_loss(last, theirs) if arch == "maskgit" else F.mse_loss(reused, target),
+                    "cos_reuse": F.cosine_similarity(last, theirs, dim=-1).mean(),
+                    "cos_shortcut": F.cosine_similarity(ours, theirs, dim=-1).mean(),
+                    "mse_reuse": F.mse_loss(last, theirs),
+                    "mse_shortcut": F.mse_loss(ours, theirs),
+                }
+            for name, value in found.items():
+                figures[name] = figures.get(name, 0.0) + value.detach() / (2 * len(chain))
+        present = moved
+    return sum(losses) / len(losses), figures
 
 
 def main():
@@ -220,6 +231,8 @@ def main():
     parser.add_argument("--kl", type=float, default=0.0, metavar="WEIGHT", help="add the divergence of the codes' distributions")
     parser.add_argument("--masked", type=float, default=0.0, metavar="WEIGHT", help="add the error at masked tokens alone")
     parser.add_argument("--rollout", type=int, default=1, metavar="K", help="learn up to K steps deep on its own predictions")
+    parser.add_argument("--fall", type=float, default=0.5, metavar="SHARE", help="when the rate falls to a tenth (default: 0.5)")
+    parser.add_argument("--unroll", type=int, default=1, metavar="K", help="learn chains of up to K steps from its own features")
     parser.add_argument("--name", default="", help="suffix of this shortcut's files, to keep ablations apart")
     args = parser.parse_args()
     config, arch = common.prepare(args), args.arch
@@ -235,7 +248,9 @@ def main():
         torch.nn.init.zeros_(student.proj_out.weight)
         torch.nn.init.zeros_(student.proj_out.bias)
     metadata = {"config": config.as_dict(), "arch": arch, "options": options, "kl": args.kl, "masked": args.masked, "rollout": args.rollout}
-    fall = lambda done: 1.0 if done < 0.5 else 0.1  # noqa: E731
+    if args.unroll > 1:
+        metadata["unroll"] = args.unroll
+    fall = lambda done: 1.0 if done < args.fall else 0.1  # noqa: E731
     trainer = common.Trainer(args, stage, student, metadata, (0.9, 0.999), 0.01, fall, suffix=args.name)
     counts = [sum(p.numel() for p in m.parameters()) for m in (student, owner)]
     print(f"{stage}: {counts[0]:,} parameters for a base of {counts[1]:,}, {args.precision} on {common.device_name(args)}")
@@ -251,19 +266,24 @@ def main():
 
     pool, turn = [], [0]
 
-    def loss_of():
+    def next_chain():
         if args.rollout > 1:
             turn[0] += 1
             depth = 1 + turn[0] % args.rollout
-            step = rollout(args, owner, arch, condition(), vocabulary, settings, student, depth)
-        else:
-            if not pool or len(pool) < POOL * settings["steps"] * REPLAYS // 2:
-                made = trajectory(args, owner, arch, condition(), vocabulary, settings)
-                pool.extend(made * REPLAYS)
-                random.shuffle(pool)
-            step = pool.pop()
+            return [rollout(args, owner, arch, condition(), vocabulary, settings, student, depth)]
+        if len(pool) < POOL * settings["steps"] * REPLAYS // 2 // args.unroll:
+            made = trajectory(args, owner, arch, condition(), vocabulary, settings)
+            for _ in range(REPLAYS):
+                # Chains of one length but for the last, from another place each time.
+                cuts = range(random.randrange(args.unroll) - args.unroll + 1, len(made), args.unroll)
+                pool.extend(chain for cut in cuts if (chain := made[max(cut, 0) : cut + args.unroll]))
+            random.shuffle(pool)
+        return pool.pop()
+
+    def loss_of():
+        chain = next_chain()
         with common.autocast(args):
-            return loss_of_step(step, student, owner, arch, args.kl, args.masked)
+            return loss_of_chain(chain, student, owner, arch, args.kl, args.masked)
 
     trainer.run(loss_of)
 

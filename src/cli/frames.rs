@@ -4,9 +4,12 @@ use super::CliError;
 use crate::generate::picture::{Picture, write_gif};
 use std::path::Path;
 
-/// A sheet about twice as wide as high.
+/// A sheet up to about twice as wide as high, its last row as full as that allows.
 pub(super) fn columns(pictures: usize) -> u32 {
-    ((2.0 * pictures as f64).sqrt().ceil() as u32).max(1)
+    let widest = ((2.0 * pictures as f64).sqrt().ceil() as usize).max(1);
+    let narrowest = ((pictures as f64).sqrt().ceil() as usize).max(1);
+    let empty = |columns: usize| pictures.next_multiple_of(columns) - pictures;
+    (narrowest..=widest).rev().min_by_key(|columns| empty(*columns)).unwrap_or(widest) as u32
 }
 
 /// Pictures resolving: `frames` by picture and step, and how they ended.

@@ -80,6 +80,8 @@ fn a_folder_gets_a_file_a_picture() {
         "generate",
         "--class",
         "lady beetle",
+        "--model",
+        MODEL,
         "--count",
         "3",
         "--steps",
@@ -122,7 +124,18 @@ fn edge_settings_work() {
 fn ml_cache_makes_pictures_of_classes() {
     let folder = tempfile::tempdir().unwrap();
     let run = |extra: &[&str]| -> serde_json::Value {
-        let common = ["generate", "--class", "fox", "--predictor", "ml-cache", "--backend", "cpu", "--json"];
+        let common = [
+            "generate",
+            "--class",
+            "fox",
+            "--predictor",
+            "ml-cache",
+            "--steps",
+            "12",
+            "--backend",
+            "cpu",
+            "--json",
+        ];
         let arguments = [&common[..], &["--out", "x.png"], extra].concat();
         serde_json::from_str(&succeeds(&migm(folder.path(), &arguments))).unwrap()
     };

@@ -1,6 +1,6 @@
 //! `migm bench`, `migm eval` and `migm gallery`.
 
-use super::{MODEL, fails, migm, succeeds, text};
+use super::{MODEL, fails, migm, succeeds};
 use std::path::Path;
 
 #[test]
@@ -92,7 +92,7 @@ fn pictures_are_judged_and_plotted_against_time() {
 #[test]
 fn bundled_models_have_names_and_a_judge() {
     let folder = tempfile::tempdir().unwrap();
-    for (model, kind) in [("scenes-text", "place"), ("scenes-class", "objects")] {
+    for (model, kind) in [("scenes-text", "count"), ("scenes-class", "objects")] {
         let arguments =
             ["eval", "--model", model, "--count", "2", "--steps", "2", "--budgets", "1", "--backend", "cpu"];
         let table = succeeds(&migm(folder.path(), &arguments));

@@ -2,6 +2,7 @@
 
 use super::{DIMOO_GOLDEN, GOLDEN, MODEL, fails, migm, succeeds, text};
 use std::path::Path;
+use std::process::Command;
 
 #[test]
 fn the_official_recordings_verify() {

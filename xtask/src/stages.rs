@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that must hold before a change is taken, in stages.
 //!
-//! All chosen stages run, also after one has failed, so that one run tells everything. Dependencies are compiled for
+//! By hand all chosen stages run, also after one has failed, so that one run tells everything; an automatic run stops at
+//! the first failure, so that what failed is the last thing in its log. Dependencies are compiled for
 //! `clippy` and `doc` together (metadata only) and for `test` once (code), all in the dev profile.
 
 use std::time::{Duration, Instant};
@@ -89,7 +90,15 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
         return Ok(());
     }
     let stages = select(args)?;
-    let reports: Vec<Report> = stages.into_iter().map(run).collect();
+    let mut reports = Vec::new();
+    for stage in stages {
+        let report = run(stage);
+        let stop = !report.passed && is_ci();
+        reports.push(report);
+        if stop {
+            break;
+        }
+    }
     println!("\n{}", table(&reports));
     let failed: Vec<&str> =
         reports.iter().filter(|report| !report.passed).map(|report| report.stage.name()).collect();

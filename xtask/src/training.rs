@@ -63,6 +63,11 @@ fn python() -> Result<PathBuf, String> {
         "--quiet",
         "--disable-pip-version-check",
         "--no-cache-dir",
+        // Gigabytes over a network: a stall is tried again, not reported.
+        "--retries",
+        "10",
+        "--timeout",
+        "60",
         "--require-hashes",
         "-r",
     ];

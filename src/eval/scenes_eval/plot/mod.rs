@@ -127,12 +127,10 @@ impl Plot {
             self.line([LEFT, y], [right, y], 1.0, GRID, false);
             self.text([LEFT - 8.0, y + 5.0], Anchor::End, 12.0, INK, &format!("{:.0} %", 100.0 * value));
         }
-        let seconds = ticks(scale.from[0], scale.to[0]);
-        let apart = seconds.get(1).zip(seconds.first()).map_or(1.0, |(b, a)| b - a);
-        let decimals = (-apart.log10().floor()).clamp(0.0, 9.0) as usize;
-        for value in seconds {
+        for value in decades(scale.from[0], scale.to[0]) {
             let x = scale.x(value);
             self.line([x, TOP], [x, bottom], 1.0, GRID, false);
+            let decimals = (-value.log10().floor()).clamp(0.0, 9.0) as usize;
             self.text([x, bottom + 20.0], Anchor::Middle, 12.0, INK, &format!("{value:.decimals$}"));
         }
         self.line([LEFT, bottom], [right, bottom], 1.5, INK, false);
@@ -165,11 +163,12 @@ impl Plot {
             if let Some(last) = labels.last() {
                 self.line(last.mark, mark, 1.5, colour, name != "vanilla");
             }
-            // Curves fall to the left, and a predictor's is above vanilla's, or below it.
+            // Methods are often alike in quality: each has its labels in a place of its own.
             let (at, anchor) = match name {
                 "vanilla" => ([x - 11.0, y + 4.0], Anchor::End),
-                "shortcut" => ([x - 8.0, y - 10.0], Anchor::End),
-                _ => ([x + 10.0, y + 18.0], Anchor::Start),
+                "shortcut" => ([x, high - 7.0], Anchor::Middle),
+                "reuse" => ([x, low + 16.0], Anchor::Middle),
+                _ => ([x + 11.0, y + 4.0], Anchor::Start),
             };
             let text = match name {
                 "vanilla" => format!("{} steps", row.steps),
@@ -184,7 +183,11 @@ impl Plot {
     fn plate(&mut self, label: &Label) {
         let [x, y] = label.at;
         let width = LETTER * label.text.len() as f64;
-        let left = if label.anchor == Anchor::End { x - width } else { x };
+        let left = match label.anchor {
+            Anchor::Start => x,
+            Anchor::Middle => x - width / 2.0,
+            Anchor::End => x - width,
+        };
         let (right, top, bottom) = (left + width, y - 11.0, y + 3.0);
         let points = vec![[left, top], [right, top], [right, bottom], [left, bottom]];
         self.shapes.push(Shape::Polygon { points, colour: PAPER });
@@ -239,7 +242,7 @@ fn colour_of(name: &str) -> Rgb {
     }
 }
 
-/// From seconds and shares to pixels.
+/// From seconds, by their logarithm since speed-ups are ratios, and shares to pixels.
 struct Scale {
     from: [f64; 2],
     to: [f64; 2],
@@ -259,13 +262,17 @@ impl Scale {
         let (low, high) = if low.is_finite() { (low, high) } else { (0.0, 1.0) };
         let low = ((low * 20.0 - 0.01).floor() / 20.0).clamp(0.0, 0.9);
         let high = ((high * 20.0 + 0.01).ceil() / 20.0).clamp(low + 0.1, 1.0);
-        let most = report.rows.iter().map(|row| row.seconds_per_image).fold(0.0, f64::max);
-        let most = if most > 0.0 { 1.1 * most } else { 1.0 };
-        Self { from: [0.0, low], to: [most, high] }
+        let seconds = report.rows.iter().map(|row| row.seconds_per_image).filter(|seconds| *seconds > 0.0);
+        let (least, most) =
+            seconds.fold((f64::INFINITY, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
+        // Room for labels left of the first mark.
+        let (least, most) = if most > 0.0 { (least / 1.6, most * 1.25) } else { (0.1, 1.0) };
+        Self { from: [least, low], to: [most, high] }
     }
 
     fn x(&self, seconds: f64) -> f64 {
-        LEFT + (SIZE[0] - LEFT - RIGHT) * (seconds - self.from[0]) / (self.to[0] - self.from[0])
+        let whole = (self.to[0] / self.from[0]).ln();
+        LEFT + (SIZE[0] - LEFT - RIGHT) * (seconds.max(self.from[0]) / self.from[0]).ln() / whole
     }
 
     fn y(&self, share: f64) -> f64 {
@@ -283,6 +290,13 @@ fn ticks(from: f64, to: f64) -> Vec<f64> {
     let first = (from / apart - 1e-9).ceil() as i64;
     let last = (to / apart + 1e-9).floor() as i64;
     (first..=last).map(|index| index as f64 * apart).collect()
+}
+
+/// 1, 2 and 5 times every power of ten from one end to the other.
+fn decades(from: f64, to: f64) -> Vec<f64> {
+    let powers = from.log10().floor() as i32..=to.log10().ceil() as i32;
+    let values = powers.flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)));
+    values.filter(|value| (from..=to).contains(value)).collect()
 }
 
 #[cfg(test)]

@@ -49,6 +49,12 @@ fn ticks_are_round_and_within_the_ends() {
 }
 
 #[test]
+fn decades_are_the_digits_of_money() {
+    assert_eq!(decades(0.06, 1.2), [0.1, 0.2, 0.5, 1.0]);
+    assert_eq!(decades(3.0, 20.0), [5.0, 10.0, 20.0]);
+}
+
+#[test]
 fn a_plot_has_a_mark_for_each_method_and_nothing_outside() {
     let report = example();
     let plot = Plot::new(&report, "emoji <text> & more", "512 pictures of each method");
