@@ -2,6 +2,7 @@
 
 use super::{Backend, CliError};
 use crate::studio::{BUNDLED, window};
+use std::path::PathBuf;
 
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Arguments {
@@ -14,11 +15,21 @@ pub(super) struct Arguments {
     /// Where to compute
     #[arg(long, value_enum, default_value_t)]
     backend: Backend,
+    /// Write how long each frame took, as CSV, when the window closes
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    trace: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let (device, reason) = arguments.backend.open()?;
     let model = arguments.model.as_deref().unwrap_or(BUNDLED[0]);
-    window::run(device, &reason, model, arguments.model.is_some(), &arguments.query)?;
+    window::run(
+        device,
+        &reason,
+        model,
+        arguments.model.is_some(),
+        &arguments.query,
+        arguments.trace.as_deref(),
+    )?;
     Ok(())
 }

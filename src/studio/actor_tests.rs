@@ -15,7 +15,9 @@ struct Window {
 fn window(source: &str) -> Window {
     let wakes = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&wakes);
-    let wake: Wake = Arc::new(move || drop(count.fetch_add(1, Ordering::Relaxed)));
+    let wake: Wake = Arc::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
     let actor = Actor::start(Device::Cpu, wake);
     actor.ask(Request::Open(source.to_owned()));
     let Some(Event::Opened(info)) = pollster::block_on(actor.next()) else { panic!("{source} did not open") };

@@ -5,6 +5,7 @@ use super::command::{Command, Menu};
 use super::compare::{Comparison, methods};
 use super::failure::{Failure, Remedy};
 use super::fetch::{Fetch, Progress};
+use super::frames::Frames;
 use super::panels::canvas::View;
 use super::panels::status::DeviceNote;
 use super::panels::{canvas, compose, failure, hover, palette, side, status, timeline};
@@ -41,6 +42,8 @@ pub struct Studio {
     pictures_asked_for: Option<RunId>,
     /// The query of a link, until its model is open.
     query: String,
+    /// How long frames took.
+    pub frames: Frames,
 }
 
 impl Studio {
@@ -66,6 +69,7 @@ impl Studio {
             fetch: Fetch::default(),
             pictures_asked_for: None,
             query: query.to_owned(),
+            frames: Frames::default(),
         };
         studio.open(&source, context);
         studio
@@ -103,6 +107,7 @@ impl Studio {
             "budget_slider": { "x": x, "y": y, "width": width, "height": height },
             "runs": runs,
             "stored": state.stored,
+            "slowest_frame_ms": self.frames.slowest(),
             "failure": state.failure.as_ref().map(|failure| format!("{}: {}", failure.title, failure.reason)),
         })
     }
@@ -477,18 +482,20 @@ impl Studio {
 
 impl eframe::App for Studio {
     fn logic(&mut self, context: &Context, _frame: &mut eframe::Frame) {
+        self.frames.begin();
         self.take_events(context);
         self.drops(context);
         self.keys(context);
     }
 
-    fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+    fn ui(&mut self, ui: &mut Ui, frame: &mut eframe::Frame) {
         self.panels(ui);
         palette::show(ui, &mut self.state);
         let context = ui.ctx().clone();
         for command in std::mem::take(&mut self.state.wanted) {
             self.obey(&context, command);
         }
+        self.frames.end(frame.info().cpu_usage, self.state.open_run().is_some());
     }
 
     fn save(&mut self, storage: &mut dyn eframe::Storage) {

@@ -12,6 +12,7 @@ pub mod compare;
 pub mod engine;
 pub mod failure;
 pub mod fetch;
+pub mod frames;
 pub mod keep;
 pub mod link;
 pub mod panels;

@@ -2,27 +2,40 @@
 
 use super::actor::{Actor, Wake};
 use super::app::Studio;
+use super::frames::Frames;
 use super::link;
 use super::panels::status::DeviceNote;
 use crate::exec::gpu::device::Gpu;
 use crate::generate::model::Device;
 use eframe::egui;
 use eframe::egui_wgpu::{WgpuConfiguration, WgpuSetup, WgpuSetupExisting};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The window's size at the first start, and the smallest it can have, in points.
 const SIZE: [f32; 2] = [1280.0, 800.0];
 const LEAST: [f32; 2] = [480.0, 480.0];
 
-/// The window could not be opened.
+/// What can go wrong with the window.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "no window can be opened: {0}\n  without a display, `migm generate \"PROMPT\"` makes pictures from the command line"
-)]
-pub struct WindowError(String);
+pub enum WindowError {
+    /// It could not be opened.
+    #[error(
+        "no window can be opened: {0}\n  without a display, `migm generate \"PROMPT\"` makes pictures from the command line"
+    )]
+    Open(String),
+    /// The record of its frames could not be written.
+    #[error("the times of frames could not be written to {path}: {error}")]
+    Trace {
+        /// Where to.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+}
 
 /// Opens the window and stays until it is closed. `device` computes; a graphics device draws the window too. What was open last
-/// is opened again, unless a model or a link is asked for.
+/// is opened again, unless a model or a link is asked for. `trace` gets the times of all frames as CSV in the end.
 ///
 /// # Errors
 /// There is no display, or no way to draw on it.
@@ -32,7 +45,10 @@ pub fn run(
     model: &str,
     model_is_asked_for: bool,
     query: &str,
+    trace: Option<&Path>,
 ) -> Result<(), WindowError> {
+    let frames = Frames::default();
+    let recorded = frames.clone();
     let note = note(&device, reason);
     let mut options = eframe::NativeOptions {
         viewport: egui::ViewportBuilder::default()
@@ -56,9 +72,16 @@ pub fn run(
             // What was open last does not matter then.
             kept.recipe = None;
         }
-        Ok(Box::new(Studio::new(&creation.egui_ctx, actor, note, kept, &model, &query)))
+        let mut studio = Studio::new(&creation.egui_ctx, actor, note, kept, &model, &query);
+        studio.frames = recorded;
+        Ok(Box::new(studio))
     });
-    eframe::run_native("migm", options, create).map_err(|error| WindowError(error.to_string()))
+    eframe::run_native("migm", options, create).map_err(|error| WindowError::Open(error.to_string()))?;
+    if let Some(path) = trace {
+        let written = std::fs::write(path, frames.to_csv());
+        written.map_err(|error| WindowError::Trace { path: path.to_owned(), error })?;
+    }
+    Ok(())
 }
 
 /// One device computes and draws: no picture leaves it.

@@ -164,11 +164,8 @@ fn models(root: &Path, dist: &Path) -> Result<(), String> {
             fs::write(to.join(&stored), &bytes).map_err(|error| format!("{stored}: {error}"))?;
             let comma = if files.is_empty() { "" } else { ", " };
             // Writing to a string cannot fail.
-            let _ = write!(
-                files,
-                "{comma}\"{name}\": {{ \"bytes\": {}, \"path\": \"{stored}\" }}",
-                bytes.len()
-            );
+            let _ =
+                write!(files, "{comma}\"{name}\": {{ \"bytes\": {}, \"path\": \"{stored}\" }}", bytes.len());
         }
         let comma = if list.is_empty() { "" } else { ",\n" };
         let _ = write!(list, "{comma}  \"{model}\": {{ \"files\": {{ {files} }} }}");
