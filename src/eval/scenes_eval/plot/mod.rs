@@ -141,7 +141,7 @@ impl Plot {
             Anchor::Middle,
             13.0,
             INK,
-            "seconds per image, decoding aside",
+            "seconds per image, decoding aside; numbers are full steps",
         );
         let (at, text) = ([20.0, middle[1]], "attributes right, mean with 95 % interval".to_owned());
         let (anchor, size, colour) = (Anchor::Middle, 13.0, INK);
@@ -170,11 +170,7 @@ impl Plot {
                 "reuse" => ([x, low + 16.0], Anchor::Middle),
                 _ => ([x + 11.0, y + 4.0], Anchor::Start),
             };
-            let text = match name {
-                "vanilla" => format!("{} steps", row.steps),
-                _ => format!("{} of {}", row.full_steps, row.steps),
-            };
-            labels.push(Label { name, mark, at, anchor, text });
+            labels.push(Label { name, mark, at, anchor, text: row.full_steps.to_string() });
         }
         labels
     }
