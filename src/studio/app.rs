@@ -332,9 +332,15 @@ impl Studio {
 
     fn keys(&mut self, context: &Context) {
         let editing = context.egui_wants_keyboard_input();
-        for command in Command::ALL {
-            let Some(keys) = command.shortcut() else { continue };
-            if (editing && command.yields_to_text()) || self.state.palette.is_some() {
+        if self.state.palette.is_some() {
+            return;
+        }
+        let mut commands: Vec<_> =
+            Command::ALL.iter().filter_map(|command| Some((*command, command.shortcut()?))).collect();
+        // A shortcut without Shift would also take the keys of one with it.
+        commands.sort_by_key(|(_, keys)| std::cmp::Reverse((keys.modifiers.shift, keys.modifiers.alt)));
+        for (command, keys) in commands {
+            if editing && command.yields_to_text() {
                 continue;
             }
             if context.input_mut(|input| input.consume_shortcut(&keys)) {
@@ -367,7 +373,13 @@ impl Studio {
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
                 let command = Command::Palette;
                 let keys = command.shortcut().map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
-                if ui.button(format!("{keys} Commands")).on_hover_text(hover(ui, command)).clicked() {
+                let narrow = ui.available_width() < 120.0;
+                let text = if narrow { command.icon().to_owned() } else { format!("{keys} Commands") };
+                let button = ui.button(text).on_hover_text(hover(ui, command));
+                button.widget_info(|| {
+                    egui::WidgetInfo::labeled(egui::accesskit::Role::Button, true, command.text())
+                });
+                if button.clicked() {
                     self.state.wanted.push(command);
                 }
             });
@@ -468,7 +480,7 @@ impl Studio {
         Panel::left("compose").default_size(300.0).size_range(240.0..=420.0).show(ui, |ui| {
             compose::show(ui, &mut self.state);
         });
-        Panel::right("side").default_size(300.0).size_range(220.0..=560.0).show(ui, |ui| {
+        Panel::right("side").default_size(340.0).size_range(220.0..=560.0).show(ui, |ui| {
             side::show(ui, &mut self.state, &mut self.textures);
         });
         CentralPanel::default().show(ui, |ui| {

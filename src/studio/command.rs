@@ -188,7 +188,9 @@ impl Command {
             Self::SaveGif => "Saves the pictures resolving step by step, as a GIF",
             Self::SaveSheet => "Saves the pictures of the history on one sheet",
             Self::CopyPicture => "Puts the picture on the clipboard",
-            Self::CopyLink => "Puts a link on the clipboard that opens this run in a browser",
+            Self::CopyLink => {
+                "Puts on the clipboard what opens this run again: a link in the browser, a command elsewhere"
+            }
             Self::ThemeSystem => "Light or dark as the system is",
             Self::ThemeLight => "Light, whatever the system is",
             Self::ThemeDark => "Dark, whatever the system is",
@@ -213,9 +215,9 @@ impl Command {
             Self::NextStep => "▶",
             Self::LastStep => "⏭",
             Self::UniformRefresh => "📊",
-            Self::ShowMasked => "▦",
-            Self::ShowNew => "☐",
-            Self::ShowConfidence => "◐",
+            Self::ShowMasked => "🔳",
+            Self::ShowNew => "✨",
+            Self::ShowConfidence => "🌓",
             Self::ResetView => "⛶",
             Self::SavePng => "💾",
             Self::SaveGif => "🎞",

@@ -4,7 +4,7 @@ use super::actor::{Preview, RunId};
 use super::panels::canvas::color_image;
 use super::run::{Progress, Run};
 use crate::generate::picture::Picture;
-use eframe::egui::{Context, TextureHandle, TextureId, TextureOptions};
+use egui::{Context, TextureHandle, TextureId, TextureOptions};
 use std::collections::HashMap;
 
 /// What a texture shows: a picture of a run, finished (`None`) or after a step.
@@ -34,8 +34,7 @@ impl std::fmt::Debug for Textures {
 
 fn upload(context: &Context, name: String, picture: &Picture) -> TextureHandle {
     // Enlarged pixels are shown as they are.
-    let options =
-        TextureOptions { magnification: eframe::egui::TextureFilter::Linear, ..TextureOptions::NEAREST };
+    let options = TextureOptions { magnification: egui::TextureFilter::Linear, ..TextureOptions::NEAREST };
     context.load_texture(name, color_image(picture), options)
 }
 

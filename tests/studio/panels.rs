@@ -17,12 +17,14 @@ fn options() -> SnapshotOptions {
     SnapshotOptions::new().max_failed_pixels(8)
 }
 
+/// Photographs in both themes. The results of a test are told together.
+#[must_use]
 fn photograph(
     name: &str,
     size: [f32; 2],
     state: impl Fn() -> State,
     show: impl Fn(&mut egui::Ui, &mut Parts) + Copy,
-) {
+) -> SnapshotResults {
     let mut results = SnapshotResults::new();
     for (theme, suffix) in [(Theme::Dark, "dark"), (Theme::Light, "light")] {
         let parts = (state(), Textures::default(), canvas::View::default());
@@ -38,7 +40,7 @@ fn photograph(
         harness.snapshot(format!("{name}-{suffix}"));
         results.extend_harness(&mut harness);
     }
-    results.unwrap();
+    results
 }
 
 #[test]
@@ -48,7 +50,7 @@ fn compose_of_a_text_model() {
         state.recipe.as_mut().unwrap().seed = 12;
         state
     };
-    photograph("compose-text", [320.0, 620.0], state, |ui, parts| compose::show(ui, &mut parts.0));
+    photograph("compose-text", [320.0, 620.0], state, |ui, parts| compose::show(ui, &mut parts.0)).unwrap();
 }
 
 #[test]
@@ -60,7 +62,8 @@ fn compose_of_a_class_model() {
         |ui, parts| {
             compose::show(ui, &mut parts.0);
         },
-    );
+    )
+    .unwrap();
 }
 
 #[test]
@@ -71,11 +74,13 @@ fn compose_names_words_that_the_model_does_not_know() {
         recipe.subject = migm::studio::recipe::Subject::Prompt("a dragon on the moon ".to_owned());
         state
     };
-    photograph("compose-unknown", [320.0, 460.0], state, |ui, parts| compose::show(ui, &mut parts.0));
+    photograph("compose-unknown", [320.0, 460.0], state, |ui, parts| compose::show(ui, &mut parts.0))
+        .unwrap();
 }
 
 #[test]
 fn canvas_before_during_and_after_a_run() {
+    let mut results = SnapshotResults::new();
     for (name, state) in [
         ("canvas-empty", (|| scene::opened(scene::text_model())) as fn() -> State),
         ("canvas-half", scene::half_done),
@@ -87,14 +92,16 @@ fn canvas_before_during_and_after_a_run() {
             state
         }),
     ] {
-        photograph(name, [420.0, 420.0], state, |ui, parts| {
+        results.extend(photograph(name, [420.0, 420.0], state, |ui, parts| {
             canvas::show(ui, &mut parts.0, &mut parts.1, &mut parts.2);
-        });
+        }));
     }
+    results.unwrap();
 }
 
 #[test]
 fn timeline_planned_and_measured() {
+    let mut results = SnapshotResults::new();
     for (name, state) in [
         ("timeline-planned", (|| scene::opened(scene::text_model())) as fn() -> State),
         ("timeline-half", scene::half_done),
@@ -104,12 +111,14 @@ fn timeline_planned_and_measured() {
             state
         }),
     ] {
-        photograph(name, [560.0, 130.0], state, |ui, parts| timeline::show(ui, &mut parts.0));
+        results.extend(photograph(name, [560.0, 130.0], state, |ui, parts| timeline::show(ui, &mut parts.0)));
     }
+    results.unwrap();
 }
 
 #[test]
 fn pages_at_the_right() {
+    let mut results = SnapshotResults::new();
     let tab = |tab: Tab| {
         move || {
             let mut state = if tab == Tab::Blind { scene::blind() } else { scene::compared() };
@@ -123,32 +132,38 @@ fn pages_at_the_right() {
         ("blind", Tab::Blind, 460.0),
         ("history", Tab::History, 300.0),
     ] {
-        photograph(name, [340.0, height], tab(page), |ui, parts| side::show(ui, &mut parts.0, &mut parts.1));
+        results.extend(photograph(name, [340.0, height], tab(page), |ui, parts| {
+            side::show(ui, &mut parts.0, &mut parts.1)
+        }));
     }
+    results.unwrap();
 }
 
 #[test]
 fn pages_before_anything_has_run() {
-    photograph(
+    let mut results = SnapshotResults::new();
+    results.extend(photograph(
         "why-empty",
         [340.0, 120.0],
         || scene::opened(scene::text_model()),
         |ui, parts| {
             why::show(ui, &mut parts.0);
         },
-    );
-    photograph(
+    ));
+    results.extend(photograph(
         "blind-empty",
         [340.0, 160.0],
         || scene::opened(scene::text_model()),
         |ui, parts| {
             blind::show(ui, &mut parts.0, &mut parts.1);
         },
-    );
+    ));
+    results.unwrap();
 }
 
 #[test]
 fn status_at_rest_and_at_work() {
+    let mut results = SnapshotResults::new();
     let device = DeviceNote {
         name: "Test device".to_owned(),
         driver: "Vulkan".to_owned(),
@@ -158,8 +173,10 @@ fn status_at_rest_and_at_work() {
     for (name, state) in
         [("status-ready", scene::finished as fn() -> State), ("status-busy", scene::half_done)]
     {
-        photograph(name, [760.0, 40.0], state, |ui, parts| status::show(ui, &parts.0, &device));
+        results
+            .extend(photograph(name, [760.0, 40.0], state, |ui, parts| status::show(ui, &parts.0, &device)));
     }
+    results.unwrap();
 }
 
 #[test]
@@ -175,7 +192,8 @@ fn failures_say_why_and_what_to_do() {
     };
     photograph("failure", [560.0, 110.0], failed, |ui, parts| {
         let _ = failure::show(ui, &mut parts.0);
-    });
+    })
+    .unwrap();
 }
 
 #[test]
@@ -185,5 +203,5 @@ fn the_palette_finds_commands() {
         state.palette = Some("save".to_owned());
         state
     };
-    photograph("palette", [460.0, 260.0], state, |ui, parts| palette::show(ui, &mut parts.0));
+    photograph("palette", [460.0, 260.0], state, |ui, parts| palette::show(ui, &mut parts.0)).unwrap();
 }

@@ -20,7 +20,7 @@ const FEATURES: usize = 16;
 
 /// A text model that knows a few words.
 pub(crate) fn text_model() -> ModelInfo {
-    let words = "3D a beach cactus flat fox in koala left moon of on pizza rocket sky snow style sunset taxi the to two";
+    let words = "3D a at beach cactus flat fox in koala left moon of on pizza rocket sky snow style sunset taxi the to two";
     ModelInfo {
         source: "scenes-text".to_owned(),
         name: "scenes-text".to_owned(),

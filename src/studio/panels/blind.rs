@@ -22,7 +22,7 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
         let command = Command::NextPair;
         let text = if state.blind.judged.is_empty() { "Begin" } else { "Next pair" };
         if ui
-            .add_enabled(state.allows(command), eframe::egui::Button::new(text))
+            .add_enabled(state.allows(command), egui::Button::new(text))
             .on_hover_text(command.tooltip())
             .clicked()
         {

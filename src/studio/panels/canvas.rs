@@ -25,6 +25,8 @@ impl Default for View {
     }
 }
 
+/// Below this width, in points, the header takes two rows.
+const NARROW: f32 = 500.0;
 /// The largest zoom.
 const MOST_ZOOM: f32 = 16.0;
 /// Points between pictures of a batch.
@@ -101,7 +103,8 @@ fn description(state: &State) -> String {
 }
 
 fn header(ui: &mut Ui, state: &mut State) {
-    ui.horizontal(|ui| {
+    let narrow = ui.available_width() < NARROW;
+    ui.horizontal_wrapped(|ui| {
         let text = match (state.shown_run(), state.step()) {
             (Some(run), Some(step)) => match run.plan.get(step) {
                 Some(note) => {
@@ -119,17 +122,24 @@ fn header(ui: &mut Ui, state: &mut State) {
             (None, _) => String::new(),
         };
         ui.label(text);
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            let overlays = &mut state.overlays;
-            for (command, text, on) in [
-                (Command::ShowConfidence, "Confidence", &mut overlays.confidence),
-                (Command::ShowNew, "New", &mut overlays.new),
-                (Command::ShowMasked, "Masked", &mut overlays.masked),
-            ] {
-                ui.toggle_value(on, text).on_hover_text(hover(ui, command));
-            }
-        });
+        if narrow {
+            ui.end_row();
+            toggles(ui, state);
+        } else {
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| toggles(ui, state));
+        }
     });
+}
+
+fn toggles(ui: &mut Ui, state: &mut State) {
+    let overlays = &mut state.overlays;
+    for (command, text, on) in [
+        (Command::ShowConfidence, "Confidence", &mut overlays.confidence),
+        (Command::ShowNew, "New", &mut overlays.new),
+        (Command::ShowMasked, "Masked", &mut overlays.masked),
+    ] {
+        ui.toggle_value(on, text).on_hover_text(hover(ui, command));
+    }
 }
 
 fn navigate(ui: &Ui, response: &egui::Response, rect: Rect, view: &mut View) {

@@ -50,18 +50,22 @@ pub fn show(ui: &mut Ui, state: &mut State) {
     let mut wanted = Vec::new();
     let button_height = 44.0;
     let scroll_height = (ui.available_height() - button_height).max(120.0);
-    egui::ScrollArea::vertical().max_height(scroll_height).auto_shrink([false, false]).show(ui, |ui| {
-        subject(ui, &model, &mut recipe);
-        ui.add_space(4.0);
-        seed(ui, state, &mut recipe, &mut wanted);
-        images(ui, &mut recipe);
-        steps(ui, &mut recipe);
-        ui.add_space(4.0);
-        state.budget_slider = budget(ui, &model, &mut recipe, speed_up, &mut wanted);
-        ui.add_space(4.0);
-        guidance(ui, &mut recipe);
-        ui.collapsing("Advanced", |ui| advanced(ui, &mut recipe));
-    });
+    egui::ScrollArea::vertical()
+        .id_salt("compose")
+        .max_height(scroll_height)
+        .auto_shrink([false, false])
+        .show(ui, |ui| {
+            subject(ui, &model, &mut recipe);
+            ui.add_space(4.0);
+            seed(ui, state, &mut recipe, &mut wanted);
+            images(ui, &mut recipe);
+            steps(ui, &mut recipe);
+            ui.add_space(4.0);
+            state.budget_slider = budget(ui, &model, &mut recipe, speed_up, &mut wanted);
+            ui.add_space(4.0);
+            guidance(ui, &mut recipe);
+            ui.collapsing("Advanced", |ui| advanced(ui, &mut recipe));
+        });
     state.recipe = Some(recipe);
     ui.add_space(4.0);
     let running = state.open_run().is_some();

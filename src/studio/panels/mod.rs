@@ -11,13 +11,13 @@ pub mod timeline;
 pub mod why;
 
 use super::command::Command;
-use eframe::egui::{Button, Response, Ui};
+use egui::{Button, Response, Ui};
 
 /// A button of a command: its icon, and on hover what it does and by which keys.
 pub fn command_button(ui: &mut Ui, command: Command, enabled: bool) -> Response {
     let response = ui.add_enabled(enabled, Button::new(command.icon()));
     response.widget_info(|| {
-        eframe::egui::WidgetInfo::labeled(eframe::egui::accesskit::Role::Button, enabled, command.text())
+        egui::WidgetInfo::labeled(egui::accesskit::Role::Button, enabled, command.text())
     });
     response.on_hover_text(hover(ui, command)).on_disabled_hover_text(command.tooltip())
 }

@@ -8,7 +8,7 @@ use crate::studio::state::{State, Tab};
 use crate::studio::textures::Textures;
 use crate::studio::theme::Palette;
 use eframe::egui::{self, Image, Sense, Ui, Vec2, load::SizedTexture};
-use egui_plot::{Legend, Plot, PlotPoints, Points};
+use egui_plot::{Plot, PlotPoints, Points};
 
 /// Thumbnails of the history, in points.
 const THUMBNAIL: f32 = 76.0;
@@ -21,7 +21,7 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
         }
     });
     ui.separator();
-    egui::ScrollArea::vertical().auto_shrink([false, false]).show(ui, |ui| match state.tab {
+    egui::ScrollArea::vertical().id_salt("side").auto_shrink([false, false]).show(ui, |ui| match state.tab {
         Tab::Compare => compare(ui, state, textures),
         Tab::Why => why::show(ui, state),
         Tab::Blind => blind::show(ui, state, textures),
@@ -118,17 +118,18 @@ fn plot(ui: &mut Ui, state: &mut State) {
         return;
     }
     ui.add_space(6.0);
-    ui.strong("Agreement against time");
+    ui.strong("Tokens equal to vanilla's, in %, by ms a run");
     let palette = Palette::of(ui);
+    ui.horizontal_wrapped(|ui| {
+        ui.colored_label(palette.full, "■ every step full");
+        ui.colored_label(palette.predicted, "■ some predicted");
+    });
     let response = Plot::new("quality")
         .height(180.0)
-        .x_axis_label("ms a run")
-        .y_axis_label("tokens equal to vanilla's, %")
         .include_x(0.0)
         .include_y(0.0)
         .include_y(100.0)
         .allow_scroll(false)
-        .legend(Legend::default())
         .show(ui, |plot| {
             for (name, color) in [("full", palette.full), ("predicted", palette.predicted)] {
                 let of = points.iter().filter(|point| point.vanilla == (name == "full"));

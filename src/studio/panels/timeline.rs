@@ -7,7 +7,7 @@ use crate::studio::panels::command_button;
 use crate::studio::run::Run;
 use crate::studio::state::State;
 use crate::studio::theme::Palette;
-use eframe::egui::{self, Align2, FontId, Rect, Sense, Stroke, StrokeKind, Ui, Vec2, pos2};
+use eframe::egui::{self, Align2, FontId, Rect, RichText, Sense, Stroke, StrokeKind, Ui, Vec2, pos2};
 
 const BARS: f32 = 56.0;
 const MARKS: f32 = 16.0;
@@ -17,7 +17,7 @@ pub fn show(ui: &mut Ui, state: &mut State) {
     let Some(recipe) = &state.recipe else { return };
     let planned = state.full_list();
     let steps = state.shown_run().map_or(recipe.draw.steps() as usize, |run| run.plan.len().max(1));
-    ui.horizontal(|ui| {
+    ui.horizontal_wrapped(|ui| {
         for command in [Command::FirstStep, Command::PreviousStep, Command::NextStep, Command::LastStep] {
             if command_button(ui, command, state.allows(command)).clicked() {
                 state.wanted.push(command);
@@ -62,17 +62,20 @@ fn legend(ui: &mut Ui, run: Option<&Run>) {
     };
     let ((full, full_ms), (predicted, predicted_ms)) =
         (run.kind(StepKind::Full), run.kind(StepKind::Shortcut));
-    ui.colored_label(palette.full, format!("■ full {full} × {full_ms:.1} ms"));
-    ui.colored_label(palette.predicted, format!("□ predicted {predicted} × {predicted_ms:.1} ms"));
-    ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-        let mut text = format!("{:.0} ms", run.loop_ms());
-        if let Some(left) = run.left_ms().filter(|_| run.is_open()) {
-            text += &format!(" so far · {left:.0} ms left");
-        } else if let Some(speed_up) = run.speed_up() {
-            text += &format!(" · {speed_up:.2}× of all steps in full");
-        }
-        ui.weak(text);
-    });
+    // Each stays in one row.
+    let words = |ui: &mut Ui, text: String, color| {
+        ui.add(egui::Label::new(RichText::new(text).color(color)).extend());
+    };
+    words(ui, format!("■ full {full} × {full_ms:.1} ms"), palette.full);
+    words(ui, format!("☐ predicted {predicted} × {predicted_ms:.1} ms"), palette.predicted);
+    let mut text = format!("{:.0} ms", run.loop_ms());
+    if let Some(left) = run.left_ms().filter(|_| run.is_open()) {
+        text += &format!(" so far · {left:.0} ms left");
+    } else if let Some(speed_up) = run.speed_up() {
+        text += &format!(" · {speed_up:.2}× faster than all steps in full");
+    }
+    let weak = ui.visuals().weak_text_color();
+    words(ui, text, weak);
 }
 
 fn describe(run: &Run, step: usize) -> String {

@@ -5,7 +5,7 @@ use crate::studio::state::State;
 use crate::studio::theme::Palette;
 use crate::studio::why::{Analysis, Refreshed};
 use eframe::egui::{self, Color32, Rect, Sense, Ui, Vec2, pos2};
-use egui_plot::{Bar, BarChart, Legend, Line, Plot, PlotPoints, Points};
+use egui_plot::{Bar, BarChart, Line, Plot, PlotPoints, Points};
 
 /// The tallest that the heat map gets, in points.
 const MAP: f32 = 320.0;
@@ -25,7 +25,7 @@ pub fn show(ui: &mut Ui, state: &mut State) {
     refreshes(ui, &analysis.refreshes);
 }
 
-/// From dark to bright, so that it also reads without colour.
+/// From faint to full colour, so that it also reads without colour.
 fn shade(palette: &Palette, share: f64) -> Color32 {
     let share = share.clamp(0.0, 1.0) as f32;
     palette.masked[0].lerp_to_gamma(palette.full, share)
@@ -69,7 +69,7 @@ fn similarity(ui: &mut Ui, analysis: &Analysis) {
         response.on_hover_text_at_pointer(text);
     }
     ui.weak(format!(
-        "Cosine of each step's features with each other's, {lowest:.3} (dark) to 1. From one step to the next it is {mean:.3}: little is new, so most of it can be predicted"
+        "Cosine of each step's features with each other's, {lowest:.3} (faint) to 1. From one step to the next it is {mean:.3}: little is new, so most of it can be predicted"
     ));
 }
 
@@ -104,28 +104,26 @@ fn refreshes(ui: &mut Ui, refreshes: &[Refreshed]) {
         return;
     }
     let palette = Palette::of(ui);
+    let weak = ui.visuals().weak_text_color();
     let bars = |offset: f64, of: fn(&Refreshed) -> f64| {
         let bar = |r: &Refreshed| Bar::new(r.step as f64 + 1.0 + offset, of(r) * 100.0).width(0.36);
         refreshes.iter().map(bar).collect::<Vec<_>>()
     };
-    Plot::new("refreshes")
-        .height(PLOT)
-        .x_axis_label("step")
-        .y_axis_label("% of the features' size")
-        .include_y(0.0)
-        .allow_scroll(false)
-        .allow_zoom(false)
-        .legend(Legend::default())
-        .show(ui, |plot| {
+    ui.horizontal_wrapped(|ui| {
+        ui.colored_label(palette.predicted, "■ predicted");
+        ui.weak("■ reused as they were");
+    });
+    Plot::new("refreshes").height(PLOT).include_y(0.0).allow_scroll(false).allow_zoom(false).show(
+        ui,
+        |plot| {
             plot.bar_chart(BarChart::new("predicted", bars(-0.2, |r| r.predicted)).color(palette.predicted));
-            plot.bar_chart(
-                BarChart::new("reused as they were", bars(0.2, |r| r.reused)).color(palette.masked[1]),
-            );
-        });
+            plot.bar_chart(BarChart::new("reused as they were", bars(0.2, |r| r.reused)).color(weak));
+        },
+    );
     let mean =
         |of: fn(&Refreshed) -> f64| refreshes.iter().map(of).sum::<f64>() / refreshes.len() as f64 * 100.0;
     ui.weak(format!(
-        "Distance to what the full model then gave: {:.1} % predicted, {:.1} % if the last features were kept",
+        "By step, in % of the features' size: the distance to what the full model then gave. On average {:.1} % predicted, {:.1} % if the last features were kept",
         mean(|r| r.predicted),
         mean(|r| r.reused)
     ));
