@@ -19,11 +19,12 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const SIZE: [f32; 2] = [1040.0, 640.0];
-const PROMPT: &str = "two foxes in the snow";
+const SIZE: [f32; 2] = [980.0, 620.0];
+const PROMPT: &str = "two foxes in the snow on a sunny day";
 const SEED: u64 = 3;
-/// A frame of a run; a moment to look; the last one.
-const STEP_MS: u32 = 120;
+/// Steps to a frame; a frame of a run; a moment to look; the last one.
+const EVERY: usize = 2;
+const STEP_MS: u32 = 160;
 const PAUSE_MS: u32 = 1200;
 const END_MS: u32 = 3000;
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -63,8 +64,8 @@ impl Film {
         Ok(())
     }
 
-    /// Steps until something holds, with a frame whenever the run shown has gone a step further.
-    fn film(&mut self, holds: impl Fn(&Studio) -> bool) -> Result<(), Box<dyn Error>> {
+    /// Steps until something holds, with a frame of every `every`-th step of the run under way; of none for 0.
+    fn film(&mut self, every: usize, holds: impl Fn(&Studio) -> bool) -> Result<(), Box<dyn Error>> {
         let (began, mut steps) = (Instant::now(), None);
         while !holds(self.window.state()) {
             if began.elapsed() > PATIENCE {
@@ -76,7 +77,9 @@ impl Film {
             let present = run.map(|run| (run.id, run.steps_done()));
             if present != steps && run.is_some_and(|run| run.is_open() && run.steps_done() > 0) {
                 steps = present;
-                self.shoot(STEP_MS)?;
+                if present.is_some_and(|(_, done)| done.checked_rem(every) == Some(0)) {
+                    self.shoot(STEP_MS)?;
+                }
             }
         }
         self.window.step();
@@ -84,14 +87,14 @@ impl Film {
     }
 
     fn finish_run(&mut self, runs: usize) -> Result<(), Box<dyn Error>> {
-        self.film(|studio| studio.state.runs.len() >= runs && studio.state.open_run().is_none())
+        self.film(EVERY, |studio| studio.state.runs.len() >= runs && studio.state.open_run().is_none())
     }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).unwrap_or_else(|| "docs/images/studio.gif".to_owned());
     let mut film = Film::new();
-    film.film(|studio| studio.state.model.is_some())?;
+    film.film(0, |studio| studio.state.model.is_some())?;
     {
         let state = &mut film.window.state_mut().state;
         state.seed_locked = true;
@@ -115,7 +118,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     film.finish_run(2)?;
     film.shoot(PAUSE_MS)?;
     film.window.key_press_modifiers(egui::Modifiers::COMMAND | egui::Modifiers::SHIFT, egui::Key::Enter);
-    film.film(|studio| {
+    film.film(0, |studio| {
         let compared = studio.state.compared();
         compared.len() == 4
             && compared.iter().all(|(_, run)| run.is_some_and(|run| run.progress == Progress::Finished))

@@ -23,7 +23,7 @@ async function missing() {
   if (!isSecureContext) return 'this page did not come over a secure connection (https, or localhost)';
   if (!navigator.gpu) return 'this browser has no WebGPU, or it is switched off';
   const adapter = await navigator.gpu.requestAdapter().catch(() => null);
-  return adapter ? null : 'the browser offers no graphics adapter';
+  return adapter ? null : 'this browser has WebGPU, but no graphics adapter for it';
 }
 
 async function start() {

@@ -35,7 +35,7 @@ impl WeightSource for RandomWeights {
         let (first_block, skipped) = (rows.start * row / 4, rows.start * row % 4);
         let mut data = vec![0.0; skipped + count];
         data.par_chunks_mut(4).with_min_len(4096).enumerate().for_each(|(block, values)| {
-            let block = first_block + block;
+            let block = (first_block + block) as u64;
             let bits = draw(key, 0, (block >> 32) as u32, Stream::Weights, block as u32);
             for (value, bits) in values.iter_mut().zip(bits) {
                 *value = (2.0 * uniform(bits) - 1.0) * scale;

@@ -113,7 +113,7 @@ impl Studio {
     }
 
     fn open(&self, source: &str, context: &Context) {
-        self.fetch.open(source, self.actor.requests(), context);
+        self.fetch.open(source, &self.actor.requests(), context);
     }
 
     fn take_fetches(&mut self) {
@@ -188,7 +188,7 @@ impl Studio {
         if self.state.open_run().is_some() {
             return;
         }
-        let Some(at) = self.state.comparison.next() else { return };
+        let Some(at) = self.state.comparison.waiting() else { return };
         let recipe = self.state.comparison.columns[at].0.recipe.clone();
         let shown = self.state.shown;
         let id = self.state.add_run(recipe.clone());
@@ -214,9 +214,9 @@ impl Studio {
         if self.state.open_run().is_some() {
             return;
         }
-        let Some(recipe) = self.state.blind.next().map(|(recipe, _)| recipe.clone()) else { return };
+        let Some(recipe) = self.state.blind.waiting().map(|(recipe, _)| recipe.clone()) else { return };
         let id = self.state.add_hidden_run(recipe.clone());
-        if let Some((_, run)) = self.state.blind.next() {
+        if let Some((_, run)) = self.state.blind.waiting() {
             *run = Some(id);
         }
         self.actor.ask(Request::Run { id, recipe, trace: false });
@@ -311,7 +311,7 @@ impl Studio {
             Command::ResetView => self.view = View::default(),
             Command::NextPair => self.make_pair(context),
             Command::SavePng | Command::SaveGif | Command::SaveSheet | Command::SaveBlind => {
-                self.inbox.save(context, &self.state, command)
+                self.inbox.save(context, &self.state, command);
             }
             Command::CopyPicture => {
                 if let Some(picture) = self.state.shown_run().and_then(|run| run.pictures.first()) {
@@ -508,6 +508,12 @@ impl eframe::App for Studio {
             self.obey(&context, command);
         }
         self.frames.end(frame.info().cpu_usage, self.state.open_run().is_some());
+    }
+
+    /// The page's tests ask for the studio by its type.
+    #[cfg(target_arch = "wasm32")]
+    fn as_any_mut(&mut self) -> Option<&mut dyn std::any::Any> {
+        Some(self)
     }
 
     fn save(&mut self, storage: &mut dyn eframe::Storage) {

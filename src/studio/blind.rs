@@ -62,7 +62,7 @@ impl BlindTest {
     }
 
     /// The next run of the pair in the making.
-    pub fn next(&mut self) -> Option<&mut (Recipe, Option<RunId>)> {
+    pub fn waiting(&mut self) -> Option<&mut (Recipe, Option<RunId>)> {
         self.making.as_mut()?.iter_mut().find(|(_, run)| run.is_none())
     }
 
@@ -182,11 +182,11 @@ mod tests {
         let recipe = pair(5).recipe;
         test.make(&Recipe { images: 4, ..recipe.clone() });
         for id in [7, 8] {
-            let (wanted, run) = test.next().unwrap();
+            let (wanted, run) = test.waiting().unwrap();
             assert_eq!((wanted.images, wanted.full_steps()), (1, Some(if id == 7 { 64 } else { 8 })));
             *run = Some(RunId(id));
         }
-        assert!(test.next().is_none());
+        assert!(test.waiting().is_none());
         test.ready(|id| Some(id == RunId(7)));
         assert!(test.pair.is_none());
         test.ready(|_| Some(true));
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!((test.judged.len(), test.pair.is_none()), (1, true));
         // A run that was stopped makes no pair.
         test.make(&pair(6).recipe);
-        while let Some((_, run)) = test.next() {
+        while let Some((_, run)) = test.waiting() {
             *run = Some(RunId(9));
         }
         test.ready(|_| None);

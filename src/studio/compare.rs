@@ -71,7 +71,7 @@ impl Comparison {
     }
 
     /// The next method to run, once nothing is under way.
-    pub fn next(&self) -> Option<usize> {
+    pub fn waiting(&self) -> Option<usize> {
         self.columns.iter().position(|(_, run)| run.is_none())
     }
 }

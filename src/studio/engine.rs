@@ -243,7 +243,7 @@ impl Engine {
                         self.held.truncate(HELD - 1);
                         let refresh =
                             if has && !partial { Refresh::Uniform(1) } else { settings.refresh.clone() };
-                        let made_for = TextSettings { refresh, ..settings.clone() };
+                        let made_for = TextSettings { refresh, ..settings };
                         let weights = &mut model.weights()?;
                         let formats = model.formats();
                         let device = &self.device;

@@ -83,7 +83,14 @@ impl Failure {
                 ("A picture could not be read or written", &[Remedy::SaveElsewhere])
             }
         };
-        Self { title: title.to_owned(), reason: error.to_string(), remedies: remedies.to_vec() }
+        let reason = match error {
+            // Its way on is that of the command line.
+            GenerateError::Exec(ExecError::Device(DeviceError::Lost { adapter, reason })) => {
+                format!("{adapter}: {reason}")
+            }
+            _ => error.to_string(),
+        };
+        Self { title: title.to_owned(), reason, remedies: remedies.to_vec() }
     }
 }
 
@@ -104,7 +111,7 @@ mod tests {
         ] {
             let failure = Failure::new(&error);
             assert!(!failure.title.is_empty() && !failure.remedies.is_empty(), "{failure:?}");
-            assert_eq!(failure.reason, error.to_string());
+            assert!(!failure.reason.is_empty() && !failure.reason.contains("--backend"), "{failure:?}");
         }
     }
 }

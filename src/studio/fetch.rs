@@ -26,10 +26,11 @@ pub struct Fetch {
 
 impl Fetch {
     /// Has a model opened: off the browser at once.
-    pub fn open(&self, source: &str, requests: Sender<Request>, context: &Context) {
+    pub fn open(&self, source: &str, requests: &Sender<Request>, context: &Context) {
         #[cfg(target_arch = "wasm32")]
         if super::BUNDLED.contains(&source) {
             let (source, context, this) = (source.to_owned(), context.clone(), self.clone());
+            let requests = requests.clone();
             wasm_bindgen_futures::spawn_local(async move {
                 let (progress, window) = (this.progress.clone(), context.clone());
                 let told = move |done: f64, total: f64| {

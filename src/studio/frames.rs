@@ -101,7 +101,7 @@ mod tests {
             frames.begin();
             frames.end(Some(0.004), index % 2 == 0);
         }
-        let all = frames.clone().all();
+        let all = frames.all();
         assert_eq!(all.len(), KEPT);
         assert!(all.is_sorted_by(|a, b| a.at <= b.at) && all[0].at > 0.0);
         assert!(frames.slowest() > 0.0 && (all[0].previous_ms - 4.0).abs() < 1e-3);

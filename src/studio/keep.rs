@@ -215,7 +215,7 @@ fn pictures(run: &Run) -> Made {
 
 fn sheet(state: &State) -> Made {
     let finished = || state.runs.iter().filter(|run| run.progress == Progress::Finished);
-    let Some(size) = finished().last().and_then(|run| run.pictures.first()).map(|p| (p.width, p.height))
+    let Some(size) = finished().next_back().and_then(|run| run.pictures.first()).map(|p| (p.width, p.height))
     else {
         return Err("no run is finished yet".to_owned());
     };

@@ -43,7 +43,7 @@ impl Page {
     }
 
     /// Starts on a canvas. `query` is the page's own, from its question mark on; `no_webgpu` says why there is no WebGPU, and is
-    /// empty where there is. Then the CPU computes, and the page is drawn by WebGL.
+    /// empty where there is. Then the CPU computes. The page is drawn by WebGL in both cases.
     ///
     /// # Errors
     /// The page cannot be drawn at all.
@@ -55,10 +55,8 @@ impl Page {
     ) -> Result<(), JsValue> {
         let (device, reason) = device(no_webgpu).await;
         let mut options = WebOptions::default();
-        options.renderer = match device {
-            Device::Gpu(_) => eframe::Renderer::Wgpu,
-            Device::Cpu => eframe::Renderer::Glow,
-        };
+        // Of its own context, so that the page outlives a device that is lost, and says so.
+        options.renderer = eframe::Renderer::Glow;
         let note = note(&device, &reason);
         let create: eframe::AppCreator<'_> = Box::new(move |creation| {
             let context = creation.egui_ctx.clone();

@@ -36,8 +36,8 @@ function serve() {
 }
 
 const COMMON = ['--headless=new', '--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-const WITH_WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
-const WITHOUT_WEBGPU = ['--disable-features=WebGPU,WebGPUService', '--disable-blink-features=WebGPU'];
+const WITH_WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-unsafe-swiftshader'];
+const WITHOUT_WEBGPU = ['--disable-features=WebGPU,WebGPUService', '--disable-blink-features=WebGPU', '--enable-unsafe-swiftshader'];
 
 async function browse(args, work) {
   const profile = mkdtempSync(join(tmpdir(), 'migm-browser-'));
@@ -62,6 +62,8 @@ async function until(page, what, holds) {
   const began = Date.now();
   for (;;) {
     const found = await report(page).catch(() => null);
+    const ended = await page.evaluate(() => globalThis.migm?.has_panicked() && globalThis.migm.panic_message()).catch(() => null);
+    if (ended) throw new Error(`${what}: the program ended: ${ended}`);
     if (found && holds(found)) return found;
     if (Date.now() - began > PATIENCE) throw new Error(`${what}: not within ${PATIENCE / 1000} s; the page says ${JSON.stringify(found)?.slice(0, 600)}`);
     await page.waitForTimeout(250);
@@ -116,7 +118,7 @@ async function onWebGpu(port, asked) {
 
     const before = asked.length;
     await page.reload();
-    const again = await until(page, 'the page is back', (found) => found.model !== null);
+    const again = await until(page, 'the page is back', (found) => found.model !== null && found.stored > 1e6);
     const fetched = asked.slice(before).filter((path) => path.endsWith('.safetensors'));
     check(fetched.length === 0, `after a reload ${(again.stored / 1e6).toFixed(1)} MB of weights come from storage, none from the server`);
     if (process.env.MIGM_SCREENSHOT) await page.screenshot({ path: process.env.MIGM_SCREENSHOT });

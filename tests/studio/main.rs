@@ -2,6 +2,7 @@
 //!
 //! `UPDATE_SNAPSHOTS=1 cargo test --test studio` takes the photographs anew; look at them before you commit them.
 #![cfg(feature = "studio")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod panels;
 mod scene;

@@ -133,7 +133,7 @@ fn pages_at_the_right() {
         ("history", Tab::History, 300.0),
     ] {
         results.extend(photograph(name, [340.0, height], tab(page), |ui, parts| {
-            side::show(ui, &mut parts.0, &mut parts.1)
+            side::show(ui, &mut parts.0, &mut parts.1);
         }));
     }
     results.unwrap();

@@ -95,7 +95,7 @@ fn features(step: usize) -> Features {
 }
 
 /// Runs a recipe up to a step, in times that its plan explains.
-pub(crate) fn run(state: &mut State, recipe: Recipe, until: usize, hue: u8) -> RunId {
+pub(crate) fn run(state: &mut State, recipe: &Recipe, until: usize, hue: u8) -> RunId {
     let steps = recipe.draw.steps() as usize;
     let full = recipe.refresh.full_steps(steps, steps as u32).unwrap();
     let id = state.add_run(recipe.clone());
@@ -139,7 +139,7 @@ pub(crate) fn run(state: &mut State, recipe: Recipe, until: usize, hue: u8) -> R
 pub(crate) fn finished() -> State {
     let mut state = opened(text_model());
     let recipe = state.recipe.clone().unwrap();
-    run(&mut state, recipe, STEPS as usize, 180);
+    run(&mut state, &recipe, STEPS as usize, 180);
     state
 }
 
@@ -147,7 +147,7 @@ pub(crate) fn finished() -> State {
 pub(crate) fn half_done() -> State {
     let mut state = opened(text_model());
     let recipe = state.recipe.clone().unwrap();
-    run(&mut state, recipe, STEPS as usize / 2, 180);
+    run(&mut state, &recipe, STEPS as usize / 2, 180);
     state
 }
 
@@ -155,12 +155,12 @@ pub(crate) fn half_done() -> State {
 pub(crate) fn compared() -> State {
     let mut state = opened(text_model());
     let recipe = state.recipe.clone().unwrap();
-    run(&mut state, Recipe { seed: 5, ..recipe.clone() }, STEPS as usize, 90);
+    run(&mut state, &Recipe { seed: 5, ..recipe.clone() }, STEPS as usize, 90);
     state.comparison = Comparison::new(methods(&recipe, true));
     for column in 0..state.comparison.columns.len() {
         let recipe = state.comparison.columns[column].0.recipe.clone();
         let steps = recipe.draw.steps() as usize;
-        let id = run(&mut state, recipe, steps, 170 + 20 * column as u8);
+        let id = run(&mut state, &recipe, steps, 170 + 20 * column as u8);
         state.comparison.columns[column].1 = Some(id);
     }
     state
@@ -176,10 +176,10 @@ pub(crate) fn blind() -> State {
         state.blind.judged.push(Judged { recipe: recipe.clone(), verdict, accelerated_is_left });
     }
     state.blind.make(&recipe);
-    while let Some((recipe, _)) = state.blind.next().map(|next| next.clone()) {
+    while let Some((recipe, _)) = state.blind.waiting().map(|next| next.clone()) {
         let hue = if recipe.refresh == Refresh::Every { 180 } else { 200 };
-        let id = run(&mut state, recipe, STEPS as usize, hue);
-        if let Some((_, run)) = state.blind.next() {
+        let id = run(&mut state, &recipe, STEPS as usize, hue);
+        if let Some((_, run)) = state.blind.waiting() {
             *run = Some(id);
         }
     }

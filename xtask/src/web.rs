@@ -115,7 +115,8 @@ fn wasm_bindgen(root: &Path) -> Result<String, String> {
         }
     }
     let root = tools().display().to_string();
-    Step::cargo(&["install", "wasm-bindgen-cli", "--version", version, "--root", &root]).run()?;
+    // Unoptimised: it is built for minutes less than it then takes longer.
+    Step::cargo(&["install", "wasm-bindgen-cli", "--version", version, "--debug", "--root", &root]).run()?;
     Ok(own)
 }
 

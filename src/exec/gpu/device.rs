@@ -212,7 +212,11 @@ impl Gpu {
         adapter: wgpu::Adapter,
         default_limits: bool,
     ) -> Result<Self, DeviceError> {
-        let info = adapter.get_info();
+        let mut info = adapter.get_info();
+        if info.name.is_empty() {
+            // Browsers do not say.
+            info.name = "WebGPU adapter".to_owned();
+        }
         let timestamps = adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY);
         let features = if timestamps { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() };
         let limits = if default_limits { wgpu::Limits::default() } else { adapter.limits() };

@@ -3,7 +3,7 @@
 use crate::generate::picture::Picture;
 use crate::generate::session::StepKind;
 use crate::studio::command::Command;
-use crate::studio::panels::hover;
+use crate::studio::panels::{hover, tokens};
 use crate::studio::run::{Progress, Run};
 use crate::studio::state::State;
 use crate::studio::textures::Textures;
@@ -110,10 +110,10 @@ fn header(ui: &mut Ui, state: &mut State) {
                 Some(note) => {
                     let kind = if note.kind == StepKind::Full { "full" } else { "predicted" };
                     format!(
-                        "Step {} of {} · {kind} · {} tokens revealed",
+                        "Step {} of {} · {kind} · {} revealed",
                         step + 1,
                         run.plan.len(),
-                        note.reveal
+                        tokens(note.reveal)
                     )
                 }
                 None => String::new(),

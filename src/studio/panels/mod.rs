@@ -16,9 +16,8 @@ use egui::{Button, Response, Ui};
 /// A button of a command: its icon, and on hover what it does and by which keys.
 pub fn command_button(ui: &mut Ui, command: Command, enabled: bool) -> Response {
     let response = ui.add_enabled(enabled, Button::new(command.icon()));
-    response.widget_info(|| {
-        egui::WidgetInfo::labeled(egui::accesskit::Role::Button, enabled, command.text())
-    });
+    response
+        .widget_info(|| egui::WidgetInfo::labeled(egui::accesskit::Role::Button, enabled, command.text()));
     response.on_hover_text(hover(ui, command)).on_disabled_hover_text(command.tooltip())
 }
 
@@ -38,4 +37,9 @@ pub fn labelled(ui: &mut Ui, text: &str, control: impl FnOnce(&mut Ui) -> Respon
         ui.spacing_mut().slider_width = (ui.available_width() - 72.0).max(60.0);
         control(ui).labelled_by(label.id);
     });
+}
+
+/// A number of tokens, in words.
+fn tokens(count: u32) -> String {
+    if count == 1 { "1 token".to_owned() } else { format!("{count} tokens") }
 }

@@ -3,7 +3,7 @@
 
 use crate::generate::session::StepKind;
 use crate::studio::command::Command;
-use crate::studio::panels::command_button;
+use crate::studio::panels::{command_button, tokens};
 use crate::studio::run::Run;
 use crate::studio::state::State;
 use crate::studio::theme::Palette;
@@ -46,10 +46,9 @@ pub fn show(ui: &mut Ui, state: &mut State) {
     }
     if (response.clicked() || response.dragged())
         && state.shown_run().is_some_and(|run| !run.steps.is_empty())
+        && let Some(pointer) = response.interact_pointer_pos()
     {
-        if let Some(pointer) = response.interact_pointer_pos() {
-            state.scrubbed = Some(at(pointer.x));
-        }
+        state.scrubbed = Some(at(pointer.x));
     }
     marks(ui, state, &planned);
 }
@@ -67,11 +66,13 @@ fn legend(ui: &mut Ui, run: Option<&Run>) {
         ui.add(egui::Label::new(RichText::new(text).color(color)).extend());
     };
     words(ui, format!("■ full {full} × {full_ms:.1} ms"), palette.full);
-    words(ui, format!("☐ predicted {predicted} × {predicted_ms:.1} ms"), palette.predicted);
+    if predicted > 0 {
+        words(ui, format!("☐ predicted {predicted} × {predicted_ms:.1} ms"), palette.predicted);
+    }
     let mut text = format!("{:.0} ms", run.loop_ms());
     if let Some(left) = run.left_ms().filter(|_| run.is_open()) {
         text += &format!(" so far · {left:.0} ms left");
-    } else if let Some(speed_up) = run.speed_up() {
+    } else if let Some(speed_up) = run.speed_up().filter(|_| predicted > 0) {
         text += &format!(" · {speed_up:.2}× faster than all steps in full");
     }
     let weak = ui.visuals().weak_text_color();
@@ -89,9 +90,9 @@ fn describe(run: &Run, step: usize) -> String {
     let move_of =
         run.moved(step).map_or(String::new(), |size| format!("\nfeatures moved by {size:.3} of their size"));
     format!(
-        "Step {} · {kind} · {ms}\n{} tokens revealed, {:.0} % masked before{move_of}",
+        "Step {} · {kind} · {ms}\n{} revealed, {:.0} % masked before{move_of}",
         step + 1,
-        note.reveal,
+        tokens(note.reveal),
         note.mask_ratio * 100.0
     )
 }
