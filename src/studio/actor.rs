@@ -47,6 +47,8 @@ pub enum Request {
         id: RunId,
         /// The step, for whoever asked; `None` for the finished pictures.
         step: Option<usize>,
+        /// What they were made from.
+        recipe: Box<Recipe>,
         /// Codes `[images, tokens]`.
         codes: Vec<u32>,
     },
@@ -310,7 +312,7 @@ impl Worker {
                 },
                 Request::Show { .. }
                     if self.inbox.any(|next| matches!(next, Request::Show { .. } | Request::Run { .. })) => {}
-                Request::Show { id, step, codes } => match self.engine.decode(&codes).await {
+                Request::Show { id, step, recipe, codes } => match self.engine.show(&recipe, &codes).await {
                     Ok(pictures) => self.tell(Event::Shown { id, step, pictures }),
                     Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
                 },

@@ -229,9 +229,9 @@ impl Studio {
             return;
         }
         if let Some(run) = self.state.without_pictures() {
-            let (id, codes) = (run.id, run.codes.clone());
+            let (id, recipe, codes) = (run.id, Box::new(run.recipe.clone()), run.codes.clone());
             self.pictures_asked_for = Some(id);
-            self.actor.ask(Request::Show { id, step: None, codes });
+            self.actor.ask(Request::Show { id, step: None, recipe, codes });
         }
     }
 
@@ -250,7 +250,8 @@ impl Studio {
         let moments = (0..images).filter_map(|image| run.at(step, image, model.tokens()));
         let codes: Vec<u32> = moments.flat_map(|moment| moment.drawn.to_vec()).collect();
         if codes.len() == images * model.tokens() {
-            self.actor.ask(Request::Show { id: run.id, step: Some(step), codes });
+            let recipe = Box::new(run.recipe.clone());
+            self.actor.ask(Request::Show { id: run.id, step: Some(step), recipe, codes });
         }
     }
 

@@ -380,7 +380,7 @@ impl Engine {
     ///
     /// # Errors
     /// The device failed.
-    pub async fn decode(&mut self, codes: &[u32]) -> Result<Vec<Picture>, GenerateError> {
+    pub(super) async fn decode(&mut self, codes: &[u32]) -> Result<Vec<Picture>, GenerateError> {
         let Some((_, info)) = &self.model else { return Err(no_model()) };
         let ([width, height], tokens) = (info.size, info.tokens());
         let mut pictures = Vec::new();
@@ -400,6 +400,22 @@ impl Engine {
             }
         }
         Ok(pictures)
+    }
+
+    /// Pictures of codes of a run that may be long past: gets a decoder ready if there is none that fits.
+    ///
+    /// # Errors
+    /// As [`Self::begin`], or the device failed.
+    pub async fn show(&mut self, recipe: &Recipe, codes: &[u32]) -> Result<Vec<Picture>, GenerateError> {
+        let fits = match self.held.first() {
+            Some(Held::Text { .. }) => true,
+            Some(Held::Class(session)) => session.shape().batch.images == recipe.images.max(1),
+            None => false,
+        };
+        if !fits {
+            self.begin(recipe)?;
+        }
+        self.decode(codes).await
     }
 
     /// Milliseconds of each step of the last round, where the device measures them.
