@@ -1,6 +1,6 @@
 //! Films the studio without a screen: the moving picture of the README.
 //!
-//! `cargo run --release --example film -- docs/images/studio.gif`
+//! `cargo run --example film -- docs/images/studio.gif`; add `--release` for times that mean something.
 
 use eframe::egui::{self, Theme};
 use egui_kittest::Harness;

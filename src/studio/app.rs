@@ -479,9 +479,12 @@ impl Studio {
             return;
         }
         Panel::left("compose").default_size(300.0).size_range(240.0..=420.0).show(ui, |ui| {
+            // A panel with little in it yet would shrink, and stay so.
+            ui.set_min_width(ui.available_width());
             compose::show(ui, &mut self.state);
         });
         Panel::right("side").default_size(340.0).size_range(220.0..=560.0).show(ui, |ui| {
+            ui.set_min_width(ui.available_width());
             side::show(ui, &mut self.state, &mut self.textures);
         });
         CentralPanel::default().show(ui, |ui| {

@@ -44,8 +44,10 @@ impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         let mut queue = lock(&self.0);
         queue.senders -= 1;
-        // The last sender's end is news too.
-        if let Some(reader) = queue.reader.take().filter(|_| queue.senders == 0) {
+        // The last sender's end is news too. The end of another is none, and the reader must go on being known.
+        if queue.senders == 0
+            && let Some(reader) = queue.reader.take()
+        {
             drop(queue);
             reader.wake();
         }
@@ -165,6 +167,25 @@ mod tests {
         });
         thread.join().unwrap();
         assert_eq!(found, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_reader_is_woken_after_another_sender_has_ended() {
+        struct Count(std::sync::atomic::AtomicUsize);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        let count = Arc::new(Count(0.into()));
+        let waker = Waker::from(Arc::clone(&count));
+        let (sender, receiver) = channel();
+        let mut next = std::pin::pin!(receiver.next());
+        assert!(next.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+        drop(sender.clone());
+        sender.send(7);
+        assert_eq!(count.0.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert_eq!(pollster::block_on(next), Some(7));
     }
 
     #[test]

@@ -111,7 +111,7 @@ fn timeline_planned_and_measured() {
             state
         }),
     ] {
-        results.extend(photograph(name, [560.0, 130.0], state, |ui, parts| timeline::show(ui, &mut parts.0)));
+        results.extend(photograph(name, [560.0, 150.0], state, |ui, parts| timeline::show(ui, &mut parts.0)));
     }
     results.unwrap();
 }
