@@ -84,10 +84,10 @@ impl Failure {
             }
         };
         let reason = match error {
-            // Its way on is that of the command line.
-            GenerateError::Exec(ExecError::Device(DeviceError::Lost { adapter, reason })) => {
-                format!("{adapter}: {reason}")
-            }
+            // Their ways on are those of the command line.
+            GenerateError::Exec(ExecError::Device(
+                DeviceError::Lost { adapter, reason } | DeviceError::OutOfMemory { adapter, reason },
+            )) => format!("{adapter}: {reason}"),
             _ => error.to_string(),
         };
         Self { title: title.to_owned(), reason, remedies: remedies.to_vec() }
