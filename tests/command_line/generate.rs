@@ -69,7 +69,7 @@ fn settings_travel_in_the_picture_and_the_report() {
         serde_json::from_str(&texts.iter().find(|t| t.0 == "migm").unwrap().1).unwrap();
     assert_eq!(settings["classes"], serde_json::json!(["penguin", "penguin", "owl", "owl"]));
     assert_eq!(settings["settings"]["sampling"]["guidance"], 1.5);
-    assert_eq!(image::open(&path).unwrap().to_rgb8().dimensions(), (192, 128));
+    assert_eq!(image::open(&path).unwrap().to_rgb8().dimensions(), (128, 128));
     assert!(folder.path().join("steps.gif").metadata().unwrap().len() > 1000);
 }
 
