@@ -9,43 +9,60 @@ pub(crate) struct Bundle {
     pub(crate) files: &'static [(&'static str, &'static [u8])],
 }
 
-macro_rules! bundle {
-    ($name:literal: $($file:literal from $folder:literal),+ $(,)?) => {
-        Bundle {
-            name: $name,
-            #[cfg(feature = "models")]
-            files: &[$(($file, include_bytes!(concat!("../assets/models/", $folder, "/", $file)))),+],
-            #[cfg(not(feature = "models"))]
-            files: &[],
-        }
+#[cfg(feature = "models")]
+macro_rules! bytes {
+    ($path:literal) => {
+        include_bytes!(concat!("../assets/models/", $path))
     };
 }
 
+/// One tokenizer for both models: the file is the same in both folders, and here once. A static of its own, because what
+/// is written where it is needed is copied into every part of the program that names it.
+#[cfg(feature = "models")]
+static TOKENIZER: [u8; bytes!("scenes-text/vq.safetensors").len()] = *bytes!("scenes-text/vq.safetensors");
+
 /// The text-to-image model.
-pub(crate) const TEXT: Bundle = bundle! { "scenes-text":
-    "config.json" from "scenes-text",
-    "tokenizer.json" from "scenes-text",
-    "dimoo.safetensors" from "scenes-text",
-    "shortcut.safetensors" from "scenes-text",
-    "vq.safetensors" from "scenes-text",
+pub(crate) static TEXT: Bundle = Bundle {
+    name: "scenes-text",
+    #[cfg(feature = "models")]
+    files: &[
+        ("config.json", bytes!("scenes-text/config.json")),
+        ("tokenizer.json", bytes!("scenes-text/tokenizer.json")),
+        ("dimoo.safetensors", bytes!("scenes-text/dimoo.safetensors")),
+        ("shortcut.safetensors", bytes!("scenes-text/shortcut.safetensors")),
+        ("vq.safetensors", &TOKENIZER),
+    ],
+    #[cfg(not(feature = "models"))]
+    files: &[],
 };
 
 /// The class-to-image model.
-pub(crate) const CLASS: Bundle = bundle! { "scenes-class":
-    "config.json" from "scenes-class",
-    "maskgit.safetensors" from "scenes-class",
-    "shortcut.safetensors" from "scenes-class",
-    // One tokenizer for both: the file is the same in both folders, and here once.
-    "vq.safetensors" from "scenes-text",
+pub(crate) static CLASS: Bundle = Bundle {
+    name: "scenes-class",
+    #[cfg(feature = "models")]
+    files: &[
+        ("config.json", bytes!("scenes-class/config.json")),
+        ("maskgit.safetensors", bytes!("scenes-class/maskgit.safetensors")),
+        ("shortcut.safetensors", bytes!("scenes-class/shortcut.safetensors")),
+        ("vq.safetensors", &TOKENIZER),
+    ],
+    #[cfg(not(feature = "models"))]
+    files: &[],
 };
 
 /// What reads pictures of scenes.
-pub(crate) const JUDGE: Bundle = bundle! { "scenes-judge":
-    "config.json" from "scenes-judge",
-    "judge.safetensors" from "scenes-judge",
+pub(crate) static JUDGE: Bundle = Bundle {
+    name: "scenes-judge",
+    #[cfg(feature = "models")]
+    files: &[
+        ("config.json", bytes!("scenes-judge/config.json")),
+        ("judge.safetensors", bytes!("scenes-judge/judge.safetensors")),
+    ],
+    #[cfg(not(feature = "models"))]
+    files: &[],
 };
 
-const ALL: [&Bundle; 3] = [&TEXT, &CLASS, &JUDGE];
+static ALL: [&Bundle; 3] = [&TEXT, &CLASS, &JUDGE];
 
 /// The bundled folder of a name.
 pub(crate) fn find(name: &str) -> Option<&'static Bundle> {

@@ -6,7 +6,11 @@ names and mathematics are the official ones, so that `migm` opens what `export.p
 
 Scenes are tokenized once by the frozen tokenizer and kept. A batch holds captions of one length, because the model knows no
 padding; one batch in ten has no prompt (no class), for guidance. How much is masked is drawn along the schedule that
-sampling uses, and the loss is cross-entropy at masked tokens, with targets spread over codes that look alike.
+sampling uses, and the loss is cross-entropy at masked tokens, with targets spread over codes that look alike. Three switches
+shift the weight to what a small budget learns last, which thing stands where: `--kinds SHARE` (batches of captions that
+name two kinds), `--telling WEIGHT` (tokens whose code tells of a thing), `--early POWER` (moments when little is drawn yet).
+Order in the caption and relation together say which side: neither alone does, and a network finds nothing to begin with.
+With `--relations left` at first, order alone does.
 
 Train one: `python training/base.py --arch dimoo --config small --out runs/small`.
 """
@@ -332,14 +336,25 @@ def new_base(arch, config, header):
 
 
 class Tokens:
-    """Tokenized scenes: `codes` `[n, tokens]`, `ids` `[n, 32]`, `labels` `[n, 16]`; sorted by caption length on demand."""
+    """Tokenized scenes: `codes` `[n, tokens]`, `ids` `[n, 32]`, `labels` `[n, 16]`; in buckets of one caption length.
 
-    def __init__(self, codes, ids, labels, header):
+    With `kinds`, so many of the batches are of captions that name two kinds, related in one of `relations`; otherwise scenes
+    come as often as they are there.
+    """
+
+    def __init__(self, codes, ids, labels, header, kinds=None, relations=scenes.RELATIONS):
         self.codes, self.ids, self.labels, self.header = codes, ids, labels, header
         lengths = (ids != scenes.NO_WORD).sum(1)
-        self.lengths = [length for length in np.unique(lengths) if length > 0]
-        self.buckets = [np.flatnonzero(lengths == length) for length in self.lengths]
-        self.shares = np.array([len(bucket) for bucket in self.buckets], float) / sum(map(len, self.buckets))
+        two = labels[:, scenes.NOUN_B] >= 0
+        related = np.isin(labels[:, scenes.RELATION], [scenes.RELATIONS.index(name) for name in relations])
+        groups = [two & related, ~two] if kinds is not None else [np.ones(len(ids), bool)]
+        self.lengths, self.buckets, shares = [], [], []
+        for group, share in zip(groups, [kinds, 1 - kinds] if kinds is not None else [1.0], strict=True):
+            found = [length for length in np.unique(lengths[group]) if length > 0]
+            self.lengths += found
+            self.buckets += [np.flatnonzero(group & (lengths == length)) for length in found]
+            shares += [share * (group & (lengths == length)).sum() / group.sum() for length in found]
+        self.shares = np.array(shares) / sum(shares)
 
     def batch(self, count):
         """Indices of `count` scenes whose captions have one length, and the length."""
@@ -386,14 +401,32 @@ def prompt_set(args, config):
     return Tokens(held["codes"], held["ids"], held["labels"], json.loads(str(held["header"])))
 
 
-def masked(codes, arch, codebook):
-    """Codes with some masked, and which: as many as a random moment of the sampler's schedule leaves, at least one."""
-    r = torch.rand(codes.shape[0], 1, device=codes.device)
+def masked(codes, arch, codebook, early=1.0):
+    """Codes with some masked, and which: as many as a random moment of the sampler's schedule leaves, at least one.
+
+    Moments are even for a power `early` of 1; a higher one has more of them at the beginning, when most is masked.
+    """
+    r = torch.rand(codes.shape[0], 1, device=codes.device) ** early
     share = torch.acos(r) / (math.pi / 2) if arch == "maskgit" else torch.cos(r * math.pi / 2)
     count = (share * codes.shape[1]).ceil().clamp(min=1)
     order = torch.rand(codes.shape, device=codes.device).argsort(1).argsort(1)
     mask = order < count
     return torch.where(mask, codebook, codes), mask
+
+
+def telling(tokens, codebook):
+    """How much each code tells of what there is, in nats `[codebook]`: the divergence of the nouns of scenes that have it.
+
+    Counted over scenes of one kind of thing. Sky and ground say nothing of it; a penguin's belly does.
+    """
+    alone = tokens.labels[:, scenes.NOUN_B] < 0
+    nouns = tokens.labels[alone, scenes.NOUN_A].astype(np.int64)
+    kinds = int(nouns.max()) + 1
+    pairs = tokens.codes[alone].astype(np.int64) * kinds + nouns[:, None]
+    counts = torch.from_numpy(np.bincount(pairs.ravel(), minlength=codebook * kinds).reshape(codebook, kinds)).float()
+    prior = counts.sum(0) / counts.sum()
+    shares = (counts + 50 * prior) / (counts.sum(1, keepdim=True) + 50)  # a rare code tells nothing for sure
+    return (shares * (shares / prior).log()).sum(1)
 
 
 def prompts(tokens, chosen, length, vocabulary, device):
@@ -416,6 +449,10 @@ def main():
     parser.add_argument("--arch", required=True, choices=("dimoo", "maskgit"))
     common.add_arguments(parser)
     parser.add_argument("--cached", type=int, help="scenes to tokenize and keep (default: the configuration's)")
+    parser.add_argument("--kinds", type=float, metavar="SHARE", help="text: batches of captions that name two kinds (default: as drawn)")
+    parser.add_argument("--relations", default=",".join(scenes.RELATIONS), help="and with --kinds, how they are related (default: all)")
+    parser.add_argument("--telling", type=float, default=0.0, metavar="WEIGHT", help="more weight for codes that tell of a thing")
+    parser.add_argument("--early", type=float, default=1.0, metavar="POWER", help="1: moments of a run as they come; 2: early ones")
     args = parser.parse_args()
     config, arch = common.prepare(args), args.arch
     if args.cached:
@@ -425,6 +462,8 @@ def main():
     fingerprint = json.dumps([vq_metadata, float(vq.quantize.embedding.weight.double().sum()), args.seed, config.size, config.nouns])
     tokens = tokenized(args, config, arch, config.cached, args.seed + 10, vq, fingerprint, "train")
     held = tokenized(args, config, arch, min(512, config.cached), args.seed + 11, vq, fingerprint, "validation")
+    if args.kinds is not None and arch == "dimoo":
+        tokens = Tokens(tokens.codes, tokens.ids, tokens.labels, tokens.header, args.kinds, args.relations.split(","))
     model = new_base(arch, config, tokens.header).to(args.device)
     know_codes(model, vq.quantize.embedding.weight, tokens.codes)
     metadata = {"config": config.as_dict(), "arch": arch, "header": tokens.header}
@@ -441,16 +480,21 @@ def main():
         return torch.full_like(labels, model.dropped) if drop else model.class_id(labels)
 
     targets = synonyms(vq.quantize.embedding.weight)
+    weights = 1 + args.telling * telling(tokens, codebook).to(args.device)
+    weights /= weights[torch.from_numpy(tokens.codes[:4096].astype(np.int64))].mean()
 
     def loss_at(forward, owner, source, chosen, condition, spread):
         codes = torch.from_numpy(source.codes[chosen].astype(np.int64)).to(args.device)
-        inputs, mask = masked(codes, arch, codebook)
+        inputs, mask = masked(codes, arch, codebook, args.early if spread else 1.0)
         with common.autocast(args):
             features = features_of(_Through(forward, owner), arch, inputs, condition, vocabulary)
             places = mask.nonzero(as_tuple=True)
             logits = owner.logits(features[mask], places[1])
         wanted = codes[mask]
-        return F.cross_entropy(logits.float(), targets[wanted] if spread else wanted)
+        if not spread:
+            return F.cross_entropy(logits.float(), wanted)
+        losses = F.cross_entropy(logits.float(), targets[wanted], reduction="none")
+        return (losses * weights[wanted]).mean()
 
     def loss_of():
         chosen, length = tokens.batch(trainer.batch)

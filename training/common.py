@@ -31,6 +31,8 @@ def add_arguments(parser):
     parser.add_argument("--steps", type=int, help="and at most so many steps")
     parser.add_argument("--batch", type=int, help="sequences or pictures a step")
     parser.add_argument("--lr", type=float)
+    parser.add_argument("--begin", type=Path, metavar="FILE", help="begin with these weights (see take.py) instead of at random")
+    parser.add_argument("--optimizer", default="adamw", choices=("adamw", "muon"), help="muon: for the matrices inside blocks")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", default="auto", choices=("auto", "f32", "bf16"), help="auto: bf16 where the device has units for it")
@@ -79,15 +81,14 @@ class Trainer:
         self.warmup, self.ema = settings.warmup, settings.ema
         self.decay = decay or self._cosine
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
-        decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-        others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=betas)
+        self.optimizers = optimizers(args, model, self.lr, betas, weight_decay)
         self.step, self.seconds, self.position, self.extra = 0, 0.0, 0, {}
         self.name = f"{stage}-{suffix}" if suffix else stage
         self.file = args.out / f"{self.name}.pt"
         self.curve = args.out / f"{self.name}.csv"
         self.rows, self.stop = [], False
+        if args.begin and not self.file.exists():
+            self._begin(args.begin)
         self._resume()
 
     def _cosine(self, done):
@@ -105,6 +106,14 @@ class Trainer:
         config = {name: value for name, value in metadata["config"].items() if name not in loose}
         return {**metadata, "config": config}
 
+    def _begin(self, path):
+        about, ours = metadata_of(path), json.loads(json.dumps(self.metadata))  # in JSON tuples are lists
+        if self._what({name: about.get(name, value) for name, value in ours.items()}) != self._what(ours):
+            raise SystemExit(f"error: {path} holds weights of other sizes, words or switches than this stage")
+        self.model.load_state_dict(load_file(path))
+        self.average.load_state_dict(self.model.state_dict())
+        print(f"{self.stage}: begins with {path}")
+
     def _resume(self):
         if not self.file.exists():
             return
@@ -113,7 +122,8 @@ class Trainer:
             raise SystemExit(f"error: {self.file} was begun with other sizes or switches; choose another --out or remove it")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, held in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(held)
         self.step, self.seconds, self.position = state["step"], state["seconds"], state["position"]
         self.rows, self.extra = state["rows"], state["extra"]
         torch.set_rng_state(state["rng"]["torch"].cpu())
@@ -130,7 +140,7 @@ class Trainer:
             "metadata": self.metadata,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "seconds": self.seconds,
             "position": self.position,
@@ -164,15 +174,16 @@ class Trainer:
         self.model.train()
         while self.done() < 1.0 and not self.stop:
             rate = self.lr * self.decay(self.done()) * min(1.0, (self.step + 1) / max(self.warmup, 1))
-            for group in self.optimizer.param_groups:
+            for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
                 group["lr"] = rate
             loss, parts = loss_of()
             if not torch.isfinite(loss):
                 raise SystemExit(f"error: the loss of {self.stage} is not a number at step {self.step}; resume with a smaller --lr")
-            self.optimizer.zero_grad(set_to_none=True)
+            self.model.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
             self._average()
             if after_step:
                 after_step()
@@ -215,6 +226,20 @@ class Trainer:
         torch._foreach_lerp_(averages, [p.detach() for p in self.model.parameters()], 1 - decay)
         for ours, theirs in zip(self.average.buffers(), self.model.buffers(), strict=True):
             ours.copy_(theirs)
+
+
+def optimizers(args, model, lr, betas, weight_decay):
+    """AdamW for everything; or Muon for the matrices of blocks, its updates scaled to the size of AdamW's, and AdamW for the rest."""
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    inner = [p for name, p in named if args.optimizer == "muon" and p.ndim == 2 and ("blocks." in name or "layers." in name)]
+    chosen = {id(p) for p in inner}
+    decayed = [p for _, p in named if p.ndim > 1 and id(p) not in chosen]
+    others = [p for _, p in named if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    found = [torch.optim.AdamW(groups, lr=lr, betas=betas)]
+    if inner:
+        found.append(torch.optim.Muon(inner, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
+    return found
 
 
 def device_name(args):

@@ -20,6 +20,7 @@ import numpy as np
 CHUNK = 4096
 # Fields of `labels`.
 KIND, NOUN_A, NOUN_B, COUNT, RELATION, LEFTMOST, RIGHTMOST, PLACE, LIGHT, STYLE, STATED, HELD_OUT = range(12)
+RELATIONS = ("left", "right", "and")  # by number
 NO_WORD = 65535
 
 

@@ -328,6 +328,7 @@ impl Studio {
             Command::ThemeLight => context.set_theme(egui::ThemePreference::Light),
             Command::ThemeDark => context.set_theme(egui::ThemePreference::Dark),
             Command::Palette => self.state.palette = Some(String::new()),
+            Command::Quit => context.send_viewport_cmd(egui::ViewportCommand::Close),
         }
     }
 
@@ -337,7 +338,7 @@ impl Studio {
             return;
         }
         let mut commands: Vec<_> =
-            Command::ALL.iter().filter_map(|command| Some((*command, command.shortcut()?))).collect();
+            Command::here().filter_map(|command| Some((command, command.shortcut()?))).collect();
         // A shortcut without Shift would also take the keys of one with it.
         commands.sort_by_key(|(_, keys)| std::cmp::Reverse((keys.modifiers.shift, keys.modifiers.alt)));
         for (command, keys) in commands {

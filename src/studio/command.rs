@@ -60,6 +60,8 @@ pub enum Command {
     ThemeDark,
     /// Search all commands.
     Palette,
+    /// Close the window.
+    Quit,
 }
 
 /// Where menus put a command.
@@ -89,7 +91,7 @@ impl Menu {
 
 impl Command {
     /// All, in the order of menus and palette.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Generate,
         Self::Stop,
         Self::NewSeed,
@@ -109,6 +111,7 @@ impl Command {
         Self::SaveBlind,
         Self::CopyPicture,
         Self::CopyLink,
+        Self::Quit,
         Self::ShowMasked,
         Self::ShowNew,
         Self::ShowConfidence,
@@ -121,7 +124,17 @@ impl Command {
 
     /// Those that mean something on this system.
     pub fn here() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(|command| *command != Self::ClearStored || cfg!(target_arch = "wasm32"))
+        Self::ALL.into_iter().filter(|command| command.is_here())
+    }
+
+    /// Weights are stored by the browser alone, and its page is closed by its own means.
+    pub fn is_here(self) -> bool {
+        let page = cfg!(target_arch = "wasm32");
+        match self {
+            Self::ClearStored => page,
+            Self::Quit => !page,
+            _ => true,
+        }
     }
 
     /// Sentence case; an ellipsis where a dialog follows.
@@ -154,6 +167,7 @@ impl Command {
             Self::ThemeLight => "Light theme",
             Self::ThemeDark => "Dark theme",
             Self::Palette => "All commands…",
+            Self::Quit => "Quit",
         }
     }
 
@@ -195,6 +209,7 @@ impl Command {
             Self::ThemeLight => "Light, whatever the system is",
             Self::ThemeDark => "Dark, whatever the system is",
             Self::Palette => "Finds a command by its name",
+            Self::Quit => "Closes the window; settings and runs are kept for the next start",
         }
     }
 
@@ -228,6 +243,7 @@ impl Command {
             Self::ThemeLight => "☀",
             Self::ThemeDark => "🌙",
             Self::Palette => "⌘",
+            Self::Quit => "🚪",
         }
     }
 
@@ -257,6 +273,7 @@ impl Command {
             Self::CopyPicture => shifted(Key::C),
             Self::CopyLink => shifted(Key::L),
             Self::Palette => command(Key::K),
+            Self::Quit => command(Key::Q),
             Self::ClearStored
             | Self::NextPair
             | Self::SaveBlind
@@ -277,7 +294,8 @@ impl Command {
             | Self::SaveSheet
             | Self::SaveBlind
             | Self::CopyPicture
-            | Self::CopyLink => Menu::File,
+            | Self::CopyLink
+            | Self::Quit => Menu::File,
             Self::Generate
             | Self::Stop
             | Self::NewSeed

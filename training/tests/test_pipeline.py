@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 import torch
 
+import base
 import common
 import export
 import record
 import sampling
+import scenes
 from config import CONFIGS, replace, text_sampling
 from scenes import Scenes, Source
 
@@ -95,12 +97,44 @@ def test_ablations_train_under_names_of_their_own(run):
         export.load(run, "maskgit", shortcut_name="bare")
 
 
+def test_training_goes_on_from_exported_models(run, tmp_path):
+    call("export.py", "--out", str(run), "--to", str(tmp_path / "models"))
+    more = tmp_path / "more"
+    call("take.py", "--models", str(tmp_path / "models"), "--out", str(more), *OPTIONS)
+    for name in ("tokenizer", "judge"):
+        ours, theirs = (common.load_file(folder / f"{name}.safetensors") for folder in (more, run))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.allclose(ours[key], theirs[key], atol=1e-3, rtol=1e-3) for key in theirs), name
+    switches = ["--kinds", "0.7", "--telling", "1", "--early", "1.5", "--optimizer", "muon", "--lr", "1e-4", "--steps", "4"]
+    for arch in ("dimoo", "maskgit"):
+        begin = ["--arch", arch, "--out", str(more), "--begin"]
+        call("base.py", *begin, str(more / f"begin-base-{arch}.safetensors"), *switches, *OPTIONS)
+        before, after = (column(folder / f"base-{arch}.csv", "validation")[-1] for folder in (run, more))
+        assert after < before + 0.1, f"{arch}: {before} became {after}"
+        call("shortcut.py", *begin, str(more / f"begin-shortcut-{arch}.safetensors"), "--steps", "2", *OPTIONS)
+    with pytest.raises(subprocess.CalledProcessError):
+        begin = ["--begin", str(more / "begin-base-maskgit.safetensors")]
+        call("base.py", "--arch", "dimoo", "--out", str(tmp_path / "other"), *begin, *OPTIONS)
+
+
+def test_batches_have_the_share_of_kinds_that_was_asked_for(run):
+    held = base.prompt_set(type("Arguments", (), {"out": run}), None)
+    even = base.Tokens(held.codes, held.ids, held.labels, held.header, kinds=0.75)
+    assert abs(even.shares.sum() - 1) < 1e-6
+    two = [(held.labels[bucket, scenes.NOUN_B] >= 0).all() for bucket in even.buckets]
+    assert abs(even.shares[np.array(two)].sum() - 0.75) < 1e-6
+    assert sum(map(len, even.buckets)) == sum(map(len, held.buckets)) == len(held.ids)
+    weights = base.telling(held, CONFIGS["toy"].tokenizer.codebook)
+    assert (weights > -1e-5).all() and weights.max() > 2 * weights.mean()
+
+
 def toy_arguments(out, steps):
     import argparse
 
     return argparse.Namespace(
-        config="toy", out=out, minutes=1e9, steps=steps, batch=None, lr=None, device=torch.device("cpu"), precision="f32"
-    )
+        config="toy", out=out, minutes=1e9, steps=steps, batch=None, lr=None, device=torch.device("cpu"), precision="f32",
+        begin=None, optimizer="adamw",
+    )  # fmt: skip
 
 
 def toy_training(out, steps, stop_at=None):
