@@ -497,8 +497,8 @@ fn write_pictures(
         let classes: Vec<String> = jobs.iter().map(|job| model.config.class_name(job.class)).collect();
         let seeds: Vec<u64> = jobs.iter().map(|job| job.seed).collect();
         let all = serde_json::json!({
-            "model": model.name, "classes": classes, "seeds": seeds, "settings": settings,
-            "version": env!("CARGO_PKG_VERSION"),
+            "model": model.name, "quantize": model.quantization(), "classes": classes, "seeds": seeds,
+            "settings": settings, "version": env!("CARGO_PKG_VERSION"),
         });
         [("Software", format!("migm {}", env!("CARGO_PKG_VERSION"))), ("migm", all.to_string())]
     };

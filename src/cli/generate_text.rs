@@ -65,7 +65,8 @@ pub(super) fn run(arguments: &Arguments, prompt: &str) -> Result<(), CliError> {
         totals.decode_milliseconds += start.elapsed().as_secs_f64() * 1e3;
         let path = path(arguments, seed)?;
         let all = serde_json::json!({
-            "model": model.name, "prompt": prompt, "seed": seed, "settings": settings, "version": env!("CARGO_PKG_VERSION"),
+            "model": model.name, "quantize": model.quantization(), "prompt": prompt, "seed": seed, "settings": settings,
+            "version": env!("CARGO_PKG_VERSION"),
         });
         write_png(
             &path,

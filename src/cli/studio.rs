@@ -1,7 +1,8 @@
 //! `migm studio`, and `migm` alone: the window.
 
 use super::{Backend, CliError};
-use crate::studio::{BUNDLED, window};
+use crate::studio::frames::Frames;
+use crate::studio::window::{self, Opening};
 use std::path::PathBuf;
 
 #[derive(Debug, Default, clap::Args)]
@@ -21,15 +22,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let opening = Opening {
+        model: arguments.model.as_deref(),
+        query: &arguments.query,
+        frames: Frames::default(),
+        trace: arguments.trace.as_deref(),
+    };
     let (device, reason) = arguments.backend.open()?;
-    let model = arguments.model.as_deref().unwrap_or(BUNDLED[0]);
-    window::run(
-        device,
-        &reason,
-        model,
-        arguments.model.is_some(),
-        &arguments.query,
-        arguments.trace.as_deref(),
-    )?;
-    Ok(())
+    Ok(window::run(device, &reason, opening)?)
 }

@@ -243,6 +243,11 @@ impl Model {
         models::formats(self.half, self.quantize)
     }
 
+    /// The same where matrices that are not stored quantised are quantised while they are loaded.
+    pub fn formats_quantized(&self, quantize: Option<Quantization>) -> fn(&WeightSpec) -> WeightFormat {
+        models::formats(self.half, self.quantize.or(quantize))
+    }
+
     /// Whether weights that are not quantised are kept in f16.
     pub fn is_half(&self) -> bool {
         self.half

@@ -39,6 +39,14 @@ impl Picture {
         Self { width, height, rgb }
     }
 
+    /// Where this picture is unlike another of its size: the absolute difference of each value, times `gain`. `None` for
+    /// another size.
+    pub fn difference(&self, other: &Self, gain: u8) -> Option<Self> {
+        let same = (self.width, self.height) == (other.width, other.height);
+        let apart = |(a, b): (&u8, &u8)| a.abs_diff(*b).saturating_mul(gain);
+        same.then(|| Self { rgb: self.rgb.iter().zip(&other.rgb).map(apart).collect(), ..*self })
+    }
+
     /// The picture with masked cells of a grid of rows and columns faded to grey: what a step has not decided yet.
     pub fn veiled(&self, masked: &[bool], [rows, columns]: [u32; 2]) -> Self {
         const GREY: u32 = 128;

@@ -182,6 +182,11 @@ impl TextModel {
         models::formats(self.half, self.quantize)
     }
 
+    /// The same where matrices that are not stored quantised are quantised while they are loaded.
+    pub fn formats_quantized(&self, quantize: Option<Quantization>) -> fn(&WeightSpec) -> WeightFormat {
+        models::formats(self.half, self.quantize.or(quantize))
+    }
+
     /// The weights.
     ///
     /// # Errors

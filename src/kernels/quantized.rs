@@ -12,11 +12,13 @@
 use super::{WeightFormat, math, padded};
 use half::bf16;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// A quantised format. Symmetric: a value is an integer times the scale of its row or group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Quantization {
     /// Eight bits, -127 to 127, and an f32 scale a row.
     Int8,
@@ -71,6 +73,20 @@ impl fmt::Display for Quantization {
             Self::Int8 => f.write_str("int8"),
             Self::Int4 { group } => write!(f, "int4:{group}"),
         }
+    }
+}
+
+impl From<Quantization> for String {
+    fn from(scheme: Quantization) -> Self {
+        scheme.to_string()
+    }
+}
+
+impl TryFrom<String> for Quantization {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 

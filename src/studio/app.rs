@@ -140,6 +140,7 @@ impl Studio {
         while let Some(event) = self.actor.poll() {
             if let Event::Shown { id, step: Some(step), pictures } = &event {
                 self.textures.step(context, *id, *step, pictures);
+                self.frames.picture();
             }
             if matches!(event, Event::Shown { .. } | Event::Finished { .. } | Event::Stopped { .. }) {
                 self.pictures_asked_for = None;
@@ -160,6 +161,7 @@ impl Studio {
         }
         if let Some(preview) = self.actor.preview() {
             self.textures.preview(context, &preview);
+            self.frames.picture();
             self.state.preview = Some(preview);
         }
         self.next_of_pair(context);
@@ -327,6 +329,8 @@ impl Studio {
             Command::ThemeSystem => context.set_theme(egui::ThemePreference::System),
             Command::ThemeLight => context.set_theme(egui::ThemePreference::Light),
             Command::ThemeDark => context.set_theme(egui::ThemePreference::Dark),
+            Command::ComputeOnGpu => self.actor.ask(Request::RestartDevice),
+            Command::ComputeOnCpu => self.actor.ask(Request::UseCpu),
             Command::Palette => self.state.palette = Some(String::new()),
             Command::Quit => context.send_viewport_cmd(egui::ViewportCommand::Close),
         }

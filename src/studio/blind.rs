@@ -162,6 +162,7 @@ mod tests {
             draw: Draw::Text(dimoo::Sampling::OFFICIAL),
             refresh: Refresh::Uniform(8),
             predictor: Predictor::Shortcut,
+            quantize: None,
         };
         Pair::new(recipe, RunId(0), RunId(1))
     }

@@ -62,6 +62,10 @@ pub enum Command {
     Palette,
     /// Close the window.
     Quit,
+    /// Compute on the graphics device.
+    ComputeOnGpu,
+    /// Compute on the processor.
+    ComputeOnCpu,
 }
 
 /// Where menus put a command.
@@ -91,7 +95,7 @@ impl Menu {
 
 impl Command {
     /// All, in the order of menus and palette.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Generate,
         Self::Stop,
         Self::NewSeed,
@@ -103,6 +107,8 @@ impl Command {
         Self::PreviousStep,
         Self::NextStep,
         Self::LastStep,
+        Self::ComputeOnGpu,
+        Self::ComputeOnCpu,
         Self::OpenModel,
         Self::ClearStored,
         Self::SavePng,
@@ -168,6 +174,8 @@ impl Command {
             Self::ThemeDark => "Dark theme",
             Self::Palette => "All commands…",
             Self::Quit => "Quit",
+            Self::ComputeOnGpu => "Compute on the GPU",
+            Self::ComputeOnCpu => "Compute on the CPU",
         }
     }
 
@@ -210,6 +218,10 @@ impl Command {
             Self::ThemeDark => "Dark, whatever the system is",
             Self::Palette => "Finds a command by its name",
             Self::Quit => "Closes the window; settings and runs are kept for the next start",
+            Self::ComputeOnGpu => "Goes on with the fastest graphics device there is, at the portable tier",
+            Self::ComputeOnCpu => {
+                "Goes on without a graphics device: the same programs and the same tokens, slower"
+            }
         }
     }
 
@@ -244,6 +256,8 @@ impl Command {
             Self::ThemeDark => "🌙",
             Self::Palette => "⌘",
             Self::Quit => "🚪",
+            Self::ComputeOnGpu => "⚡",
+            Self::ComputeOnCpu => "🖥",
         }
     }
 
@@ -278,6 +292,8 @@ impl Command {
             | Self::NextPair
             | Self::SaveBlind
             | Self::SaveSheet
+            | Self::ComputeOnGpu
+            | Self::ComputeOnCpu
             | Self::ThemeSystem
             | Self::ThemeLight
             | Self::ThemeDark => None,
@@ -306,7 +322,9 @@ impl Command {
             | Self::FirstStep
             | Self::PreviousStep
             | Self::NextStep
-            | Self::LastStep => Menu::Run,
+            | Self::LastStep
+            | Self::ComputeOnGpu
+            | Self::ComputeOnCpu => Menu::Run,
             Self::ShowMasked
             | Self::ShowNew
             | Self::ShowConfidence

@@ -62,12 +62,18 @@ pub struct Comparison {
     pub columns: Vec<(Method, Option<RunId>)>,
     /// When the race began, in seconds of the window's clock.
     pub race: Option<f64>,
+    /// Whether the other columns show how their pictures differ from the first.
+    pub differences: bool,
 }
 
 impl Comparison {
     /// Of methods, none of which has run.
     pub fn new(methods: Vec<Method>) -> Self {
-        Self { columns: methods.into_iter().map(|method| (method, None)).collect(), race: None }
+        Self {
+            columns: methods.into_iter().map(|method| (method, None)).collect(),
+            race: None,
+            differences: false,
+        }
     }
 
     /// The next method to run, once nothing is under way.
@@ -137,6 +143,7 @@ mod tests {
             draw: Draw::Text(dimoo::Sampling { steps: 16, ..dimoo::Sampling::OFFICIAL }),
             refresh,
             predictor,
+            quantize: None,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::session::{PlannedStep, Session, Settings, Shape};
 use crate::generate::text::{TextModel, TextSession, TextSettings, is_text_folder};
+use crate::kernels::Quantization;
 use crate::models::{Batch, Model as _};
 use crate::weights::{FileBytes, ModelFolder};
 use std::path::Path;
@@ -48,6 +49,10 @@ pub struct ModelInfo {
     pub draw: Draw,
     /// Whether it has a shortcut.
     pub has_shortcut: bool,
+    /// Whether its weights are stored in f16, those aside that are quantised; else in f32.
+    pub stored_half: bool,
+    /// How they are stored quantised, if they are.
+    pub stored_quantized: Option<Quantization>,
 }
 
 impl ModelInfo {
@@ -67,6 +72,7 @@ impl ModelInfo {
             draw: self.draw,
             refresh: Refresh::Uniform(self.draw.steps().div_ceil(4)),
             predictor,
+            quantize: None,
         }
     }
 }
@@ -88,15 +94,23 @@ enum Loaded {
 
 #[derive(Debug)]
 enum Held {
-    Text { session: Box<TextSession>, lengths: Vec<usize>, predictor: Predictor },
-    Class(Box<Session>),
+    Text {
+        session: Box<TextSession>,
+        lengths: Vec<usize>,
+        predictor: Predictor,
+        quantize: Option<Quantization>,
+    },
+    Class {
+        session: Box<Session>,
+        quantize: Option<Quantization>,
+    },
 }
 
 impl Held {
     fn executor(&mut self) -> &mut dyn Executor {
         match self {
             Self::Text { session, .. } => session.executor(),
-            Self::Class(session) => session.executor(),
+            Self::Class { session, .. } => session.executor(),
         }
     }
 }
@@ -173,6 +187,8 @@ impl Engine {
                 size: [t.grid[1] * factor, t.grid[0] * factor],
                 draw: Draw::Text(model.config.sampling),
                 has_shortcut: model.config.shortcut.is_some(),
+                stored_half: model.is_half(),
+                stored_quantized: model.quantization(),
             };
             (Loaded::Text(Box::new(model)), info)
         } else {
@@ -189,6 +205,8 @@ impl Engine {
                 size: [model.config.image_size; 2],
                 draw: Draw::Class(model.config.sampling),
                 has_shortcut: model.config.shortcut.is_some(),
+                stored_half: model.is_half(),
+                stored_quantized: model.quantization(),
             };
             (Loaded::Class(Box::new(model)), info)
         };
@@ -232,10 +250,12 @@ impl Engine {
                     predictor: recipe.predictor,
                 };
                 let fits = |held: &Held| match held {
-                    Held::Text { lengths: l, predictor, .. } => {
-                        *l == lengths && (*predictor == recipe.predictor || !partial)
+                    Held::Text { lengths: l, predictor, quantize, .. } => {
+                        *l == lengths
+                            && *quantize == recipe.quantize
+                            && (*predictor == recipe.predictor || !partial)
                     }
-                    Held::Class(_) => false,
+                    Held::Class { .. } => false,
                 };
                 let mut session = match self.held.iter().position(fits).map(|at| self.held.remove(at)) {
                     Some(Held::Text { session, .. }) => session,
@@ -245,7 +265,7 @@ impl Engine {
                             if has && !partial { Refresh::Uniform(1) } else { settings.refresh.clone() };
                         let made_for = TextSettings { refresh, ..settings };
                         let weights = &mut model.weights()?;
-                        let formats = model.formats();
+                        let formats = model.formats_quantized(recipe.quantize);
                         let device = &self.device;
                         Box::new(TextSession::with_weights(
                             &model.config,
@@ -259,7 +279,7 @@ impl Engine {
                 };
                 session.set_prompt(&prompts[0])?;
                 session.configure(&settings)?;
-                Held::Text { session, lengths, predictor: recipe.predictor }
+                Held::Text { session, lengths, predictor: recipe.predictor, quantize: recipe.quantize }
             }
             (Loaded::Class(model), Draw::Class(sampling), Subject::Class(class)) => {
                 model.config.class(class)?;
@@ -275,21 +295,25 @@ impl Engine {
                     decoder: true,
                 };
                 let fits = |held: &Held| match held {
-                    Held::Class(session) => {
+                    Held::Class { session, quantize } => {
                         let made = session.shape();
-                        made.batch == shape.batch && (made.predictor == shape.predictor || !partial)
+                        made.batch == shape.batch
+                            && *quantize == recipe.quantize
+                            && (made.predictor == shape.predictor || !partial)
                     }
                     Held::Text { .. } => false,
                 };
                 let mut session = match self.held.iter().position(fits).map(|at| self.held.remove(at)) {
-                    Some(Held::Class(session)) => session,
+                    Some(Held::Class { session, .. }) => session,
                     _ => {
                         self.held.truncate(HELD - 1);
-                        Box::new(Session::new(model, shape, &self.device)?)
+                        let formats = model.formats_quantized(recipe.quantize);
+                        let weights = &mut model.weights()?;
+                        Box::new(Session::with_weights(&model.config, shape, &self.device, formats, weights)?)
                     }
                 };
                 session.configure(&settings)?;
-                Held::Class(session)
+                Held::Class { session, quantize: recipe.quantize }
             }
             _ => return Err(other_kind(info)),
         };
@@ -298,7 +322,7 @@ impl Engine {
         self.held[0].executor().pace(Some(SUBMISSION_MS));
         Ok(match &self.held[0] {
             Held::Text { session, .. } => session.plan(),
-            Held::Class(session) => session.plan(),
+            Held::Class { session, .. } => session.plan(),
         })
     }
 
@@ -310,7 +334,7 @@ impl Engine {
         let seed = recipe.seed.wrapping_add(u64::from(round));
         match (self.held.first_mut(), &self.model, &recipe.subject) {
             (Some(Held::Text { session, .. }), _, _) => session.start(seed),
-            (Some(Held::Class(session)), Some((Loaded::Class(model), _)), Subject::Class(class)) => {
+            (Some(Held::Class { session, .. }), Some((Loaded::Class(model), _)), Subject::Class(class)) => {
                 let images = session.shape().batch.images;
                 let class = model.config.class(class)?;
                 let seeds: Vec<u64> = (0..u64::from(images)).map(|i| seed.wrapping_add(i)).collect();
@@ -327,7 +351,7 @@ impl Engine {
     pub fn step(&mut self) -> Result<Option<PlannedStep>, GenerateError> {
         match self.held.first_mut().ok_or_else(no_model)? {
             Held::Text { session, .. } => session.step(),
-            Held::Class(session) => session.step(),
+            Held::Class { session, .. } => session.step(),
         }
     }
 
@@ -339,7 +363,7 @@ impl Engine {
     pub async fn prediction(&mut self) -> Result<(Vec<f32>, usize), GenerateError> {
         match self.held.first_mut().ok_or_else(no_model)? {
             Held::Text { session, .. } => session.predict()?,
-            Held::Class(session) => session.predict()?,
+            Held::Class { session, .. } => session.predict()?,
         }
         self.features().await
     }
@@ -353,7 +377,9 @@ impl Engine {
             Held::Text { session, .. } => {
                 Glimpse { codes: session.tokens().await?, drawn: session.drawn().await? }
             }
-            Held::Class(session) => Glimpse { codes: session.tokens().await?, drawn: session.drawn().await? },
+            Held::Class { session, .. } => {
+                Glimpse { codes: session.tokens().await?, drawn: session.drawn().await? }
+            }
         })
     }
 
@@ -367,7 +393,7 @@ impl Engine {
                 let width = session.config().transformer.d_model as usize;
                 Ok((session.features().await?, width))
             }
-            Held::Class(session) => {
+            Held::Class { session, .. } => {
                 let t = session.config().transformer;
                 let mut features = session.features().await?;
                 features.truncate((t.tokens() * t.hidden) as usize);
@@ -393,7 +419,7 @@ impl Engine {
                     pictures.push(Picture::from_values(&values, width, height));
                 }
             }
-            Held::Class(session) => {
+            Held::Class { session, .. } => {
                 let values = session.decode(codes).await?;
                 let each = values.chunks_exact((width * height * 3) as usize);
                 pictures.extend(each.map(|values| Picture::from_values(values, width, height)));
@@ -409,7 +435,7 @@ impl Engine {
     pub async fn show(&mut self, recipe: &Recipe, codes: &[u32]) -> Result<Vec<Picture>, GenerateError> {
         let fits = match self.held.first() {
             Some(Held::Text { .. }) => true,
-            Some(Held::Class(session)) => session.shape().batch.images == recipe.images.max(1),
+            Some(Held::Class { session, .. }) => session.shape().batch.images == recipe.images.max(1),
             None => false,
         };
         if !fits {

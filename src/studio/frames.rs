@@ -19,12 +19,15 @@ pub struct Frame {
     pub previous_ms: f64,
     /// Whether a run was under way.
     pub generating: bool,
+    /// Pictures shown since the record began, previews included.
+    pub pictures: u32,
 }
 
 #[derive(Debug)]
 struct Record {
     start: Instant,
     began: Option<Instant>,
+    pictures: u32,
     frames: VecDeque<Frame>,
 }
 
@@ -34,7 +37,8 @@ pub struct Frames(Arc<Mutex<Record>>);
 
 impl Default for Frames {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Record { start: Instant::now(), began: None, frames: VecDeque::new() })))
+        let start = Instant::now();
+        Self(Arc::new(Mutex::new(Record { start, began: None, pictures: 0, frames: VecDeque::new() })))
     }
 }
 
@@ -48,6 +52,11 @@ impl Frames {
         self.record(|record| record.began = Some(Instant::now()));
     }
 
+    /// It shows a new picture.
+    pub fn picture(&self) {
+        self.record(|record| record.pictures += 1);
+    }
+
     /// It has ended. `previous` is the time of the one before as a whole, in seconds.
     pub fn end(&self, previous: Option<f32>, generating: bool) {
         self.record(|record| {
@@ -55,7 +64,9 @@ impl Frames {
             if record.frames.len() == KEPT {
                 record.frames.pop_front();
             }
+            let pictures = record.pictures;
             record.frames.push_back(Frame {
+                pictures,
                 at: (began - record.start).as_secs_f64(),
                 interface_ms: 1e3 * began.elapsed().as_secs_f64(),
                 previous_ms: 1e3 * f64::from(previous.unwrap_or(0.0)),
@@ -71,18 +82,24 @@ impl Frames {
 
     /// The longest time on the interface's thread of a frame during a run, in milliseconds.
     pub fn slowest(&self) -> f64 {
-        let frames = self.all();
-        frames.iter().filter(|frame| frame.generating).map(|frame| frame.interface_ms).fold(0.0, f64::max)
+        self.record(|record| {
+            let during = record.frames.iter().filter(|frame| frame.generating);
+            during.map(|frame| frame.interface_ms).fold(0.0, f64::max)
+        })
     }
 
     /// All frames as CSV, with a line of names.
     pub fn to_csv(&self) -> String {
         use std::fmt::Write as _;
-        let mut out = "at_s,interface_ms,previous_frame_ms,generating\n".to_owned();
+        let mut out = "at_s,interface_ms,previous_frame_ms,generating,pictures\n".to_owned();
         for frame in self.all() {
-            let Frame { at, interface_ms, previous_ms, generating } = frame;
+            let Frame { at, interface_ms, previous_ms, generating, pictures } = frame;
             // Writing to a string cannot fail.
-            let _ = writeln!(out, "{at:.4},{interface_ms:.3},{previous_ms:.3},{}", u8::from(generating));
+            let _ = writeln!(
+                out,
+                "{at:.4},{interface_ms:.3},{previous_ms:.3},{},{pictures}",
+                u8::from(generating)
+            );
         }
         out
     }
@@ -99,16 +116,20 @@ mod tests {
         assert_eq!(frames.all(), [], "nothing had begun");
         for index in 0..KEPT + 3 {
             frames.begin();
+            if index == 9 {
+                frames.picture();
+            }
             frames.end(Some(0.004), index % 2 == 0);
         }
         let all = frames.all();
         assert_eq!(all.len(), KEPT);
         assert!(all.is_sorted_by(|a, b| a.at <= b.at) && all[0].at > 0.0);
         assert!(frames.slowest() > 0.0 && (all[0].previous_ms - 4.0).abs() < 1e-3);
+        assert_eq!((all[5].pictures, all[6].pictures), (0, 1), "three were given up");
         let csv = frames.to_csv();
         assert_eq!(csv.lines().count(), KEPT + 1);
         assert!(
-            csv.lines().nth(1).is_some_and(|line| line.ends_with(",4.000,0")),
+            csv.lines().nth(1).is_some_and(|line| line.ends_with(",4.000,0,0")),
             "{:?}",
             csv.lines().nth(1)
         );

@@ -57,6 +57,9 @@ pub fn query(recipe: &Recipe) -> String {
         Predictor::MlCache(_) => "ml-cache",
     };
     parts.push(("predictor", predictor.to_owned()));
+    if let Some(quantize) = recipe.quantize {
+        parts.push(("quantize", quantize.to_string()));
+    }
     let mut draw = recipe.draw;
     parts.push(("guidance", draw.guidance().to_string()));
     let parts: Vec<String> = parts.iter().map(|(key, value)| format!("{key}={}", escape(value))).collect();
@@ -112,6 +115,7 @@ pub fn apply(query: &str, recipe: &mut Recipe) -> Vec<String> {
             }
             .map(|predictor| recipe.predictor = predictor)
             .is_some(),
+            ("quantize", _) => value.parse().map(|scheme| recipe.quantize = Some(scheme)).is_ok(),
             ("guidance", _) => {
                 let weight = value.parse::<f32>().ok().filter(|weight| weight.is_finite());
                 weight.map(|weight| *recipe.draw.guidance() = weight).is_some()
@@ -142,6 +146,7 @@ pub fn model(query: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::generate::dimoo;
+    use crate::kernels::Quantization;
     use crate::studio::recipe::Draw;
     use proptest::prelude::*;
 
@@ -154,6 +159,7 @@ mod tests {
             draw: Draw::Text(dimoo::Sampling::OFFICIAL),
             refresh: Refresh::Every,
             predictor: Predictor::Shortcut,
+            quantize: None,
         }
     }
 
@@ -164,6 +170,7 @@ mod tests {
             (wanted.seed, wanted.images, wanted.refresh) = (seed, images, Refresh::Uniform(budget));
             wanted.draw = wanted.draw.with_steps(20);
             *wanted.draw.guidance() = guidance;
+            wanted.quantize = images.is_multiple_of(2).then_some(Quantization::Int8);
             let mut found = recipe("");
             prop_assert_eq!(apply(&query(&wanted), &mut found), Vec::<String>::new());
             prop_assert_eq!(found, wanted);

@@ -4,7 +4,7 @@
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::{dimoo, sampling};
-use crate::kernels::StepValues;
+use crate::kernels::{Quantization, StepValues};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -94,6 +94,9 @@ pub struct Recipe {
     pub refresh: Refresh,
     /// What stands in for it at the others.
     pub predictor: Predictor,
+    /// How weights are quantised while they are loaded; `None` takes them as they are stored.
+    #[serde(default)]
+    pub quantize: Option<Quantization>,
 }
 
 impl Recipe {
@@ -119,7 +122,7 @@ impl Recipe {
         let settings =
             serde_json::json!({ "sampling": sampling, "refresh": self.refresh, "predictor": self.predictor });
         let mut out = serde_json::json!({
-            "model": self.model, "seeds": seeds, "settings": settings, "version": env!("CARGO_PKG_VERSION"),
+            "model": self.model, "quantize": self.quantize, "seeds": seeds, "settings": settings, "version": env!("CARGO_PKG_VERSION"),
         });
         match &self.subject {
             Subject::Prompt(prompt) => out["prompt"] = prompt.as_str().into(),
@@ -160,6 +163,10 @@ impl Recipe {
             draw,
             refresh: serde_json::from_value(part("refresh")).map_err(wrong)?,
             predictor: serde_json::from_value(part("predictor")).map_err(wrong)?,
+            quantize: match value.get("quantize") {
+                Some(scheme) => serde_json::from_value(scheme.clone()).map_err(wrong)?,
+                None => None,
+            },
         })
     }
 }
@@ -181,6 +188,7 @@ mod tests {
             draw: if text { Draw::Text(dimoo::Sampling::OFFICIAL) } else { Draw::Class(class) },
             refresh: if budget == 0 { Refresh::Every } else { Refresh::Uniform(budget) },
             predictor: Predictor::MlCache(MlCache::OFFICIAL),
+            quantize: text.then_some(Quantization::Int4 { group: 32 }),
         }
     }
 

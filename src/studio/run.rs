@@ -290,6 +290,7 @@ mod tests {
             draw: Draw::Text(dimoo::Sampling::OFFICIAL),
             refresh: Refresh::Uniform(1),
             predictor: Predictor::Reuse,
+            quantize: None,
         };
         let mut run = Run::new(RunId(3), recipe);
         let note = |kind| StepNote { kind, reveal: 1, mask_ratio: 1.0 };

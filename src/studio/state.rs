@@ -373,6 +373,8 @@ mod tests {
             size: [8, 8],
             draw: if is_text { Draw::Text(dimoo::Sampling::OFFICIAL) } else { Draw::Class(class) },
             has_shortcut: true,
+            stored_half: true,
+            stored_quantized: None,
         }
     }
 

@@ -18,10 +18,15 @@ struct Key {
 /// Steps whose pictures are kept.
 const KEPT: usize = 256;
 
+/// How much differences are brightened.
+pub const DIFFERENCE_GAIN: u8 = 3;
+
 /// The textures.
 #[derive(Default)]
 pub struct Textures {
     made: HashMap<Key, TextureHandle>,
+    /// What is unlike between the first pictures of two finished runs.
+    differences: HashMap<(RunId, RunId), TextureHandle>,
     /// The preview that each picture of the run under way has.
     latest: HashMap<(RunId, usize), TextureHandle>,
 }
@@ -73,6 +78,19 @@ impl Textures {
         let picture = run.pictures.get(image)?;
         let texture = upload(context, format!("picture {image}"), picture);
         Some(self.made.entry(key).or_insert(texture).id())
+    }
+
+    /// What is unlike between the first pictures of two finished runs, brightened; `None` where there is nothing to compare.
+    pub fn difference(&mut self, context: &Context, first: &Run, run: &Run) -> Option<TextureId> {
+        if let Some(texture) = self.differences.get(&(first.id, run.id)) {
+            return Some(texture.id());
+        }
+        let picture = run.pictures.first()?.difference(first.pictures.first()?, DIFFERENCE_GAIN)?;
+        let texture = upload(context, "difference".to_owned(), &picture);
+        if self.differences.len() > KEPT {
+            self.differences.clear();
+        }
+        Some(self.differences.entry((first.id, run.id)).or_insert(texture).id())
     }
 
     /// The texture to show of a picture after a step: that step's, the finished one, or the latest preview.

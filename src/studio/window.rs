@@ -1,5 +1,6 @@
 //! The desktop window.
 
+use super::BUNDLED;
 use super::actor::{Actor, Wake};
 use super::app::Studio;
 use super::frames::Frames;
@@ -34,20 +35,25 @@ pub enum WindowError {
     },
 }
 
-/// Opens the window and stays until it is closed. `device` computes; a graphics device draws the window too. What was open last
-/// is opened again, unless a model or a link is asked for. `trace` gets the times of all frames as CSV in the end.
+/// What the window begins with.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// The model to open; by default what was open last.
+    pub model: Option<&'a str>,
+    /// The link to follow, or nothing.
+    pub query: &'a str,
+    /// Takes the times of frames. Its clock runs already, so that a record tells of the start too.
+    pub frames: Frames,
+    /// Where they are written in the end, as CSV.
+    pub trace: Option<&'a Path>,
+}
+
+/// Opens the window and stays until it is closed. `device` computes; a graphics device draws the window too.
 ///
 /// # Errors
-/// There is no display, or no way to draw on it.
-pub fn run(
-    device: Device,
-    reason: &str,
-    model: &str,
-    model_is_asked_for: bool,
-    query: &str,
-    trace: Option<&Path>,
-) -> Result<(), WindowError> {
-    let frames = Frames::default();
+/// There is no display, no way to draw on it, or the record of frames could not be written.
+pub fn run(device: Device, reason: &str, opening: Opening<'_>) -> Result<(), WindowError> {
+    let Opening { model, query, frames, trace } = opening;
     let recorded = frames.clone();
     let note = note(&device, reason);
     let mut options = eframe::NativeOptions {
@@ -61,17 +67,17 @@ pub fn run(
     if let Device::Gpu(gpu) = &device {
         options.wgpu_options = shared(gpu);
     }
-    let (model, query) = (model.to_owned(), query.to_owned());
+    let (model, query) = (model.map(str::to_owned), query.to_owned());
     let create: eframe::AppCreator<'_> = Box::new(move |creation| {
         let context = creation.egui_ctx.clone();
         let wake: Wake = Arc::new(move || context.request_repaint());
         let actor = Actor::start(device, wake);
         let mut kept = Studio::kept(creation.storage);
-        let model = link::model(&query).unwrap_or(model);
-        if model_is_asked_for || !query.is_empty() {
+        if model.is_some() || !query.is_empty() {
             // What was open last does not matter then.
             kept.recipe = None;
         }
+        let model = link::model(&query).or(model).unwrap_or_else(|| BUNDLED[0].to_owned());
         let mut studio = Studio::new(&creation.egui_ctx, actor, note, kept, &model, &query);
         studio.frames = recorded;
         Ok(Box::new(studio))

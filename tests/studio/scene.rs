@@ -32,6 +32,8 @@ pub(crate) fn text_model() -> ModelInfo {
         size: [64, 64],
         draw: Draw::Text(dimoo::Sampling { steps: STEPS, ..dimoo::Sampling::OFFICIAL }),
         has_shortcut: true,
+        stored_half: true,
+        stored_quantized: None,
     }
 }
 

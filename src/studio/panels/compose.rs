@@ -3,7 +3,7 @@
 use crate::generate::predict::{MlCache, Predictor};
 use crate::generate::refresh::Refresh;
 use crate::generate::schedule::Schedule;
-use crate::kernels::ChoiceNoise;
+use crate::kernels::{ChoiceNoise, Quantization};
 use crate::studio::command::Command;
 use crate::studio::engine::ModelInfo;
 use crate::studio::panels::{command_button, labelled};
@@ -64,7 +64,10 @@ pub fn show(ui: &mut Ui, state: &mut State) {
             state.budget_slider = budget(ui, &model, &mut recipe, speed_up, &mut wanted);
             ui.add_space(4.0);
             guidance(ui, &mut recipe);
-            ui.collapsing("Advanced", |ui| advanced(ui, &mut recipe));
+            ui.collapsing("Advanced", |ui| {
+                advanced(ui, &mut recipe);
+                precision(ui, &model, &mut recipe);
+            });
         });
     state.recipe = Some(recipe);
     ui.add_space(4.0);
@@ -336,6 +339,33 @@ fn guidance(ui: &mut Ui, recipe: &mut Recipe) {
         ui.add(Slider::new(value, 0.0..=most).max_decimals(1)).on_hover_text(
             "How far the picture is pushed towards what is asked for; 0 does without and is twice as fast",
         )
+    });
+}
+
+/// In what precision weights are held, and the tier that computes with them.
+fn precision(ui: &mut Ui, model: &ModelInfo, recipe: &mut Recipe) {
+    let stored = match (model.stored_quantized, model.stored_half) {
+        (Some(scheme), _) => format!("as stored, {scheme}"),
+        (None, true) => "as stored, f16".to_owned(),
+        (None, false) => "as stored, f32".to_owned(),
+    };
+    let text =
+        |scheme: Option<Quantization>| scheme.map_or_else(|| stored.clone(), |scheme| scheme.to_string());
+    let schemes = [Quantization::Int8, Quantization::Int4 { group: 64 }, Quantization::Int4 { group: 32 }];
+    labelled(ui, "Weights", |ui| {
+        ComboBox::from_id_salt("weights")
+            .selected_text(text(recipe.quantize))
+            .show_ui(ui, |ui| {
+                ui.selectable_value(&mut recipe.quantize, None, text(None));
+                // What is stored in few bits cannot be had in others.
+                for scheme in schemes.into_iter().filter(|_| model.stored_quantized.is_none()) {
+                    ui.selectable_value(&mut recipe.quantize, Some(scheme), text(Some(scheme)));
+                }
+            })
+            .response
+            .on_hover_text(
+                "Bits a weight takes on the device: fewer need less memory, and change the picture a little",
+            )
     });
 }
 

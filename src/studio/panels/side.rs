@@ -5,7 +5,7 @@ use crate::studio::command::Command;
 use crate::studio::compare::{figures, step_at};
 use crate::studio::run::{Progress, Run};
 use crate::studio::state::{State, Tab};
-use crate::studio::textures::Textures;
+use crate::studio::textures::{DIFFERENCE_GAIN, Textures};
 use crate::studio::theme::Palette;
 use eframe::egui::{self, Image, Sense, Ui, Vec2, load::SizedTexture};
 use egui_plot::{Plot, PlotPoints, Points};
@@ -44,6 +44,10 @@ fn compare(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
             if ui.add_enabled(all_finished, button).on_hover_text(tooltip).clicked() {
                 state.comparison.race = Some(ui.input(|input| input.time));
             }
+            let tooltip = format!(
+                "Shows where each picture is unlike the first: the difference of pixels, {DIFFERENCE_GAIN} times as bright"
+            );
+            ui.toggle_value(&mut state.comparison.differences, "Differences").on_hover_text(tooltip);
         }
     });
     if state.comparison.columns.is_empty() {
@@ -59,9 +63,10 @@ fn compare(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
                 ui.set_width(width);
                 let step = run.zip(race_ms).and_then(|(run, ms)| step_at(run, ms));
                 racing |= step.is_some();
-                picture(ui, *run, step, width, textures);
-                ui.strong(*name);
                 let first = columns.first().and_then(|(_, run)| *run);
+                let against = first.filter(|_| i > 0 && step.is_none() && state.comparison.differences);
+                picture(ui, *run, step, against, width, textures);
+                ui.strong(*name);
                 match (first, run) {
                     (Some(first), Some(run)) => method(ui, first, run),
                     _ => drop(ui.weak("waits for its turn")),
@@ -78,8 +83,17 @@ fn compare(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
     plot(ui, state);
 }
 
-fn picture(ui: &mut Ui, run: Option<&Run>, step: Option<usize>, width: f32, textures: &mut Textures) {
-    let texture = run.and_then(|run| textures.of(ui.ctx(), run, 0, step));
+/// A picture of a run; with `against`, how it differs from that run's.
+fn picture(
+    ui: &mut Ui,
+    run: Option<&Run>,
+    step: Option<usize>,
+    against: Option<&Run>,
+    width: f32,
+    textures: &mut Textures,
+) {
+    let difference = run.zip(against).and_then(|(run, first)| textures.difference(ui.ctx(), first, run));
+    let texture = difference.or_else(|| run.and_then(|run| textures.of(ui.ctx(), run, 0, step)));
     let size = Vec2::splat(width);
     match texture {
         Some(texture) => {
