@@ -264,7 +264,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
     }
 
-    let accelerated = plan.iter().any(|step| step.kind == StepKind::Shortcut);
+    let accelerated = plan.iter().any(|step| step.kind == StepKind::Predicted);
     let compared = if accelerated && !arguments.no_compare {
         let every = Settings { refresh: Refresh::Every, ..settings.clone() };
         Some(run_all(&mut session, &every, &jobs, false, arguments.json)?)
@@ -546,10 +546,10 @@ fn totals(
     Totals {
         images: jobs.len(),
         full_steps: of_kind(StepKind::Full).count(),
-        shortcut_steps: of_kind(StepKind::Shortcut).count(),
+        shortcut_steps: of_kind(StepKind::Predicted).count(),
         batches: outcome.batches,
         full_milliseconds: of_kind(StepKind::Full).map(|(_, ms)| ms * outcome.batches as f64).sum(),
-        shortcut_milliseconds: of_kind(StepKind::Shortcut).map(|(_, ms)| ms * outcome.batches as f64).sum(),
+        shortcut_milliseconds: of_kind(StepKind::Predicted).map(|(_, ms)| ms * outcome.batches as f64).sum(),
         loop_milliseconds: outcome.loop_ms,
         decode_milliseconds: decode_ms,
         every_step_full_milliseconds: compared.map(|other| other.loop_ms),

@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Arguments, prompt: &str) -> Result<(), CliError> {
     let mut totals = Totals { batches: arguments.count as usize, ..Totals::default() };
     let mut step_ms = vec![0.0; plan.len()];
     let (mut agreements, mut tokens) = (Vec::new(), Vec::new());
-    let accelerated = plan.iter().any(|step| step.kind == StepKind::Shortcut);
+    let accelerated = plan.iter().any(|step| step.kind == StepKind::Predicted);
     for index in 0..u64::from(arguments.count) {
         let seed = arguments.seed.wrapping_add(index);
         session.configure(&settings)?;
@@ -100,9 +100,9 @@ pub(super) fn run(arguments: &Arguments, prompt: &str) -> Result<(), CliError> {
     }
     let of_kind = |kind| plan.iter().zip(&step_ms).filter(move |(step, _)| step.kind == kind);
     totals.full_steps = of_kind(StepKind::Full).count();
-    totals.shortcut_steps = of_kind(StepKind::Shortcut).count();
+    totals.shortcut_steps = of_kind(StepKind::Predicted).count();
     totals.full_milliseconds = of_kind(StepKind::Full).map(|(_, ms)| ms).sum();
-    totals.shortcut_milliseconds = of_kind(StepKind::Shortcut).map(|(_, ms)| ms).sum();
+    totals.shortcut_milliseconds = of_kind(StepKind::Predicted).map(|(_, ms)| ms).sum();
     totals.speed_up = totals.every_step_full_milliseconds.map(|ms| ms / totals.loop_milliseconds);
     totals.token_agreement =
         (!agreements.is_empty()).then(|| agreements.iter().sum::<f64>() / agreements.len() as f64);

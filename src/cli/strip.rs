@@ -11,7 +11,7 @@ pub(super) fn strip(steps: &[PlannedStep], colour: bool) -> String {
     for step in steps {
         let (paint, bar) = match step.kind {
             StepKind::Full => (AMBER, '█'),
-            StepKind::Shortcut => (TEAL, '▂'),
+            StepKind::Predicted => (TEAL, '▂'),
         };
         if colour {
             out.push_str(paint);
@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn full_steps_stand_out_without_colour() {
         let step = |kind| PlannedStep { kind, values: StepValues::default() };
-        let steps = [step(StepKind::Full), step(StepKind::Shortcut), step(StepKind::Full)];
+        let steps = [step(StepKind::Full), step(StepKind::Predicted), step(StepKind::Full)];
         assert_eq!(strip(&steps, false), "█▂█");
         assert!(strip(&steps, true).contains("\x1b[0m"));
     }

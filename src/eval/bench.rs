@@ -193,7 +193,7 @@ pub fn measure(name: &str, subject: &mut dyn Subject, device: &Device) -> Result
             gflop_per_s: gflop / median_ms * 1e3,
         }
     };
-    let (full_times, shortcut_times) = (of_kind(StepKind::Full), of_kind(StepKind::Shortcut));
+    let (full_times, shortcut_times) = (of_kind(StepKind::Full), of_kind(StepKind::Predicted));
     let middle = plan.get(plan.len() / 2).map(|step| step.values).unwrap_or_default();
     let against_products = match device {
         Device::Cpu => {

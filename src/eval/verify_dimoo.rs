@@ -306,7 +306,7 @@ impl Verifier<'_> {
             }
             write_f32(executor, states::NOISE_TOKEN, &token)?;
             write_f32(executor, states::NOISE_CHOICE, &choice)?;
-            let kind = |&full: &bool| if full { StepKind::Full } else { StepKind::Shortcut };
+            let kind = |&full: &bool| if full { StepKind::Full } else { StepKind::Predicted };
             executor.run(routine.at(kind(&is_full), full.get(index + 1).map(kind)), index, false)?;
             codes = block_on(executor.read(states::IDS, tokens as usize))?;
         }

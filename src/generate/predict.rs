@@ -175,7 +175,7 @@ impl Routine {
     /// What a step runs, given the one after it.
     pub fn at(&self, step: StepKind, next: Option<StepKind>) -> &[usize] {
         let programs = if step == StepKind::Full { &self.full } else { &self.partial };
-        &programs[usize::from(next == Some(StepKind::Shortcut))]
+        &programs[usize::from(next == Some(StepKind::Predicted))]
     }
 
     /// What a step that is not full runs before it draws.
@@ -204,7 +204,7 @@ mod tests {
     fn a_choice_is_made_only_where_a_partial_step_follows() {
         let programs = Programs { list: Vec::new(), full: vec![0, 1], partial: vec![2, 1], between: vec![3] };
         let routine = programs.routine();
-        let (full, partial) = (StepKind::Full, StepKind::Shortcut);
+        let (full, partial) = (StepKind::Full, StepKind::Predicted);
         assert_eq!(routine.at(full, Some(partial)), [0, 1, 3]);
         assert_eq!(routine.at(full, Some(full)), [0, 1]);
         assert_eq!(routine.at(partial, Some(partial)), [2, 1, 3]);

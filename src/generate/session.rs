@@ -30,8 +30,8 @@ pub struct Settings {
 pub enum StepKind {
     /// The full model.
     Full,
-    /// The predictor.
-    Shortcut,
+    /// The predictor: a shortcut, or what stands in its place.
+    Predicted,
 }
 
 /// A step as planned.
@@ -206,7 +206,7 @@ impl Session {
             .into_iter()
             .zip(full)
             .map(|(values, full)| PlannedStep {
-                kind: if full { StepKind::Full } else { StepKind::Shortcut },
+                kind: if full { StepKind::Full } else { StepKind::Predicted },
                 values,
             })
             .collect();

@@ -276,7 +276,7 @@ fn plan(config: &TextConfig, settings: &TextSettings) -> Result<Vec<PlannedStep>
     let [rows, columns] = config.transformer.grid;
     let values = settings.sampling.steps(rows * columns)?;
     let full = settings.refresh.full_steps(values.len(), settings.sampling.steps)?;
-    let kind = |full| if full { StepKind::Full } else { StepKind::Shortcut };
+    let kind = |full| if full { StepKind::Full } else { StepKind::Predicted };
     Ok(values.into_iter().zip(full).map(|(values, full)| PlannedStep { kind: kind(full), values }).collect())
 }
 
@@ -403,7 +403,7 @@ impl TextSession {
         if settings.sampling.guidance != 0.0 && self.run.sequences.len() == 1 {
             return refuse("this session was made without guidance; make another to use it");
         }
-        let partial = plan.iter().any(|step| step.kind == StepKind::Shortcut);
+        let partial = plan.iter().any(|step| step.kind == StepKind::Predicted);
         if partial && self.predictor != Some(settings.predictor) {
             return refuse("this session was made for another predictor; make another to change it");
         }

@@ -437,6 +437,14 @@ impl Studio {
         }
     }
 
+    /// Sets the controls, and opens the model that they are for if it is another.
+    fn take_recipe(&mut self, recipe: Recipe, context: &Context) {
+        if self.state.model.as_ref().is_none_or(|model| model.source != recipe.model) {
+            self.open(&recipe.model, context);
+        }
+        self.state.recipe = Some(recipe);
+    }
+
     fn drops(&mut self, context: &Context) {
         for found in self.inbox.arrived(context) {
             match found {
@@ -444,13 +452,7 @@ impl Studio {
                 keep::Arrived::Files(files) => {
                     self.actor.ask(Request::OpenFiles { name: "dropped files".to_owned(), files });
                 }
-                keep::Arrived::Recipe(recipe) => {
-                    let other = self.state.model.as_ref().is_none_or(|model| model.source != recipe.model);
-                    if other {
-                        self.open(&recipe.model, context);
-                    }
-                    self.state.recipe = Some(*recipe);
-                }
+                keep::Arrived::Recipe(recipe) => self.take_recipe(*recipe, context),
                 keep::Arrived::Failed(failure) => self.state.failure = Some(failure),
             }
         }
@@ -515,6 +517,9 @@ impl eframe::App for Studio {
         let context = ui.ctx().clone();
         for command in std::mem::take(&mut self.state.wanted) {
             self.obey(&context, command);
+        }
+        if let Some(recipe) = self.state.wanted_recipe.take() {
+            self.take_recipe(recipe, &context);
         }
         self.frames.end(frame.info().cpu_usage, self.state.open_run().is_some());
     }

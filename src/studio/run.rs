@@ -93,7 +93,7 @@ impl Run {
             return None;
         }
         let note = |(values, full): (&StepValues, bool)| {
-            StepNote::new(if full { StepKind::Full } else { StepKind::Shortcut }, values)
+            StepNote::new(if full { StepKind::Full } else { StepKind::Predicted }, values)
         };
         Some(Self {
             progress: Progress::Finished,
@@ -178,10 +178,10 @@ impl Run {
         };
         let full = mean(StepKind::Full)?;
         // Before the first predicted step nothing tells how fast those are: as slow as full ones at worst.
-        let predicted = mean(StepKind::Shortcut).unwrap_or(full);
+        let predicted = mean(StepKind::Predicted).unwrap_or(full);
         let cost = |at: usize| match self.plan[at % self.plan.len()].kind {
             StepKind::Full => full,
-            StepKind::Shortcut => predicted,
+            StepKind::Predicted => predicted,
         };
         Some((done..all).map(cost).sum())
     }
@@ -294,7 +294,7 @@ mod tests {
         };
         let mut run = Run::new(RunId(3), recipe);
         let note = |kind| StepNote { kind, reveal: 1, mask_ratio: 1.0 };
-        let plan = vec![note(StepKind::Full), note(StepKind::Shortcut)];
+        let plan = vec![note(StepKind::Full), note(StepKind::Predicted)];
         let (memory, device) = (Memory::default(), String::new());
         run.take(&Event::Began { id: RunId(3), plan, rounds: 2, memory, device });
         for (image, step, codes, ms) in

@@ -131,6 +131,8 @@ pub struct State {
     pub palette: Option<String>,
     /// What was asked of the window in this frame.
     pub wanted: Vec<Command>,
+    /// The settings that were asked for in this frame, also those of another model.
+    pub wanted_recipe: Option<Recipe>,
     next_run: u64,
 }
 
@@ -155,6 +157,7 @@ impl State {
             failure: None,
             palette: None,
             wanted: Vec::new(),
+            wanted_recipe: None,
             blind: BlindTest { judged: kept.judged, ..BlindTest::default() },
             analysis: None,
             fetching: None,

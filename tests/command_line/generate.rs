@@ -54,7 +54,7 @@ fn settings_travel_in_the_picture_and_the_report() {
 
     let steps = report["steps"].as_array().unwrap();
     let kinds: Vec<&str> = steps.iter().map(|step| step["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["full", "shortcut", "shortcut", "full", "shortcut", "shortcut"]);
+    assert_eq!(kinds, ["full", "predicted", "predicted", "full", "predicted", "predicted"]);
     assert_eq!(steps.iter().map(|step| step["tokens_unmasked"].as_u64().unwrap()).sum::<u64>(), 64);
     assert_eq!(steps[0]["mask_ratio"], 1.0);
     assert!(steps.iter().all(|step| step["milliseconds"].as_f64().unwrap() > 0.0));

@@ -3,6 +3,7 @@
 use crate::scene;
 use eframe::egui::{self, Theme};
 use egui_kittest::{Harness, SnapshotOptions, SnapshotResults};
+use migm::studio::command::Command;
 use migm::studio::failure::{Failure, Remedy};
 use migm::studio::panels::status::DeviceNote;
 use migm::studio::panels::{blind, canvas, compose, failure, palette, side, status, timeline, why};
@@ -136,6 +137,14 @@ fn pages_at_the_right() {
             side::show(ui, &mut parts.0, &mut parts.1);
         }));
     }
+    let differences = || {
+        let mut state = tab(Tab::Compare)();
+        state.comparison.differences = true;
+        state
+    };
+    results.extend(photograph("compare-differences", [340.0, 560.0], differences, |ui, parts| {
+        side::show(ui, &mut parts.0, &mut parts.1);
+    }));
     results.unwrap();
 }
 
@@ -204,4 +213,15 @@ fn the_palette_finds_commands() {
         state
     };
     photograph("palette", [460.0, 260.0], state, |ui, parts| palette::show(ui, &mut parts.0)).unwrap();
+}
+
+/// The palette shows a few at a time; here are all of them, and the fonts must have every icon.
+#[test]
+fn every_command_has_an_icon_that_the_fonts_know() {
+    photograph("commands", [380.0, 700.0], scene::finished, |ui, _| {
+        for command in Command::ALL {
+            ui.label(format!("{}  {}", command.icon(), command.text()));
+        }
+    })
+    .unwrap();
 }

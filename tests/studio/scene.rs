@@ -105,7 +105,7 @@ pub(crate) fn run(state: &mut State, recipe: &Recipe, until: usize, hue: u8) -> 
         .iter()
         .enumerate()
         .map(|(step, full)| StepNote {
-            kind: if *full { StepKind::Full } else { StepKind::Shortcut },
+            kind: if *full { StepKind::Full } else { StepKind::Predicted },
             reveal: 64 / steps as u32,
             mask_ratio: 1.0 - step as f32 / steps as f32,
         })

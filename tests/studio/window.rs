@@ -7,7 +7,8 @@ use egui_kittest::{Harness, SnapshotOptions, SnapshotResults};
 use migm::eval::export;
 use migm::generate::model::Device;
 use migm::generate::refresh::Refresh;
-use migm::studio::actor::{Actor, Wake};
+use migm::kernels::Quantization;
+use migm::studio::actor::{self, Actor, Wake};
 use migm::studio::app::Studio;
 use migm::studio::panels::status::DeviceNote;
 use migm::studio::recipe::Subject;
@@ -151,6 +152,10 @@ fn methods_are_compared_one_after_the_other() {
             && compared.iter().all(|(_, run)| run.is_some_and(|run| run.progress == Progress::Finished))
     });
     assert_eq!(window.state().state.measured().len(), 4, "all are of one seed");
+    window.get_by_label("Differences").click();
+    window.step();
+    window.step();
+    assert!(window.state().state.comparison.differences);
     // What was kept makes the history of the next start, pictures and all.
     let kept: Kept =
         serde_json::from_str(&serde_json::to_string(&window.state().state.kept()).unwrap()).unwrap();
@@ -161,6 +166,68 @@ fn methods_are_compared_one_after_the_other() {
     });
     let found: Vec<_> = again.state().state.runs.iter().map(|run| run.pictures.clone()).collect();
     assert_eq!(found, pictures);
+}
+
+#[test]
+fn weights_are_quantised_where_that_is_asked_for() {
+    let folder = tiny();
+    let mut window = open(folder.path());
+    let recipe = window.state_mut().state.recipe.as_mut().unwrap();
+    recipe.draw = recipe.draw.with_steps(3);
+    window.state_mut().state.seed_locked = true;
+    window.get_by_label_contains("Generate").click();
+    until(&mut window, "the run finishes", |studio| newest(studio) == Some(Progress::Finished));
+    window.get_by_label("Advanced").click();
+    window.run_ok();
+    window.get_by_role_and_label(egui::accesskit::Role::ComboBox, "Weights").click();
+    window.run_ok();
+    window.get_by_label("int8").click();
+    window.run_ok();
+    assert_eq!(window.state().state.recipe.as_ref().unwrap().quantize, Some(Quantization::Int8));
+    window.get_by_label_contains("Generate").click();
+    until(&mut window, "the second run finishes", |studio| {
+        studio.state.runs.len() == 2 && newest(studio) == Some(Progress::Finished)
+    });
+    let runs = &window.state().state.runs;
+    // The CPU widens weights; what they are rounded to stays.
+    let features = |run: usize| runs[run].steps[0].features.as_ref().unwrap().values.clone();
+    let apart = actor::distance(&features(1), &features(0));
+    assert!(apart > 1e-4 && apart < 0.1, "{apart}");
+}
+
+#[test]
+fn a_run_of_the_history_brings_its_model_back() {
+    let (first, second) = (tiny(), tiny());
+    let mut window = open(first.path());
+    let recipe = window.state_mut().state.recipe.as_mut().unwrap();
+    recipe.draw = recipe.draw.with_steps(3);
+    window.get_by_label_contains("Generate").click();
+    until(&mut window, "the run finishes", |studio| newest(studio) == Some(Progress::Finished));
+    let mut kept = window.state().state.kept();
+    kept.recipe = None;
+    let mut window = self::window(&second.path().display().to_string(), kept, [1100.0, 720.0]);
+    let opened = |folder: &tempfile::TempDir| {
+        let wanted = folder.path().display().to_string();
+        move |studio: &Studio| studio.state.model.as_ref().is_some_and(|model| model.source == wanted)
+    };
+    until(&mut window, "the second model opens", opened(&second));
+    window.state_mut().state.wanted_recipe = Some(window.state().state.runs[0].recipe.clone());
+    until(&mut window, "the first model opens again", opened(&first));
+    let state = &window.state().state;
+    assert_eq!(state.recipe.as_ref(), Some(&state.runs[0].recipe));
+}
+
+#[test]
+fn the_window_closes_by_its_command() {
+    let folder = tiny();
+    let mut window = open(folder.path());
+    // Not by `key_press`, after which the harness has drawn another frame, without the command.
+    let (key, modifiers) = (egui::Key::Q, egui::Modifiers::COMMAND);
+    let event = egui::Event::Key { key, modifiers, physical_key: None, pressed: true, repeat: false };
+    window.input_mut().events.push(event);
+    window.step();
+    let mut commands = window.output().viewport_output.values().flat_map(|viewport| &viewport.commands);
+    assert!(commands.any(|command| matches!(command, egui::ViewportCommand::Close)));
 }
 
 #[test]

@@ -119,11 +119,14 @@ def test_training_goes_on_from_exported_models(run, tmp_path):
 
 def test_batches_have_the_share_of_kinds_that_was_asked_for(run):
     held = base.prompt_set(type("Arguments", (), {"out": run}), None)
+    parts = lambda tokens, holds: sum(s for s, b in zip(tokens.shares, tokens.buckets, strict=True) if holds(held.labels[b]).all())  # noqa: E731
     even = base.Tokens(held.codes, held.ids, held.labels, held.header, kinds=0.75)
     assert abs(even.shares.sum() - 1) < 1e-6
-    two = [(held.labels[bucket, scenes.NOUN_B] >= 0).all() for bucket in even.buckets]
-    assert abs(even.shares[np.array(two)].sum() - 0.75) < 1e-6
+    assert abs(parts(even, lambda labels: labels[:, scenes.NOUN_B] >= 0) - 0.75) < 1e-6
     assert sum(map(len, even.buckets)) == sum(map(len, held.buckets)) == len(held.ids)
+    uneven = base.Tokens(held.codes, held.ids, held.labels, held.header, 0.8, ["left", "left", "left", "right"])
+    for number, share in enumerate((0.6, 0.2, 0.0)):
+        assert abs(parts(uneven, lambda labels: labels[:, scenes.RELATION] == number) - share) < 1e-6  # noqa: B023
     weights = base.telling(held, CONFIGS["toy"].tokenizer.codebook)
     assert (weights > -1e-5).all() and weights.max() > 2 * weights.mean()
 

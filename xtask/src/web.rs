@@ -71,6 +71,7 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
     }
     models(&root, &dist)?;
     let bytes = fs::metadata(dist.join("migm_bg.wasm")).map_or(0, |found| found.len());
+    stamp(&dist)?;
     println!("== {}: {:.1} MB of WebAssembly", dist.display(), bytes as f64 / 1e6);
     Ok(())
 }
@@ -143,6 +144,46 @@ fn wasm_opt() -> Result<String, String> {
     Ok(own.display().to_string())
 }
 
+/// Gives the page's own files names with their checksums, wherever they name each other: a browser that keeps them for long
+/// has a new build at once, and never parts of two.
+fn stamp(dist: &Path) -> Result<(), String> {
+    // Whoever names a file comes after it.
+    const FILES: [&str; 6] = ["migm_bg.wasm", "models.js", "migm.js", "start.js", "style.css", "index.html"];
+    let mut renamed: Vec<(&str, String)> = Vec::new();
+    for name in FILES {
+        let path = dist.join(name);
+        let shown = |error: std::io::Error| format!("{}: {error}", path.display());
+        let mut bytes = fs::read(&path).map_err(shown)?;
+        if !name.ends_with(".wasm") {
+            let text = String::from_utf8(bytes).map_err(|error| format!("{name}: {error}"))?;
+            bytes = renamed.iter().fold(text, |text, (old, new)| with_name(&text, old, new)).into_bytes();
+        }
+        if name == "index.html" {
+            fs::write(&path, &bytes).map_err(shown)?;
+            let page = String::from_utf8_lossy(&bytes);
+            if !renamed.iter().rev().take(2).all(|(_, new)| page.contains(new.as_str())) {
+                return Err("index.html does not name start.js and style.css".to_owned());
+            }
+            continue;
+        }
+        let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
+        let new = format!("{stem}-{:016x}.{extension}", checksum(&bytes));
+        fs::write(dist.join(&new), &bytes).map_err(shown)?;
+        fs::remove_file(&path).map_err(shown)?;
+        renamed.push((name, new));
+    }
+    Ok(())
+}
+
+/// A text with another name for a file, where it stands as one: in quotes, alone or after `./`.
+fn with_name(text: &str, old: &str, new: &str) -> String {
+    ['\'', '"'].iter().fold(text.to_owned(), |text, quote| {
+        ["", "./"].iter().fold(text, |text, here| {
+            text.replace(&format!("{quote}{here}{old}{quote}"), &format!("{quote}{here}{new}{quote}"))
+        })
+    })
+}
+
 /// Copies the models' files, each once and under a name with its checksum, and lists them in `models.json`.
 fn models(root: &Path, dist: &Path) -> Result<(), String> {
     let mut list = String::new();
@@ -192,6 +233,37 @@ mod tests {
         assert_eq!(locked(lock, "a"), Some("1.2.3"));
         assert_eq!(locked(lock, "a-b"), Some("2.0.0"));
         assert_eq!(locked(lock, "b"), None);
+    }
+
+    #[test]
+    fn files_of_a_page_name_each_other_by_their_checksums() {
+        let dist = std::env::temp_dir().join(format!("migm-stamp-{}", std::process::id()));
+        fs::create_dir_all(&dist).unwrap();
+        let write = |name: &str, text: &str| fs::write(dist.join(name), text).unwrap();
+        write("migm_bg.wasm", "\0asm");
+        write("models.js", "export {}; // not migm_bg.wasm");
+        write("migm.js", "import * as m from \"./models.js\"; new URL('migm_bg.wasm', import.meta.url)");
+        write("start.js", "import init from './migm.js';");
+        write("style.css", "a {}");
+        write("index.html", "<link href=\"style.css\"><script src=\"start.js\">");
+        stamp(&dist).unwrap();
+        let names: Vec<String> = fs::read_dir(&dist)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        let named = |stem: &str| names.iter().find(|name| name.starts_with(&format!("{stem}-"))).unwrap();
+        let read = |name: &str| fs::read_to_string(dist.join(name)).unwrap();
+        assert_eq!(names.len(), 6, "{names:?}");
+        assert_eq!(
+            read("index.html"),
+            format!("<link href=\"{}\"><script src=\"{}\">", named("style"), named("start"))
+        );
+        assert!(read(named("start")).contains(&format!("'./{}'", named("migm"))));
+        assert!(
+            read(named("migm")).contains(named("models")) && read(named("migm")).contains(named("migm_bg"))
+        );
+        assert!(read(named("models")).contains("not migm_bg.wasm"));
+        fs::remove_dir_all(&dist).unwrap();
     }
 
     #[test]

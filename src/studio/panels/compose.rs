@@ -235,7 +235,7 @@ fn expected_speed_up(state: &State, recipe: &Recipe) -> Option<f64> {
     let mut runs = state.runs.iter().rev().filter(same);
     let (full_ms, predicted_ms) = runs.find_map(|run| {
         let ((full, full_ms), (predicted, predicted_ms)) =
-            (run.kind(StepKind::Full), run.kind(StepKind::Shortcut));
+            (run.kind(StepKind::Full), run.kind(StepKind::Predicted));
         (full > 0 && predicted > 0 && full_ms > 0.0 && predicted_ms > 0.0).then_some((full_ms, predicted_ms))
     })?;
     let (steps, full) = (recipe.draw.steps() as f64, recipe.full_steps()? as f64);

@@ -199,9 +199,7 @@ fn history(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
         }
     });
     if let Some((id, recipe)) = picked {
-        if state.model.as_ref().is_some_and(|model| model.source == recipe.model) {
-            state.recipe = Some(recipe);
-        }
+        state.wanted_recipe = Some(recipe);
         (state.shown, state.scrubbed) = (Some(id), None);
     }
 }

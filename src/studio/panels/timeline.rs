@@ -60,7 +60,7 @@ fn legend(ui: &mut Ui, run: Option<&Run>) {
         return;
     };
     let ((full, full_ms), (predicted, predicted_ms)) =
-        (run.kind(StepKind::Full), run.kind(StepKind::Shortcut));
+        (run.kind(StepKind::Full), run.kind(StepKind::Predicted));
     // Each stays in one row.
     let words = |ui: &mut Ui, text: String, color| {
         ui.add(egui::Label::new(RichText::new(text).color(color)).extend());
