@@ -10,7 +10,8 @@ sampling uses, and the loss is cross-entropy at masked tokens, with targets spre
 shift the weight to what a small budget learns last, which thing stands where: `--kinds SHARE` (batches of captions that
 name two kinds), `--telling WEIGHT` (tokens whose code tells of a thing), `--early POWER` (moments when little is drawn yet).
 Order in the caption and relation together say which side, and neither alone does: a network finds nothing to begin with, and
-in 9,000 steps did not. With `--relations left` at first, order alone does; with `left,left,left,right` next, it goes on to.
+in 9,000 steps did not. With `--relations left` at first, order alone does; with `left,left,left,right` next, it goes on to
+the word. `--lessons` goes through all of that by itself.
 
 Train one: `python training/base.py --arch dimoo --config small --out runs/small`.
 """
@@ -33,6 +34,14 @@ from scenes import Scenes, source_of
 SPECIAL = ["[UNK]", "<uncondition>", "<mask>", "<newline>", "<boa>", "<boi>", "<eoi>", "<eoa>"]
 SYNONYMS = 5  # codes that a target is spread over, in effect
 UNCONDITIONAL = 0.1
+# What `--lessons` teaches from which share of the training on: (share, kinds, relations, early).
+LESSONS = (
+    (0.0, None, scenes.RELATIONS, 1.0),
+    (0.4, 0.8, ("left",), 2.0),
+    (0.5, 0.85, ("left", "left", "left", "right"), 2.0),
+    (0.58, 0.8, ("left", "right"), 2.0),
+    (0.66, 0.6, scenes.RELATIONS, 1.5),
+)
 
 
 def attend(q, k, v):
@@ -454,7 +463,8 @@ def main():
     parser.add_argument("--cached", type=int, help="scenes to tokenize and keep (default: the configuration's)")
     parser.add_argument("--kinds", type=float, metavar="SHARE", help="text: batches of captions that name two kinds (default: as drawn)")
     parser.add_argument("--relations", default=",".join(scenes.RELATIONS), help="and with --kinds, how: each name an equal part (default: all)")
-    parser.add_argument("--telling", type=float, default=0.0, metavar="WEIGHT", help="more weight for codes that tell of a thing")
+    parser.add_argument("--telling", type=float, default=0.0, metavar="WEIGHT", help="weight for telling of a thing, 1: as much as for all else")
+    parser.add_argument("--lessons", action="store_true", help="text: sides first by order, then by relation, then everything")
     parser.add_argument("--early", type=float, default=1.0, metavar="POWER", help="1: moments of a run as they come; 2: early ones")
     args = parser.parse_args()
     config, arch = common.prepare(args), args.arch
@@ -465,8 +475,10 @@ def main():
     fingerprint = json.dumps([vq_metadata, float(vq.quantize.embedding.weight.double().sum()), args.seed, config.size, config.nouns])
     tokens = tokenized(args, config, arch, config.cached, args.seed + 10, vq, fingerprint, "train")
     held = tokenized(args, config, arch, min(512, config.cached), args.seed + 11, vq, fingerprint, "validation")
-    if args.kinds is not None and arch == "dimoo":
-        tokens = Tokens(tokens.codes, tokens.ids, tokens.labels, tokens.header, args.kinds, args.relations.split(","))
+    of = lambda kinds, relations: Tokens(tokens.codes, tokens.ids, tokens.labels, tokens.header, kinds, relations)  # noqa: E731
+    lessons = [(0.0, of(args.kinds if arch == "dimoo" else None, args.relations.split(",")), args.early)]
+    if args.lessons:
+        lessons = [(share, of(kinds, relations), early) for share, kinds, relations, early in LESSONS]
     model = new_base(arch, config, tokens.header).to(args.device)
     know_codes(model, vq.quantize.embedding.weight, tokens.codes)
     metadata = {"config": config.as_dict(), "arch": arch, "header": tokens.header}
@@ -483,12 +495,13 @@ def main():
         return torch.full_like(labels, model.dropped) if drop else model.class_id(labels)
 
     targets = synonyms(vq.quantize.embedding.weight)
-    weights = 1 + args.telling * telling(tokens, codebook).to(args.device)
-    weights /= weights[torch.from_numpy(tokens.codes[:4096].astype(np.int64))].mean()
+    told = telling(tokens, codebook).to(args.device)
+    weights = 1 + args.telling * told / told[torch.from_numpy(tokens.codes[:4096].astype(np.int64))].mean()
+    weights /= 1 + args.telling
 
-    def loss_at(forward, owner, source, chosen, condition, spread):
+    def loss_at(forward, owner, source, chosen, condition, spread, early=1.0):
         codes = torch.from_numpy(source.codes[chosen].astype(np.int64)).to(args.device)
-        inputs, mask = masked(codes, arch, codebook, args.early if spread else 1.0)
+        inputs, mask = masked(codes, arch, codebook, early)
         with common.autocast(args):
             features = features_of(_Through(forward, owner), arch, inputs, condition, vocabulary)
             places = mask.nonzero(as_tuple=True)
@@ -500,9 +513,10 @@ def main():
         return (losses * weights[wanted]).mean()
 
     def loss_of():
-        chosen, length = tokens.batch(trainer.batch)
-        condition = condition_of(tokens, chosen, length, np.random.rand() < UNCONDITIONAL)
-        return loss_at(net, model, tokens, chosen, condition, True), {}
+        source, early = [lesson[1:] for lesson in lessons if lesson[0] <= trainer.done()][-1]
+        chosen, length = source.batch(trainer.batch)
+        condition = condition_of(source, chosen, length, np.random.rand() < UNCONDITIONAL)
+        return loss_at(net, model, source, chosen, condition, True, early), {}
 
     @torch.no_grad()
     def validate():

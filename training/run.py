@@ -14,7 +14,7 @@ from config import CONFIGS
 
 STAGES = {
     "tokenizer": ["tokenizer.py"],
-    "base-dimoo": ["base.py", "--arch", "dimoo"],
+    "base-dimoo": ["base.py", "--arch", "dimoo", "--lessons", "--telling", "1"],
     "base-maskgit": ["base.py", "--arch", "maskgit"],
     "shortcut-dimoo": ["shortcut.py", "--arch", "dimoo"],
     "shortcut-maskgit": ["shortcut.py", "--arch", "maskgit"],

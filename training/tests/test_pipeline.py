@@ -105,7 +105,7 @@ def test_training_goes_on_from_exported_models(run, tmp_path):
         ours, theirs = (common.load_file(folder / f"{name}.safetensors") for folder in (more, run))
         assert ours.keys() == theirs.keys()
         assert all(torch.allclose(ours[key], theirs[key], atol=1e-3, rtol=1e-3) for key in theirs), name
-    switches = ["--kinds", "0.7", "--telling", "1", "--early", "1.5", "--optimizer", "muon", "--lr", "1e-4", "--steps", "4"]
+    switches = ["--kinds", "0.7", "--telling", "0.5", "--early", "1.5", "--optimizer", "muon", "--lr", "1e-4", "--steps", "4"]
     for arch in ("dimoo", "maskgit"):
         begin = ["--arch", arch, "--out", str(more), "--begin"]
         call("base.py", *begin, str(more / f"begin-base-{arch}.safetensors"), *switches, *OPTIONS)
