@@ -19,6 +19,8 @@ use eframe::egui::{self, CentralPanel, Context, Panel, ScrollArea, Ui};
 
 /// The key of what is kept between starts.
 const KEPT: &str = "studio";
+/// How much closer a press of a key goes.
+const ZOOM: f32 = 1.25;
 /// Below this width, in points, panels stand one below the other.
 const NARROW: f32 = 720.0;
 
@@ -311,6 +313,13 @@ impl Studio {
             Command::ShowMasked => self.state.overlays.masked ^= true,
             Command::ShowNew => self.state.overlays.new ^= true,
             Command::ShowConfidence => self.state.overlays.confidence ^= true,
+            Command::ToggleFull => {
+                if let Some(step) = self.state.step() {
+                    self.state.toggle_full(step as u32);
+                }
+            }
+            Command::ZoomIn => self.view.zoom_by(ZOOM),
+            Command::ZoomOut => self.view.zoom_by(1.0 / ZOOM),
             Command::ResetView => self.view = View::default(),
             Command::NextPair => self.make_pair(context),
             Command::SavePng | Command::SaveGif | Command::SaveSheet | Command::SaveBlind => {

@@ -62,6 +62,12 @@ pub enum Command {
     Palette,
     /// Close the window.
     Quit,
+    /// Make the step shown a full one of the next run, or not.
+    ToggleFull,
+    /// A closer look.
+    ZoomIn,
+    /// From farther away.
+    ZoomOut,
     /// Compute on the graphics device.
     ComputeOnGpu,
     /// Compute on the processor.
@@ -95,13 +101,14 @@ impl Menu {
 
 impl Command {
     /// All, in the order of menus and palette.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::Generate,
         Self::Stop,
         Self::NewSeed,
         Self::LockSeed,
         Self::Compare,
         Self::NextPair,
+        Self::ToggleFull,
         Self::UniformRefresh,
         Self::FirstStep,
         Self::PreviousStep,
@@ -121,6 +128,8 @@ impl Command {
         Self::ShowMasked,
         Self::ShowNew,
         Self::ShowConfidence,
+        Self::ZoomIn,
+        Self::ZoomOut,
         Self::ResetView,
         Self::ThemeSystem,
         Self::ThemeLight,
@@ -174,6 +183,9 @@ impl Command {
             Self::ThemeDark => "Dark theme",
             Self::Palette => "All commands…",
             Self::Quit => "Quit",
+            Self::ToggleFull => "Full step or not",
+            Self::ZoomIn => "Closer",
+            Self::ZoomOut => "Farther",
             Self::ComputeOnGpu => "Compute on the GPU",
             Self::ComputeOnCpu => "Compute on the CPU",
         }
@@ -217,6 +229,9 @@ impl Command {
             Self::ThemeLight => "Light, whatever the system is",
             Self::ThemeDark => "Dark, whatever the system is",
             Self::Palette => "Finds a command by its name",
+            Self::ToggleFull => "Makes the step shown run the full model in the next run, or not",
+            Self::ZoomIn => "Shows the middle of the picture larger",
+            Self::ZoomOut => "Shows more of the picture",
             Self::Quit => "Closes the window; settings and runs are kept for the next start",
             Self::ComputeOnGpu => "Goes on with the fastest graphics device there is, at the portable tier",
             Self::ComputeOnCpu => {
@@ -256,6 +271,9 @@ impl Command {
             Self::ThemeDark => "🌙",
             Self::Palette => "⌘",
             Self::Quit => "🚪",
+            Self::ToggleFull => "⬛",
+            Self::ZoomIn => "➕",
+            Self::ZoomOut => "➖",
             Self::ComputeOnGpu => "⚡",
             Self::ComputeOnCpu => "🖥",
         }
@@ -288,6 +306,9 @@ impl Command {
             Self::CopyLink => shifted(Key::L),
             Self::Palette => command(Key::K),
             Self::Quit => command(Key::Q),
+            Self::ToggleFull => plain(Key::F),
+            Self::ZoomIn => plain(Key::Plus),
+            Self::ZoomOut => plain(Key::Minus),
             Self::ClearStored
             | Self::NextPair
             | Self::SaveBlind
@@ -318,6 +339,7 @@ impl Command {
             | Self::LockSeed
             | Self::Compare
             | Self::NextPair
+            | Self::ToggleFull
             | Self::UniformRefresh
             | Self::FirstStep
             | Self::PreviousStep
@@ -328,6 +350,8 @@ impl Command {
             Self::ShowMasked
             | Self::ShowNew
             | Self::ShowConfidence
+            | Self::ZoomIn
+            | Self::ZoomOut
             | Self::ResetView
             | Self::ThemeSystem
             | Self::ThemeLight

@@ -343,6 +343,11 @@ impl State {
             | Command::CopyLink => self.model.is_some() && self.recipe.is_some(),
             Command::Stop => self.open_run().is_some(),
             Command::FirstStep | Command::PreviousStep | Command::NextStep | Command::LastStep => steps > 0,
+            // The run shown may have had more steps than the next one.
+            Command::ToggleFull => {
+                let next = self.recipe.as_ref().map_or(0, |recipe| recipe.draw.steps() as usize);
+                self.step().is_some_and(|step| step < next)
+            }
             Command::UniformRefresh => {
                 self.recipe.as_ref().is_some_and(|recipe| matches!(recipe.refresh, Refresh::List(_)))
             }

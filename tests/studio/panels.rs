@@ -218,7 +218,7 @@ fn the_palette_finds_commands() {
 /// The palette shows a few at a time; here are all of them, and the fonts must have every icon.
 #[test]
 fn every_command_has_an_icon_that_the_fonts_know() {
-    photograph("commands", [380.0, 700.0], scene::finished, |ui, _| {
+    photograph("commands", [380.0, 760.0], scene::finished, |ui, _| {
         for command in Command::ALL {
             ui.label(format!("{}  {}", command.icon(), command.text()));
         }

@@ -88,6 +88,15 @@ fn a_click_makes_a_picture_that_can_be_scrubbed_and_made_again() {
     // Arrow keys go back; the step's picture is made from its tokens.
     window.key_press(egui::Key::ArrowLeft);
     until(&mut window, "the window goes back a step", |studio| studio.state.scrubbed == Some(4));
+    // The keyboard edits the plan of the next run, and undoes it.
+    window.key_press(egui::Key::F);
+    until(&mut window, "the fifth step is full", |studio| studio.state.full_list() == [0, 3, 4]);
+    window.key_press(egui::Key::F);
+    until(&mut window, "it is not", |studio| studio.state.full_list() == [0, 3]);
+    window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::U);
+    until(&mut window, "steps are even", |studio| {
+        studio.state.recipe.as_ref().unwrap().refresh == Refresh::Uniform(2)
+    });
     // The same seed, the same tokens.
     window.get_by_label_contains("Generate").click();
     until(&mut window, "the second run finishes", |studio| {

@@ -32,6 +32,15 @@ const MOST_ZOOM: f32 = 16.0;
 /// Points between pictures of a batch.
 const GAP: f32 = 6.0;
 
+impl View {
+    /// Closer to the middle, or farther from it, within what makes sense.
+    pub fn zoom_by(&mut self, factor: f32) {
+        let zoom = (self.zoom * factor).clamp(1.0, MOST_ZOOM);
+        self.pan *= if zoom == 1.0 { 0.0 } else { zoom / self.zoom };
+        self.zoom = zoom;
+    }
+}
+
 /// The panel.
 pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, view: &mut View) {
     header(ui, state);
