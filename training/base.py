@@ -438,7 +438,7 @@ def telling(tokens, codebook):
     counts = torch.from_numpy(np.bincount(pairs.ravel(), minlength=codebook * kinds).reshape(codebook, kinds)).float()
     prior = counts.sum(0) / counts.sum()
     shares = (counts + 50 * prior) / (counts.sum(1, keepdim=True) + 50)  # a rare code tells nothing for sure
-    return (shares * (shares / prior).log()).sum(1)
+    return torch.special.xlogy(shares, shares / prior.clamp(min=1e-9)).sum(1)
 
 
 def prompts(tokens, chosen, length, vocabulary, device):

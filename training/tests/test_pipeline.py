@@ -129,6 +129,10 @@ def test_batches_have_the_share_of_kinds_that_was_asked_for(run):
         assert abs(parts(uneven, lambda labels: labels[:, scenes.RELATION] == number) - share) < 1e-6  # noqa: B023
     weights = base.telling(held, CONFIGS["toy"].tokenizer.codebook)
     assert (weights > -1e-5).all() and weights.max() > 2 * weights.mean()
+    # A noun that no scene has alone says nothing, and breaks nothing.
+    kept = held.labels[:, scenes.NOUN_A] != 1
+    without = base.Tokens(held.codes[kept], held.ids[kept], held.labels[kept], held.header)
+    assert torch.isfinite(base.telling(without, CONFIGS["toy"].tokenizer.codebook)).all()
 
 
 def toy_arguments(out, steps):
