@@ -21,6 +21,7 @@ import export
 import record
 import sampling
 import scenes
+import sides
 from config import CONFIGS, replace, text_sampling
 from scenes import Scenes, Source
 
@@ -133,6 +134,15 @@ def test_batches_have_the_share_of_kinds_that_was_asked_for(run):
     kept = held.labels[:, scenes.NOUN_A] != 1
     without = base.Tokens(held.codes[kept], held.ids[kept], held.labels[kept], held.header)
     assert torch.isfinite(base.telling(without, CONFIGS["toy"].tokenizer.codebook)).all()
+
+
+def test_exchanged_captions_differ_where_they_should():
+    left, right = 90, 91
+    prompt = torch.tensor([[1, 2, 3, 4, left, 6, 7, 8, 9, 10], [1, 2, 3, 4, right, 6, 7, 8, 9, 10]])
+    true, nouns, relation = sides.exchanged(prompt, left, right)
+    assert true.tolist() == prompt.tolist()
+    assert nouns.tolist() == [[7, 8, 3, 4, left, 6, 1, 2, 9, 10], [7, 8, 3, 4, right, 6, 1, 2, 9, 10]]
+    assert relation.tolist() == [[1, 2, 3, 4, right, 6, 7, 8, 9, 10], [1, 2, 3, 4, left, 6, 7, 8, 9, 10]]
 
 
 def toy_arguments(out, steps):
