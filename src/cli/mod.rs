@@ -94,6 +94,11 @@ enum CliError {
     #[cfg(feature = "scenes")]
     #[error(transparent)]
     Scene(#[from] crate::scenes::SceneError),
+    #[cfg(feature = "scenes")]
+    #[error(
+        "{given} scenes do not fit on a sheet, {most} do; use --out DIR for more, or several sheets with --first"
+    )]
+    TooManyOnASheet { given: u64, most: u64 },
     #[error("standard output: {0}")]
     Output(#[from] std::io::Error),
     /// The work was done, and what it found is bad; already printed.

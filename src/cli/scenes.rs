@@ -2,7 +2,7 @@
 
 use super::CliError;
 use crate::generate::picture::{Picture, write_whole};
-use crate::scenes::{self, Composer, Scene, SceneError, Split, records};
+use crate::scenes::{self, Composer, Mix, Scene, SceneError, Split, Style, records};
 use clap::{Args, ValueEnum};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Scenes to compose
-    #[arg(long, default_value_t = 24, value_name = "N")]
+    #[arg(long, default_value_t = 24, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
     /// Number of the first scene
     #[arg(long, default_value_t = 0, value_name = "N")]
@@ -31,6 +31,12 @@ pub(super) struct Arguments {
     /// Only scenes of one object
     #[arg(long)]
     single: bool,
+    /// How things are drawn
+    #[arg(long, value_enum, default_value_t)]
+    style: Style,
+    /// Share of scenes with things patched from two, for a judge to know them
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
+    torn: f32,
     #[command(flatten)]
     output: Output,
 }
@@ -60,6 +66,17 @@ enum Which {
     All,
 }
 
+fn share(text: &str) -> Result<f32, String> {
+    let value: f32 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("a share is from 0 to 1".to_owned()) }
+}
+
+impl Arguments {
+    fn mix(&self) -> Mix {
+        Mix { split: self.split.into(), single: self.single, torn: self.torn }
+    }
+}
+
 impl From<Which> for Split {
     fn from(which: Which) -> Self {
         match which {
@@ -79,17 +96,19 @@ const MOST_ON_A_SHEET: u64 = 600;
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let nouns = arguments.nouns.unwrap_or_else(|| scenes::nouns().len());
-    let composer = Composer::new(nouns, arguments.size)?;
-    let split = arguments.split.into();
-    if !composer.has(split, arguments.single) {
+    let composer = Composer::new(nouns, arguments.size, arguments.style)?;
+    if !composer.has(&arguments.mix()) {
         return Err(SceneError::EmptySplit { nouns }.into());
     }
     if let Some(folder) = &arguments.output.out {
         return pictures(arguments, &composer, folder);
     }
     if let Some(file) = &arguments.output.sheet {
-        let count = arguments.count.min(MOST_ON_A_SHEET);
-        let scenes = composer.scenes(arguments.seed, arguments.first, count, split, arguments.single);
+        let count = arguments.count;
+        if count > MOST_ON_A_SHEET {
+            return Err(CliError::TooManyOnASheet { given: count, most: MOST_ON_A_SHEET });
+        }
+        let scenes = composer.scenes(arguments.seed, arguments.first, count, &arguments.mix());
         let sheet = scenes::sheet(&scenes, arguments.size, COLUMNS);
         return Ok(write_whole(file, &png(&sheet)?)?);
     }
@@ -113,8 +132,7 @@ fn each_batch(
     while done < arguments.count {
         let first = arguments.first + done;
         let count = BATCH.min(arguments.count - done);
-        let split = arguments.split.into();
-        take(first, &composer.scenes(arguments.seed, first, count, split, arguments.single))?;
+        take(first, &composer.scenes(arguments.seed, first, count, &arguments.mix()))?;
         done += count;
     }
     Ok(())
@@ -142,7 +160,8 @@ fn pictures(arguments: &Arguments, composer: &Composer, folder: &std::path::Path
                 "rightmost": label(labels.rightmost),
                 "place": scenes::grammar::PLACES[labels.place].label,
                 "light": scenes::grammar::LIGHTS[labels.light].label,
-                "style": scenes::grammar::STYLES[labels.style],
+                "colours": (0..1 + usize::from(labels.second.is_some())).map(|i| scenes::grammar::COLOURS[labels.colours[i]]).collect::<Vec<_>>(),
+                "torn": labels.torn,
                 "held_out": labels.held_out,
             });
             writeln!(lines, "{line}")?;

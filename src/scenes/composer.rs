@@ -1,12 +1,13 @@
 //! Scenes by seed and number.
 
 use super::SceneError;
-use super::content::{self, Labels, Split};
+use super::content::{self, Labels, Split, World};
+use super::draws::{Draws, Stream};
 use super::grammar::Ids;
 use super::nouns::{Noun, nouns};
-use super::paint;
+use super::paint::Painter;
 use super::split::HeldOut;
-use super::sprites::Sprite;
+use super::sprites::Style;
 use rayon::prelude::*;
 
 /// A picture, what it shows, and what its caption says.
@@ -22,23 +23,32 @@ pub struct Scene {
     pub ids: Vec<u16>,
 }
 
+/// Which scenes are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Mix {
+    /// What training may see, what it never sees, or both.
+    pub split: Split,
+    /// Only scenes of one thing.
+    pub single: bool,
+    /// Share of scenes whose things are patched from two, 0 to 1: for a judge to know them.
+    pub torn: f32,
+}
+
 /// Composes scenes of the first nouns; shared between threads.
 pub struct Composer {
     nouns: &'static [Noun],
     size: u32,
     held: HeldOut<'static>,
     ids: Ids,
-    /// By noun and style.
-    sprites: Vec<[Sprite; 3]>,
-    noise: paint::Noise,
+    painter: Painter,
 }
 
 impl Composer {
-    /// Decodes the sprites of the first `count` nouns, on all threads. `size` is 64 or 128 px; both show the same scene.
+    /// Decodes the sprites of the first `count` nouns in a style, on all threads. `size` is 64 or 128 px; both show the same scene.
     ///
     /// # Errors
     /// There are not that many nouns, there is no such size, or the sprites are damaged.
-    pub fn new(count: usize, size: u32) -> Result<Self, SceneError> {
+    pub fn new(count: usize, size: u32, style: Style) -> Result<Self, SceneError> {
         let all = nouns();
         if count == 0 || count > all.len() {
             return Err(SceneError::Nouns { given: count, available: all.len() });
@@ -47,16 +57,12 @@ impl Composer {
             return Err(SceneError::Size { given: size });
         }
         let nouns = &all[..count];
-        let load = |noun: &Noun| -> Result<[Sprite; 3], SceneError> {
-            Ok([Sprite::load(noun, 0)?, Sprite::load(noun, 1)?, Sprite::load(noun, 2)?])
-        };
         Ok(Self {
             nouns,
             size,
             held: HeldOut::new(nouns),
             ids: Ids::new(count),
-            sprites: nouns.par_iter().map(load).collect::<Result<_, _>>()?,
-            noise: paint::Noise::new(),
+            painter: Painter::new(nouns, style)?,
         })
     }
 
@@ -72,12 +78,19 @@ impl Composer {
         self.nouns
     }
 
-    /// Scene `index` of a seed: a function of these arguments, the nouns and the size, whatever was composed before. Where the
-    /// split has no scene of these nouns ([`Composer::has`]) it may be one of another split, and its labels say so.
+    fn labels(&self, seed: u64, index: u64, mix: &Mix) -> Labels {
+        let world = World { nouns: self.nouns, own: &self.painter.own, held: &self.held };
+        let labels = content::draw(seed, index, mix.split, mix.single, &world);
+        let torn = Draws::new(seed, index, Stream::Torn).chance(mix.torn);
+        Labels { torn, ..labels }
+    }
+
+    /// Scene `index` of a seed: a function of these arguments, the nouns, the style and the size, whatever was composed before.
+    /// Where the split has no scene of these nouns ([`Composer::has`]) it may be one of another split, and its labels say so.
     #[must_use]
-    pub fn scene(&self, seed: u64, index: u64, filter: Split, single: bool) -> Scene {
-        let labels = content::draw(seed, index, filter, single, self.nouns, &self.held);
-        let pixels = paint::scene(seed, index, &labels, &self.sprites, &self.noise, self.size as usize);
+    pub fn scene(&self, seed: u64, index: u64, mix: &Mix) -> Scene {
+        let labels = self.labels(seed, index, mix);
+        let pixels = self.painter.scene(seed, index, &labels, self.size as usize);
         let caption = labels.wanted().caption();
         let ids = self.ids.of(&caption);
         Scene { pixels, labels, caption, ids }
@@ -85,43 +98,44 @@ impl Composer {
 
     /// Scenes `first .. first + count`, in order, composed on all threads.
     #[must_use]
-    pub fn scenes(&self, seed: u64, first: u64, count: u64, filter: Split, single: bool) -> Vec<Scene> {
-        (first..first + count).into_par_iter().map(|i| self.scene(seed, i, filter, single)).collect()
+    pub fn scenes(&self, seed: u64, first: u64, count: u64, mix: &Mix) -> Vec<Scene> {
+        (first..first + count).into_par_iter().map(|i| self.scene(seed, i, mix)).collect()
     }
 
     /// Whether the split has scenes of these nouns: whether the first 64 of a seed belong to it.
     #[must_use]
-    pub fn has(&self, filter: Split, single: bool) -> bool {
-        let belongs = |index| {
-            let labels = content::draw(0, index, filter, single, self.nouns, &self.held);
-            labels.held_out == (filter == Split::HeldOut)
-        };
-        filter == Split::All || (0..64).all(belongs)
+    pub fn has(&self, mix: &Mix) -> bool {
+        let belongs = |index| self.labels(0, index, mix).held_out == (mix.split == Split::HeldOut);
+        mix.split == Split::All || (0..64).all(belongs)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::content::Kind;
-    use super::super::grammar::{Relation, parse, vocabulary, words};
+    use super::super::grammar::{COLOURS, LIGHTS, PLACES, Relation, parse, vocabulary, words};
     use super::super::records;
     use super::*;
 
     const SPLITS: [Split; 3] = [Split::Seen, Split::HeldOut, Split::All];
 
     fn composer(nouns: usize, size: u32) -> Composer {
-        Composer::new(nouns, size).unwrap()
+        Composer::new(nouns, size, Style::ThreeD).unwrap()
+    }
+
+    fn of(split: Split) -> Mix {
+        Mix { split, ..Mix::default() }
     }
 
     #[test]
     fn a_scene_depends_on_its_number_alone() {
         let composer = composer(12, 64);
         let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let compose = || composer.scenes(7, 100, 24, Split::Seen, false);
+        let compose = || composer.scenes(7, 100, 24, &of(Split::Seen));
         let one = pool(1).install(compose);
         assert_eq!(one, pool(5).install(compose));
-        assert_eq!(one[9], composer.scene(7, 109, Split::Seen, false));
-        assert_ne!(one[9], composer.scene(8, 109, Split::Seen, false));
+        assert_eq!(one[9], composer.scene(7, 109, &of(Split::Seen)));
+        assert_ne!(one[9], composer.scene(8, 109, &of(Split::Seen)));
         assert_ne!(one[9].pixels, one[10].pixels);
     }
 
@@ -129,8 +143,8 @@ mod tests {
     fn both_sizes_show_the_same_scene() {
         let (small, large) = (composer(8, 64), composer(8, 128));
         for index in 0..12 {
-            let small = small.scene(1, index, Split::All, false);
-            let large = large.scene(1, index, Split::All, false);
+            let small = small.scene(1, index, &of(Split::All));
+            let large = large.scene(1, index, &of(Split::All));
             assert_eq!((small.labels, small.caption, small.ids), (large.labels, large.caption, large.ids));
             for (i, &value) in small.pixels.iter().enumerate() {
                 let (x, y, c) = (i / 3 % 64, i / 192, i % 3);
@@ -142,22 +156,49 @@ mod tests {
         }
     }
 
-    /// Every place, light, style and noun changes the picture; a judge could not learn from less.
+    /// Every place, light, colour and noun changes the picture; a judge could not learn from less.
     #[test]
     fn what_is_shown_is_what_the_labels_say() {
-        let composer = composer(6, 64);
-        let scene = composer.scene(3, 0, Split::All, true);
-        let mut changed = Vec::new();
-        let first = &scene.labels;
-        changed.extend((1..8).map(|d| Labels { place: (first.place + d) % 8, ..first.clone() }));
-        changed.extend((1..4).map(|d| Labels { light: (first.light + d) % 4, ..first.clone() }));
-        changed.extend((1..3).map(|d| Labels { style: (first.style + d) % 3, ..first.clone() }));
-        changed.extend((1..6).map(|d| Labels { first: (first.first + d) % 6, ..first.clone() }));
-        for labels in changed {
-            let other = paint::scene(3, 0, &labels, &composer.sprites, &composer.noise, 64);
-            let pairs = scene.pixels.iter().zip(&other);
-            let differ = pairs.filter(|(a, b)| a.abs_diff(**b) > 12).count();
-            assert!(differ > 64 * 64 * 3 / 50, "{labels:?}: only {differ} values differ");
+        let composer = composer(24, 128);
+        for index in 0..4 {
+            let scene = composer.scene(3, index, &Mix { single: true, ..Mix::default() });
+            let mut changed = Vec::new();
+            let first = &scene.labels;
+            changed.extend((1..8).map(|d| Labels { place: (first.place + d) % 8, ..first.clone() }));
+            changed.extend((1..4).map(|d| Labels { light: (first.light + d) % 4, ..first.clone() }));
+            changed.extend((1..24).map(|d| Labels { first: (first.first + d) % 24, ..first.clone() }));
+            // Its own colour may be natural by another name.
+            let own = composer.painter.own[first.first];
+            let colours = (1..8).map(|d| (first.colours[0] + d) % 8).filter(|&colour| colour > 0 || own == 0);
+            changed.extend(colours.map(|colour| Labels { colours: [colour, 0], ..first.clone() }));
+            changed.push(Labels { torn: true, ..first.clone() });
+            for labels in changed {
+                let other = composer.painter.scene(3, index, &labels, 128);
+                let pairs = scene.pixels.iter().zip(&other);
+                let differ = pairs.filter(|(a, b)| a.abs_diff(**b) > 12).count();
+                assert!(differ > 128 * 128 * 3 / 200, "{first:?} {labels:?}: only {differ} values differ");
+            }
+        }
+    }
+
+    #[test]
+    fn some_things_have_a_colour_by_nature() {
+        let composer = composer(24, 64);
+        let own = |label: &str| {
+            let noun = composer.nouns.iter().position(|noun| noun.label == label).unwrap();
+            COLOURS[composer.painter.own[noun]]
+        };
+        for (label, colour) in [
+            ("fox", "orange"),
+            ("cat", "orange"),
+            ("cactus", "green"),
+            ("koala", "natural"),
+            ("panda", "natural"),
+            ("taxi", "natural"),
+            ("elephant", "natural"),
+            ("rocket", "natural"),
+        ] {
+            assert_eq!(own(label), colour, "{label}");
         }
     }
 
@@ -167,7 +208,7 @@ mod tests {
         let vocabulary = vocabulary(64);
         for (split, index) in SPLITS.into_iter().flat_map(|split| (0..700).map(move |index| (split, index))) {
             let single = index % 7 == 0;
-            let labels = content::draw(11, index, split, single, composer.nouns, &composer.held);
+            let labels = composer.labels(11, index, &Mix { split, single, torn: 0.0 });
             let caption = labels.wanted().caption();
             assert_eq!(parse(&caption), Some(labels.wanted()), "{caption}");
             let ids = composer.ids.of(&caption);
@@ -177,14 +218,16 @@ mod tests {
             if let Some((left, right)) = labels.wanted().sides() {
                 assert_eq!((left, right), (labels.leftmost, labels.rightmost), "{caption}");
             }
-            let held = &composer.held;
-            let of = |noun: usize| {
-                held.style(noun, labels.style)
+            let (held, own) = (&composer.held, &composer.painter.own);
+            let of = |noun: usize, colour: usize| {
+                (colour != own[noun] && held.colour(noun, colour))
                     || held.place(noun, labels.place)
                     || (labels.kind != Kind::One && held.alone(noun))
             };
-            let held_out = of(labels.first)
-                || labels.second.is_some_and(|second| of(second) || held.pair(labels.first, second));
+            let held_out = of(labels.first, labels.colours[0])
+                || labels
+                    .second
+                    .is_some_and(|second| of(second, labels.colours[1]) || held.pair(labels.first, second));
             assert_eq!(labels.held_out, held_out, "{caption}");
             if split != Split::All {
                 assert_eq!(held_out, split == Split::HeldOut, "{caption}");
@@ -195,29 +238,30 @@ mod tests {
 
     #[test]
     fn the_mix_is_the_one_that_is_documented() {
-        let nouns = &nouns()[..200];
-        let held = HeldOut::new(nouns);
+        let composer = composer(64, 64);
         for split in SPLITS {
             let n = 8000;
-            let scenes: Vec<Labels> =
-                (0..n).map(|i| content::draw(5, i, split, false, nouns, &held)).collect();
+            let mix = Mix { split, single: false, torn: 0.25 };
+            let scenes: Vec<Labels> = (0..n).map(|i| composer.labels(5, i, &mix)).collect();
             let share = |test: &dyn Fn(&Labels) -> bool| {
                 scenes.iter().filter(|scene| test(scene)).count() as f64 / n as f64
             };
             let near = |share: f64, wanted: f64, slack: f64| {
                 assert!((share - wanted).abs() < slack, "{split:?}: {share}, not {wanted}");
             };
-            near(share(&|l| l.kind == Kind::One), 0.45, 0.02);
-            near(share(&|l| l.kind == Kind::Two), 0.40, 0.02);
-            near(share(&|l| l.kind == Kind::Several), 0.15, 0.02);
-            for i in 0..3 {
-                near(share(&|l| l.states[i]), 0.70, 0.02);
-                near(share(&|l| l.relation == Some(Relation::ALL[i])), 0.40 / 3.0, 0.02);
-            }
-            // What is held out by style or place is not spread quite evenly.
-            (0..4).for_each(|light| near(share(&|l| l.light == light), 0.25, 0.02));
-            (0..8).for_each(|place| near(share(&|l| l.place == place), 0.125, 0.06));
-            near(share(&|l| l.style == 0), 0.5, 0.1);
+            near(share(&|l| l.kind == Kind::One), 0.40, 0.02);
+            near(share(&|l| l.kind == Kind::Two), 0.42, 0.02);
+            near(share(&|l| l.kind == Kind::Several), 0.18, 0.02);
+            near(share(&|l| l.torn), 0.25, 0.02);
+            near(share(&|l| l.states[0]), 0.60, 0.02);
+            near(share(&|l| l.states[1]), 0.50, 0.02);
+            (0..3).for_each(|i| near(share(&|l| l.relation == Some(Relation::ALL[i])), 0.42 / 3.0, 0.02));
+            let stated = share(&|l| l.states[2]) / share(&|l| l.colours[0] > 0);
+            near(stated, 0.55, 0.02);
+            // What is held out by colour or place is not spread quite evenly.
+            (0..LIGHTS.len()).for_each(|light| near(share(&|l| l.light == light), 0.25, 0.02));
+            (0..PLACES.len()).for_each(|place| near(share(&|l| l.place == place), 0.125, 0.06));
+            (0..COLOURS.len()).for_each(|colour| near(share(&|l| l.colours[0] == colour), 0.13, 0.10));
         }
     }
 
@@ -227,7 +271,7 @@ mod tests {
             let composer = composer(10, size);
             let header = records::header(&composer);
             let at = |name: &str, i: usize| header["record"][name][i].as_u64().unwrap() as usize;
-            let scene = composer.scene(2, 5, Split::All, false);
+            let scene = composer.scene(2, 5, &Mix { torn: 0.5, ..Mix::default() });
             let mut record = Vec::new();
             records::append(&scene, &mut record);
             assert_eq!(record.len() as u64, header["record"]["bytes"].as_u64().unwrap());
@@ -249,9 +293,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_composed_is_refused() {
-        assert!(matches!(Composer::new(0, 64), Err(SceneError::Nouns { given: 0, available: 551 })));
-        assert!(matches!(Composer::new(552, 64), Err(SceneError::Nouns { .. })));
-        assert!(matches!(Composer::new(5, 96), Err(SceneError::Size { given: 96 })));
-        assert!(composer(32, 64).has(Split::HeldOut, false) && composer(32, 64).has(Split::Seen, true));
+        assert!(matches!(
+            Composer::new(0, 64, Style::ThreeD),
+            Err(SceneError::Nouns { given: 0, available: 547 })
+        ));
+        assert!(matches!(Composer::new(548, 64, Style::ThreeD), Err(SceneError::Nouns { .. })));
+        assert!(matches!(Composer::new(5, 96, Style::ThreeD), Err(SceneError::Size { given: 96 })));
+        let composer = composer(24, 64);
+        assert!(composer.has(&of(Split::HeldOut)) && composer.has(&Mix { single: true, ..of(Split::Seen) }));
     }
 }

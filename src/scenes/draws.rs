@@ -6,16 +6,12 @@ use crate::kernels::philox;
 /// What a scene's numbers are drawn for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Stream {
-    /// Objects, place, light, style, caption.
+    /// Objects, colours, place, light, caption.
     Content = 0,
-    /// Where objects stand and how large they are.
+    /// Where objects stand and how large they are, and which background of its place and light it is.
     Layout = 1,
-    /// Sky and everything on the horizon.
-    Sky = 2,
-    /// The ground.
-    Ground = 3,
-    /// What lies on the ground or falls from the sky.
-    Details = 4,
+    /// Whether things are torn.
+    Torn = 2,
 }
 
 /// Above every stream of the sampler's, so that noise and data share no numbers.
@@ -51,11 +47,6 @@ impl Draws {
         philox::uniform(self.bits())
     }
 
-    /// Between two numbers.
-    pub(super) fn range(&mut self, low: f32, high: f32) -> f32 {
-        low + (high - low) * self.unit()
-    }
-
     /// One of `0..n`; 0 where `n` is 0.
     pub(super) fn below(&mut self, n: usize) -> usize {
         ((u64::from(self.bits()) * n as u64) >> 32) as usize
@@ -63,10 +54,5 @@ impl Draws {
 
     pub(super) fn chance(&mut self, probability: f32) -> bool {
         self.unit() < probability
-    }
-
-    /// One of a list that is not empty.
-    pub(super) fn pick<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len())]
     }
 }

@@ -1,18 +1,19 @@
 //! The language of captions, in one place, both ways.
 //!
 //! ```text
-//! caption  = objects [place] [light] [", " style " style"]
-//! objects  = one | one "to the left of" one | one "to the right of" one | one "and" one | ("two" | "three") plural
-//! one      = ("a" | "an" | "some") label             "some" for nouns without a plural
-//! place    = "in a meadow" | "in the desert" | "in the snow" | "on a beach" | "on the sea" | "on a road"
-//!          | "on the forest floor" | "on the moon"
+//! caption  = objects [place] [light]
+//! objects  = one | one "to the left of" one | one "to the right of" one | one "and" one
+//!          | ("two" | "three") [colour] plural
+//! one      = ("a" | "an" | "some") [colour] label    "some" for nouns without a plural
+//! colour   = "red" | "orange" | "yellow" | "green" | "blue" | "purple" | "pink"
+//! place    = "in a meadow" | "in the desert" | "in the snow" | "on a beach" | "at sea" | "in a city"
+//!          | "in a forest" | "on the moon"
 //! light    = "on a sunny day" | "at sunset" | "at night" | "under a grey sky"
-//! style    = "3D" | "flat" | "cartoon"
 //! ```
 //!
 //! A word is what stands between spaces, in lower case and without commas; [`vocabulary`] lists the words of the first
-//! nouns. A caption has at most 24 words. [`parse`] reads captions, and prompts that are nearly captions: any article, places and
-//! lights by their bare names.
+//! nouns. A caption has at most 24 words. [`parse`] reads captions, and prompts that are nearly captions: any article, "left of",
+//! places and lights by their bare names.
 
 use super::nouns::{Noun, nouns};
 use std::collections::HashMap;
@@ -36,9 +37,9 @@ pub const PLACES: [Phrase; 8] = [
     phrase("desert", "in the desert"),
     phrase("snow", "in the snow"),
     phrase("beach", "on a beach"),
-    phrase("sea", "on the sea"),
-    phrase("road", "on a road"),
-    phrase("forest floor", "on the forest floor"),
+    phrase("sea", "at sea"),
+    phrase("city", "in a city"),
+    phrase("forest", "in a forest"),
     phrase("moon", "on the moon"),
 ];
 
@@ -50,8 +51,8 @@ pub const LIGHTS: [Phrase; 4] = [
     phrase("grey sky", "under a grey sky"),
 ];
 
-/// How sprites are drawn.
-pub const STYLES: [&str; 3] = ["3D", "flat", "cartoon"];
+/// The colours of things. The first, a thing's own colours, is never said: "a fox" may be of any colour.
+pub const COLOURS: [&str; 8] = ["natural", "red", "orange", "yellow", "green", "blue", "purple", "pink"];
 
 /// Words of [`Wanted::count`], from two on.
 const NUMBERS: [(&str, u8); 2] = [("two", 2), ("three", 3)];
@@ -85,6 +86,8 @@ impl Relation {
 pub struct Wanted {
     /// One or two nouns in the order of the prompt, by number in [`nouns`].
     pub nouns: Vec<usize>,
+    /// Of each of them its colour, by number in [`COLOURS`] from 1 on.
+    pub colours: Vec<Option<usize>>,
     /// Objects in all, 1 to 3.
     pub count: u8,
     /// How two nouns stand to each other.
@@ -93,8 +96,6 @@ pub struct Wanted {
     pub place: Option<usize>,
     /// By number in [`LIGHTS`].
     pub light: Option<usize>,
-    /// By number in [`STYLES`].
-    pub style: Option<usize>,
 }
 
 impl Wanted {
@@ -114,13 +115,14 @@ impl Wanted {
     #[must_use]
     pub fn caption(&self) -> String {
         let nouns = nouns();
+        let colour = |i: usize| self.colours.get(i).copied().flatten().map(|colour| COLOURS[colour]);
         let mut out = match (self.nouns.as_slice(), self.relation) {
             (&[a, b], Some(relation)) => {
-                format!("{} {} {}", one(&nouns[a]), relation.words(), one(&nouns[b]))
+                format!("{} {} {}", one(&nouns[a], colour(0)), relation.words(), one(&nouns[b], colour(1)))
             }
             (&[a, ..], _) => match (NUMBERS.iter().find(|(_, n)| *n == self.count), &nouns[a].plural) {
-                (Some((number, _)), Some(plural)) => format!("{number} {plural}"),
-                _ => one(&nouns[a]),
+                (Some((number, _)), Some(plural)) => format!("{number} {}", coloured(plural, colour(0))),
+                _ => one(&nouns[a], colour(0)),
             },
             _ => String::new(),
         };
@@ -128,23 +130,25 @@ impl Wanted {
         for phrase in [place, self.light.map(|light| LIGHTS[light].phrase)].into_iter().flatten() {
             out = out + " " + phrase;
         }
-        match self.style {
-            Some(style) => out + ", " + STYLES[style] + " style",
-            None => out,
-        }
+        out
     }
 }
 
-/// A noun with its article.
-fn one(noun: &Noun) -> String {
+fn coloured(name: &str, colour: Option<&str>) -> String {
+    colour.map_or_else(|| name.to_owned(), |colour| format!("{colour} {name}"))
+}
+
+/// A noun, with its colour, with its article.
+fn one(noun: &Noun, colour: Option<&str>) -> String {
+    let name = coloured(&noun.label, colour);
     // By sound: a unicorn, a ewe; DNA is spelled out and starts with a D.
-    let consonant = ["uni", "ewe", "eu"].iter().any(|start| noun.label.starts_with(start));
-    let article = match noun.label.chars().next() {
+    let consonant = ["uni", "ewe", "eu"].iter().any(|start| name.starts_with(start));
+    let article = match name.chars().next() {
         _ if noun.plural.is_none() => "some",
         Some('a' | 'e' | 'i' | 'o' | 'u') if !consonant => "an",
         _ => "a",
     };
-    format!("{article} {}", noun.label)
+    format!("{article} {name}")
 }
 
 /// The words of a text: lower case, no commas, typographic apostrophes made plain.
@@ -168,9 +172,8 @@ pub fn vocabulary(count: usize) -> Vec<String> {
     add("a an some");
     Relation::ALL.iter().for_each(|relation| add(relation.words()));
     NUMBERS.iter().for_each(|(number, _)| add(number));
+    COLOURS[1..].iter().for_each(|colour| add(colour));
     PLACES.iter().chain(&LIGHTS).for_each(|phrase| add(phrase.phrase));
-    STYLES.iter().for_each(|style| add(style));
-    add("style");
     for noun in nouns().iter().take(count) {
         add(&noun.label);
         noun.plural.iter().for_each(|plural| add(plural));
@@ -203,9 +206,7 @@ pub fn parse(prompt: &str) -> Option<Wanted> {
     let mut rest = Rest { words: &words };
     let mut wanted = rest.objects()?;
     while !rest.words.is_empty() {
-        if let Some(style) = rest.one_of(STYLES.iter().map(|style| format!("{style} style"))) {
-            wanted.style = Some(style);
-        } else if let Some(place) = rest.phrase(&PLACES) {
+        if let Some(place) = rest.phrase(&PLACES) {
             wanted.place = Some(place);
         } else if let Some(light) = rest.phrase(&LIGHTS) {
             wanted.light = Some(light);
@@ -243,50 +244,68 @@ impl Rest<'_> {
         whole.or_else(|| self.one_of(phrases.iter().map(|phrase| phrase.label.to_owned())))
     }
 
-    /// The noun whose name, singular or plural, is the longest that comes next.
-    fn noun(&mut self, plural: bool) -> Option<usize> {
-        let name = |noun: &'static Noun| {
-            if plural { noun.plural.as_deref() } else { Some(noun.label.as_str()) }
+    /// A colour, if one comes next, and the noun behind it, singular or plural. Of two ways to read it the one that takes more words
+    /// holds: an orange fox is a fox.
+    fn noun(&mut self, plural: bool) -> Option<(usize, Option<usize>)> {
+        let plain = named(self.words, plural);
+        let colour =
+            COLOURS.iter().skip(1).position(|&colour| self.words.first().is_some_and(|w| w == colour));
+        let behind = colour.and_then(|colour| {
+            let (length, noun) = named(&self.words[1..], plural)?;
+            Some((length + 1, noun, colour + 1))
+        });
+        let (length, noun, colour) = match (plain, behind) {
+            (Some((length, noun)), Some((longer, ..))) if length >= longer => (length, noun, None),
+            (_, Some((length, noun, colour))) => (length, noun, Some(colour)),
+            (Some((length, noun)), None) => (length, noun, None),
+            (None, None) => return None,
         };
-        let matches = |noun: &'static Noun| {
-            let name = name(noun)?;
-            let length = words(name).count();
-            Rest { words: self.words }.take(name).then_some(length)
-        };
-        // The first of equals, so that a smaller vocabulary reads the same.
-        let found = nouns().iter().enumerate().filter_map(|(i, noun)| Some((matches(noun)?, i)));
-        let (length, noun) = found.fold(None, |best: Option<(usize, usize)>, next| match best {
-            Some(best) if best.0 >= next.0 => Some(best),
-            _ => Some(next),
-        })?;
         self.words = &self.words[length..];
-        Some(noun)
+        Some((noun, colour))
     }
 
-    fn one(&mut self) -> Option<usize> {
+    fn one(&mut self) -> Option<(usize, Option<usize>)> {
         let _ = ["a", "an", "some", "the", "one"].iter().any(|article| self.take(article));
         self.noun(false)
     }
 
     fn objects(&mut self) -> Option<Wanted> {
-        let none =
-            Wanted { nouns: Vec::new(), count: 1, relation: None, place: None, light: None, style: None };
+        let wanted = |things: &[(usize, Option<usize>)], count| {
+            let (nouns, colours) = things.iter().copied().unzip();
+            Wanted { nouns, colours, count, relation: None, place: None, light: None }
+        };
         if let Some(number) = self.one_of(NUMBERS.iter().map(|(number, _)| (*number).to_owned())) {
-            return Some(Wanted { nouns: vec![self.noun(true)?], count: NUMBERS[number].1, ..none });
+            return Some(wanted(&[self.noun(true)?], NUMBERS[number].1));
         }
         let first = self.one()?;
         for relation in Relation::ALL {
-            let before = self.words;
-            if self.take(relation.words())
-                && let Some(second) = self.one()
-            {
-                let nouns = vec![first, second];
-                return Some(Wanted { nouns, count: 2, relation: Some(relation), ..none });
+            for words in [relation.words(), relation.words().trim_start_matches("to the ")] {
+                let before = self.words;
+                if self.take(words)
+                    && let Some(second) = self.one()
+                {
+                    return Some(Wanted { relation: Some(relation), ..wanted(&[first, second], 2) });
+                }
+                self.words = before;
             }
-            self.words = before;
         }
-        Some(Wanted { nouns: vec![first], ..none })
+        Some(wanted(&[first], 1))
     }
+}
+
+/// The noun whose name, singular or plural, is the longest that the words begin with, and how many of them it takes.
+fn named(words: &[String], plural: bool) -> Option<(usize, usize)> {
+    let matches = |noun: &'static Noun| {
+        let name = if plural { noun.plural.as_deref()? } else { noun.label.as_str() };
+        let length = self::words(name).count();
+        Rest { words }.take(name).then_some(length)
+    };
+    // The first of equals, so that a smaller vocabulary reads the same.
+    let found = nouns().iter().enumerate().filter_map(|(i, noun)| Some((matches(noun)?, i)));
+    found.fold(None, |best: Option<(usize, usize)>, next| match best {
+        Some(best) if best.0 >= next.0 => Some(best),
+        _ => Some(next),
+    })
 }
 
 #[cfg(test)]
@@ -301,12 +320,12 @@ mod tests {
     fn the_captions_of_all_nouns_read_back() {
         for (i, noun) in nouns().iter().enumerate() {
             let wanted = |nouns: Vec<usize>, count, relation| Wanted {
+                colours: (0..nouns.len()).map(|n| Some((i + 3 * n) % 8).filter(|&c| c > 0)).collect(),
                 nouns,
                 count,
                 relation,
                 place: Some(i % 8),
                 light: Some(i % 4),
-                style: Some(i % 3),
             };
             let other = (i * 7 + 1) % nouns().len();
             let mut all = vec![wanted(vec![i], 1, None)];
@@ -330,11 +349,11 @@ mod tests {
             let a = longest(words_of).unwrap();
             let wanted = Wanted {
                 nouns: vec![a, a],
+                colours: vec![Some(2), Some(6)],
                 count: 2,
                 relation: Some(Relation::RightOf),
-                place: Some(6),
+                place: Some(1),
                 light: Some(3),
-                style: Some(2),
             };
             let caption = wanted.caption();
             assert!(words(&caption).count() <= 24, "{caption}");
@@ -345,16 +364,20 @@ mod tests {
 
     #[test]
     fn prompts_that_are_nearly_captions_are_read() {
-        let wanted = parse("A koala to the left of a Taxi on a beach at sunset, 3D style").unwrap();
+        let wanted = parse("A koala to the left of a red Taxi on a beach at sunset").unwrap();
         assert_eq!(wanted.nouns, [noun("koala"), noun("taxi")]);
-        assert_eq!((wanted.place, wanted.light, wanted.style), (Some(3), Some(1), Some(0)));
+        assert_eq!(wanted.colours, [None, Some(1)]);
+        assert_eq!((wanted.place, wanted.light), (Some(3), Some(1)));
         assert_eq!(wanted.sides(), Some((noun("koala"), noun("taxi"))));
-        let wanted = parse("the fox at the sea, night").unwrap();
-        assert_eq!((wanted.nouns, wanted.place, wanted.light), (vec![noun("fox")], Some(4), Some(2)));
-        assert_eq!(wanted.style, None);
+        assert_eq!(parse("koala left of red taxi").unwrap().sides(), wanted.sides());
+        let wanted = parse("the orange fox at the sea, night").unwrap();
+        assert_eq!((wanted.nouns, wanted.colours), (vec![noun("fox")], vec![Some(2)]));
+        assert_eq!((wanted.place, wanted.light), (Some(4), Some(2)));
         assert_eq!(parse("three cacti").unwrap().count, 3);
         assert_eq!(parse("an owl and a fox").unwrap().sides(), None);
-        for nonsense in ["", "a", "a wug", "three", "a fox dancing", "to the left of a fox"] {
+        for nonsense in
+            ["", "a", "a wug", "three", "a red", "a natural fox", "a fox dancing", "to the left of a fox"]
+        {
             assert_eq!(parse(nonsense), None, "{nonsense}");
         }
     }

@@ -1,8 +1,9 @@
-//! EmojiScenes: endless captioned pictures of emoji in places, composed from a seed.
+//! Postcards: endless captioned pictures of emoji in places, composed from a seed.
 //!
-//! A caption states *what* is there (objects, how many, which side, place, light, style), each of the last three only
-//! mostly; where things stand, how large they are, which way they face, the sky and the ground vary and are never stated. So a
-//! model has something to be uncertain about, and a judge something exact to check.
+//! A caption states *what* is there (things, how many, which side, colours, place, light) and leaves some of it out; what it leaves
+//! out, and where things stand, how large they are and which way they face, is any of several. All parts of a picture have to agree on
+//! which: that is what a sampler that draws many tokens at once gets wrong, and anyone sees it. Everything else is simple: flat
+//! backgrounds in few variants, things on the grid of tokens in few sizes, so that a small model can learn them well.
 //!
 //! [`grammar`] is the language of captions, both ways; [`split`] says what training never sees; `content` draws what a
 //! scene shows, `paint` paints it, [`Composer`] does both; `records` is the stream that trainers read. The sprites come with the feature
@@ -28,13 +29,15 @@ pub mod split;
 mod sprites;
 
 #[cfg(feature = "scenes")]
-pub use composer::{Composer, Scene};
+pub use composer::{Composer, Mix, Scene};
 #[cfg(feature = "scenes")]
 pub use content::{Kind, Labels, Split};
 pub use grammar::{Relation, Wanted, parse, vocabulary};
 pub use nouns::{Noun, nouns};
 #[cfg(feature = "scenes")]
 pub use sheet::sheet;
+#[cfg(feature = "scenes")]
+pub use sprites::Style;
 
 /// Why scenes could not be composed.
 #[derive(Debug, thiserror::Error)]

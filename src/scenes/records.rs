@@ -5,7 +5,7 @@
 //! numbers are little-endian. The line says where each lies.
 
 use super::composer::{Composer, Scene};
-use super::grammar::{LIGHTS, PLACES, STYLES, vocabulary};
+use super::grammar::{COLOURS, LIGHTS, PLACES, vocabulary};
 use serde_json::{Value, json};
 
 /// Labels of a record.
@@ -31,12 +31,12 @@ pub fn header(composer: &Composer) -> Value {
     let (labels, ids) = (pixels, pixels + LABELS * 2);
     json!({
         "format": "migm-scenes",
-        "version": 1,
+        "version": 2,
         "size": size,
         "nouns": composer.nouns().iter().map(|noun| noun.label.as_str()).collect::<Vec<_>>(),
         "places": PLACES.map(|place| place.label),
         "lights": LIGHTS.map(|light| light.label),
-        "styles": STYLES,
+        "colours": COLOURS,
         "words": vocabulary(composer.nouns().len()),
         "record": {
             "bytes": bytes(size),

@@ -128,7 +128,7 @@ const FONT: &[(char, &str)] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::super::grammar::{LIGHTS, PLACES};
+    use super::super::grammar::{COLOURS, LIGHTS, PLACES};
     use super::super::nouns;
     use super::*;
 
@@ -136,7 +136,7 @@ mod tests {
     fn every_letter_of_every_caption_is_drawn() {
         let nouns = nouns().iter().flat_map(|noun| [Some(noun.label.as_str()), noun.plural.as_deref()]);
         let phrases = PLACES.iter().chain(&LIGHTS).map(|phrase| phrase.phrase);
-        for text in nouns.flatten().chain(phrases).chain(["3D flat cartoon style, to the left of"]) {
+        for text in nouns.flatten().chain(phrases).chain(["to the left of"]).chain(COLOURS) {
             for c in text.chars() {
                 assert!(FONT.iter().any(|(letter, _)| *letter == c), "{c:?} of {text:?}");
             }

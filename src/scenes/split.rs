@@ -1,17 +1,17 @@
 //! Which combinations training never sees: those whose key has a SHA-256 that, read as one number, ends in the digit 0.
 //!
-//! Keys: `LABEL` (a noun that is seen only alone), `LABEL|STYLE`, `LABEL|PLACE`, and for two nouns together their labels
+//! Keys: `LABEL` (a noun that is seen only alone), `LABEL|COLOUR`, `LABEL|PLACE`, and for two nouns together their labels
 //! in alphabetical order, `LABEL|LABEL`. So about a tenth of each is held out, the same tenth for everybody. Every noun is
 //! seen: what a model can show here is composition, not nouns that it never saw.
 
-use super::grammar::{PLACES, STYLES};
+use super::grammar::{COLOURS, PLACES};
 use super::nouns::Noun;
 
 /// What is held out of the first nouns.
 pub struct HeldOut<'a> {
     nouns: &'a [Noun],
     alone: Vec<bool>,
-    styles: Vec<[bool; 3]>,
+    colours: Vec<[bool; COLOURS.len()]>,
     places: Vec<[bool; 8]>,
 }
 
@@ -23,7 +23,7 @@ impl<'a> HeldOut<'a> {
         Self {
             nouns,
             alone: nouns.iter().map(|noun| is_held_out(&noun.label)).collect(),
-            styles: nouns.iter().map(|noun| STYLES.map(|style| with(noun, style))).collect(),
+            colours: nouns.iter().map(|noun| COLOURS.map(|colour| with(noun, colour))).collect(),
             places: nouns.iter().map(|noun| PLACES.map(|place| with(noun, place.label))).collect(),
         }
     }
@@ -34,10 +34,10 @@ impl<'a> HeldOut<'a> {
         self.alone[noun]
     }
 
-    /// Whether this noun is never shown in this style.
+    /// Whether this noun is never shown in this colour, its own aside.
     #[must_use]
-    pub fn style(&self, noun: usize, style: usize) -> bool {
-        self.styles[noun][style]
+    pub fn colour(&self, noun: usize, colour: usize) -> bool {
+        self.colours[noun][colour]
     }
 
     /// Whether this noun is never shown in this place.
@@ -207,9 +207,9 @@ mod tests {
         let n = nouns.len();
         let share = |count: usize, of: usize| count as f64 / of as f64;
         let alone = share((0..n).filter(|&a| held.alone(a)).count(), n);
-        let styles = share((0..n * 3).filter(|i| held.style(i / 3, i % 3)).count(), n * 3);
+        let colours = share((0..n * 8).filter(|i| held.colour(i / 8, i % 8)).count(), n * 8);
         let places = share((0..n * 8).filter(|i| held.place(i / 8, i % 8)).count(), n * 8);
-        for share in [alone, styles, places] {
+        for share in [alone, colours, places] {
             assert!((0.07..0.14).contains(&share), "{share}");
         }
         let pairs = (0..200).flat_map(|a| (0..a).map(move |b| (a, b)));

@@ -152,6 +152,9 @@ fn scenes_come_as_pictures_as_records_and_as_a_sheet() {
     assert!(sheet.width() > 5 * 256 && sheet.height() > 256);
 
     fails(&run(&["--raw", "--sheet", "sheet.png"]), 2, &["--raw", "--sheet"]);
-    fails(&migm(folder.path(), &["scenes", "--raw", "--nouns", "900"]), 1, &["900", "551"]);
+    fails(&migm(folder.path(), &["scenes", "--raw", "--count", "0"]), 2, &["--count", "0"]);
+    fails(&migm(folder.path(), &["scenes", "--sheet", "s.png", "--count", "601"]), 1, &["601", "600"]);
+    fails(&migm(folder.path(), &["scenes", "--raw", "--torn", "1.5"]), 2, &["--torn", "0 to 1"]);
+    fails(&migm(folder.path(), &["scenes", "--raw", "--nouns", "900"]), 1, &["900", "547"]);
     fails(&migm(folder.path(), &["scenes", "--raw", "--size", "65"]), 1, &["65", "128"]);
 }

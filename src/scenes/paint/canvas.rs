@@ -1,11 +1,21 @@
-//! The canvas and the mixing of colours.
+//! What backgrounds are drawn on: flat shapes, smooth gradients, edges without steps.
+//!
+//! Places are in pixels of a scene, from the top left; the canvas itself is [`FINE`] times as fine each way and is averaged in
+//! the end, which makes edges smoother than a rasteriser's own coverage.
 
-/// Pixels across and down.
+use tiny_skia::{
+    Color, FillRule, GradientStop, LinearGradient, Paint, Path, PathBuilder, Pixmap, Point, RadialGradient,
+    Rect, Shader, SpreadMode, Transform,
+};
+
+/// Pixels across and down of a scene.
 pub(super) const SIDE: usize = 128;
 /// The side as a number to calculate with.
 pub(super) const SIDE_F: f32 = SIDE as f32;
+/// Pixels of the canvas to one of the scene.
+const FINE: usize = 2;
 
-/// Red, green, blue, from 0 to 1.
+/// Red, green, blue, from 0 to 1, as they are shown.
 pub(super) type Rgb = [f32; 3];
 
 /// A colour as it is written on the web.
@@ -13,119 +23,143 @@ pub(super) const fn rgb(hex: u32) -> Rgb {
     [(hex >> 16 & 255) as f32 / 255.0, (hex >> 8 & 255) as f32 / 255.0, (hex & 255) as f32 / 255.0]
 }
 
-#[inline]
+/// From one colour to another.
 pub(super) fn mix(a: Rgb, b: Rgb, t: f32) -> Rgb {
-    [a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t, a[2] + (b[2] - a[2]) * t]
+    std::array::from_fn(|c| a[c] + (b[c] - a[c]) * t)
 }
 
-/// Colour by colour.
-#[inline]
+/// Colour by colour, at most white.
 pub(super) fn times(a: Rgb, b: Rgb) -> Rgb {
-    [a[0] * b[0], a[1] * b[1], a[2] * b[2]]
+    std::array::from_fn(|c| (a[c] * b[c]).min(1.0))
 }
 
-#[inline]
-pub(super) fn scaled(a: Rgb, by: f32) -> Rgb {
-    [a[0] * by, a[1] * by, a[2] * by]
-}
-
-#[inline]
-pub(super) fn plus(a: Rgb, b: Rgb, by: f32) -> Rgb {
-    [a[0] + b[0] * by, a[1] + b[1] * by, a[2] + b[2] * by]
-}
-
-/// From 0 at `low` to 1 at `high`, level at both.
-#[inline]
-pub(super) fn smooth(low: f32, high: f32, x: f32) -> f32 {
-    let t = ((x - low) / (high - low)).clamp(0.0, 1.0);
-    t * t * (3.0 - 2.0 * t)
-}
-
-/// A square of pixels.
+/// A canvas.
 pub(super) struct Canvas {
-    pub(super) pixels: Vec<Rgb>,
+    map: Pixmap,
 }
 
 impl Canvas {
-    pub(super) fn new() -> Self {
-        Self { pixels: vec![[0.0; 3]; SIDE * SIDE] }
+    /// None where there is no memory for it.
+    pub(super) fn new() -> Option<Self> {
+        let side = (SIDE * FINE) as u32;
+        Some(Self { map: Pixmap::new(side, side)? })
     }
 
-    #[inline]
-    pub(super) fn at(&mut self, x: usize, y: usize) -> &mut Rgb {
-        &mut self.pixels[y * SIDE + x]
+    fn fill(&mut self, path: Option<Path>, shader: Shader<'_>) {
+        // A shape without area has no path, and nothing of it is seen.
+        let Some(path) = path else { return };
+        let paint = Paint { shader, anti_alias: true, ..Paint::default() };
+        let scale = Transform::from_scale(FINE as f32, FINE as f32);
+        self.map.fill_path(&path, &paint, FillRule::Winding, scale, None);
     }
 
-    #[inline]
-    pub(super) fn blend(&mut self, x: usize, y: usize, colour: Rgb, alpha: f32) {
-        let pixel = self.at(x, y);
-        *pixel = mix(*pixel, colour, alpha);
+    /// A shape of one colour.
+    fn flat(&mut self, path: Option<Path>, colour: Rgb, alpha: f32) {
+        self.fill(path, Shader::SolidColor(with_alpha(colour, alpha)));
     }
 
-    /// The columns and rows that a box of shares touches.
-    pub(super) fn span(low: f32, high: f32) -> std::ops::Range<usize> {
-        let clamp = |v: f32| v.clamp(0.0, SIDE_F) as usize;
-        clamp((low * SIDE_F).floor())..clamp((high * SIDE_F).ceil())
+    /// A rectangle.
+    pub(super) fn rectangle(
+        &mut self,
+        [left, top]: [f32; 2],
+        [width, height]: [f32; 2],
+        colour: Rgb,
+        alpha: f32,
+    ) {
+        let path = Rect::from_xywh(left, top, width, height).map(PathBuilder::from_rect);
+        self.flat(path, colour, alpha);
     }
 
-    /// Calls `paint` with every pixel of a box and the place of its middle.
-    pub(super) fn each(&mut self, x: [f32; 2], y: [f32; 2], mut paint: impl FnMut(&mut Rgb, f32, f32)) {
-        let columns = Self::span(x[0], x[1]);
-        for row in Self::span(y[0], y[1]) {
-            let v = (row as f32 + 0.5) / SIDE_F;
-            for column in columns.clone() {
-                paint(&mut self.pixels[row * SIDE + column], (column as f32 + 0.5) / SIDE_F, v);
-            }
+    /// A rectangle with round ends.
+    pub(super) fn bar(&mut self, [left, top]: [f32; 2], [width, height]: [f32; 2], colour: Rgb, alpha: f32) {
+        let r = 0.5 * height.min(width);
+        self.ellipse([left + r, top + 0.5 * height], [r, 0.5 * height], colour, alpha);
+        self.ellipse([left + width - r, top + 0.5 * height], [r, 0.5 * height], colour, alpha);
+        self.rectangle([left + r, top], [width - 2.0 * r, height], colour, alpha);
+    }
+
+    /// An ellipse.
+    pub(super) fn ellipse(&mut self, [x, y]: [f32; 2], [rx, ry]: [f32; 2], colour: Rgb, alpha: f32) {
+        let path = Rect::from_xywh(x - rx, y - ry, 2.0 * rx, 2.0 * ry).and_then(PathBuilder::from_oval);
+        self.flat(path, colour, alpha);
+    }
+
+    /// A polygon.
+    pub(super) fn polygon(&mut self, points: &[[f32; 2]], colour: Rgb, alpha: f32) {
+        self.flat(outline(points), colour, alpha);
+    }
+
+    /// Light around a point, fading to nothing at `radius`.
+    pub(super) fn glow(&mut self, [x, y]: [f32; 2], radius: f32, colour: Rgb, alpha: f32) {
+        let stops = [1.0, 0.45, 0.12, 0.0];
+        let stops = stops
+            .iter()
+            .enumerate()
+            .map(|(i, share)| GradientStop::new(i as f32 / 3.0, with_alpha(colour, alpha * share)));
+        let at = Point::from_xy(x, y);
+        let shader =
+            RadialGradient::new(at, 0.0, at, radius, stops.collect(), SpreadMode::Pad, Transform::identity());
+        let path = Rect::from_xywh(x - radius, y - radius, 2.0 * radius, 2.0 * radius);
+        if let Some(shader) = shader {
+            self.fill(path.and_then(PathBuilder::from_oval), shader);
         }
     }
 
-    /// An ellipse with an edge of `soft` of its radius, one pixel at least.
-    pub(super) fn ellipse(&mut self, centre: [f32; 2], radius: [f32; 2], soft: f32, colour: Rgb, alpha: f32) {
-        let [cx, cy] = centre;
-        let [rx, ry] = [radius[0].max(0.3 / SIDE_F), radius[1].max(0.3 / SIDE_F)];
-        let edge = (1.0 / (rx.min(ry) * SIDE_F)).max(soft);
-        let reach = 1.0 + edge;
-        self.each([cx - rx * reach, cx + rx * reach], [cy - ry * reach, cy + ry * reach], |pixel, x, y| {
-            let d = (((x - cx) / rx).powi(2) + ((y - cy) / ry).powi(2)).sqrt();
-            let cover = ((1.0 - d) / edge + 0.5).clamp(0.0, 1.0);
-            *pixel = mix(*pixel, colour, cover * alpha);
-        });
+    /// Everything from row `top` to `bottom`, in colours from above to below.
+    pub(super) fn gradient(&mut self, top: f32, bottom: f32, colours: &[Rgb]) {
+        let path = Rect::from_xywh(0.0, top, SIDE_F, bottom - top).map(PathBuilder::from_rect);
+        self.shaded(path, top, bottom, colours);
     }
 
-    /// A line with round ends; `width` in shares of the side at its start and its end.
-    pub(super) fn stroke(&mut self, from: [f32; 2], to: [f32; 2], width: [f32; 2], colour: Rgb, alpha: f32) {
-        let reach = width[0].max(width[1]) + 1.0 / SIDE_F;
-        let (dx, dy) = (to[0] - from[0], to[1] - from[1]);
-        let length = (dx * dx + dy * dy).max(1e-9);
-        let x = [from[0].min(to[0]) - reach, from[0].max(to[0]) + reach];
-        let y = [from[1].min(to[1]) - reach, from[1].max(to[1]) + reach];
-        self.each(x, y, |pixel, x, y| {
-            let t = (((x - from[0]) * dx + (y - from[1]) * dy) / length).clamp(0.0, 1.0);
-            let d = ((x - from[0] - t * dx).powi(2) + (y - from[1] - t * dy).powi(2)).sqrt();
-            let half = 0.5 * (width[0] + (width[1] - width[0]) * t);
-            // Thinner than a pixel is fainter, not thinner.
-            let thin = (2.0 * half * SIDE_F).min(1.0);
-            let cover = ((half - d) * SIDE_F + 0.5).clamp(0.0, 1.0).min(thin);
-            *pixel = mix(*pixel, colour, cover * alpha);
-        });
+    /// Everything below a curve, in colours from row `top` to `bottom`.
+    pub(super) fn land(&mut self, curve: impl Fn(f32) -> f32, top: f32, bottom: f32, colours: &[Rgb]) {
+        let mut points: Vec<[f32; 2]> = (0..=64).map(|i| [2.0 * i as f32, curve(2.0 * i as f32)]).collect();
+        points.extend([[SIDE_F, SIDE_F], [0.0, SIDE_F]]);
+        self.shaded(outline(&points), top, bottom, colours);
     }
 
-    /// RGB bytes, `factor` pixels averaged to one each way.
-    pub(super) fn bytes(&self, factor: usize) -> Vec<u8> {
-        let size = SIDE / factor;
-        let share = 255.0 / (factor * factor) as f32;
-        let mut out = Vec::with_capacity(size * size * 3);
-        for y in 0..size {
-            for x in 0..size {
-                let mut sum = [0.0; 3];
-                for row in y * factor..(y + 1) * factor {
-                    for pixel in &self.pixels[row * SIDE + x * factor..row * SIDE + (x + 1) * factor] {
-                        sum = plus(sum, pixel.map(|c| c.clamp(0.0, 1.0)), 1.0);
+    fn shaded(&mut self, path: Option<Path>, top: f32, bottom: f32, colours: &[Rgb]) {
+        let last = colours.len().saturating_sub(1).max(1) as f32;
+        let stops = colours.iter().enumerate();
+        let stops = stops.map(|(i, &colour)| GradientStop::new(i as f32 / last, with_alpha(colour, 1.0)));
+        let (from, to) = (Point::from_xy(0.0, top), Point::from_xy(0.0, bottom));
+        let shader = LinearGradient::new(from, to, stops.collect(), SpreadMode::Pad, Transform::identity());
+        if let Some(shader) = shader {
+            self.fill(path, shader);
+        }
+    }
+
+    /// RGB of the scene's pixels, row by row.
+    pub(super) fn pixels(&self) -> Vec<Rgb> {
+        let fine = self.map.pixels();
+        let share = 1.0 / (255.0 * (FINE * FINE) as f32);
+        let pixel = |i: usize| {
+            let (x, y) = (i % SIDE * FINE, i / SIDE * FINE);
+            let mut sum = [0_u32; 3];
+            for row in y..y + FINE {
+                for p in &fine[row * SIDE * FINE + x..][..FINE] {
+                    // The sky covers everything, so nothing is transparent.
+                    for (sum, value) in sum.iter_mut().zip([p.red(), p.green(), p.blue()]) {
+                        *sum += u32::from(value);
                     }
                 }
-                out.extend(sum.map(|c| (c * share + 0.5) as u8));
             }
-        }
-        out
+            sum.map(|sum| sum as f32 * share)
+        };
+        (0..SIDE * SIDE).map(pixel).collect()
     }
+}
+
+fn with_alpha([r, g, b]: Rgb, alpha: f32) -> Color {
+    let clamp = |v: f32| v.clamp(0.0, 1.0);
+    Color::from_rgba(clamp(r), clamp(g), clamp(b), clamp(alpha)).unwrap_or(Color::BLACK)
+}
+
+fn outline(points: &[[f32; 2]]) -> Option<Path> {
+    let mut path = PathBuilder::new();
+    let (&[x, y], rest) = points.split_first()?;
+    path.move_to(x, y);
+    rest.iter().for_each(|&[x, y]| path.line_to(x, y));
+    path.close();
+    path.finish()
 }
