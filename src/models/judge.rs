@@ -1,4 +1,5 @@
-//! The judge of EmojiScenes: a small residual network that reads objects, their number and sides, place, light and style.
+//! The judge of postcards: a small residual network that reads the leftmost and the rightmost thing and their colours, how many
+//! there are, place, light, and whether each thing is whole.
 //!
 //! The residual blocks are diffusers' (GroupNorm, SiLU, 3x3 convolution, twice), one a level, with a strided convolution
 //! between levels; what is left of a picture is averaged over its pixels. These means are the features that Fréchet distances
@@ -34,31 +35,32 @@ pub struct Config {
     pub places: Vec<String>,
     /// In which light.
     pub lights: Vec<String>,
-    /// How it is drawn.
-    pub styles: Vec<String>,
+    /// In which colours; the first is a thing's own where that has no name.
+    pub colours: Vec<String>,
 }
 
 /// The most objects that are counted.
 pub const MOST_OBJECTS: usize = 3;
 
-/// Where each reading stands among the outputs of a picture. Of `present`, each is a logit by itself; of the others, the
-/// largest counts.
+/// Readings of whether a picture is whole: torn, whole.
+const WHOLE: usize = 2;
+
+/// Where each reading stands among the outputs of a picture; in each, the largest counts. Of one thing or several of a kind,
+/// both sides are the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readings {
-    /// By noun: whether it is there.
-    pub present: Range<usize>,
-    /// By noun: whether it is the leftmost object.
-    pub leftmost: Range<usize>,
-    /// By noun: whether it is the rightmost object.
-    pub rightmost: Range<usize>,
-    /// One, two or three objects.
+    /// By noun: the leftmost and the rightmost thing.
+    pub nouns: [Range<usize>; 2],
+    /// By colour: that of the leftmost and of the rightmost thing.
+    pub colours: [Range<usize>; 2],
+    /// One, two or three things.
     pub count: Range<usize>,
     /// By place.
     pub place: Range<usize>,
     /// By light.
     pub light: Range<usize>,
-    /// By style.
-    pub style: Range<usize>,
+    /// Torn or whole.
+    pub whole: Range<usize>,
 }
 
 impl Config {
@@ -90,7 +92,7 @@ impl Config {
             ("nouns", &self.nouns),
             ("places", &self.places),
             ("lights", &self.lights),
-            ("styles", &self.styles),
+            ("colours", &self.colours),
         ] {
             if list.is_empty() || list.len() > 1 << 16 {
                 return Err(format!("`{name}` has {} entries; 1 to 65536 make sense", list.len()));
@@ -111,21 +113,20 @@ impl Config {
             next += len;
             next - len..next
         };
-        let nouns = self.nouns.len();
+        let (nouns, colours) = (self.nouns.len(), self.colours.len());
         Readings {
-            present: take(nouns),
-            leftmost: take(nouns),
-            rightmost: take(nouns),
+            nouns: [take(nouns), take(nouns)],
+            colours: [take(colours), take(colours)],
             count: take(MOST_OBJECTS),
             place: take(self.places.len()),
             light: take(self.lights.len()),
-            style: take(self.styles.len()),
+            whole: take(WHOLE),
         }
     }
 
     /// Numbers that are read of a picture.
     pub fn outputs(&self) -> u32 {
-        self.readings().style.end as u32
+        self.readings().whole.end as u32
     }
 
     /// Appends the judge over `images` pictures: from [`states::IMAGE`] to [`states::JUDGE_FEATURES`] and

@@ -31,7 +31,7 @@ fn a_judge(folder: &Path) {
         nouns: labels,
         places: words(8),
         lights: words(4),
-        styles: words(3),
+        colours: words(8),
     };
     std::fs::create_dir(folder).expect("a new folder");
     let text = serde_json::json!(config).to_string();

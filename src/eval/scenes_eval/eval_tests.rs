@@ -21,7 +21,7 @@ fn a_judge(size: u32, nouns: &[String]) -> Judge {
         nouns: nouns.to_vec(),
         places: words(8),
         lights: words(4),
-        styles: words(3),
+        colours: words(8),
     };
     let mut weights = RandomWeights { seed: 6 };
     Judge::with_weights("random", config, &Device::Cpu, models::keep_f32, &mut weights).unwrap()
@@ -39,12 +39,11 @@ impl Stripes {
         let (noun, other) = (number % self.nouns, (number / 3) % self.nouns);
         let stripe = |i: usize| (((i / (4 + noun)) % 2 * 150 + number * 5) % 256) as u8;
         let mut nouns = if single { vec![noun] } else { vec![noun, other] };
-        nouns.sort_unstable();
         nouns.dedup();
+        let colours = nouns.iter().map(|noun| Some(noun % 8)).collect();
         let count = Some(if single { 1 } else { 2 });
         let sides = (!single && number.is_multiple_of(2)).then_some([noun, other]);
-        let wanted =
-            Wanted { nouns, count, sides, place: Some(number % 8), light: None, style: Some(number % 3) };
+        let wanted = Wanted { nouns, colours, count, sides, place: Some(number % 8), light: None };
         // Two lengths of prompts.
         let caption = if number.is_multiple_of(2) {
             format!("w{} w9", 5 + noun)
@@ -106,9 +105,9 @@ fn classes_are_evaluated_the_same_every_time() {
     assert_eq!((first.speed_up, first.token_agreement, first.feature_error), (1.0, 1.0, 0.0));
     for row in &report.rows {
         assert!(row.seconds_per_image > 0.0 && row.decode_seconds_per_image > 0.0, "{row:?}");
-        // Nothing but the object was asked for.
+        // Nothing but the object was asked for, and that it is whole.
         let asked: Vec<bool> = row.quality.attributes.iter().map(Option::is_some).collect();
-        assert_eq!(asked, [true, false, false, false, false, false]);
+        assert_eq!(asked, [true, false, false, false, false, false, true]);
         assert_eq!(row.quality.attributes[0].unwrap().of, count);
         assert!(row.quality.frechet.unwrap() > 0.0, "{row:?}");
     }
@@ -154,7 +153,7 @@ fn prompts_of_any_length_are_evaluated_in_their_order() {
         real_row.attributes.iter().map(|share| share.map(|share| share.of)).collect();
     let sides = real.asked.iter().filter(|scene| scene.wanted.sides.is_some()).count();
     assert!((1..5).contains(&sides), "{sides}");
-    assert_eq!(of, [Some(5), Some(5), Some(sides), Some(5), None, Some(5)]);
+    assert_eq!(of, [Some(5), Some(5), Some(5), Some(sides), Some(5), None, Some(5)]);
 
     // The third picture alone is the third of the evaluation, whatever prompts share its session.
     let mut maker = Prompts::new(&model, &Device::Cpu, pictures.clone(), 70).unwrap();

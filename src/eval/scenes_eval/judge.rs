@@ -18,51 +18,72 @@ const BATCH_BYTES: u64 = 64 << 20;
 /// More pictures at once than this gain nothing.
 const LARGEST_BATCH: u64 = 32;
 
-/// What a prompt can state, in the order of the table.
-pub const ATTRIBUTES: [&str; 6] = ["objects", "count", "side", "place", "light", "style"];
+/// What a picture is held to, in the order of the table: what a prompt can state, and that every thing is whole.
+pub const ATTRIBUTES: [&str; 7] = ["objects", "colours", "count", "side", "place", "light", "whole"];
 
 /// By attribute, whether a picture has it right; `None` where the prompt leaves it open.
 pub type Marks = [Option<bool>; ATTRIBUTES.len()];
 
+/// Whether everything that is asked of a picture is right.
+pub fn all_right(marks: &Marks) -> bool {
+    !marks.contains(&Some(false))
+}
+
 /// What the judge makes of a picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    nouns: Vec<usize>,
-    count: usize,
-    sides: [usize; 2],
-    place: usize,
-    light: usize,
-    style: usize,
+    /// The leftmost and the rightmost thing.
+    pub nouns: [usize; 2],
+    /// Their colours.
+    pub colours: [usize; 2],
+    /// Things in all.
+    pub count: usize,
+    /// The place.
+    pub place: usize,
+    /// The light.
+    pub light: usize,
+    /// Whether no thing is torn.
+    pub whole: bool,
 }
 
 impl Seen {
-    /// From the outputs of one picture. Present is what is likelier than not; of the others, the likeliest is seen.
+    /// From the outputs of one picture: of each reading the likeliest.
     fn new(config: &Config, outputs: &[f32]) -> Self {
         let readings = config.readings();
         let likeliest = |range: Range<usize>| {
             let best = outputs[range].iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
             best.map_or(0, |(index, _)| index)
         };
-        let present = outputs[readings.present].iter().enumerate().filter(|(_, logit)| **logit > 0.0);
         Self {
-            nouns: present.map(|(noun, _)| noun).collect(),
+            nouns: readings.nouns.map(likeliest),
+            colours: readings.colours.map(likeliest),
             count: likeliest(readings.count) + 1,
-            sides: [likeliest(readings.leftmost), likeliest(readings.rightmost)],
             place: likeliest(readings.place),
             light: likeliest(readings.light),
-            style: likeliest(readings.style),
+            whole: likeliest(readings.whole) == 1,
         }
     }
 
-    /// Holds the picture to what was asked for. Objects are right if all that were asked for are seen and no others.
+    /// Holds the picture to what was asked for. Objects are right if all that were asked for are seen and no others; colours,
+    /// if each that was asked for is that of its noun on every side where that is seen, and it is seen on one.
     pub fn marks(&self, wanted: &Wanted) -> Marks {
+        let seen = |noun: usize| self.nouns.into_iter().zip(self.colours).filter(move |side| side.0 == noun);
+        let objects = self.nouns.iter().all(|noun| wanted.nouns.contains(noun))
+            && wanted.nouns.iter().all(|&noun| seen(noun).next().is_some());
+        let stated = wanted.nouns.iter().zip(&wanted.colours);
+        let mut stated = stated.filter_map(|(&noun, colour)| Some((noun, (*colour)?))).peekable();
+        let coloured = |(noun, wanted): (usize, usize)| {
+            seen(noun).next().is_some() && seen(noun).all(|(_, colour)| colour == wanted)
+        };
+        let colours = stated.peek().is_some().then(|| stated.all(coloured));
         [
-            Some(self.nouns == wanted.nouns),
+            Some(objects),
+            colours,
             wanted.count.map(|count| count == self.count),
-            wanted.sides.map(|sides| sides == self.sides),
+            wanted.sides.map(|sides| sides == self.nouns),
             wanted.place.map(|place| place == self.place),
             wanted.light.map(|light| light == self.light),
-            wanted.style.map(|style| style == self.style),
+            Some(self.whole),
         ]
     }
 }

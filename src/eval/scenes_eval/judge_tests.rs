@@ -18,7 +18,7 @@ fn tiny() -> Config {
         nouns: words("noun", 5),
         places: words("place", 3),
         lights: words("light", 2),
-        styles: words("style", 2),
+        colours: words("colour", 4),
     }
 }
 
@@ -176,24 +176,24 @@ fn outputs_of(config: &Config) -> usize {
 fn outputs_are_read_in_the_order_of_the_contract() {
     let config = tiny();
     let readings = config.readings();
-    assert_eq!((readings.present, readings.leftmost, readings.rightmost), (0..5, 5..10, 10..15));
-    assert_eq!((readings.count, readings.place), (15..18, 18..21));
-    assert_eq!((readings.light, readings.style, config.outputs()), (21..23, 23..25, 25));
-    let mut outputs = vec![-1.0; 25];
-    for index in [1, 3, 5 + 3, 10 + 1, 15 + 1, 18 + 2, 21, 23 + 1] {
+    assert_eq!((readings.nouns, readings.colours), ([0..5, 5..10], [10..14, 14..18]));
+    assert_eq!((readings.count, readings.place), (18..21, 21..24));
+    assert_eq!((readings.light, readings.whole, config.outputs()), (24..26, 26..28, 28));
+    let mut outputs = vec![-1.0; 28];
+    for index in [3, 5 + 1, 10 + 2, 14, 18 + 1, 21 + 2, 24, 26 + 1] {
         outputs[index] = 2.0;
     }
     let seen = Seen::new(&config, &outputs);
-    let sides = [3, 1];
     let wanted = Wanted {
         nouns: vec![1, 3],
+        colours: vec![Some(0), Some(2)],
         count: Some(2),
-        sides: Some(sides),
+        sides: Some([3, 1]),
         place: Some(2),
         light: Some(0),
-        style: Some(1),
     };
-    assert_eq!(seen.marks(&wanted), [Some(true); 6]);
+    assert_eq!(seen.marks(&wanted), [Some(true); 7]);
+    assert!(all_right(&seen.marks(&wanted)));
     // One thing too many or too few is wrong; what is left open is not judged.
     let marks = |change: fn(&mut Wanted)| {
         let mut other = wanted.clone();
@@ -201,13 +201,25 @@ fn outputs_are_read_in_the_order_of_the_contract() {
         seen.marks(&other)
     };
     assert_eq!(marks(|w| w.nouns = vec![3])[0], Some(false));
-    assert_eq!(marks(|w| w.nouns = vec![0, 1, 3])[0], Some(false));
-    assert_eq!(marks(|w| w.count = Some(3))[1], Some(false));
-    assert_eq!(marks(|w| w.sides = Some([1, 3]))[2], Some(false));
-    assert_eq!(marks(|w| w.sides = None)[2], None);
-    assert_eq!(marks(|w| w.place = Some(0))[3], Some(false));
-    assert_eq!(marks(|w| w.light = Some(1))[4], Some(false));
-    assert_eq!(marks(|w| w.style = None)[5], None);
+    assert_eq!(marks(|w| w.nouns = vec![3, 1])[0], Some(true));
+    assert_eq!(marks(|w| w.nouns = vec![3, 4])[0], Some(false));
+    assert_eq!(marks(|w| w.colours = vec![Some(2), Some(0)])[1], Some(false));
+    assert_eq!(marks(|w| w.colours = vec![None, Some(2)])[1], Some(true));
+    assert_eq!(marks(|w| w.colours = vec![None, None])[1], None);
+    // The colour of what is not there.
+    assert_eq!(marks(|w| w.nouns = vec![4, 3])[1], Some(false));
+    assert_eq!(marks(|w| w.count = Some(3))[2], Some(false));
+    assert_eq!(marks(|w| w.sides = Some([1, 3]))[3], Some(false));
+    assert_eq!(marks(|w| w.sides = None)[3], None);
+    assert_eq!(marks(|w| w.place = Some(0))[4], Some(false));
+    assert_eq!(marks(|w| w.light = Some(1))[5], Some(false));
+    assert!(!all_right(&marks(|w| w.light = Some(1))) && all_right(&marks(|w| w.light = None)));
+    // Of several of a kind all have the colour, and what is torn is wrong whatever was asked for.
+    let three = Seen { nouns: [3, 3], colours: [2, 1], count: 3, whole: false, ..seen.clone() };
+    let asked = Wanted { colours: vec![Some(2)], count: Some(3), ..Wanted::noun(3) };
+    let marks = [Some(true), Some(false), Some(true), None, None, None, Some(false)];
+    assert_eq!(three.marks(&asked), marks);
+    assert_eq!(Seen { colours: [2, 2], ..three }.marks(&asked)[1], Some(true));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::generate::GenerateError;
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use frechet::Moments;
-use judge::{ATTRIBUTES, Judge, Marks, Verdicts};
+use judge::{ATTRIBUTES, Judge, Marks, Verdicts, all_right};
 use makers::{Made, Maker, Method};
 use source::{RealScene, Wanted};
 use stats::{Mean, Share, agreement, relative_error};
@@ -78,7 +78,7 @@ pub struct Quality {
     pub attributes: [Option<Share>; ATTRIBUTES.len()],
     /// The share of a picture's stated attributes that are right, over all pictures.
     pub mean: Option<Mean>,
-    /// Pictures with everything right.
+    /// Pictures with everything right that was stated, and whole.
     pub all: Option<Share>,
     /// Distance of the judge's features to those of as many real scenes.
     pub frechet: Option<f64>,
@@ -237,7 +237,7 @@ fn quality<'a>(
     Quality {
         attributes: std::array::from_fn(by_attribute),
         mean: Mean::of_shares(&shares),
-        all: Share::new(each.iter().filter(|(right, of)| right == of).count(), each.len()),
+        all: Share::new(marks.iter().filter(|marks| all_right(marks)).count(), marks.len()),
         frechet,
     }
 }

@@ -21,8 +21,10 @@ pub enum Split {
 /// What a prompt states, in indices of the judge's lists; what it leaves open is not judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// The nouns that are there, each once and in ascending order, and no others.
+    /// The nouns that are there, each once, in the order of the prompt, and no others.
     pub nouns: Vec<usize>,
+    /// Of each of them its colour.
+    pub colours: Vec<Option<usize>>,
     /// Objects in all, 1 to [`judge::MOST_OBJECTS`].
     pub count: Option<usize>,
     /// The nouns of the leftmost and the rightmost object.
@@ -31,29 +33,32 @@ pub struct Wanted {
     pub place: Option<usize>,
     /// The light.
     pub light: Option<usize>,
-    /// The style.
-    pub style: Option<usize>,
 }
 
 impl Wanted {
     /// From the labels of a composed scene, in the order of the records that trainers read: kind, noun A, noun B or -1, number
     /// of objects, relation in the caption (0 A left of B, 1 A right of B), nouns of the leftmost and the rightmost object,
-    /// place, light, style, and bits of which of these three the caption states. The rest does not matter here.
+    /// place, light, colours of A and B, and bits of which of these four the caption states. The rest does not matter here.
     pub fn of_labels(labels: &[i16; 16]) -> Self {
         let index = |at: usize| usize::try_from(labels[at]).ok();
-        let stated = |bit: i16, at: usize| index(at).filter(|_| labels[10] & bit != 0);
-        let mut nouns: Vec<usize> = [1, 2].into_iter().filter_map(index).collect();
-        nouns.sort_unstable();
-        nouns.dedup();
+        let stated = |bit: i16, at: usize| index(at).filter(|_| labels[11] & bit != 0);
+        let kinds = [(1, stated(4, 9)), (2, stated(8, 10))];
+        let (nouns, colours) =
+            kinds.into_iter().filter_map(|(at, colour)| Some((index(at)?, colour))).unzip();
         let sides = index(5).zip(index(6)).map(|(left, right)| [left, right]);
         Self {
             nouns,
+            colours,
             count: index(3),
             sides: sides.filter(|_| matches!(labels[4], 0 | 1)),
             place: stated(1, 7),
             light: stated(2, 8),
-            style: stated(4, 9),
         }
+    }
+
+    /// Nothing but one noun, of any colour.
+    pub fn noun(noun: usize) -> Self {
+        Self { nouns: vec![noun], colours: vec![None], ..Self::default() }
     }
 }
 
@@ -97,8 +102,7 @@ pub fn real_scenes(
         let mut scenes = source.scenes(seed, indices, split, objects_only);
         if objects_only {
             for scene in &mut scenes {
-                let nouns = std::mem::take(&mut scene.wanted.nouns);
-                scene.wanted = Wanted { nouns, ..Wanted::default() };
+                scene.wanted = scene.wanted.nouns.first().copied().map(Wanted::noun).unwrap_or_default();
             }
         }
         scenes
@@ -122,8 +126,7 @@ pub fn class_pictures(
         let message = "the judge knows none of the model's classes by name; it is for other pictures";
         return Err(GenerateError::Setting(message.to_owned()));
     }
-    let wanted = |noun| Wanted { nouns: vec![noun], ..Wanted::default() };
-    Ok(known.iter().cycle().take(count).map(|&(class, noun)| (class, wanted(noun))).collect())
+    Ok(known.iter().cycle().take(count).map(|&(class, noun)| (class, Wanted::noun(noun))).collect())
 }
 
 /// The source of the scenes that a judge was trained on; `None` where its words are not a composer's, so that only
@@ -133,19 +136,19 @@ pub fn class_pictures(
 /// The sprites cannot be read.
 #[cfg(feature = "scenes")]
 pub fn source_for(judge: &judge::Config) -> Result<Option<Box<dyn SceneSource>>, GenerateError> {
-    use crate::scenes::{Composer, grammar, nouns};
+    use crate::scenes::{Composer, Style, grammar, nouns};
     let same =
         |known: &[String], words: &mut dyn Iterator<Item = &str>| known.iter().map(String::as_str).eq(words);
     let known =
         same(&judge.nouns, &mut nouns().iter().take(judge.nouns.len()).map(|noun| noun.label.as_str()))
             && same(&judge.places, &mut grammar::PLACES.iter().map(|place| place.label))
             && same(&judge.lights, &mut grammar::LIGHTS.iter().map(|light| light.label))
-            && same(&judge.styles, &mut grammar::STYLES.iter().copied())
+            && same(&judge.colours, &mut grammar::COLOURS.iter().copied())
             && [64, 128].contains(&judge.size);
     if !known || judge.nouns.is_empty() {
         return Ok(None);
     }
-    let composer = Composer::new(judge.nouns.len(), judge.size)
+    let composer = Composer::new(judge.nouns.len(), judge.size, Style::default())
         .map_err(|error| GenerateError::Setting(error.to_string()))?;
     Ok(Some(Box::new(composer)))
 }
@@ -159,15 +162,21 @@ pub fn source_for(_judge: &judge::Config) -> Result<Option<Box<dyn SceneSource>>
     Ok(None)
 }
 
+/// Whole scenes of a split.
+#[cfg(feature = "scenes")]
+fn mix(split: Split, single: bool) -> crate::scenes::Mix {
+    crate::scenes::Mix { split: split.into(), single, torn: 0.0 }
+}
+
 #[cfg(feature = "scenes")]
 impl SceneSource for crate::scenes::Composer {
     fn has(&self, split: Split, single: bool) -> bool {
-        Self::has(self, split.into(), single)
+        Self::has(self, &mix(split, single))
     }
 
     fn scenes(&self, seed: u64, indices: Range<u64>, split: Split, single: bool) -> Vec<RealScene> {
-        let scenes =
-            Self::scenes(self, seed, indices.start, indices.end - indices.start, split.into(), single);
+        let count = indices.end - indices.start;
+        let scenes = Self::scenes(self, seed, indices.start, count, &mix(split, single));
         let real = |scene: crate::scenes::Scene| RealScene {
             wanted: Wanted::of_labels(&scene.labels.numbers()),
             pixels: scene.pixels,
@@ -205,27 +214,25 @@ mod tests {
             nouns: nouns().iter().take(40).map(|noun| noun.label.clone()).collect(),
             places: names(grammar::PLACES.iter().map(|place| place.label).collect()),
             lights: names(grammar::LIGHTS.iter().map(|light| light.label).collect()),
-            styles: names(grammar::STYLES.to_vec()),
+            colours: names(grammar::COLOURS.to_vec()),
         };
         let source = source_for(&judge).unwrap().unwrap();
         for split in [Split::Seen, Split::HeldOut] {
             assert!(source.has(split, false));
             for scene in source.scenes(3, 0..60, split, false) {
                 let said = parse(&scene.caption).unwrap();
-                let mut nouns = said.nouns.clone();
-                nouns.sort_unstable();
                 let sides = match said.relation {
                     Some(Relation::LeftOf) => Some([said.nouns[0], said.nouns[1]]),
                     Some(Relation::RightOf) => Some([said.nouns[1], said.nouns[0]]),
                     _ => None,
                 };
                 let wanted = Wanted {
-                    nouns,
+                    nouns: said.nouns,
+                    colours: said.colours,
                     count: Some(usize::from(said.count)),
                     sides,
                     place: said.place,
                     light: said.light,
-                    style: said.style,
                 };
                 assert_eq!(scene.wanted, wanted, "{}", scene.caption);
                 assert_eq!(scene.pixels.len(), 64 * 64 * 3);
@@ -237,15 +244,15 @@ mod tests {
 
     #[test]
     fn labels_tell_what_a_caption_states() {
-        // A koala (3) right of a taxi (1) on a beach (4), night (2) not stated, flat (1).
-        let two = [1, 3, 1, 2, 1, 1, 3, 4, 2, 1, 0b101, 0, 0, 0, 0, 0];
+        // A blue (5) koala (3) right of a taxi (1), whose yellow (3) is not stated, on a beach (4), night (2) not stated.
+        let two = [1, 3, 1, 2, 1, 1, 3, 4, 2, 5, 3, 0b101, 0, 0, 0, 0];
         let wanted = Wanted {
-            nouns: vec![1, 3],
+            nouns: vec![3, 1],
+            colours: vec![Some(5), None],
             count: Some(2),
             sides: Some([1, 3]),
             place: Some(4),
             light: None,
-            style: Some(1),
         };
         assert_eq!(Wanted::of_labels(&two), wanted);
         // "and" leaves the sides open.
@@ -253,8 +260,7 @@ mod tests {
         and[4] = 2;
         assert_eq!(Wanted::of_labels(&and), Wanted { sides: None, ..wanted });
         // Three of a kind, nothing else stated.
-        let three = [2, 5, -1, 3, -1, 5, 5, 0, 0, 0, 0, 1, 0, 0, 0, 0];
-        let wanted = Wanted { nouns: vec![5], count: Some(3), ..Wanted::default() };
-        assert_eq!(Wanted::of_labels(&three), wanted);
+        let three = [2, 5, -1, 3, -1, 5, 5, 0, 0, 0, -1, 0, 1, 0, 0, 0];
+        assert_eq!(Wanted::of_labels(&three), Wanted { count: Some(3), ..Wanted::noun(5) });
     }
 }

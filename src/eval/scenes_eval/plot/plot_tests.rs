@@ -4,7 +4,7 @@ use super::*;
 
 fn row(method: &str, steps: usize, full_steps: usize, seconds: f64, mean: f64) -> Row {
     let mean = Some(Mean { mean, low: mean - 0.012, high: mean + 0.012 });
-    let quality = Quality { attributes: [None; 6], mean, all: None, frechet: None };
+    let quality = Quality { attributes: [None; 7], mean, all: None, frechet: None };
     Row {
         method: method.to_owned(),
         steps,
