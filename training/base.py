@@ -4,20 +4,16 @@
 positions. `MaskGIT` (arXiv 2202.04200) is the PyTorch port of valeoai: a grid of tokens and a class token at the end. Tensor
 names and mathematics are the official ones, so that `migm` opens what `export.py` writes.
 
-Scenes are tokenized once by the frozen tokenizer and kept. A batch holds captions of one length, because the model knows no
-padding; one batch in ten has no prompt (no class), for guidance. How much is masked is drawn along the schedule that
-sampling uses, and the loss is cross-entropy at masked tokens, with targets spread over codes that look alike. Three switches
-shift the weight to what a small budget learns last, which thing stands where: `--kinds SHARE` (batches of captions that
-name two kinds), `--telling WEIGHT` (tokens whose code tells of a thing), `--early POWER` (moments when little is drawn yet).
-Order in the caption and relation together say which side, and neither alone does: a network finds nothing to begin with, and
-in 9,000 steps did not. With `--relations left` at first, order alone does; with `left,left,left,right` next, it goes on to
-the word. `--lessons` goes through all of that by itself.
+What they learn from is written by `tokens.py`, which runs beside them. A batch holds captions of one length, because the model
+knows no padding; one batch in ten has no prompt (no class), for guidance. The loss is cross-entropy at masked tokens. How much is
+masked is mostly drawn so that nearly everything is (eMIGM, arXiv 2503.07197), which is where a run decides what to show, and
+otherwise along the schedule that sampling uses, so that its last steps have been seen as well. The class model learns from
+scenes of one thing.
 
 Train one: `python training/base.py --arch dimoo --config small --out runs/small`.
 """
 
 import argparse
-import json
 import math
 
 import numpy as np
@@ -28,20 +24,14 @@ from torch import nn
 import common
 import scenes
 import tokenizer
-from config import replace
-from scenes import Scenes, source_of
+import tokens
 
 SPECIAL = ["[UNK]", "<uncondition>", "<mask>", "<newline>", "<boa>", "<boi>", "<eoi>", "<eoa>"]
-SYNONYMS = 5  # codes that a target is spread over, in effect
 UNCONDITIONAL = 0.1
-# What `--lessons` teaches from which share of the training on: (share, kinds, relations, early).
-LESSONS = (
-    (0.0, None, scenes.RELATIONS, 1.0),
-    (0.4, 0.8, ("left",), 2.0),
-    (0.5, 0.85, ("left", "left", "left", "right"), 2.0),
-    (0.58, 0.8, ("left", "right"), 2.0),
-    (0.66, 0.6, scenes.RELATIONS, 1.5),
-)
+NEARLY_ALL = 0.7  # share of scenes that are masked as eMIGM does; the others as sampling does
+LEAST, STEEPNESS = 0.2, 5.0  # of eMIGM: 1 - exp(-5 u), u from 0.2 to 1
+VALIDATED = 128  # scenes, as a base costs seconds a hundred
+SHEET_STEPS = 12
 
 
 def attend(q, k, v):
@@ -309,23 +299,6 @@ def know_codes(model, codebook, codes):
     model.bias[: model.tokens, : model.codebook] = shares - shares.mean(1, keepdim=True)
 
 
-def synonyms(codebook):
-    """For each code the distribution `[codes, codes]` that is its target: itself and those that look like it.
-
-    Which of its near synonyms a patch was given is mostly chance. Targets that are spread over them say the same with less
-    noise, so that fewer steps find out what there is to know. The spread is a Gaussian of the distance, as wide as makes the
-    median perplexity `SYNONYMS`: a code that looks like no other keeps to itself.
-    """
-    distances = torch.cdist(codebook, codebook).square()
-    low, high = 1e-6, float(distances.max())
-    for _ in range(40):
-        width = math.sqrt(low * high)
-        logs = (-distances / width).log_softmax(1)
-        perplexity = float((-(logs.exp() * logs).sum(1)).exp().median())
-        low, high = (width, high) if perplexity < SYNONYMS else (low, width)
-    return logs.exp()
-
-
 def build(metadata, config):
     """A base from the metadata of its file."""
     return new_base(metadata["arch"], config, metadata["header"])
@@ -344,108 +317,26 @@ def new_base(arch, config, header):
 # -------------------------------------------------------------------------------------------------------------- training
 
 
-class Tokens:
-    """Tokenized scenes: `codes` `[n, tokens]`, `ids` `[n, 32]`, `labels` `[n, 16]`; in buckets of one caption length.
-
-    With `kinds`, so many of the batches are of captions that name two kinds, and of these each of `relations` has an equal part
-    (twice that where it stands twice); otherwise scenes come as often as they are there.
-    """
-
-    def __init__(self, codes, ids, labels, header, kinds=None, relations=scenes.RELATIONS):
-        self.codes, self.ids, self.labels, self.header = codes, ids, labels, header
-        lengths = (ids != scenes.NO_WORD).sum(1)
-        two = labels[:, scenes.NOUN_B] >= 0
-        if kinds is None:
-            groups = [(np.ones(len(ids), bool), 1.0)]
-        else:
-            related = [two & (labels[:, scenes.RELATION] == scenes.RELATIONS.index(name)) for name in relations]
-            groups = [(~two, 1 - kinds)] + [(group, kinds / len(relations)) for group in related]
-        self.lengths, self.buckets, shares = [], [], []
-        for group, share in groups:
-            found = [length for length in np.unique(lengths[group]) if length > 0]
-            self.lengths += found
-            self.buckets += [np.flatnonzero(group & (lengths == length)) for length in found]
-            shares += [share * len(bucket) / group.sum() for bucket in self.buckets[len(shares) :]]
-        self.shares = np.array(shares) / sum(shares)
-
-    def batch(self, count):
-        """Indices of `count` scenes whose captions have one length, and the length."""
-        which = np.random.choice(len(self.buckets), p=self.shares)
-        return np.random.choice(self.buckets[which], count), int(self.lengths[which])
-
-
-def tokenized(args, config, arch, count, seed, vq, fingerprint, name):
-    """Scenes as codes, from the run's cache or made now. Class models see scenes of one object only."""
-    path = args.out / f"tokens-{arch}-{name}.npz"
-    if path.exists():
-        held = np.load(path, allow_pickle=False)
-        if str(held["fingerprint"]) == fingerprint and len(held["codes"]) >= count:
-            return Tokens(held["codes"], held["ids"], held["labels"], json.loads(str(held["header"])))
-    stream = Scenes(source_of(args), config.size, config.nouns, seed, single=arch == "maskgit")
-    parts = []
-    made = 0
-    while made < count:
-        batch = stream.take(min(64, count - made))
-        with torch.no_grad(), common.autocast(args):
-            codes = vq.encode(tokenizer.pictures(batch, args.device))
-        parts.append((codes.cpu().numpy().astype(np.uint16), batch.ids, batch.labels))
-        made += len(batch.captions)
-        if made % 6400 == 0:
-            print(f"tokenized {made} of {count} scenes", flush=True)
-    stream.close()
-    codes, ids, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    header = {field: getattr(stream.header, field) for field in ("nouns", "places", "lights", "styles", "words")}
-
-    def write(file):
-        with open(file, "wb") as out:
-            np.savez(out, codes=codes, ids=ids, labels=labels, header=json.dumps(header), fingerprint=fingerprint)
-
-    common.write_whole(path, write)
-    return Tokens(codes, ids, labels, header)
-
-
-def prompt_set(args, config):
-    """Captions without pictures, for trajectories; the base's tokenized scenes if they are there."""
-    path = args.out / "tokens-dimoo-train.npz"
-    if not path.exists():
-        raise SystemExit(f"error: {path} does not exist; train the base in this folder first")
-    held = np.load(path, allow_pickle=False)
-    return Tokens(held["codes"], held["ids"], held["labels"], json.loads(str(held["header"])))
-
-
-def masked(codes, arch, codebook, early=1.0):
-    """Codes with some masked, and which: as many as a random moment of the sampler's schedule leaves, at least one.
-
-    Moments are even for a power `early` of 1; a higher one has more of them at the beginning, when most is masked.
-    """
-    r = torch.rand(codes.shape[0], 1, device=codes.device) ** early
-    share = torch.acos(r) / (math.pi / 2) if arch == "maskgit" else torch.cos(r * math.pi / 2)
+def masked(codes, arch, codebook, biased=True):
+    """Codes with some masked, and which: at least one; see the top of this file for how many."""
+    u = torch.rand(codes.shape[0], 1, device=codes.device)
+    share = torch.acos(u) / (math.pi / 2) if arch == "maskgit" else torch.cos(u * math.pi / 2)
+    if biased:
+        most = 1 - torch.exp(-STEEPNESS * (LEAST + (1 - LEAST) * torch.rand_like(u)))
+        share = torch.where(torch.rand_like(u) < NEARLY_ALL, most, share)
     count = (share * codes.shape[1]).ceil().clamp(min=1)
     order = torch.rand(codes.shape, device=codes.device).argsort(1).argsort(1)
     mask = order < count
     return torch.where(mask, codebook, codes), mask
 
 
-def telling(tokens, codebook):
-    """How much each code tells of what there is, in nats `[codebook]`: the divergence of the nouns of scenes that have it.
-
-    Counted over scenes of one kind of thing. Sky and ground say nothing of it; a penguin's belly does.
-    """
-    alone = tokens.labels[:, scenes.NOUN_B] < 0
-    nouns = tokens.labels[alone, scenes.NOUN_A].astype(np.int64)
-    kinds = int(nouns.max()) + 1
-    pairs = tokens.codes[alone].astype(np.int64) * kinds + nouns[:, None]
-    counts = torch.from_numpy(np.bincount(pairs.ravel(), minlength=codebook * kinds).reshape(codebook, kinds)).float()
-    prior = counts.sum(0) / counts.sum()
-    shares = (counts + 50 * prior) / (counts.sum(1, keepdim=True) + 50)  # a rare code tells nothing for sure
-    return torch.special.xlogy(shares, shares / prior.clamp(min=1e-9)).sum(1)
-
-
-def prompts(tokens, chosen, length, vocabulary, device):
-    """Prompt ids `[B, length]` of scenes; of length 0: the prompt that stands for none."""
-    if length == 0:
-        return torch.full((len(chosen), 1), vocabulary.uncondition, dtype=torch.long, device=device)
-    return torch.from_numpy(tokens.ids[chosen, :length].astype(np.int64)).to(device)
+def condition_of(arch, model, part, vocabulary, device, drop=False):
+    """What a base is told of scenes: prompt ids `[B, P]`, or class ids `[B]`; with `drop`, what stands for nothing."""
+    if arch == "dimoo":
+        nothing = torch.full((len(part), 1), vocabulary.uncondition, dtype=torch.long, device=device)
+        return nothing if drop else torch.from_numpy(part.ids.astype(np.int64)).to(device)
+    labels = torch.from_numpy(part.labels[:, scenes.NOUN_A].astype(np.int64)).to(device)
+    return torch.full_like(labels, model.dropped) if drop else model.class_id(labels)
 
 
 def features_of(model, arch, codes, condition, vocabulary):
@@ -454,85 +345,6 @@ def features_of(model, arch, codes, condition, vocabulary):
         ids = model.sequence(condition, codes, vocabulary)
         return model(ids)[:, model.places(condition.shape[1] + 2, codes.device)]
     return model(torch.cat((codes, condition[:, None]), 1))[:, : model.tokens]
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", required=True, choices=("dimoo", "maskgit"))
-    common.add_arguments(parser)
-    parser.add_argument("--cached", type=int, help="scenes to tokenize and keep (default: the configuration's)")
-    parser.add_argument("--kinds", type=float, metavar="SHARE", help="text: batches of captions that name two kinds (default: as drawn)")
-    parser.add_argument("--relations", default=",".join(scenes.RELATIONS), help="and with --kinds, how: each name an equal part (default: all)")
-    parser.add_argument("--telling", type=float, default=0.0, metavar="WEIGHT", help="weight for telling of a thing, 1: as much as for all else")
-    parser.add_argument("--lessons", action="store_true", help="text: sides first by order, then by relation, then everything")
-    parser.add_argument("--early", type=float, default=1.0, metavar="POWER", help="1: moments of a run as they come; 2: early ones")
-    args = parser.parse_args()
-    config, arch = common.prepare(args), args.arch
-    if args.cached:
-        config = replace(config, cached=args.cached)
-    stage = f"base-{arch}"
-    vq, vq_metadata = common.load_weights(args.out / "tokenizer.safetensors", tokenizer.build, args.device)
-    fingerprint = json.dumps([vq_metadata, float(vq.quantize.embedding.weight.double().sum()), args.seed, config.size, config.nouns])
-    tokens = tokenized(args, config, arch, config.cached, args.seed + 10, vq, fingerprint, "train")
-    held = tokenized(args, config, arch, min(512, config.cached), args.seed + 11, vq, fingerprint, "validation")
-    of = lambda kinds, relations: Tokens(tokens.codes, tokens.ids, tokens.labels, tokens.header, kinds, relations)  # noqa: E731
-    lessons = [(0.0, of(args.kinds if arch == "dimoo" else None, args.relations.split(",")), args.early)]
-    if args.lessons:
-        lessons = [(share, of(kinds, relations), early) for share, kinds, relations, early in LESSONS]
-    model = new_base(arch, config, tokens.header).to(args.device)
-    know_codes(model, vq.quantize.embedding.weight, tokens.codes)
-    metadata = {"config": config.as_dict(), "arch": arch, "header": tokens.header}
-    trainer = common.Trainer(args, stage, model, metadata, weight_decay=0.03)
-    vocabulary = Vocabulary(tokens.header["words"])
-    print(f"{stage}: {sum(p.numel() for p in model.parameters()):,} parameters, {args.precision} on {common.device_name(args)}")
-    net = torch.compile(model, dynamic=True) if args.compile else model
-    codebook = config.tokenizer.codebook
-
-    def condition_of(source, chosen, length, drop):
-        if arch == "dimoo":
-            return prompts(source, chosen, 0 if drop else length, vocabulary, args.device)
-        labels = torch.from_numpy(source.labels[chosen, scenes.NOUN_A].astype(np.int64)).to(args.device)
-        return torch.full_like(labels, model.dropped) if drop else model.class_id(labels)
-
-    targets = synonyms(vq.quantize.embedding.weight)
-    told = telling(tokens, codebook).to(args.device)
-    weights = 1 + args.telling * told / told[torch.from_numpy(tokens.codes[:4096].astype(np.int64))].mean()
-    weights /= 1 + args.telling
-
-    def loss_at(forward, owner, source, chosen, condition, spread, early=1.0):
-        codes = torch.from_numpy(source.codes[chosen].astype(np.int64)).to(args.device)
-        inputs, mask = masked(codes, arch, codebook, early)
-        with common.autocast(args):
-            features = features_of(_Through(forward, owner), arch, inputs, condition, vocabulary)
-            places = mask.nonzero(as_tuple=True)
-            logits = owner.logits(features[mask], places[1])
-        wanted = codes[mask]
-        if not spread:
-            return F.cross_entropy(logits.float(), wanted)
-        losses = F.cross_entropy(logits.float(), targets[wanted], reduction="none")
-        return (losses * weights[wanted]).mean()
-
-    def loss_of():
-        source, early = [lesson[1:] for lesson in lessons if lesson[0] <= trainer.done()][-1]
-        chosen, length = source.batch(trainer.batch)
-        condition = condition_of(source, chosen, length, np.random.rand() < UNCONDITIONAL)
-        return loss_at(net, model, source, chosen, condition, True, early), {}
-
-    @torch.no_grad()
-    def validate():
-        # The same masks every time.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            losses, weights = [], []
-            for length, bucket in zip(held.lengths, held.buckets, strict=True):
-                for chosen in np.split(bucket, range(64, len(bucket), 64)):
-                    condition = condition_of(held, chosen, int(length), False)
-                    losses.append(float(loss_at(trainer.average, trainer.average, held, chosen, condition, False)) * len(chosen))
-                    weights.append(len(chosen))
-        return {"validation": sum(losses) / sum(weights)}
-
-    trainer.run(loss_of, validate)
-    show(args, config, trainer.average, held, vocabulary, vq)
 
 
 class _Through:
@@ -548,26 +360,95 @@ class _Through:
         return getattr(self.owner, name)
 
 
+def of_one_thing(part):
+    """What a class model learns from."""
+    return part.of(part.labels[:, scenes.KIND] == 0)
+
+
+def groups(part, most, each):
+    """The `most` most frequent lengths of captions, up to `each` scenes of each."""
+    lengths, counts = np.unique(part.lengths(), return_counts=True)
+    for length in sorted(lengths[np.argsort(-counts, kind="stable")][:most]):
+        found = part.of_length(length)
+        yield found.of(slice(0, each))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", required=True, choices=("dimoo", "maskgit"))
+    common.add_arguments(parser)
+    parser.add_argument("--every", type=float, default=10, metavar="MINUTES", help="between validations, each with a sheet of pictures")
+    args = parser.parse_args()
+    config, arch = common.prepare(args), args.arch
+    stage = f"base-{arch}"
+    vq, _ = common.load_weights(args.out / "tokenizer.safetensors", tokenizer.build, args.device)
+    folder = tokens.Folder(args.out, vq, wait=True)
+    held = folder.held()
+    if arch == "maskgit":
+        held = of_one_thing(held)
+    checks = [part for group in groups(held, 1000, 1000) for part in _split(group, VALIDATED, len(held))]
+    model = new_base(arch, config, folder.header).to(args.device)
+    know_codes(model, vq.quantize.embedding.weight, held.codes)
+    metadata = {"config": config.as_dict(), "arch": arch, "header": folder.header, "tokens": folder.fingerprint}
+    trainer = common.Trainer(args, stage, model, metadata, weight_decay=0.03)
+    batches = tokens.Batches(folder, trainer.batch, args.seed, single=arch == "maskgit")
+    trainer.keep("batches", batches)
+    vocabulary = Vocabulary(folder.header["words"])
+    print(f"{stage}: {sum(p.numel() for p in model.parameters()):,} parameters, {args.precision} on {common.device_name(args)}")
+    net = torch.compile(model, dynamic=True) if args.compile else model
+    codebook = config.tokenizer.codebook
+
+    def loss_at(forward, owner, part, drop=False, biased=True):
+        codes = torch.from_numpy(part.codes.astype(np.int64)).to(args.device)
+        inputs, mask = masked(codes, arch, codebook, biased)
+        condition = condition_of(arch, owner, part, vocabulary, args.device, drop)
+        with common.autocast(args):
+            features = features_of(_Through(forward, owner), arch, inputs, condition, vocabulary)
+            logits = owner.logits(features[mask], mask.nonzero(as_tuple=True)[1])
+        return F.cross_entropy(logits.float(), codes[mask])
+
+    def loss_of():
+        part = batches.take()
+        trainer.position += len(part)
+        return loss_at(net, model, part, np.random.rand() < UNCONDITIONAL), {"again": float(batches.again)}
+
+    @torch.no_grad()
+    def validate():
+        # The same masks every time, as many as sampling has.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            losses = [float(loss_at(trainer.average, trainer.average, part, biased=False)) * len(part) for part in checks]
+        show(args, config, trainer.average, held, vocabulary, vq)
+        return {"validation": sum(losses) / sum(map(len, checks))}
+
+    trainer.run(loss_of, validate, every=60 * args.every)
+
+
+def _split(part, count, total):
+    """A group's share of `count` scenes, in batches."""
+    part = part.of(slice(0, max(1, round(count * len(part) / total))))
+    return [part.of(slice(at, at + 64)) for at in range(0, len(part), 64)]
+
+
 @torch.no_grad()
 def show(args, config, model, held, vocabulary, vq):
-    """A sheet of samples beside the run: 32 prompts (classes) that were not trained on."""
+    """A sheet of 16 samples beside the run, always of the same prompts (classes) and noise; captions in a text file."""
     import sampling
 
-    torch.manual_seed(0)
+    settings = config.text_sampling if args.arch == "dimoo" else config.class_sampling
+    settings = {**settings, "steps": min(settings["steps"], SHEET_STEPS)}
     images, captions = [], []
-    if args.arch == "dimoo":
-        longest = max(range(len(held.buckets)), key=lambda i: len(held.buckets[i]))
-        chosen = held.buckets[longest][:32]
-        condition = prompts(held, chosen, int(held.lengths[longest]), vocabulary, args.device)
-        captions = [" ".join(vocabulary.names[i] for i in row) for row in condition.tolist()]
-        settings = config.text_sampling
-    else:
-        condition = torch.arange(32, device=args.device) % model.classes + model.class_id(0)
-        settings = config.class_sampling
-    with common.autocast(args):
-        codes = sampling.sample(model, args.arch, condition, vocabulary, settings)
-        images = vq.decode(codes, config.grid)
-    common.sheet(args.out / f"base-{args.arch}-samples.png", common.to_bytes(images))
+    with torch.random.fork_rng(devices=[]), common.autocast(args):
+        torch.manual_seed(0)
+        if args.arch == "dimoo":
+            conditions = [condition_of("dimoo", model, part, vocabulary, args.device) for part in groups(held, 4, 4)]
+        else:
+            conditions = [torch.arange(16, device=args.device) % model.classes + model.class_id(0)]
+        for condition in conditions:
+            codes = sampling.sample(model, args.arch, condition, vocabulary, settings)
+            images.append(vq.decode(codes, config.grid).float())
+            captions += [" ".join(vocabulary.names[i] for i in row) for row in condition.tolist()] if args.arch == "dimoo" else []
+    common.sheet(args.out / f"base-{args.arch}-samples.png", common.to_bytes(torch.cat(images)), columns=8)
     if captions:
         (args.out / f"base-{args.arch}-samples.txt").write_text("\n".join(captions) + "\n")
 

@@ -1,8 +1,9 @@
 """The sizes and schedules of every stage, by name: `--config toy|small|large`.
 
-`large` is meant for one GPU (128 x 128 pixels, 256 tokens, all nouns), `small` for two CPU cores (64 x 64 pixels, 64 tokens,
-8 nouns), `toy` for tests. Widths are chosen so that a shortcut costs at most a fifteenth of its base (README.md has the
-count); minutes are what each stage takes unless `--minutes` says otherwise.
+`large` is meant for one GPU (all nouns), `small` for two CPU cores (24 nouns), both for 128 x 128 pixels and 256 tokens; `toy`
+is for tests. Widths are chosen so that a shortcut costs at most a fifteenth of its base (README.md has the count), and so that
+most of the tokenizer is at low resolution, where a processor spends little on it; minutes are what each stage takes unless
+`--minutes` says otherwise.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -16,7 +17,7 @@ class Tokenizer:
     layers: int = 1
     latent: int = 16
     groups: int = 16
-    codebook: int = 512
+    codebook: int = 4096
 
     @property
     def factor(self):
@@ -30,8 +31,8 @@ class Text:
 
     d_model: int = 192
     heads: int = 6
-    layers: int = 14
-    mlp: int = 448
+    layers: int = 16
+    mlp: int = 512
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Stage:
     lr: float
     warmup: int = 200
     ema: float = 0.999
+    decay: float = 0.2  # share of the training, at its end, in which the rate falls
 
 
 def text_sampling(steps, guidance, draw=1.0):
@@ -91,7 +93,7 @@ class Config:
     classes: Class
     shortcut: Shortcut
     judge: tuple  # channels of the judge by level
-    cached: int  # scenes that are tokenized once and kept, by each base
+    scenes: int  # how many are tokenized and kept for the bases, at most
     stages: dict
     # What the exported models sample with, and what shortcuts are trained on.
     text_sampling: dict = field(default_factory=lambda: text_sampling(16, 3.0))
@@ -109,44 +111,50 @@ class Config:
 
 SMALL = Config(
     name="small",
-    size=64,
-    nouns=8,
-    tokenizer=Tokenizer(ch=(24, 48, 128, 192), groups=8, codebook=1024),
+    size=128,
+    nouns=24,
+    tokenizer=Tokenizer(ch=(16, 32, 96, 160), groups=8, codebook=4096),
     text=Text(),
     classes=Class(),
     shortcut=Shortcut(),
-    judge=(32, 64, 128, 192),
-    cached=60_000,
+    judge=(16, 32, 64, 128, 160),
+    scenes=1_000_000,
     stages={
-        "tokenizer": Stage(minutes=25, batch=16, lr=1e-3, warmup=100, ema=0.998),
-        "base-dimoo": Stage(minutes=45, batch=64, lr=1.5e-3, ema=0.998),
-        "base-maskgit": Stage(minutes=25, batch=64, lr=1.5e-3, ema=0.998),
-        "shortcut-dimoo": Stage(minutes=15, batch=16, lr=1e-3, warmup=50, ema=0.998),
-        "shortcut-maskgit": Stage(minutes=15, batch=16, lr=1e-3, warmup=50, ema=0.998),
-        "judge": Stage(minutes=10, batch=32, lr=1e-3, warmup=100, ema=0.998),
+        "tokenizer-autoencoder": Stage(minutes=90, batch=16, lr=2e-3, warmup=50, ema=0.998, decay=0.0),
+        "tokenizer-codes": Stage(minutes=120, batch=16, lr=1e-3, warmup=100, ema=0.998, decay=0.3),
+        "tokenizer-decoder": Stage(minutes=120, batch=16, lr=1e-3, warmup=100, ema=0.998, decay=0.3),
+        "base-dimoo": Stage(minutes=1200, batch=32, lr=1.5e-3, warmup=300, ema=0.999),
+        "base-maskgit": Stage(minutes=600, batch=32, lr=1.5e-3, warmup=300, ema=0.999),
+        "shortcut-dimoo": Stage(minutes=90, batch=16, lr=1e-3, warmup=50, ema=0.998, decay=0.3),
+        "shortcut-maskgit": Stage(minutes=60, batch=16, lr=1e-3, warmup=50, ema=0.998, decay=0.3),
+        "judge": Stage(minutes=20, batch=16, lr=2e-3, warmup=50, ema=0.998, decay=0.3),
     },
-    text_sampling=text_sampling(24, 4.0, draw=0.7),
-    class_sampling=class_sampling(24, 4.0),
+    text_sampling=text_sampling(32, 2.0),
+    class_sampling=class_sampling(32, 2.0),
 )
 
 LARGE = Config(
     name="large",
     size=128,
     nouns=0,
-    tokenizer=Tokenizer(ch=(48, 96, 160, 224), layers=2, latent=32, groups=16, codebook=2048),
+    tokenizer=Tokenizer(ch=(32, 64, 128, 192), groups=16, codebook=8192),
     text=Text(d_model=320, heads=10, layers=16, mlp=832),
     classes=Class(hidden=320, heads=10, depth=16, mlp=1280),
     shortcut=Shortcut(),
-    judge=(32, 64, 128, 192),
-    cached=500_000,
+    judge=(32, 64, 128, 192, 256),
+    scenes=4_000_000,
     stages={
-        "tokenizer": Stage(minutes=10, batch=128, lr=6e-4, warmup=500),
-        "base-dimoo": Stage(minutes=25, batch=512, lr=1e-3, warmup=1000, ema=0.9995),
-        "base-maskgit": Stage(minutes=20, batch=512, lr=1e-3, warmup=1000, ema=0.9995),
-        "shortcut-dimoo": Stage(minutes=8, batch=64, lr=1e-3, warmup=200),
-        "shortcut-maskgit": Stage(minutes=8, batch=64, lr=1e-3, warmup=200),
-        "judge": Stage(minutes=5, batch=256, lr=1e-3, warmup=500),
+        "tokenizer-autoencoder": Stage(minutes=10, batch=128, lr=1e-3, warmup=500, decay=0.0),
+        "tokenizer-codes": Stage(minutes=15, batch=128, lr=6e-4, warmup=500, decay=0.3),
+        "tokenizer-decoder": Stage(minutes=15, batch=64, lr=6e-4, warmup=500, decay=0.3),
+        "base-dimoo": Stage(minutes=120, batch=256, lr=1e-3, warmup=1000, ema=0.9995),
+        "base-maskgit": Stage(minutes=60, batch=256, lr=1e-3, warmup=1000, ema=0.9995),
+        "shortcut-dimoo": Stage(minutes=20, batch=64, lr=1e-3, warmup=200, decay=0.3),
+        "shortcut-maskgit": Stage(minutes=15, batch=64, lr=1e-3, warmup=200, decay=0.3),
+        "judge": Stage(minutes=8, batch=128, lr=1e-3, warmup=500, decay=0.3),
     },
+    text_sampling=text_sampling(32, 2.0),
+    class_sampling=class_sampling(32, 2.0),
 )
 
 _seconds = Stage(minutes=0.1, batch=16, lr=2e-3, warmup=5, ema=0.9)
@@ -159,11 +167,8 @@ TOY = Config(
     classes=Class(hidden=64, heads=4, depth=3, mlp=128),
     shortcut=Shortcut(),
     judge=(16, 16, 32, 32),
-    cached=256,
-    stages={
-        name: _seconds
-        for name in ("tokenizer", "base-dimoo", "base-maskgit", "shortcut-dimoo", "shortcut-maskgit", "judge")
-    },
+    scenes=512,
+    stages={name: _seconds for name in SMALL.stages},
     text_sampling=text_sampling(6, 2.0),
     class_sampling=class_sampling(6, 2.0),
 )

@@ -16,7 +16,7 @@ import common
 import judge
 import shortcut
 import tokenizer
-from config import revive
+from config import replace, revive
 
 
 def write_json(path, values):
@@ -99,7 +99,7 @@ def load(run, arch, device="cpu", shortcut_name=""):
         learnt = revive(about["config"])
         # It is at its best with the sampling whose trajectories it learnt from.
         sampling = {"text_sampling": learnt.text_sampling, "class_sampling": learnt.class_sampling}
-        config = base.replace(config, shortcut=learnt.shortcut, **sampling)
+        config = replace(config, shortcut=learnt.shortcut, **sampling)
     elif shortcut_name:
         raise SystemExit(f"error: {path} does not exist")
     return model, metadata, config, student, vq

@@ -1,8 +1,11 @@
-"""The judge: a small CNN that reads from a picture which objects are there, how many, which is leftmost and rightmost, the
-place, the light and the style. `migm eval` runs it; its features before the head are those of the Frechet distance.
+"""The judge: a small CNN that reads from a picture which things stand at the left and the right, in which colours, how many
+there are, the place, the light, and whether they are whole. `migm eval` runs it; its features before the head are those of the
+Frechet distance.
 
-It learns from endless labelled scenes of all splits, so that it can judge combinations that the models never saw.
-Pictures are in [-1, 1].
+It learns from endless labelled scenes of all splits, so that it can judge combinations that the models never saw. A quarter of
+them are torn: one thing is patched along the grid of tokens from two colours or two nouns, as pictures are whose tokens do not
+agree. Of these it learns the rest, not noun and colour. Pictures are in [-1, 1], and softened a little at random, so that a
+tokenizer's pictures are read as well.
 
 Train it: `python training/judge.py --config small --out runs/small`.
 """
@@ -17,11 +20,16 @@ from torch import nn
 
 import common
 import scenes
+from layers import EPS, Downsample, ResnetBlock
 from scenes import Scenes, source_of
-from tokenizer import EPS, Downsample, ResnetBlock
 
 GROUPS = 16
-COUNTS = 3  # one, two, three objects
+COUNTS = 3  # one, two, three things
+TORN = 0.25
+# The outputs in order; those before `count` say nothing of torn scenes.
+NAMES = ("left_noun", "right_noun", "left_colour", "right_colour", "count", "place", "light", "whole")
+OF_WHOLE = 4
+SOFTENED = 0.5  # share of pictures
 
 
 class Judge(nn.Module):
@@ -39,22 +47,27 @@ class Judge(nn.Module):
         self.norm_out = nn.GroupNorm(groups, channels[-1], EPS)
         self.head = nn.Linear(channels[-1], sum(sizes))
 
-    def features(self, x):
-        x = self.conv_in(x)
+    def levels(self, x):
+        """Features of each level, from fine to coarse: what two pictures are compared by."""
+        x, found = self.conv_in(x), []
         for level, block in enumerate(self.blocks):
             x = block(x)
+            found.append(x)
             if level < len(self.downs):
                 x = self.downs[level](x)
-        return F.silu(self.norm_out(x)).mean((2, 3))
+        return found
+
+    def features(self, x):
+        return F.silu(self.norm_out(self.levels(x)[-1])).mean((2, 3))
 
     def forward(self, x):
         return self.head(self.features(x))
 
 
 def sizes(header):
-    """Outputs: present, leftmost, rightmost, count, place, light, style."""
-    nouns = len(header["nouns"])
-    return (nouns, nouns, nouns, COUNTS, len(header["places"]), len(header["lights"]), len(header["styles"]))
+    """How many classes each output has."""
+    nouns, colours = len(header["nouns"]), len(header["colours"])
+    return (nouns, nouns, colours, colours, COUNTS, len(header["places"]), len(header["lights"]), 2)
 
 
 def build(metadata, config):
@@ -67,27 +80,66 @@ def pictures(pixels, device):
     return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def targets(labels, nouns, device):
-    """`present` `[n, nouns]` and the classes of the other outputs."""
+def targets(labels, device):
+    """The class of each output, `[n, 8]`."""
     rows = torch.from_numpy(labels.astype("int64")).to(device)
-    present = F.one_hot(rows[:, scenes.NOUN_A], nouns)
-    second = rows[:, scenes.NOUN_B]
-    present = present + F.one_hot(second.clamp(min=0), nouns) * (second >= 0)[:, None]
-    columns = (scenes.LEFTMOST, scenes.RIGHTMOST, scenes.COUNT, scenes.PLACE, scenes.LIGHT, scenes.STYLE)
-    classes = [rows[:, column] - (1 if column == scenes.COUNT else 0) for column in columns]
-    return present.clamp(max=1).float(), classes
+    left, right = rows[:, scenes.LEFTMOST], rows[:, scenes.RIGHTMOST]
+    colour = lambda noun: torch.where(noun == rows[:, scenes.NOUN_A], rows[:, scenes.COLOUR_A], rows[:, scenes.COLOUR_B])  # noqa: E731
+    columns = [left, right, colour(left), colour(right), rows[:, scenes.COUNT] - 1]
+    return torch.stack([*columns, rows[:, scenes.PLACE], rows[:, scenes.LIGHT], 1 - rows[:, scenes.TORN]], 1)
 
 
-NAMES = ("objects", "leftmost", "rightmost", "count", "place", "light", "style")
+def correct(logits, classes, shape):
+    """Whether each output is right, `[n, 8]`; noun and colour of torn scenes count as right."""
+    found = torch.stack([part.argmax(1) for part in logits.split(shape, 1)], 1) == classes
+    torn = classes[:, -1:] == 0
+    return torch.cat((found[:, :OF_WHOLE] | torn, found[:, OF_WHOLE:]), 1)
 
 
-def correct(logits, present, classes, shape):
-    """Whether each output is right, `[n, 7]`; objects: exactly those that are there, as many as there are the likeliest."""
-    parts = logits.split(shape, 1)
-    kinds = present.sum(1, keepdim=True).long()
-    order = parts[0].argsort(1, descending=True).argsort(1)
-    objects = ((order < kinds) == present.bool()).all(1)
-    return torch.stack([objects, *(part.argmax(1) == wanted for part, wanted in zip(parts[1:], classes, strict=True))], 1)
+def asked(logits, labels, shape, caption=True):
+    """Whether pictures show what was asked for, `[n, 9]`: each output, and all. What a caption leaves open is right in any way.
+
+    "a fox and a koala" does not say which is left: the better of the two counts. Without `caption`, a class's name was all.
+    """
+
+    def marks(labels):
+        right = correct(logits, targets(labels, logits.device), shape)
+        rows = torch.from_numpy(labels.astype("int64")).to(logits.device)
+        bits = rows[:, scenes.STATED] * int(caption)
+        of = lambda noun: bits & torch.where(noun == rows[:, scenes.NOUN_A], 4, 8) > 0  # noqa: E731
+        always = torch.ones_like(bits, dtype=torch.bool)
+        said = [always, always, of(rows[:, scenes.LEFTMOST]), of(rows[:, scenes.RIGHTMOST]), always, bits & 1 > 0, bits & 2 > 0, always]
+        right = right | ~torch.stack(said, 1)
+        return torch.cat((right, right.all(1, keepdim=True)), 1).float()
+
+    turned = labels.copy()
+    turned[:, [scenes.LEFTMOST, scenes.RIGHTMOST]] = labels[:, [scenes.RIGHTMOST, scenes.LEFTMOST]]
+    ours, other = marks(labels), marks(turned)
+    either = torch.from_numpy(labels[:, scenes.RELATION] == scenes.AND).to(logits.device)
+    return torch.where((either & (other.sum(1) > ours.sum(1)))[:, None], other, ours)
+
+
+def loss_of_logits(logits, classes, shape):
+    """The sum of the outputs' cross-entropies."""
+    whole, total = classes[:, -1] == 1, 0.0
+    for index, part in enumerate(logits.split(shape, 1)):
+        losses = F.cross_entropy(part, classes[:, index], reduction="none")
+        total = total + ((losses * whole).sum() / whole.sum().clamp(min=1) if index < OF_WHOLE else losses.mean())
+    return total
+
+
+def softened(x):
+    """Half of the pictures a little soft: made small and large again, blurred, or noisy."""
+    n, side = len(x), x.shape[-1]
+    kinds = torch.rand(n, device=x.device)
+    small = F.interpolate(x, size=int(side * (0.5 + 0.4 * float(torch.rand(())))), mode="bilinear", antialias=True)
+    small = F.interpolate(small, size=side, mode="bilinear")
+    blurred = torch.lerp(x, F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), float(torch.rand(())))
+    noisy = x + 0.1 * float(torch.rand(())) * torch.randn_like(x)
+    for index, changed in enumerate((small, blurred, noisy)):
+        chosen = (kinds >= index * SOFTENED / 3) & (kinds < (index + 1) * SOFTENED / 3)
+        x = torch.where(chosen[:, None, None, None], changed, x)
+    return x
 
 
 def write_model(folder, judge, header, config):
@@ -96,7 +148,7 @@ def write_model(folder, judge, header, config):
     folder.mkdir(parents=True, exist_ok=True)
     common.save_weights(folder / "judge.safetensors", judge, {})
     values = {"architecture": "scene-judge", "size": config.size, "channels": list(config.judge), "groups": judge.groups}
-    values |= {name: header[name] for name in ("nouns", "places", "lights", "styles")}
+    values |= {name: header[name] for name in ("nouns", "places", "lights", "colours")}
     common.write_whole(folder / "config.json", lambda path: Path(path).write_text(json.dumps(values, indent=2) + "\n"))
 
 
@@ -105,38 +157,33 @@ def main():
     common.add_arguments(parser)
     args = parser.parse_args()
     config = common.prepare(args)
-    held_stream = Scenes(source_of(args), config.size, config.nouns, args.seed + 21, which="all")
+    held_stream = Scenes(source_of(args), config.size, config.nouns, args.seed + 21, which="all", torn=TORN)
     held = held_stream.take(min(512, 8 * config.size))
-    header = {name: getattr(held_stream.header, name) for name in ("nouns", "places", "lights", "styles")}
+    header = held_stream.header.names()
     held_stream.close()
     shape = sizes(header)
     model = Judge(config.judge, shape).to(args.device)
     trainer = common.Trainer(args, "judge", model, {"config": config.as_dict(), "header": header}, (0.9, 0.99), 0.01)
-    stream = Scenes(source_of(args), config.size, config.nouns, args.seed + 20, trainer.position, which="all")
+    stream = Scenes(source_of(args), config.size, config.nouns, args.seed + 20, trainer.position, which="all", torn=TORN)
     print(f"judge: {sum(p.numel() for p in model.parameters()):,} parameters, {args.precision} on {common.device_name(args)}")
     net = torch.compile(model) if args.compile else model
 
     def loss_of():
         batch = stream.take(trainer.batch)
         trainer.position = stream.position
-        present, classes = targets(batch.labels, shape[0], args.device)
         with common.autocast(args):
-            logits = net(pictures(batch.pixels, args.device)).float()
-        parts = logits.split(shape, 1)
-        # Summed over the nouns: a mean would make the output of one noun in many all but silent.
-        losses = [F.binary_cross_entropy_with_logits(parts[0], present, reduction="none").sum(1).mean()]
-        losses += [F.cross_entropy(part, wanted) for part, wanted in zip(parts[1:], classes, strict=True)]
-        return sum(losses), {}
+            logits = net(softened(pictures(batch.pixels, args.device))).float()
+        return loss_of_logits(logits, targets(batch.labels, args.device), shape), {}
 
     @torch.no_grad()
     def validate():
-        present, classes = targets(held.labels, shape[0], args.device)
         x = pictures(held.pixels, args.device)
-        logits = torch.cat([trainer.average(part) for part in x.split(64)]).float()
-        shares = correct(logits, present, classes, shape).float().mean(0)
-        return dict(zip(NAMES, shares.tolist(), strict=True))
+        with common.autocast(args):
+            logits = torch.cat([trainer.average(part) for part in x.split(64)]).float()
+        right = correct(logits, targets(held.labels, args.device), shape).float()
+        return {**dict(zip(NAMES, right.mean(0).tolist(), strict=True)), "all": float(right.prod(1).mean())}
 
-    trainer.run(loss_of, validate)
+    trainer.run(loss_of, validate, every=120)
     stream.close()
     write_model(args.out / "judge", trainer.average, header, config)
 

@@ -2,23 +2,24 @@
 
 Each stage is a process of its own, and one that was stopped goes on where it was: run the same command again. Options that
 are not known here (`--scenes`, `--device`, `--threads`...) go to every stage. `--minutes-base-dimoo 45` and the like set a
-stage's time; `--stages` picks some.
+stage's time; `--stages` picks some. Scenes are tokenized beside the bases, from when there are codes.
 """
 
 import argparse
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from config import CONFIGS
 
 STAGES = {
+    "judge": ["judge.py"],
     "tokenizer": ["tokenizer.py"],
-    "base-dimoo": ["base.py", "--arch", "dimoo", "--lessons", "--telling", "1"],
+    "base-dimoo": ["base.py", "--arch", "dimoo"],
     "base-maskgit": ["base.py", "--arch", "maskgit"],
     "shortcut-dimoo": ["shortcut.py", "--arch", "dimoo"],
     "shortcut-maskgit": ["shortcut.py", "--arch", "maskgit"],
-    "judge": ["judge.py"],
 }
 
 
@@ -35,15 +36,28 @@ def main():
         parser.error(f"no stage is named {', '.join(unknown)}; they are {', '.join(STAGES)}")
     here = Path(__file__).parent
     common = ["--config", args.config, "--out", str(args.out)]
-    for name, (file, *options) in STAGES.items():
-        if name not in args.stages.split(","):
-            continue
-        minutes = getattr(args, f"minutes_{name.replace('-', '_')}")
-        command = [sys.executable, str(here / file), *options, *common, *rest]
-        command += ["--minutes", str(minutes)] if minutes is not None else []
-        print(f"== {name}", flush=True)
-        if (code := subprocess.run(command).returncode) != 0:
-            sys.exit(code)
+    beside = None
+    try:
+        for name, (file, *options) in STAGES.items():
+            if name not in args.stages.split(","):
+                continue
+            if name.startswith("base-") and beside is None:
+                beside = subprocess.Popen([sys.executable, str(here / "tokens.py"), *common, *rest])
+            minutes = getattr(args, f"minutes_{name.replace('-', '_')}")
+            command = [sys.executable, str(here / file), *options, *common, *rest]
+            command += ["--minutes", str(minutes)] if minutes is not None else []
+            print(f"== {name}", flush=True)
+            stage = subprocess.Popen(command)
+            while (code := stage.poll()) is None:
+                if beside and beside.poll():  # it failed, and a base would wait for it
+                    stage.terminate()
+                time.sleep(0.1)
+            if code != 0:
+                sys.exit(code)
+    finally:
+        if beside:
+            beside.terminate()
+            beside.wait()
     print("== export", flush=True)
     sys.exit(subprocess.run([sys.executable, str(here / "export.py"), "--out", str(args.out)]).returncode)
 

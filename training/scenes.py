@@ -19,8 +19,8 @@ import numpy as np
 
 CHUNK = 4096
 # Fields of `labels`.
-KIND, NOUN_A, NOUN_B, COUNT, RELATION, LEFTMOST, RIGHTMOST, PLACE, LIGHT, STYLE, STATED, HELD_OUT = range(12)
-RELATIONS = ("left", "right", "and")  # by number
+KIND, NOUN_A, NOUN_B, COUNT, RELATION, LEFTMOST, RIGHTMOST, PLACE, LIGHT, COLOUR_A, COLOUR_B, STATED, HELD_OUT, TORN = range(14)
+AND = 2  # the relation that says nothing of sides
 NO_WORD = 65535
 
 
@@ -32,7 +32,7 @@ class Header:
     nouns: list
     places: list
     lights: list
-    styles: list
+    colours: list
     words: list
     record: dict
 
@@ -43,9 +43,14 @@ class Header:
             values = json.loads(line)
         except ValueError:
             raise SystemExit(f"error: this is no stream of scenes: it begins with {line[:60]!r}") from None
-        if values.get("format") != "migm-scenes" or values.get("version") != 1:
-            raise SystemExit(f"error: the stream is {values.get('format')} version {values.get('version')}, not migm-scenes 1")
+        if values.get("format") != "migm-scenes" or values.get("version") != 2:
+            raise SystemExit(f"error: the stream is {values.get('format')} version {values.get('version')}, not migm-scenes 2")
         return cls(**{name: values[name] for name in cls.__dataclass_fields__})
+
+
+    def names(self):
+        """What models keep of it: their labels and words, as JSON takes it."""
+        return {name: getattr(self, name) for name in ("nouns", "places", "lights", "colours", "words")}
 
 
 @dataclass
@@ -77,9 +82,9 @@ def split(header, data):
 class Scenes:
     """An endless stream of scenes, from `position` (a number of scenes) on."""
 
-    def __init__(self, source, size, nouns, seed=0, position=0, single=False, which="seen", ahead=4):
+    def __init__(self, source, size, nouns, seed=0, position=0, single=False, which="seen", torn=0.0, ahead=4):
         self.source, self.size, self.nouns, self.seed = source, size, nouns, seed
-        self.single, self.which, self.position = single, which, position
+        self.single, self.which, self.torn, self.position = single, which, torn, position
         self.header = None
         self.ready = queue.Queue(maxsize=ahead)
         self.left = None
@@ -96,6 +101,7 @@ class Scenes:
         command += ["--seed", str(self.seed * 1_000_003 + chunk), "--size", str(self.size), "--split", self.which]
         command += ["--nouns", str(self.nouns)] if self.nouns else []
         command += ["--single"] if self.single else []
+        command += ["--torn", str(self.torn)] if self.torn else []
         try:
             process = subprocess.Popen(command, stdout=subprocess.PIPE)
         except OSError as error:

@@ -38,7 +38,7 @@ def main():
     args = parser.parse_args()
     config = common.prepare(args)
     stream = Scenes(source_of(args), config.size, config.nouns, args.seed)
-    header = {name: getattr(stream.header, name) for name in ("nouns", "places", "lights", "styles", "words")}
+    header = stream.header.names()
     stream.close()
     kinds = {}
     for path in sorted(args.models.glob("*/config.json")):
@@ -59,7 +59,6 @@ def main():
             student = shortcut.new_shortcut(arch, owner, config.shortcut, {"cross_attention": True, "time": True})
             taken(folder / "shortcut.safetensors", student, {"arch": arch}, args.out / f"begin-shortcut-{arch}.safetensors")
     if "scene-judge" in kinds:
-        header = {name: header[name] for name in ("nouns", "places", "lights", "styles")}
         metadata = {"config": values, "header": header}
         taken(kinds["scene-judge"] / "judge.safetensors", judge.build(metadata, config), metadata, args.out / "judge.safetensors")
 

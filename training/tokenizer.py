@@ -1,50 +1,45 @@
 """The image tokenizer: pictures to a grid of codes and back, for both bases.
 
 aMUSEd's VQModel (arXiv 2401.01808) under diffusers' names: convolutions without attention, pictures in [0, 1], nearest code
-by Euclidean distance. The codebook follows a moving average of what is assigned to it (van den Oord et al. 2017, appendix A);
-codes that fall out of use restart at latents of the batch. The loss is L1 and L2 of pixels, and L1 of their gradients at
-three scales, which keeps edges; all of them count most where there is something to see.
+by Euclidean distance. It is trained in three phases, each of which begins with what the one before it left:
 
-Train it: `python training/tokenizer.py --config small --out runs/small`.
+- `autoencoder`: continuous latents with a little noise. Pictures are learnt much faster so than with a young codebook.
+- `codes`: a codebook from k-means over latents, then all of it goes on. The codes follow a moving average of what is assigned
+  to them (van den Oord et al. 2017, appendix A); those that fall out of use restart where the error is.
+- `decoder`: encoder and codebook are frozen for good, so that tokens never change again and bases can be trained meanwhile. The
+  decoder goes on against a PatchGAN with spectral norm: hinge loss, a small fixed weight, feature matching, nothing of it
+  before the discriminator has seen enough (SeQ-GAN, arXiv 2212.03185; MaskBit, 2409.16211). If the run has a judge, what it
+  sees in a picture counts as well.
+
+The loss is L1 and L2 of pixels, L1 of their gradients at three scales, which keeps edges, and L1 of blurred colour differences;
+all of them count most where there is something to see. Pictures are halved squares on the grid of tokens at first, whole ones in
+the last third of each phase.
+
+Train it: `python training/tokenizer.py --config small --out runs/small`. Each phase leaves `tokenizer-PHASE.safetensors`, and
+`tokenizer.safetensors` is the last of them that has codes.
 """
 
 import argparse
+import hashlib
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import common
+import judge
+from layers import EPS, Downsample, ResnetBlock
 from scenes import Scenes, source_of
 
-EPS = 1e-6  # of every GroupNorm
-
-
-class ResnetBlock(nn.Module):
-    """GN, SiLU, conv, GN, SiLU, conv, and the skip."""
-
-    def __init__(self, ins, outs, groups):
-        super().__init__()
-        self.norm1, self.conv1 = nn.GroupNorm(groups, ins, EPS), nn.Conv2d(ins, outs, 3, padding=1)
-        self.norm2, self.conv2 = nn.GroupNorm(groups, outs, EPS), nn.Conv2d(outs, outs, 3, padding=1)
-        if ins != outs:
-            self.conv_shortcut = nn.Conv2d(ins, outs, 1)
-
-    def forward(self, x):
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
-        return h + (self.conv_shortcut(x) if hasattr(self, "conv_shortcut") else x)
-
-
-class Downsample(nn.Module):
-    """Halves the resolution; zeros only at the right and below."""
-
-    def __init__(self, channels):
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
-
-    def forward(self, x):
-        return self.conv(F.pad(x, (0, 1, 0, 1)))
+WHOLE = 1 / 3  # of each phase, at its end, in which pictures are not cut
+CHROMA = 1.0
+NOISE = (0.1, 0.3)  # on latents, whose size is about 1, at the beginning and the end
+LATENTS = 16  # for each code, that k-means looks at
+UNUSED, RESTARTED = 0.03, 0.3  # share of an even use below which a code restarts, and what it restarts with
+ADVERSARY, FEATURES, PERCEPTUAL = 0.05, 0.25, 0.5
+ADVERSARY_BEGINS, ADVERSARY_RATE = 300, 5e-4  # steps of the discriminator before it counts, and then as many to its full weight
 
 
 class Upsample(nn.Module):
@@ -168,42 +163,86 @@ def build(metadata, config):
 
 
 class Codebook:
-    """Moves the codebook: a moving average of assigned latents, restarts of unused codes."""
+    """Moves the codebook: a moving average of assigned latents, restarts of unused codes.
 
-    def __init__(self, embedding, decay=0.98, eps=1e-3):
-        self.embedding, self.decay, self.eps = embedding, decay, eps
+    Latents count as much as their patches do in the loss (`emphasis`): codes go to things before skies.
+    """
+
+    def __init__(self, embedding, decay=0.99):
+        self.embedding, self.decay = embedding, decay
         self.counts = torch.ones(embedding.shape[0], device=embedding.device)
         self.sums = embedding.detach().clone()
-        self.begun = False
 
-    def state(self):
-        return {"counts": self.counts, "sums": self.sums, "begun": self.begun}
+    def state_dict(self):
+        return {"counts": self.counts, "sums": self.sums}
 
-    def load(self, state):
-        self.counts, self.sums, self.begun = state["counts"], state["sums"], state["begun"]
+    def load_state_dict(self, state):
+        self.counts, self.sums = state["counts"], state["sums"]
+
+    def _nearest(self, rows):
+        e = self.embedding
+        return torch.cat([(e.square().sum(1) - 2 * part @ e.T).argmin(1) for part in rows.split(4096)])
 
     @torch.no_grad()
-    def update(self, rows, codes, restart):
+    def begin(self, rows, weights, rounds=10):
+        """Weighted k-means over the latents `rows`; a code that nothing is nearest to is put where the error is largest."""
+        codebook = self.embedding.shape[0]
+        self.embedding.copy_(rows[torch.multinomial(weights, codebook, replacement=len(rows) < codebook)])
+        for _ in range(rounds):
+            codes = self._nearest(rows)
+            counts = torch.bincount(codes, weights, minlength=codebook).float()
+            sums = torch.zeros_like(self.sums).index_add_(0, codes, rows * weights[:, None])
+            self.embedding.copy_(torch.where(counts[:, None] > 0, sums / counts.clamp(min=1e-6)[:, None], self.embedding))
+            unused = counts == 0
+            self.embedding[unused] = self._worst(rows, codes, weights)[unused]
+        codes = self._nearest(rows)
+        share = len(rows) / codebook
+        self.counts = torch.bincount(codes, weights, minlength=codebook).float() / share + 0.01
+        self.sums = self.embedding * self.counts[:, None]
+
+    def _worst(self, rows, codes, weights):
+        """As many latents as codes, drawn as often as their error is large."""
+        error = (rows - self.embedding[codes]).square().sum(1) * weights + 1e-9
+        return rows[torch.multinomial(error, self.embedding.shape[0], replacement=True)]
+
+    @torch.no_grad()
+    def update(self, rows, codes, weights, restart):
         """`rows` are latents, `codes` what they were assigned; `restart` also moves codes that fell out of use."""
         codebook = self.embedding.shape[0]
-        if not self.begun:
-            # The first latents are the first codes: a random start would leave most of the codebook unused.
-            picked = torch.randint(len(rows), (codebook,), device=rows.device)
-            self.sums.copy_(rows[picked] + 0.01 * torch.randn_like(self.sums))
-            self.embedding.copy_(self.sums)
-            self.begun = True
-            return
-        counts = torch.bincount(codes, minlength=codebook).float()
-        sums = torch.zeros_like(self.sums).index_add_(0, codes, rows)
+        share = len(rows) / codebook  # counts are in units of an even use, whatever the batch
+        counts = torch.bincount(codes, weights, minlength=codebook).float() / share
+        sums = torch.zeros_like(self.sums).index_add_(0, codes, rows * weights[:, None]) / share
         self.counts.lerp_(counts, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
         if restart:
-            unused = self.counts < 0.03 * self.counts.mean()
-            picked = rows[torch.randint(len(rows), (codebook,), device=rows.device)]
-            average = self.counts.mean()
-            self.sums[unused] = picked[unused] * average
-            self.counts[unused] = average
-        self.embedding.copy_(self.sums / (self.counts + self.eps)[:, None])
+            unused = self.counts < UNUSED
+            self.sums[unused] = self._worst(rows, codes, weights)[unused] * RESTARTED
+            self.counts[unused] = RESTARTED
+        alive = self.counts > 1e-9
+        self.embedding[alive] = self.sums[alive] / self.counts[alive, None]
+
+
+class Discriminator(nn.Module):
+    """A PatchGAN (Isola et al. 2017) with spectral norm; `forward` gives the features of its layers, and its verdicts last."""
+
+    def __init__(self, width=32):
+        super().__init__()
+        norm = nn.utils.parametrizations.spectral_norm
+        self.layers = nn.ModuleList(
+            [
+                nn.Conv2d(3, width, 4, 2, 1),
+                norm(nn.Conv2d(width, 2 * width, 4, 2, 1)),
+                norm(nn.Conv2d(2 * width, 4 * width, 3, 1, 1)),
+                norm(nn.Conv2d(4 * width, 1, 3, 1, 1)),
+            ]
+        )
+
+    def forward(self, x):
+        h, found = 2 * x - 1, []
+        for layer in self.layers:
+            h = layer(F.leaky_relu(h, 0.2) if found else h)
+            found.append(h)
+        return found
 
 
 def emphasis(x):
@@ -227,61 +266,275 @@ def edges(x, y, weights):
     return total
 
 
+def chroma(x, y, weights):
+    """L1 between the colour differences of two batches of pictures, blurred over four pixels: red against green, yellow against blue.
+
+    Colour is what a codebook gives up first, since most of an error in pixels is in brightness.
+    """
+    d, weights = F.avg_pool2d(x - y, 4), F.avg_pool2d(weights, 4)
+    red, green, blue = d.unbind(1)
+    return (weights[:, 0] * ((red - green).abs() + ((red + green) / 2 - blue).abs())).mean()
+
+
+def sharpness(x):
+    """Mean energy of the gradients of pictures."""
+    return (x[..., 1:] - x[..., :-1]).square().mean() + (x[..., 1:, :] - x[..., :-1, :]).square().mean()
+
+
 def pictures(batch, device):
     """Scenes as the tokenizer takes them: `[n, 3, height, width]` in [0, 1]."""
     return torch.from_numpy(batch.pixels).to(device).permute(0, 3, 1, 2).float() / 255
 
 
+def cuts(size, factor, count):
+    """Corners of `count` squares of half a picture's side, on the grid of tokens."""
+    return (np.random.randint(0, size // 2 // factor + 1, (count, 2)) * factor).tolist()
+
+
+def fingerprint(model):
+    """What tokens depend on: the encoder and the codebook. A decoder that goes on learning changes none."""
+    found = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if not name.startswith(("decoder.", "post_quant_conv.")):
+            found.update(name.encode())
+            found.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+class Phase:
+    """One phase of the training: where its pictures come from, its loss's parts, its validation."""
+
+    def __init__(self, args, config, name, model, about):
+        self.args, self.config, self.name, self.model = args, config, name, model
+        minutes = getattr(args, f"minutes_{name}")
+        self.trainer = common.Trainer(args, f"tokenizer-{name}", model, about, (0.9, 0.99), 1e-4, minutes)
+        self.codes = name != "autoencoder"
+        self.critic = None
+        if (args.out / "judge.safetensors").exists():
+            self.critic, about = common.load_weights(args.out / "judge.safetensors", judge.build, args.device)
+            self.shape = judge.sizes(about["header"])
+
+    def open(self):
+        """Starts the streams: scenes to learn from, and those that it is validated by."""
+        args, config = self.args, self.config
+        self.stream = Scenes(source_of(args), config.size, config.nouns, args.seed, self.trainer.position)
+        held = Scenes(source_of(args), config.size, config.nouns, args.seed + 1)
+        batch = held.take(512 if self.critic else 48)
+        held.close()
+        self.held, self.labels = pictures(batch, args.device), batch.labels
+
+    def whole(self):
+        """Whether pictures are taken whole by now: at last GroupNorm must see what it will see in use."""
+        return self.trainer.done() >= 1 - WHOLE
+
+    def take(self):
+        """Pictures for a step, as many pixels whether whole or cut; corners of the cuts, two to a scene, or None."""
+        whole = self.whole()
+        x = pictures(self.stream.take(max(1, self.trainer.batch // (4 if whole else 2))), self.args.device)
+        self.trainer.position = self.stream.position
+        return x, None if whole else cuts(self.config.size, self.config.tokenizer.factor, 2 * len(x))
+
+    def likeness(self, y, x):
+        """What both autoencoder and decoder learn from, and its parts."""
+        weights = emphasis(x)
+        l1, l2 = (weights * (y - x).abs()).mean(), (weights * (y - x).square()).mean()
+        edge, colour = edges(y, x, weights), chroma(y, x, weights)
+        return l1 + 2 * l2 + edge + CHROMA * colour, {"l1": l1, "edges": edge, "chroma": colour}, weights
+
+    @torch.no_grad()
+    def validate(self):
+        """PSNR, sharpness as a share of the originals' and codes in use; at the end also what the judge reads."""
+        net, grid = self.trainer.average, self.config.grid
+        final = self.trainer.done() >= 1.0 and self.critic
+        shown, used, right = [], set(), []
+        for index, x in enumerate((self.held if final else self.held[:48]).split(16)):
+            with common.autocast(self.args):
+                codes = net.encode(x) if self.codes else None
+                y = net.decode(codes, grid) if self.codes else net.decoder(net.post_quant_conv(net.latents(x)))
+            y = y.float().clamp(0, 1)
+            used.update(codes.unique().tolist() if self.codes else [])
+            shown.append(y)
+            if final:
+                classes = judge.targets(self.labels[16 * index :][: len(x)], self.args.device)
+                right.append(judge.correct(self.critic(2 * y - 1), classes, self.shape).all(1).float())
+        y = torch.cat(shown)[:48]
+        x = self.held[:48]
+        found = {"psnr": -10 * torch.log10(F.mse_loss(y, x)), "sharpness": sharpness(y) / sharpness(x)}
+        found |= {"codes": float(len(used))} if self.codes else {}
+        found |= {"judged_right": torch.cat(right).mean()} if right else {}
+        pairs = torch.stack([x[:24], y[:24]], 1).flatten(0, 1)
+        common.sheet(self.args.out / f"tokenizer-{self.name}.png", common.to_bytes(pairs), columns=8)
+        return found
+
+    def run(self, loss_of):
+        """Trains to the end of the phase."""
+        try:
+            self.trainer.run(loss_of, self.validate, every=90)
+        finally:
+            self.stream.close()
+
+
+def cut_out(x, corners, side):
+    """The squares at `corners`, two of each picture."""
+    if corners is None:
+        return x
+    return torch.stack([x[i // 2, :, top : top + side, left : left + side] for i, (top, left) in enumerate(corners)])
+
+
+def autoencode(phase):
+    """Pictures to latents and back, with noise in place of codes that grows to the size of their error."""
+    model, trainer, args = phase.model, phase.trainer, phase.args
+    front, back = (torch.compile(m) if args.compile else m for m in (model.latents, model.decoder))
+
+    def loss_of():
+        x, corners = phase.take()
+        x = cut_out(x, corners, phase.config.size // 2)
+        with common.autocast(args):
+            z = front(x).float()
+        scale = (z.square().mean() - 1).square()
+        noise = NOISE[0] + (NOISE[1] - NOISE[0]) * trainer.done()
+        with common.autocast(args):
+            y = back(model.post_quant_conv(z + noise * torch.randn_like(z)))
+        loss, parts, _ = phase.likeness(y.float(), x)
+        return loss + 0.005 * scale, parts | {"scale": z.square().mean()}
+
+    phase.run(loss_of)
+
+
+def rows_of(z):
+    """Latents `[n, latent, h, w]` as rows."""
+    return z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
+
+
+def patch_weights(weights, factor):
+    """How much each patch counts, a row each."""
+    return F.avg_pool2d(weights, factor).flatten()
+
+
+def quantise(phase):
+    """The codebook: k-means over latents, then all of it learns, the codes as moving averages."""
+    model, trainer, args, t = phase.model, phase.trainer, phase.args, phase.config.tokenizer
+    codebook = Codebook(model.quantize.embedding.weight)
+    if trainer.step == 0:
+        rows, weights = [], []
+        with torch.no_grad(), common.autocast(args):
+            while sum(map(len, rows)) < LATENTS * t.codebook:
+                x = pictures(phase.stream.take(16), args.device)
+                rows.append(rows_of(model.latents(x).float()))
+                weights.append(patch_weights(emphasis(x), t.factor))
+        trainer.position = phase.stream.position
+        codebook.begin(torch.cat(rows), torch.cat(weights))
+        trainer.average.load_state_dict(model.state_dict())
+        print(f"{trainer.name}: {t.codebook} codes from {sum(map(len, rows))} latents", flush=True)
+    trainer.keep("codebook", codebook)
+    front, back = (torch.compile(m) if args.compile else m for m in (model.latents, model.decoder))
+
+    def loss_of():
+        x, corners = phase.take()
+        x = cut_out(x, corners, phase.config.size // 2)
+        with common.autocast(args):
+            z = front(x).float()
+        rows = rows_of(z)
+        codes = model.quantize.nearest(rows.detach())
+        quantized = model.quantize.embedding.weight[codes].reshape(z.shape[0], *z.shape[2:], -1).permute(0, 3, 1, 2)
+        with common.autocast(args):
+            y = back(model.post_quant_conv(z + (quantized - z).detach()))
+        loss, parts, weights = phase.likeness(y.float(), x)
+        patches = F.avg_pool2d(weights, t.factor)
+        commitment = (patches * (z - quantized).square()).mean()
+        codebook.update(rows.detach(), codes, patches.flatten(), trainer.step % 20 == 0 and trainer.done() < 0.5)
+        return loss + 0.25 * commitment, parts | {"commitment": commitment}
+
+    phase.run(loss_of)
+
+
+def sharpen(phase):
+    """Encoder and codebook stay for good; the decoder learns against a discriminator, which makes blurs into shapes."""
+    model, trainer, args, config = phase.model, phase.trainer, phase.args, phase.config
+    for part in (model.encoder, model.quant_conv):
+        part.requires_grad_(False)
+    other = Discriminator().to(args.device)
+    against = torch.optim.AdamW(other.parameters(), lr=ADVERSARY_RATE, betas=(0.5, 0.9))
+    trainer.keep("discriminator", other)
+    trainer.keep("discriminator-optimizer", against)
+    factor, side = config.tokenizer.factor, config.size // 2
+    back = torch.compile(model.decoder) if args.compile else model.decoder
+
+    def loss_of():
+        x, corners = phase.take()
+        with torch.no_grad(), common.autocast(args):
+            # Codes of whole pictures, also where the decoder is given a part of them: those are the codes in use.
+            codes = model.encode(x).reshape(len(x), 1, config.grid, config.grid)
+            codes = cut_out(codes, corners and [(a // factor, b // factor) for a, b in corners], side // factor)[:, 0]
+            z = model.quantize.embedding.weight[codes].permute(0, 3, 1, 2)
+        x = cut_out(x, corners, side)
+        with common.autocast(args):
+            y = back(model.post_quant_conv(z))
+        y = y.float()
+        loss, parts, _ = phase.likeness(y, x)
+        if phase.critic:
+            with common.autocast(args):
+                with torch.no_grad():
+                    wanted = phase.critic.levels(2 * x - 1)
+                read = sum((a.float() - b.float()).abs().mean() for a, b in zip(phase.critic.levels(2 * y - 1), wanted, strict=True))
+            loss, parts = loss + PERCEPTUAL * read, parts | {"perceptual": read}
+        if trainer.step >= ADVERSARY_BEGINS:
+            share = min(1.0, (trainer.step - ADVERSARY_BEGINS) / ADVERSARY_BEGINS)
+            other.requires_grad_(False)
+            with common.autocast(args):
+                *ours, verdict = other(y)
+                with torch.no_grad():
+                    *theirs, _ = other(x)
+            other.requires_grad_(True)
+            features = sum((a.float() - b.float()).abs().mean() for a, b in zip(ours, theirs, strict=True))
+            fooled = -verdict.float().mean()
+            loss = loss + share * (ADVERSARY * fooled + FEATURES * features)
+            parts |= {"fooled": fooled, "features": features}
+        with common.autocast(args):
+            real, made = other(x)[-1].float(), other(y.detach())[-1].float()
+        hinge = F.relu(1 - real).mean() + F.relu(1 + made).mean()
+        against.zero_grad(set_to_none=True)
+        hinge.backward()
+        against.step()
+        return loss, parts | {"hinge": hinge}
+
+    phase.run(loss_of)
+
+
+PHASES = {"autoencoder": autoencode, "codes": quantise, "decoder": sharpen}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common.add_arguments(parser)
+    for name in PHASES:
+        parser.add_argument(f"--minutes-{name}", type=float, help="of this phase; --minutes is of each")
+    parser.add_argument("--phases", default=",".join(PHASES), help="which, by name, with commas between (default: all)")
     args = parser.parse_args()
     config = common.prepare(args)
-    model = VQModel(config.tokenizer).to(args.device)
-    trainer = common.Trainer(args, "tokenizer", model, {"config": config.as_dict()}, betas=(0.9, 0.99), weight_decay=1e-4)
-    codebook = Codebook(model.quantize.embedding.weight)
-    if trainer.extra:
-        codebook.load(trainer.extra)
-    print(f"tokenizer: {sum(p.numel() for p in model.parameters()):,} parameters, {args.precision} on {common.device_name(args)}")
-    stream = Scenes(source_of(args), config.size, config.nouns, args.seed, trainer.position)
-    held = Scenes(source_of(args), config.size, config.nouns, args.seed + 1)
-    check = pictures(held.take(64), args.device)
-    held.close()
-    net = torch.compile(model.decoder) if args.compile else model.decoder
-    front = torch.compile(model.latents) if args.compile else model.latents
-
-    def loss_of():
-        x = pictures(stream.take(trainer.batch), args.device)
-        trainer.position = stream.position
-        with common.autocast(args):
-            z = front(x).float()
-        rows = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
-        codes = model.quantize.nearest(rows.detach())
-        codebook.update(rows.detach(), codes, trainer.step % 20 == 0 and trainer.done() < 0.7)
-        quantized = model.quantize.embedding.weight[codes].reshape(z.shape[0], *z.shape[2:], -1).permute(0, 3, 1, 2)
-        commitment = F.mse_loss(z, quantized)
-        through = z + (quantized - z).detach()
-        with common.autocast(args):
-            y = net(model.post_quant_conv(through))
-        y = y.float()
-        weights = emphasis(x)
-        l1, l2, edge = (weights * (y - x).abs()).mean(), (weights * (y - x).square()).mean(), edges(y, x, weights)
-        trainer.extra = codebook.state()
-        used = torch.bincount(codes, minlength=config.tokenizer.codebook).float() / len(codes)
-        perplexity = torch.exp(-(used * (used + 1e-10).log()).sum())
-        return l1 + 2 * l2 + edge + 0.25 * commitment, {"l1": l1, "edges": edge, "commitment": commitment, "perplexity": perplexity}
-
-    @torch.no_grad()
-    def validate():
-        y = trainer.average.decode(trainer.average.encode(check), config.grid).clamp(0, 1)
-        return {"validation_psnr": -10 * torch.log10(F.mse_loss(y, check))}
-
-    trainer.run(loss_of, validate)
-    stream.close()
-    with torch.no_grad():
-        y = trainer.average.decode(trainer.average.encode(check[:32]), config.grid)
-    pairs = torch.stack([check[:32], y], 1).flatten(0, 1)
-    common.sheet(args.out / "tokenizer-reconstructions.png", common.to_bytes(pairs), columns=16)
+    chosen = args.phases.split(",")
+    if unknown := set(chosen) - set(PHASES):
+        parser.error(f"no phase is named {', '.join(sorted(unknown))}; they are {', '.join(PHASES)}")
+    before, begun = args.begin, "what --begin names" if args.begin else "nothing"
+    for name, train in PHASES.items():
+        path = args.out / f"tokenizer-{name}.safetensors"
+        if name in chosen:
+            model = VQModel(config.tokenizer).to(args.device)
+            if name != "autoencoder":
+                if before is None:
+                    raise SystemExit(f"error: {path.name} begins with the phase before it, which has left nothing in {args.out}")
+                args.begin = before
+            # A phase that has begun does not notice that the one before it went on; it would keep codes of an older encoder.
+            phase = Phase(args, config, name, model, {"config": config.as_dict(), "phase": name, "begun": begun})
+            print(f"{phase.trainer.name}: {sum(p.numel() for p in model.parameters()):,} parameters, {args.precision} on {common.device_name(args)}")
+            if phase.trainer.done() < 1.0:
+                phase.open()
+                train(phase)
+        if path.exists():
+            about = common.metadata_of(path)
+            before, begun = path, f"{name}, {about['trained']['steps']} steps"
+        if name != "autoencoder" and path.exists():
+            common.write_whole(args.out / "tokenizer.safetensors", lambda file: Path(file).write_bytes(path.read_bytes()))  # noqa: B023
 
 
 if __name__ == "__main__":

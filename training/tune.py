@@ -8,15 +8,16 @@ before its shortcut. Prompts are those that the base was validated on.
 
 import argparse
 
-import numpy as np
 import torch
 
 import base
 import common
 import judge
 import sampling
-import scenes
 import tokenizer
+import tokens
+
+AT_ONCE = 32
 
 
 def numbers(text):
@@ -38,47 +39,38 @@ def main():
     owner, metadata = common.load_weights(args.out / f"base-{arch}.safetensors", base.build, args.device)
     vq, _ = common.load_weights(args.out / "tokenizer.safetensors", tokenizer.build, args.device)
     critic, about = common.load_weights(args.out / "judge.safetensors", judge.build, args.device)
-    held = np.load(args.out / f"tokens-{arch}-validation.npz", allow_pickle=False)
-    held = base.Tokens(held["codes"], held["ids"], held["labels"], metadata["header"])
+    held = tokens.Folder(args.out).held()
+    if arch == "maskgit":
+        held = base.of_one_thing(held)
     vocabulary = base.Vocabulary(metadata["header"]["words"])
     shape = judge.sizes(about["header"])
     start = dict(config.text_sampling if arch == "dimoo" else config.class_sampling)
     start["steps"] = args.sampling_steps or start["steps"]
     sharpness = "draw_temperature" if arch == "dimoo" else "softmax_temperature"
 
-    def batches():
-        """Indices of scenes, and the condition; captions of one length at a time."""
-        left = args.count
-        for length, bucket in zip(held.lengths, held.buckets, strict=True):
-            chosen = bucket[: min(left, max(1, round(args.count * len(bucket) / len(held.codes))))]
-            left -= len(chosen)
-            if len(chosen) == 0:
-                continue
-            if arch == "dimoo":
-                yield chosen, base.prompts(held, chosen, int(length), vocabulary, args.device)
-            else:
-                labels = torch.from_numpy(held.labels[chosen, scenes.NOUN_A].astype(np.int64)).to(args.device)
-                yield chosen, owner.class_id(labels)
+    share = min(1.0, args.count / len(held))
+    parts = [part.of(slice(0, max(1, round(share * len(part))))) for part in base.groups(held, 1000, len(held))]
+    parts = [part.of(slice(at, at + AT_ONCE)) for part in parts for at in range(0, len(part), AT_ONCE)]
 
     @torch.no_grad()
     def judged(settings):
         torch.manual_seed(args.seed)
-        marks = []
-        for chosen, condition in batches():
+        marks, shown = [], []
+        for part in parts:
             with common.autocast(args):
+                condition = base.condition_of(arch, owner, part, vocabulary, args.device)
                 codes = sampling.sample(owner, arch, condition, vocabulary, settings)
-                pictures = vq.decode(codes, config.grid).float().clamp(0, 1)
-                logits = critic(pictures * 2 - 1).float()
-            present, classes = judge.targets(held.labels[chosen], shape[0], args.device)
-            marks.append(judge.correct(logits, present, classes, shape).float())
-        return torch.cat(marks).mean(0).tolist(), pictures
+                shown.append(vq.decode(codes, config.grid).float().clamp(0, 1))
+                logits = critic(shown[-1] * 2 - 1).float()
+            marks.append(judge.asked(logits, part.labels, shape, caption=arch == "dimoo"))
+        return torch.cat(marks).mean(0).tolist(), torch.cat(shown)
 
     for guidance in args.guidance:
         for choice in args.choice or [start["choice_temperature"]]:
             for draw in args.draw or [start[sharpness]]:
                 settings = {**start, "guidance": guidance, "choice_temperature": choice, sharpness: draw}
                 shares, pictures = judged(settings)
-                named = ", ".join(f"{name} {share:.3f}" for name, share in zip(judge.NAMES, shares, strict=True))
+                named = ", ".join(f"{name} {share:.3f}" for name, share in zip((*judge.NAMES, "all"), shares, strict=True))
                 print(f"guidance {guidance:g}, choice {choice:g}, draw {draw:g}: {named}", flush=True)
                 name = f"tune-{arch}-{guidance:g}-{choice:g}-{draw:g}.png"
                 common.sheet(args.out / name, common.to_bytes(pictures[:32]))
