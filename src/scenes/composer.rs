@@ -261,7 +261,8 @@ mod tests {
             // What is held out by colour or place is not spread quite evenly.
             (0..LIGHTS.len()).for_each(|light| near(share(&|l| l.light == light), 0.25, 0.02));
             (0..PLACES.len()).for_each(|place| near(share(&|l| l.place == place), 0.125, 0.06));
-            (0..COLOURS.len()).for_each(|colour| near(share(&|l| l.colours[0] == colour), 0.13, 0.10));
+            near(share(&|l| l.colours[0] == 0), 0.27, 0.06);
+            (1..COLOURS.len()).for_each(|colour| near(share(&|l| l.colours[0] == colour), 0.73 / 7.0, 0.05));
         }
     }
 

@@ -91,16 +91,16 @@ fn foot(pixels: &[[u8; 4]], size: usize) -> [f32; 2] {
     }
 }
 
-/// Whether a twentieth of what is seen changes in the mirror.
+/// Whether a tenth of what is seen changes much in the mirror; shading alone does not count.
 fn faces(pixels: &[[u8; 4]], size: usize) -> bool {
     let (mut seen, mut other) = (0, 0);
     for (i, p) in pixels.iter().enumerate() {
         let q = pixels[i - i % size + size - 1 - i % size];
-        let far = p.iter().zip(q).any(|(a, b)| a.abs_diff(b) > 48);
+        let far = p.iter().zip(q).any(|(a, b)| a.abs_diff(b) > 96);
         seen += usize::from(p[3] > 96);
         other += usize::from(p[3].max(q[3]) > 96 && far);
     }
-    other * 20 > seen
+    other * 10 > seen
 }
 
 #[cfg(test)]
