@@ -8,11 +8,11 @@ by Euclidean distance. It is trained in three phases, each of which begins with 
   to them (van den Oord et al. 2017, appendix A); those that fall out of use restart where the error is.
 - `decoder`: encoder and codebook are frozen for good, so that tokens never change again and bases can be trained meanwhile. The
   decoder goes on against a PatchGAN with spectral norm: hinge loss, a small fixed weight, feature matching, nothing of it
-  before the discriminator has seen enough (SeQ-GAN, arXiv 2212.03185; MaskBit, 2409.16211). If the run has a judge, what it
-  sees in a picture counts as well.
+  before the discriminator has seen enough (SeQ-GAN, arXiv 2212.03185; MaskBit, 2409.16211).
 
 The loss is L1 and L2 of pixels, L1 of their gradients at three scales, which keeps edges, and L1 of blurred colour differences;
-all of them count most where there is something to see. Pictures are halved squares on the grid of tokens at first, whole ones in
+all of them count most where there is something to see. If the run has a judge, what it sees in a picture counts as well, from the
+second phase on. Pictures are halved squares on the grid of tokens at first, whole ones in
 the last third of each phase.
 
 Train it: `python training/tokenizer.py --config small --out runs/small`. Each phase leaves `tokenizer-PHASE.safetensors`, and
@@ -335,11 +335,20 @@ class Phase:
         return x, None if whole else cuts(self.config.size, self.config.tokenizer.factor, 2 * len(x))
 
     def likeness(self, y, x):
-        """What both autoencoder and decoder learn from, and its parts."""
+        """What all phases learn from, and its parts. What the judge sees counts where there are codes: they must say what matters."""
         weights = emphasis(x)
         l1, l2 = (weights * (y - x).abs()).mean(), (weights * (y - x).square()).mean()
         edge, colour = edges(y, x, weights), chroma(y, x, weights)
-        return l1 + 2 * l2 + edge + CHROMA * colour, {"l1": l1, "edges": edge, "chroma": colour}, weights
+        loss, parts = l1 + 2 * l2 + edge + CHROMA * colour, {"l1": l1, "edges": edge, "chroma": colour}
+        if self.critic and self.codes:
+            with common.autocast(self.args):
+                with torch.no_grad():
+                    wanted = self.critic.levels(2 * x - 1)
+                seen = self.critic.levels(2 * y - 1)
+            pairs = [(a.float(), b.float()) for a, b in zip(seen, wanted, strict=True)]
+            parts["perceptual"] = sum((a - b).abs().mean() / b.abs().mean() for a, b in pairs) / len(pairs)
+            loss = loss + PERCEPTUAL * parts["perceptual"]
+        return loss, parts, weights
 
     @torch.no_grad()
     def validate(self):
@@ -472,12 +481,6 @@ def sharpen(phase):
             y = back(model.post_quant_conv(z))
         y = y.float()
         loss, parts, _ = phase.likeness(y, x)
-        if phase.critic:
-            with common.autocast(args):
-                with torch.no_grad():
-                    wanted = phase.critic.levels(2 * x - 1)
-                read = sum((a.float() - b.float()).abs().mean() for a, b in zip(phase.critic.levels(2 * y - 1), wanted, strict=True))
-            loss, parts = loss + PERCEPTUAL * read, parts | {"perceptual": read}
         if trainer.step >= ADVERSARY_BEGINS:
             share = min(1.0, (trainer.step - ADVERSARY_BEGINS) / ADVERSARY_BEGINS)
             other.requires_grad_(False)
