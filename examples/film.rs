@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const SIZE: [f32; 2] = [980.0, 620.0];
-const PROMPT: &str = "a koala to the left of a taxi on a beach at sunset, 3D style";
+const PROMPT: &str = "a fox to the left of a red taxi on a beach at sunset";
 const SEED: u64 = 3;
 /// Steps to a frame; a frame of a run; a moment to look; the last one.
 const EVERY: usize = 2;

@@ -5,7 +5,7 @@ use super::{fails, migm, succeeds, text};
 #[test]
 fn a_prompt_is_enough_for_a_picture() {
     let folder = tempfile::tempdir().unwrap();
-    let prompt = "a koala to the left of a taxi on a beach at sunset, 3D style";
+    let prompt = "a koala to the left of a red taxi on a beach at sunset";
     let common = ["--steps", "6", "--budget", "2", "--backend", "cpu"];
     let run = |prompt: &str| {
         migm(folder.path(), &[&["generate", prompt, "--out", "one.png"], &common[..]].concat())
