@@ -1,7 +1,8 @@
-//! `migm eval`: do pictures show what was asked for, and at what price? A table, and a plot of quality against time.
+//! `migm eval`: do pictures show what was asked for, and at what price? Tables, and a plot against time.
 
 use super::generate::StandIn;
 use super::{Backend, CliError};
+use crate::eval::scenes_eval::diversity::{Size, measure};
 use crate::eval::scenes_eval::judge::Judge;
 use crate::eval::scenes_eval::makers::{Classes, Maker, Prompts};
 use crate::eval::scenes_eval::plot::Plot;
@@ -52,10 +53,20 @@ pub(super) struct Arguments {
     /// Pictures of a class model computed at once
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
     batch: u32,
-    /// Also write the findings as JSON
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    json: Option<PathBuf>,
-    /// Also plot quality against time; repeat it for both kinds
+    /// Also measure how much pictures of one prompt differ, on prompts that leave colour, place and light open; takes many more
+    /// pictures
+    #[arg(long)]
+    diversity: bool,
+    /// Prompts, or classes, of --diversity
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    diversity_prompts: u32,
+    /// Pictures of each prompt of --diversity, by each method
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=10_000))]
+    diversity_seeds: u32,
+    /// Also write the findings as JSON, and the table beside it as CSV
+    #[arg(long, value_name = "FILE.json", value_hint = clap::ValueHint::FilePath)]
+    report: Option<PathBuf>,
+    /// Also plot how many are all right against time; repeat it for both kinds
     #[arg(long = "plot", value_name = "FILE.svg|FILE.png", value_hint = clap::ValueHint::FilePath)]
     plots: Vec<PathBuf>,
     /// Where to compute
@@ -76,7 +87,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
             plot.display()
         )));
     }
-    for path in arguments.json.iter().chain(&arguments.plots) {
+    for path in arguments.report.iter().chain(&arguments.plots) {
         super::generate::check_writable(path)?;
     }
     let (device, reason) = arguments.backend.open()?;
@@ -95,15 +106,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         "model": model, "judge": judge.name, "device": device, "split": arguments.split, "seed": arguments.seed,
         "steps": plan.steps, "budgets": plan.budgets, "findings": report, "version": env!("CARGO_PKG_VERSION"),
     });
-    if let Some(path) = &arguments.json {
+    if let Some(path) = &arguments.report {
         write_whole(path, serde_json::to_string_pretty(&json).unwrap_or_default().as_bytes())?;
+        write_whole(&path.with_extension("csv"), table::csv(&report).as_bytes())?;
     }
     let subtitle = format!(
         "{} pictures of each method, {} combinations, on {device}",
         report.pictures,
         split(arguments)
     );
-    let plot = Plot::new(&report, &format!("{model}: quality against time"), &subtitle);
+    let plot = Plot::new(&report, &format!("{model}: what a refresh budget costs"), &subtitle);
     for path in &arguments.plots {
         if has_extension(path, "svg") {
             write_whole(path, plot.to_svg().as_bytes())?;
@@ -191,7 +203,20 @@ fn classes(arguments: &Arguments, judge: &mut Judge, device: &Device) -> Result<
     };
     let Model { name, .. } = &model;
     let mut maker = Classes::new(&model, device, pictures, arguments.seed, arguments.batch);
-    let report = with_progress(&mut maker, judge, &real, &plan)?;
+    let mut report = with_progress(|tick| evaluate(&mut maker, judge, &real, &plan, tick))?;
+    if arguments.diversity {
+        let size = diversity_size(arguments);
+        let known = source::known_classes(&model.config, &judge.config)?;
+        let known: Vec<(u32, usize)> =
+            size.spread(known.len()).into_iter().map(|index| known[index]).collect();
+        let of = |&(class, noun): &(u32, usize)| {
+            std::iter::repeat_n((class, source::Wanted::noun(noun)), size.seeds)
+        };
+        let pictures = known.iter().flat_map(of).collect();
+        let nouns: Vec<usize> = known.iter().map(|&(_, noun)| noun).collect();
+        let mut maker = Classes::new(&model, device, pictures, arguments.seed, arguments.batch);
+        diversity(&mut report, &mut maker, judge, &plan, arguments, &nouns)?;
+    }
     Ok(Found { model: name.clone(), plan, report })
 }
 
@@ -206,28 +231,59 @@ fn prompts(arguments: &Arguments, judge: &mut Judge, device: &Device) -> Result<
     let real = source::real_scenes(source.as_ref(), arguments.seed, arguments.split, count, false)?;
     let pictures = real.asked.iter().map(|scene| (scene.caption.clone(), scene.wanted.clone())).collect();
     let mut maker = Prompts::new(&model, device, pictures, arguments.seed)?;
-    let report = with_progress(&mut maker, judge, &real, &plan)?;
+    let mut report = with_progress(|tick| evaluate(&mut maker, judge, &real, &plan, tick))?;
+    if arguments.diversity {
+        let size = diversity_size(arguments);
+        let nouns = size.spread(judge.config.nouns.len());
+        let of = |&noun: &usize| {
+            std::iter::repeat_n((source::open_prompt(noun), source::Wanted::noun(noun)), size.seeds)
+        };
+        let mut maker = Prompts::new(&model, device, nouns.iter().flat_map(of).collect(), arguments.seed)?;
+        diversity(&mut report, &mut maker, judge, &plan, arguments, &nouns)?;
+    }
     Ok(Found { model: model.name.clone(), plan, report })
 }
 
-fn with_progress(
+fn diversity_size(arguments: &Arguments) -> Size {
+    Size { prompts: arguments.diversity_prompts as usize, seeds: arguments.diversity_seeds as usize }
+}
+
+/// Says what it will take, and measures.
+fn diversity(
+    report: &mut Report,
     maker: &mut dyn Maker,
     judge: &mut Judge,
-    real: &Real,
     plan: &Plan,
-) -> Result<Report, CliError> {
+    arguments: &Arguments,
+    nouns: &[usize],
+) -> Result<(), CliError> {
+    let seeds = arguments.diversity_seeds as usize;
+    let count = nouns.len() * seeds;
+    let seconds = report.rows.iter().map(|row| row.seconds_per_image + row.decode_seconds_per_image);
+    let minutes = seconds.sum::<f64>() * count as f64 / 60.0;
+    let methods = report.rows.len();
+    eprintln!("diversity takes {count} pictures by each of {methods} methods: about {minutes:.0} minutes");
+    let source = source::source_for(&judge.config)?;
+    let source = source.as_deref().map(|source| (source, arguments.seed));
+    with_progress(|tick| measure(report, maker, judge, plan, source, (nouns, seeds), tick))
+}
+
+/// Runs something long that tells of what it does: of nothing in particular by an empty name.
+fn with_progress<T>(
+    run: impl FnOnce(&mut dyn FnMut(&str)) -> Result<T, GenerateError>,
+) -> Result<T, CliError> {
     let bar = indicatif::ProgressBar::new_spinner();
     bar.set_style(
         indicatif::ProgressStyle::with_template("{spinner} {msg} {pos} {elapsed}")
             .unwrap_or_else(|_| indicatif::ProgressStyle::default_spinner()),
     );
-    let report = evaluate(maker, judge, real, plan, &mut |method| {
-        if method.is_empty() {
+    let found = run(&mut |what| {
+        if what.is_empty() {
             bar.inc(1);
         } else {
-            bar.set_message(method.to_owned());
+            bar.set_message(what.to_owned());
         }
     })?;
     bar.finish_and_clear();
-    Ok(report)
+    Ok(found)
 }

@@ -2,9 +2,11 @@
 //!
 //! [`schedule`] says how many tokens each step reveals, [`refresh`] which steps run the full model, [`predict`] what
 //! stands in for it at the others, [`sampling`] how tokens are drawn and chosen; [`session`] puts them together over
-//! an executor, and [`model`] brings a model folder to it. [`picture`] turns results into files.
+//! an executor, and [`model`] brings a model folder to it. [`picture`] turns results into files, [`likelihood`] says how well codes
+//! go together.
 
 pub mod dimoo;
+pub mod likelihood;
 #[cfg(test)]
 mod ml_cache_tests;
 pub mod model;

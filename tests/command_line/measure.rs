@@ -49,13 +49,14 @@ fn pictures_are_judged_and_plotted_against_time() {
         ["eval", "--model", MODEL, "--judge", "judge", "--steps", "3", "--budgets", "1,2", "--count", "2"];
     let fixed = [&fixed[..], &["--backend", "cpu"]].concat();
     let run = |extra: &[&str]| migm(folder.path(), &[&fixed[..], extra].concat());
-    let plots = ["--json", "found.json", "--plot", "plot.svg", "--plot", "plot.PNG"];
+    let plots = ["--report", "found.json", "--plot", "plot.svg", "--plot", "plot.PNG"];
     let table = succeeds(&run(&plots));
     // Vanilla with 3, 2 and 1 steps, and two budgets of two predictors.
-    assert_eq!(table.lines().filter(|line| line.starts_with("| vanilla")).count(), 3, "{table}");
+    assert_eq!(table.lines().filter(|line| line.starts_with("| vanilla |")).count(), 3, "{table}");
     assert_eq!(table.matches("| shortcut | 3 (").count(), 2, "{table}");
     assert_eq!(table.matches("| reuse | 3 (").count(), 2, "{table}");
     assert!(table.contains("objects") && table.contains("Wilson"), "{table}");
+    assert!(table.contains("McNemar") && table.contains("as many full steps"), "{table}");
     let read = || -> serde_json::Value {
         let text = std::fs::read_to_string(folder.path().join("found.json")).unwrap();
         let mut found: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -72,12 +73,17 @@ fn pictures_are_judged_and_plotted_against_time() {
     assert_eq!(found["findings"]["rows"][0]["token_agreement"], 1.0);
     succeeds(&run(&plots));
     assert_eq!(read(), found, "the same again, times aside");
+    let csv = std::fs::read_to_string(folder.path().join("found.csv")).unwrap();
+    assert_eq!(csv.lines().filter(|line| line.starts_with("reuse,3,")).count(), 2, "{csv}");
     let svg = std::fs::read_to_string(folder.path().join("plot.svg")).unwrap();
     assert!(svg.contains(">3<") && svg.contains(">1<"), "{svg}");
     let plot = image::open(folder.path().join("plot.PNG")).unwrap().to_rgb8();
     assert_eq!(plot.dimensions(), (1760, 1080));
 
-    let one = succeeds(&run(&["--predictor", "ml-cache"]));
+    let diverse =
+        ["--predictor", "ml-cache", "--diversity", "--diversity-prompts", "2", "--diversity-seeds", "2"];
+    let one = succeeds(&run(&diverse));
+    assert!(one.contains("2 seeds of each of 2 prompts") && one.contains(" bits |"), "{one}");
     assert!(one.contains("| ml-cache |") && !one.contains("reuse"), "{one}");
     fails(&run(&["--plot", "plot.gif"]), 1, &["plot.gif", ".svg nor .png"]);
     fails(&run(&["--plot", "nowhere/plot.svg"]), 1, &["nowhere"]);

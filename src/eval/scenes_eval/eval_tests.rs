@@ -1,5 +1,6 @@
 //! Evaluations from end to end, with a judge of random weights: what it says is nothing, but it says the same every time.
 
+use super::compare::Kind;
 use super::makers::{Classes, Prompts};
 use super::source::{SceneSource, Split, class_pictures, real_scenes};
 use super::*;
@@ -70,6 +71,7 @@ fn timeless(report: &Report) -> Report {
     for row in &mut report.rows {
         (row.seconds_per_image, row.decode_seconds_per_image, row.speed_up) = (0.0, 0.0, 0.0);
     }
+    report.comparisons.retain(|comparison| comparison.kind != Kind::EqualTime);
     report
 }
 
@@ -88,7 +90,7 @@ fn classes_are_evaluated_the_same_every_time() {
         let report =
             evaluate(&mut maker, &mut judge, &real, &plan, &mut |text| told.push(text.to_owned())).unwrap();
         told.retain(|text| !text.is_empty());
-        assert_eq!(told, ["vanilla", "shortcut", "reuse"]);
+        assert_eq!(told, ["vanilla", "shortcut", "reuse", "coherence"]);
         report
     };
     // In batches of two the last is filled up.
@@ -115,10 +117,15 @@ fn classes_are_evaluated_the_same_every_time() {
     assert!(shortcut.token_agreement < 1.0 && shortcut.feature_error > 0.0, "{shortcut:?}");
     let real = report.real.as_ref().unwrap();
     assert_eq!((real.attributes[0].unwrap().of, report.pictures, report.features), (count, count, 8));
+    assert!(report.rows.iter().all(|row| row.coherence.is_some_and(|mean| mean.mean < 0.0)));
     // How many are made at once changes nothing but times.
     assert_eq!(timeless(&run(3)), timeless(&report));
     let text = table::markdown(&report);
     assert_eq!(text.lines().take_while(|line| line.starts_with('|')).count(), 2 + 1 + 5, "{text}");
+    assert_eq!(report.comparisons.len(), 2);
+    assert!(report.rows[0].versus_vanilla.is_none() && report.rows[1].versus_vanilla.is_some());
+    let counted: usize = shortcut.spread.nouns.iter().map(|of| of.all.of).sum();
+    assert_eq!(counted, count);
     assert!(text.contains("objects") && !text.contains("light"), "{text}");
 }
 
@@ -179,6 +186,43 @@ fn prompts_of_any_length_are_evaluated_in_their_order() {
     let mut small = a_judge(12, &nouns);
     let error = evaluate(&mut maker, &mut small, &real, &plan, &mut |_| {}).unwrap_err().to_string();
     assert!(error.contains("12 x 12"), "{error}");
+}
+
+#[test]
+fn diversity_is_that_of_each_prompt_s_pictures() {
+    let model = fixture();
+    let mut judge = a_judge(64, &model.config.labels);
+    let source = Stripes { size: 64, nouns: model.config.labels.len() };
+    let plan = Plan { steps: 2, budgets: vec![1], predictors: vec![Predictor::Reuse] };
+    // All classes, so that every real scene is of one of them.
+    let count = model.config.labels.len();
+    let mut pictures = class_pictures(&model.config, &judge.config, count).unwrap();
+    let real = real_scenes(&source, 5, Split::Seen, count as u64, true).unwrap();
+    let mut maker = Classes::new(&model, &Device::Cpu, pictures.clone(), 5, 4);
+    let mut report = evaluate(&mut maker, &mut judge, &real, &plan, &mut |_| {}).unwrap();
+    assert!(report.real_coherence.unwrap().mean < 0.0);
+    assert_eq!(report.diversity_of, None);
+    assert!(!table::markdown(&report).contains("diversity"));
+    pictures.truncate(2);
+    let seeds = 3;
+    let open = pictures.iter().flat_map(|picture| std::iter::repeat_n(picture.clone(), seeds)).collect();
+    let nouns: Vec<usize> = pictures.iter().map(|(_, wanted)| wanted.nouns[0]).collect();
+    let mut maker = Classes::new(&model, &Device::Cpu, open, 5, 4);
+    let source = Some((&source as &dyn SceneSource, 3));
+    let counted = (&nouns[..], seeds);
+    diversity::measure(&mut report, &mut maker, &mut judge, &plan, source, counted, &mut |_| {}).unwrap();
+    let real = report.real_diversity.as_ref().unwrap();
+    for of in report.rows.iter().map(|row| row.diversity.as_ref().unwrap()).chain([real]) {
+        // Of three pictures, at most all differ.
+        let most = 3.0_f64.log2() + 2.0 / (6.0 * std::f64::consts::LN_2);
+        assert!(of.bits.iter().all(|bits| (0.0..=most + 1e-9).contains(bits)), "{of:?}");
+        assert!((of.mean - of.bits.iter().sum::<f64>() / 3.0).abs() < 1e-12);
+    }
+    let text = table::markdown(&report);
+    assert!(
+        text.contains("3 seeds of each of 2 prompts") && text.contains("- real scenes: colour"),
+        "{text}"
+    );
 }
 
 #[test]

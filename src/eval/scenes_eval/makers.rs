@@ -1,5 +1,6 @@
 //! Pictures of the same prompts and seeds by every method: what is compared.
 
+use super::coherence::Coherent;
 use super::source::Wanted;
 use crate::generate::GenerateError;
 use crate::generate::model::{Device, Model};
@@ -46,7 +47,7 @@ pub struct Made {
 pub const FEATURED: usize = 32;
 
 /// Makes all pictures of a comparison by several methods.
-pub trait Maker {
+pub trait Maker: Coherent {
     /// Pixels down and across.
     fn size(&self) -> [u32; 2];
     /// What each picture has to show.
@@ -88,11 +89,11 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Pictures of classes, in batches.
 pub struct Classes<'a> {
-    model: &'a Model,
-    device: &'a Device,
-    classes: Vec<u32>,
-    wanted: Vec<Wanted>,
-    seed: u64,
+    pub(super) model: &'a Model,
+    pub(super) device: &'a Device,
+    pub(super) classes: Vec<u32>,
+    pub(super) wanted: Vec<Wanted>,
+    pub(super) seed: u64,
     batch: u32,
 }
 
@@ -192,13 +193,13 @@ fn warm_up(steps: usize, step: &mut dyn FnMut() -> Result<(), GenerateError>) ->
 
 /// Pictures of prompts, one by one; prompts of one length share a session.
 pub struct Prompts<'a> {
-    model: &'a TextModel,
-    device: &'a Device,
+    pub(super) model: &'a TextModel,
+    pub(super) device: &'a Device,
     /// Indices of the pictures whose prompts have so many tokens.
-    by_length: BTreeMap<usize, Vec<usize>>,
-    ids: Vec<Vec<u32>>,
+    pub(super) by_length: BTreeMap<usize, Vec<usize>>,
+    pub(super) ids: Vec<Vec<u32>>,
     wanted: Vec<Wanted>,
-    seed: u64,
+    pub(super) seed: u64,
 }
 
 impl<'a> Prompts<'a> {

@@ -2,12 +2,17 @@
 //!
 //! Every method makes pictures of the same prompts (or classes) from the same seeds; the [`judge`] reads them as it reads real
 //! scenes, and the [`table`] and the [`plot`] put quality beside seconds. [`source`] is where real scenes come from, [`makers`]
-//! make pictures with sessions of `generate`, [`stats`] and [`frechet`] are the arithmetic. The command line calls [`evaluate`].
+//! make pictures with sessions of `generate`, [`compare`] holds methods against each other, [`coherence`] and [`diversity`] say what
+//! the judge's marks do not, [`stats`], [`significance`] and [`frechet`] are the arithmetic. The command line calls [`evaluate`].
 
+pub mod coherence;
+pub mod compare;
+pub mod diversity;
 pub mod frechet;
 pub mod judge;
 pub mod makers;
 pub mod plot;
+pub mod significance;
 pub mod source;
 pub mod stats;
 pub mod table;
@@ -15,9 +20,12 @@ pub mod table;
 use crate::generate::GenerateError;
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
+use compare::{Comparison, Spread};
+use diversity::Diversity;
 use frechet::Moments;
 use judge::{ATTRIBUTES, Judge, Marks, Verdicts, all_right};
 use makers::{Made, Maker, Method};
+use significance::Paired;
 use source::{RealScene, Wanted};
 use stats::{Mean, Share, agreement, relative_error};
 
@@ -102,6 +110,14 @@ pub struct Row {
     /// What the judge read.
     #[serde(flatten)]
     pub quality: Quality,
+    /// All right or not, against vanilla with all steps; none of that itself.
+    pub versus_vanilla: Option<Paired>,
+    /// By noun.
+    pub spread: Spread,
+    /// Mean log-likelihood of a code given three quarters of the others, in nats.
+    pub coherence: Option<Mean>,
+    /// How much pictures of one prompt differ, where it was measured.
+    pub diversity: Option<Diversity>,
     /// Share of tokens equal to vanilla's with all steps.
     pub token_agreement: f64,
     /// Relative L2 distance of the last features from vanilla's with all steps, of the first pictures.
@@ -114,8 +130,16 @@ pub struct Report {
     /// The judge read these as it reads pictures: real scenes of the same prompts, and their distance to the real scenes that
     /// pictures are compared with; none where there is no source of them.
     pub real: Option<Quality>,
+    /// Of real scenes, as the tokenizer encodes them.
+    pub real_coherence: Option<Mean>,
+    /// Of real scenes, where it was measured.
+    pub real_diversity: Option<Diversity>,
+    /// Of how many pictures diversity is.
+    pub diversity_of: Option<diversity::Size>,
     /// The methods, vanilla with all steps first.
     pub rows: Vec<Row>,
+    /// Methods against each other.
+    pub comparisons: Vec<Comparison>,
     /// Pictures of each method, and real scenes on either side of a distance.
     pub pictures: usize,
     /// Width of the judge's features.
@@ -168,11 +192,15 @@ pub fn evaluate(
         None
     } else {
         let verdicts = read_real(judge, &real.asked)?;
-        let wanted = real.asked.iter().map(|scene| &scene.wanted);
-        Some(quality(&verdicts, wanted, distance(&verdicts.features)))
+        let marks = marks(&verdicts, real.asked.iter().map(|scene| &scene.wanted));
+        Some(quality(&marks, distance(&verdicts.features)))
     };
 
+    let nouns: Vec<usize> =
+        maker.wanted().iter().map(|wanted| wanted.nouns.first().copied().unwrap_or_default()).collect();
     let mut rows: Vec<Row> = Vec::with_capacity(methods.len());
+    let mut right: Vec<Vec<bool>> = Vec::with_capacity(methods.len());
+    let mut codes: Vec<Vec<u32>> = Vec::with_capacity(methods.len());
     let mut vanilla = Made::default();
     // Methods with one predictor share what a session loads and makes.
     for group in methods.chunk_by(|a, b| a.predictor == b.predictor) {
@@ -184,6 +212,9 @@ pub fn evaluate(
                 vanilla = made.clone();
             }
             let verdicts = judge.read(&made.pictures)?;
+            let marks = marks(&verdicts, maker.wanted().iter());
+            right.push(marks.iter().map(all_right).collect());
+            let (Some(first), Some(last)) = (right.first(), right.last()) else { continue };
             rows.push(Row {
                 method: name_of(predictor).to_owned(),
                 steps: made.steps,
@@ -191,14 +222,35 @@ pub fn evaluate(
                 seconds_per_image: made.seconds,
                 decode_seconds_per_image: made.decode_seconds,
                 speed_up: vanilla.seconds / made.seconds,
-                quality: quality(&verdicts, maker.wanted().iter(), distance(&verdicts.features)),
+                quality: quality(&marks, distance(&verdicts.features)),
+                versus_vanilla: if rows.is_empty() { None } else { Paired::of(last, first) },
+                spread: compare::spread(last, first, &nouns, &judge.config.nouns),
+                coherence: None,
+                diversity: None,
                 token_agreement: agreement(&made.tokens, &vanilla.tokens),
                 feature_error: relative_error(&made.features, &vanilla.features),
             });
+            codes.push(made.tokens);
         }
     }
+    tick("coherence");
+    let sets: Vec<&[u32]> = codes.iter().map(Vec::as_slice).collect();
+    for (row, values) in rows.iter_mut().zip(maker.coherence(&sets, &mut || tick(""))?) {
+        row.coherence = Mean::of_values(&values);
+    }
+    let real_coherence = Mean::of_values(&maker.coherence_of_real(&real.asked, &mut || tick(""))?);
     let pictures = maker.wanted().len();
-    Ok(Report { real: judged_real, rows, pictures, features: judge.config.features() })
+    let comparisons = compare::comparisons(&rows, &right);
+    Ok(Report {
+        real: judged_real,
+        real_coherence,
+        real_diversity: None,
+        diversity_of: None,
+        rows,
+        comparisons,
+        pictures,
+        features: judge.config.features(),
+    })
 }
 
 /// What the judge reads of real scenes.
@@ -215,13 +267,12 @@ fn read_real(judge: &mut Judge, scenes: &[RealScene]) -> Result<Verdicts, Genera
     Ok(verdicts)
 }
 
-fn quality<'a>(
-    verdicts: &Verdicts,
-    wanted: impl Iterator<Item = &'a Wanted>,
-    frechet: Option<f64>,
-) -> Quality {
-    let marks: Vec<Marks> =
-        verdicts.seen.iter().zip(wanted).map(|(seen, wanted)| seen.marks(wanted)).collect();
+/// What pictures have right, each held to what it was asked for.
+fn marks<'a>(verdicts: &Verdicts, wanted: impl Iterator<Item = &'a Wanted>) -> Vec<Marks> {
+    verdicts.seen.iter().zip(wanted).map(|(seen, wanted)| seen.marks(wanted)).collect()
+}
+
+fn quality(marks: &[Marks], frechet: Option<f64>) -> Quality {
     let right = |marks: &mut dyn Iterator<Item = bool>| {
         let (mut right, mut of) = (0, 0);
         marks.for_each(|mark| (right, of) = (right + usize::from(mark), of + 1));

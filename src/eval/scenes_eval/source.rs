@@ -110,15 +110,11 @@ pub fn real_scenes(
     Ok(Real { asked: scenes(0..count), others: scenes(count..2 * count) })
 }
 
-/// `count` pictures of the classes that a judge knows, in turn, and what they have to show.
+/// The classes that a judge knows, each with its noun.
 ///
 /// # Errors
 /// The judge knows none of them, or the classes have no names.
-pub fn class_pictures(
-    model: &ModelConfig,
-    judge: &judge::Config,
-    count: usize,
-) -> Result<Vec<(u32, Wanted)>, GenerateError> {
+pub fn known_classes(model: &ModelConfig, judge: &judge::Config) -> Result<Vec<(u32, usize)>, GenerateError> {
     let noun_of = |label: &String| judge.nouns.iter().position(|noun| noun == label);
     let known: Vec<(u32, usize)> =
         (0..).zip(&model.labels).filter_map(|(class, label)| Some((class, noun_of(label)?))).collect();
@@ -126,7 +122,27 @@ pub fn class_pictures(
         let message = "the judge knows none of the model's classes by name; it is for other pictures";
         return Err(GenerateError::Setting(message.to_owned()));
     }
+    Ok(known)
+}
+
+/// `count` pictures of the classes that a judge knows, in turn, and what they have to show.
+///
+/// # Errors
+/// As [`known_classes`].
+pub fn class_pictures(
+    model: &ModelConfig,
+    judge: &judge::Config,
+    count: usize,
+) -> Result<Vec<(u32, Wanted)>, GenerateError> {
+    let known = known_classes(model, judge)?;
     Ok(known.iter().cycle().take(count).map(|&(class, noun)| (class, Wanted::noun(noun))).collect())
+}
+
+/// The prompt that asks for a noun of [`source_for`]'s words and leaves open its colour, the place and the light.
+pub fn open_prompt(noun: usize) -> String {
+    use crate::scenes::grammar::Wanted;
+    let (nouns, colours) = (vec![noun], vec![None]);
+    Wanted { nouns, colours, count: 1, relation: None, place: None, light: None }.caption()
 }
 
 /// The source of the scenes that a judge was trained on; `None` where its words are not a composer's, so that only

@@ -66,6 +66,20 @@ impl Mean {
     }
 }
 
+impl Mean {
+    /// Of any values, with the interval of the normal distribution; `None` of fewer than two.
+    pub fn of_values(values: &[f64]) -> Option<Self> {
+        let n = values.len() as f64;
+        if values.len() < 2 {
+            return None;
+        }
+        let mean = values.iter().sum::<f64>() / n;
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        let apart = Z * (variance / n).sqrt();
+        Some(Self { mean, low: mean - apart, high: mean + apart })
+    }
+}
+
 /// The share of numbers that are equal, place by place.
 pub fn agreement(a: &[u32], b: &[u32]) -> f64 {
     let equal = a.iter().zip(b).filter(|(a, b)| a == b).count();
@@ -121,6 +135,17 @@ mod tests {
         assert!((mean.mean - mean.low - Z * 0.1 / 100.0).abs() < 1e-6, "{mean:?}");
         let alike = Mean::of_shares(&[0.5; 9]).unwrap();
         assert!(alike.low < 0.25 && alike.high > 0.75, "{alike:?}");
+    }
+
+    #[test]
+    fn the_interval_of_a_mean_is_two_standard_errors() {
+        assert_eq!(Mean::of_values(&[1.0]), None);
+        // Variance 2.5 of five: a standard error of the root of a half.
+        let mean = Mean::of_values(&[-1.0, -2.0, -3.0, -4.0, -5.0]).unwrap();
+        assert!(
+            (mean.mean + 3.0).abs() < 1e-12 && (mean.high - mean.mean - Z * 0.5_f64.sqrt()).abs() < 1e-12
+        );
+        assert!((mean.mean - mean.low - Z * 0.5_f64.sqrt()).abs() < 1e-12);
     }
 
     #[test]

@@ -1,43 +1,118 @@
-//! The findings as a table in Markdown.
+//! The findings as tables in Markdown, and as CSV.
 
+use super::compare::{Kind, OfNoun};
+use super::diversity::{Diversity, OPEN};
 use super::judge::ATTRIBUTES;
 use super::makers::FEATURED;
+use super::significance::Paired;
 use super::stats::{Mean, Share};
-use super::{Quality, Report};
+use super::{Quality, Report, Row};
 use std::fmt::Write as _;
 
-/// The table, and below it what its figures are. Columns of attributes that no prompt states are left out.
+/// The table that decides, one of the attributes that any prompt states, and what the figures are and say.
 pub fn markdown(report: &Report) -> String {
+    let mut text = String::new();
+    overview(&mut text, report);
+    text.push('\n');
+    attributes(&mut text, report);
+    notes(&mut text, report);
+    text
+}
+
+fn overview(text: &mut String, report: &Report) {
+    let diverse = report.diversity_of.is_some();
+    let row = |cells: [String; 8], diversity: Option<&Diversity>| {
+        let last = diverse.then(|| diversity.map_or_else(dash, varied));
+        cells.into_iter().chain(last)
+    };
+    let head = [
+        "method",
+        "steps (full)",
+        "s per image",
+        "speed-up",
+        "all right",
+        "vs vanilla",
+        "Fréchet",
+        "coherence",
+    ];
+    let head = || head.into_iter().chain(diverse.then_some("diversity"));
+    line(text, head().map(str::to_owned));
+    line(text, head().map(|_| "---".to_owned()));
+    let share = |share: Option<Share>| share.map_or_else(dash, |s| interval(s.share, s.low, s.high));
+    let distance = |quality: &Quality| quality.frechet.map_or_else(dash, significant);
+    let nats = |mean: Option<Mean>| mean.map_or_else(dash, |mean| format!("{:.2}", mean.mean));
+    if let Some(real) = &report.real {
+        let name = "real scenes".to_owned();
+        let coherence = nats(report.real_coherence);
+        let cells = [name, dash(), dash(), dash(), share(real.all), dash(), distance(real), coherence];
+        line(text, row(cells, report.real_diversity.as_ref()));
+    }
+    for of in &report.rows {
+        let cells = [
+            of.method.clone(),
+            format!("{} ({})", of.steps, of.full_steps),
+            significant(of.seconds_per_image),
+            format!("{:.2}x", of.speed_up),
+            share(of.quality.all),
+            of.versus_vanilla.map_or_else(dash, |paired| points(&paired)),
+            distance(&of.quality),
+            nats(of.coherence),
+        ];
+        line(text, row(cells, of.diversity.as_ref()));
+    }
+}
+
+/// As a share of real scenes', if there are such.
+fn varied(diversity: &Diversity) -> String {
+    match diversity.share_of_real {
+        Some(share) => format!("{:.1} %", 100.0 * share),
+        None => format!("{:.2} bits", diversity.mean),
+    }
+}
+
+/// Columns of attributes that no prompt states are left out.
+fn attributes(text: &mut String, report: &Report) {
     let all = report.real.iter().chain(report.rows.iter().map(|row| &row.quality));
     let stated: Vec<usize> = (0..ATTRIBUTES.len())
         .filter(|&index| all.clone().any(|quality| quality.attributes[index].is_some()))
         .collect();
-    let mut head = vec!["method", "steps (full)", "s per image", "speed-up"];
+    let mut head = vec!["right, %"];
     head.extend(stated.iter().map(|&index| ATTRIBUTES[index]));
-    head.extend(["mean", "all right", "Fréchet", "tokens as vanilla", "feature error"]);
-    let mut text = String::new();
-    line(&mut text, head.iter().map(|&cell| cell.to_owned()));
-    line(&mut text, head.iter().map(|_| "---".to_owned()));
+    head.extend(["mean", "tokens as vanilla", "feature error"]);
+    line(text, head.iter().map(|&cell| cell.to_owned()));
+    line(text, head.iter().map(|_| "---".to_owned()));
+    let percent = |share: Option<f64>| share.map_or_else(dash, |share| format!("{:.1}", 100.0 * share));
+    let judged = |quality: &Quality| {
+        let mut cells: Vec<String> =
+            stated.iter().map(|&index| percent(quality.attributes[index].map(|s| s.share))).collect();
+        cells.push(percent(quality.mean.map(|mean| mean.mean)));
+        cells
+    };
     if let Some(real) = &report.real {
-        let mut cells = vec!["real scenes".to_owned(), dash(), dash(), dash()];
-        cells.extend(judged(real, &stated));
-        cells.extend([dash(), dash()]);
-        line(&mut text, cells.into_iter());
+        let cells = [vec!["real scenes".to_owned()], judged(real), vec![dash(), dash()]];
+        line(text, cells.into_iter().flatten());
     }
     for row in &report.rows {
-        let mut cells = vec![
-            row.method.clone(),
-            format!("{} ({})", row.steps, row.full_steps),
-            significant(row.seconds_per_image),
-            format!("{:.2}x", row.speed_up),
-        ];
-        cells.extend(judged(&row.quality, &stated));
-        cells.push(format!("{:.1} %", 100.0 * row.token_agreement));
-        cells.push(format!("{:.1} %", 100.0 * row.feature_error));
-        line(&mut text, cells.into_iter());
+        let kept = [row.token_agreement, row.feature_error].map(|share| percent(Some(share)));
+        line(text, [vec![name(row)], judged(&row.quality), kept.to_vec()].into_iter().flatten());
     }
-    notes(&mut text, report);
-    text
+}
+
+/// As notes call a method.
+fn name(row: &Row) -> String {
+    match row.method.as_str() {
+        "vanilla" => format!("vanilla {}", row.steps),
+        method => format!("{method} {} of {}", row.full_steps, row.steps),
+    }
+}
+
+/// A difference, and how likely chance makes one as large.
+fn points(paired: &Paired) -> String {
+    format!("{:+.1} ({})", 100.0 * paired.difference, probability(paired.p))
+}
+
+fn probability(p: f64) -> String {
+    if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") }
 }
 
 fn notes(text: &mut String, report: &Report) {
@@ -57,26 +132,177 @@ fn notes(text: &mut String, report: &Report) {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "\n{n} pictures of each method, of the same prompts and seeds; percentages with 95 % intervals (Wilson; of the mean, by \
-         the spread over pictures). Seconds are of the steps, the median of all batches; decoding takes {} s more in every row.{real} The feature error is \
-         the relative L2 distance of the last features from vanilla's with all steps, of the first {} pictures.",
+        "\n{n} pictures of each method, of the same prompts and seeds. A picture is all right if everything that its prompt \
+         states is, and nothing is torn; with 95 % intervals (Wilson). \"vs vanilla\" is the difference to vanilla with all \
+         steps in points, with the p-value of McNemar's exact test, two-sided, over the pictures in which the two differ. \
+         Seconds are of the steps, the median of all batches; decoding takes {} s more in every row.{real} The feature error \
+         is the relative L2 distance of the last features from vanilla's with all steps, of the first {} pictures.",
         significant(decode),
         n.min(FEATURED)
     );
+    measures(text, report);
+    compared(text, report);
+    by_noun(text, report);
+}
+
+/// What coherence and diversity are.
+fn measures(text: &mut String, report: &Report) {
+    let wide = |mean: Option<Mean>| mean.map(|mean| (mean.high - mean.low) / 2.0);
+    let widest = report.rows.iter().filter_map(|row| wide(row.coherence)).fold(0.0, f64::max);
+    let encoded =
+        if report.real_coherence.is_some() { "; real scenes are as the tokenizer encodes them" } else { "" };
+    let _ = writeln!(
+        text,
+        "\nCoherence is the base's mean log-likelihood of a code given three quarters of the others, in nats (two maskings of \
+         each picture, conditional, no guidance; 95 % intervals of at most ±{}){encoded}.",
+        significant(widest)
+    );
+    let Some(size) = report.diversity_of else { return };
+    let bits = |diversity: &Diversity| {
+        let each = OPEN.iter().zip(diversity.bits).map(|(name, bits)| format!("{name} {bits:.2}"));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let _ = writeln!(
+        text,
+        "\nDiversity is the entropy of what {} seeds of each of {} prompts show where the prompt is a noun alone, as the judge \
+         reads it: the mean of colour, place and light, in bits with the correction of Miller and Madow, as a share of as many \
+         real scenes'.",
+        size.seeds, size.prompts
+    );
+    if let Some(real) = &report.real_diversity {
+        let _ = writeln!(text, "- real scenes: {}.", bits(real));
+    }
+    for row in &report.rows {
+        if let Some(diversity) = &row.diversity {
+            let _ = writeln!(text, "- {}: {}.", name(row), bits(diversity));
+        }
+    }
+}
+
+/// A sentence for each comparison.
+fn compared(text: &mut String, report: &Report) {
+    if report.comparisons.is_empty() {
+        return;
+    }
+    text.push('\n');
+    for comparison in &report.comparisons {
+        let (Some(row), Some(other)) = (report.rows.get(comparison.row), report.rows.get(comparison.against))
+        else {
+            continue;
+        };
+        let Paired { gained, lost, difference, p } = comparison.paired;
+        let against = match comparison.kind {
+            Kind::EqualTime => {
+                let [own, other_seconds] = [row, other].map(|row| significant(row.seconds_per_image));
+                format!("{}, the vanilla nearest in time ({own} and {other_seconds} s)", name(other))
+            }
+            Kind::EqualFullSteps => format!("{}, as many full steps", name(other)),
+        };
+        let verdict = if p < SURE { "" } else { ", which chance explains" };
+        let _ = writeln!(
+            text,
+            "- {} against {against}: {:+.1} points ({gained} pictures better, {lost} worse, {}){verdict}.",
+            name(row),
+            100.0 * difference,
+            probability(p)
+        );
+    }
+}
+
+/// Nouns named of each end.
+const NAMED: usize = 3;
+/// Below this, a difference is called more than chance.
+const SURE: f64 = 0.05;
+
+/// For each accelerated method the nouns at both ends, and whether they differ in what acceleration costs them.
+fn by_noun(text: &mut String, report: &Report) {
+    let many = |row: &&Row| row.method != "vanilla" && row.spread.nouns.len() > 1;
+    let mut rows = report.rows.iter().filter(many).peekable();
+    if rows.peek().is_none() {
+        return;
+    }
+    text.push_str(
+        "\nAll right by the noun that is named first, and whether the gap to vanilla with all steps differs between nouns \
+         (permutation test of the variance between nouns):\n",
+    );
+    for row in rows {
+        let mut nouns: Vec<&OfNoun> = row.spread.nouns.iter().collect();
+        nouns.sort_by(|a, b| a.all.share.total_cmp(&b.all.share));
+        let listed = |nouns: &mut dyn Iterator<Item = &&OfNoun>| {
+            let each = nouns.map(|of| format!("{} {} of {}", of.noun, of.all.right, of.all.of));
+            each.collect::<Vec<_>>().join(", ")
+        };
+        let ends = NAMED.min(nouns.len() / 2);
+        let verdict = match row.spread.p {
+            None => "no gap".to_owned(),
+            Some(p) if p < SURE => format!("the gap differs, {}", probability(p)),
+            Some(p) => format!("no difference beyond chance, {}", probability(p)),
+        };
+        let _ = writeln!(
+            text,
+            "- {}: worst {}; best {}; {verdict}.",
+            name(row),
+            listed(&mut nouns.iter().take(ends)),
+            listed(&mut nouns.iter().rev().take(ends))
+        );
+    }
+}
+
+/// A line a method, its figures as numbers: what a spreadsheet reads.
+pub fn csv(report: &Report) -> String {
+    let mut text = String::from("method,steps,full_steps,seconds_per_image,speed_up,all_right,low,high,of");
+    for attribute in ATTRIBUTES {
+        let _ = write!(text, ",{attribute}");
+    }
+    text.push_str(",difference_to_vanilla,p,frechet,coherence,diversity_bits,diversity_share,token_agreement,feature_error\n");
+    let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+    let judged = |quality: &Quality| {
+        let mut cells: Vec<String> = vec![
+            number(quality.all.map(|all| all.share)),
+            number(quality.all.map(|all| all.low)),
+            number(quality.all.map(|all| all.high)),
+            quality.all.map(|all| all.of.to_string()).unwrap_or_default(),
+        ];
+        cells.extend(quality.attributes.iter().map(|share| number(share.map(|s| s.share))));
+        cells
+    };
+    let measured = |coherence: Option<Mean>, diversity: Option<&Diversity>| {
+        let share = diversity.and_then(|diversity| diversity.share_of_real);
+        [coherence.map(|mean| mean.mean), diversity.map(|diversity| diversity.mean), share].map(number)
+    };
+    if let Some(real) = &report.real {
+        let mut cells = vec!["real scenes".to_owned()];
+        cells.extend(std::iter::repeat_n(String::new(), 4));
+        cells.extend(judged(real));
+        cells.extend([String::new(), String::new(), number(real.frechet)]);
+        cells.extend(measured(report.real_coherence, report.real_diversity.as_ref()));
+        cells.extend([String::new(), String::new()]);
+        let _ = writeln!(text, "{}", cells.join(","));
+    }
+    for row in &report.rows {
+        let mut cells = vec![
+            row.method.clone(),
+            row.steps.to_string(),
+            row.full_steps.to_string(),
+            row.seconds_per_image.to_string(),
+            row.speed_up.to_string(),
+        ];
+        cells.extend(judged(&row.quality));
+        cells.extend([
+            number(row.versus_vanilla.map(|paired| paired.difference)),
+            number(row.versus_vanilla.map(|paired| paired.p)),
+            number(row.quality.frechet),
+        ]);
+        cells.extend(measured(row.coherence, row.diversity.as_ref()));
+        cells.extend([row.token_agreement.to_string(), row.feature_error.to_string()]);
+        let _ = writeln!(text, "{}", cells.join(","));
+    }
+    text
 }
 
 fn line(text: &mut String, cells: impl Iterator<Item = String>) {
     let cells: Vec<String> = cells.collect();
     let _ = writeln!(text, "| {} |", cells.join(" | "));
-}
-
-fn judged(quality: &Quality, stated: &[usize]) -> Vec<String> {
-    let share = |share: &Option<Share>| share.map_or_else(dash, |s| interval(s.share, s.low, s.high));
-    let mean = |mean: &Option<Mean>| mean.map_or_else(dash, |m| interval(m.mean, m.low, m.high));
-    let mut cells: Vec<String> = stated.iter().map(|&index| share(&quality.attributes[index])).collect();
-    cells.extend([mean(&quality.mean), share(&quality.all)]);
-    cells.push(quality.frechet.map_or_else(dash, significant));
-    cells
 }
 
 fn interval(value: f64, low: f64, high: f64) -> String {
@@ -98,7 +324,47 @@ fn dash() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::compare::{self, Spread};
+    use super::super::plot::tests::example;
     use super::*;
+
+    #[test]
+    fn the_notes_say_what_was_compared_and_the_table_stays_small() {
+        let mut report = example();
+        let right: Vec<Vec<bool>> =
+            (0..report.rows.len()).map(|row| (0..500).map(|i| i % (row + 2) != 0).collect()).collect();
+        report.comparisons = compare::comparisons(&report.rows, &right);
+        for (row, these) in report.rows.iter_mut().zip(&right).skip(1) {
+            row.versus_vanilla = Paired::of(these, &right[0]);
+            let nouns: Vec<usize> = (0..500).map(|i| i % 2).collect();
+            let names = ["fox", "owl"].map(str::to_owned);
+            row.spread = compare::spread(these, &right[0], &nouns, &names);
+        }
+        let text = markdown(&report);
+        let table: Vec<&str> = text.lines().take_while(|line| line.starts_with('|')).collect();
+        assert_eq!(table.len(), 2 + 1 + 9, "{text}");
+        assert!(table.iter().all(|line| line.chars().count() < 120), "{text}");
+        for words in [
+            "| shortcut | 16 (5) |",
+            "| real scenes | – |",
+            "- shortcut 5 of 16 against vanilla 5, the vanilla nearest in time (0.0630 and 0.0520 s): ",
+            "- shortcut 4 of 16 against reuse 4 of 16, as many full steps: ",
+            "worst fox ",
+            "p < 0.001",
+        ] {
+            assert!(text.contains(words), "{words:?} is not in\n{text}");
+        }
+        report.rows.iter_mut().for_each(|row| row.spread = Spread::default());
+        report.comparisons.clear();
+        assert!(!markdown(&report).contains("- shortcut"));
+    }
+
+    #[test]
+    fn csv_has_as_many_cells_in_every_line() {
+        let text = csv(&example());
+        let cells: Vec<usize> = text.lines().map(|line| line.split(',').count()).collect();
+        assert_eq!(cells, [5 + 4 + 7 + 8; 11], "{text}");
+    }
 
     #[test]
     fn figures_have_three_digits() {

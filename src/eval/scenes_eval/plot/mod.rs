@@ -1,10 +1,11 @@
-//! Quality against time, one mark a method: laid out once as shapes, then written as SVG (`svg`) or as pixels (`raster`).
+//! How often pictures are all right against time, one mark a method, ringed where nothing else is both as fast and as right:
+//! laid out once as shapes, then written as SVG (`svg`) or as pixels (`raster`).
 
 mod font;
 mod raster;
 mod svg;
 
-use super::{Report, Row};
+use super::{Report, Row, compare};
 use crate::generate::picture::Picture;
 
 /// A colour.
@@ -14,6 +15,8 @@ const INK: Rgb = [34, 34, 40];
 const FAINT: Rgb = [120, 120, 128];
 const GRID: Rgb = [228, 228, 233];
 const PAPER: Rgb = [255, 255, 255];
+/// Rings.
+const FRONT: Rgb = [232, 168, 24];
 
 /// Size of the plot, and of the frame inside, in pixels of the SVG.
 const SIZE: [f64; 2] = [880.0, 540.0];
@@ -77,20 +80,22 @@ impl Plot {
         let mut plot = Self { shapes: Vec::new() };
         let scale = Scale::of(report);
         plot.frame(&scale, title, subtitle);
-        if let Some(real) = report.real.as_ref().and_then(|real| real.mean) {
-            let y = scale.y(real.mean);
+        if let Some(real) = report.real.as_ref().and_then(|real| real.all) {
+            let y = scale.y(real.share);
             plot.line([LEFT, y], [SIZE[0] - RIGHT, y], 1.5, FAINT, true);
             plot.text([SIZE[0] - RIGHT - 6.0, y - 6.0], Anchor::End, 12.0, FAINT, "the judge on real scenes");
         }
         let mut names: Vec<&str> = report.rows.iter().map(|row| row.method.as_str()).collect();
         names.dedup();
+        let front = compare::front(&report.rows);
         let mut labels = Vec::new();
         for name in &names {
-            let rows: Vec<&Row> = report.rows.iter().filter(|row| row.method == *name).collect();
-            labels.extend(plot.curve(&scale, name, &rows));
+            let rows = report.rows.iter().zip(&front).filter(|(row, _)| row.method == *name);
+            labels.extend(plot.curve(&scale, name, &rows.collect::<Vec<_>>()));
         }
         // Over all curves: first what clears the paper for the words, then the marks, and the words last.
         labels.iter().for_each(|label| plot.plate(label));
+        labels.iter().filter(|label| label.on_front).for_each(|label| plot.ring(label.mark));
         labels.iter().for_each(|label| plot.mark(label.name, label.mark));
         for label in labels {
             plot.text(label.at, label.anchor, LABEL, colour_of(label.name), &label.text);
@@ -143,19 +148,19 @@ impl Plot {
             INK,
             "seconds per image, decoding aside; numbers are full steps",
         );
-        let (at, text) = ([20.0, middle[1]], "attributes right, mean with 95 % interval".to_owned());
+        let (at, text) = ([20.0, middle[1]], "all right, with 95 % interval".to_owned());
         let (anchor, size, colour) = (Anchor::Middle, 13.0, INK);
         self.shapes.push(Shape::Text { at, anchor, size, colour, text, upwards: true });
     }
 
     /// The curve of a method with its intervals; gives back its marks and their labels.
-    fn curve<'a>(&mut self, scale: &Scale, name: &'a str, rows: &[&Row]) -> Vec<Label<'a>> {
+    fn curve<'a>(&mut self, scale: &Scale, name: &'a str, rows: &[(&Row, &bool)]) -> Vec<Label<'a>> {
         let colour = colour_of(name);
         let mut labels: Vec<Label> = Vec::new();
-        for row in rows {
-            let Some(mean) = row.quality.mean else { continue };
-            let mark @ [x, y] = [scale.x(row.seconds_per_image), scale.y(mean.mean)];
-            let [low, high] = [mean.low, mean.high].map(|value| scale.y(value));
+        for (row, on_front) in rows {
+            let Some(all) = row.quality.all else { continue };
+            let mark @ [x, y] = [scale.x(row.seconds_per_image), scale.y(all.share)];
+            let [low, high] = [all.low, all.high].map(|value| scale.y(value));
             self.line([x, low], [x, high], 1.5, colour, false);
             for end in [low, high] {
                 self.line([x - 4.0, end], [x + 4.0, end], 1.5, colour, false);
@@ -165,12 +170,19 @@ impl Plot {
             }
             // Methods are often alike in quality: each has its labels in a place of its own.
             let (at, anchor) = match name {
-                "vanilla" => ([x - 11.0, y + 4.0], Anchor::End),
+                "vanilla" => ([x - 14.0, y + 4.0], Anchor::End),
                 "shortcut" => ([x, high - 7.0], Anchor::Middle),
                 "reuse" => ([x, low + 16.0], Anchor::Middle),
-                _ => ([x + 11.0, y + 4.0], Anchor::Start),
+                _ => ([x + 14.0, y + 4.0], Anchor::Start),
             };
-            labels.push(Label { name, mark, at, anchor, text: row.full_steps.to_string() });
+            labels.push(Label {
+                name,
+                mark,
+                on_front: **on_front,
+                at,
+                anchor,
+                text: row.full_steps.to_string(),
+            });
         }
         labels
     }
@@ -187,6 +199,13 @@ impl Plot {
         let (right, top, bottom) = (left + width, y - 11.0, y + 3.0);
         let points = vec![[left, top], [right, top], [right, bottom], [left, bottom]];
         self.shapes.push(Shape::Polygon { points, colour: PAPER });
+    }
+
+    /// Around a mark.
+    fn ring(&mut self, centre: [f64; 2]) {
+        for (radius, colour) in [(11.0, FRONT), (9.0, PAPER)] {
+            self.shapes.push(Shape::Circle { centre, radius, colour });
+        }
     }
 
     fn mark(&mut self, name: &str, [x, y]: [f64; 2]) {
@@ -217,6 +236,11 @@ impl Plot {
             self.text([at[0] + 13.0, at[1] + 5.0], Anchor::Start, LABEL, INK, text);
             at[0] += 44.0 + LETTER * text.len() as f64;
         }
+        if !names.is_empty() {
+            let (text, right) = ("nothing is as fast and as right", SIZE[0] - RIGHT);
+            self.text([right, 26.0], Anchor::End, LABEL, INK, text);
+            self.ring([right - LETTER * text.len() as f64, 22.0]);
+        }
     }
 }
 
@@ -224,6 +248,7 @@ impl Plot {
 struct Label<'a> {
     name: &'a str,
     mark: [f64; 2],
+    on_front: bool,
     at: [f64; 2],
     anchor: Anchor,
     text: String,
@@ -246,9 +271,9 @@ struct Scale {
 
 impl Scale {
     fn of(report: &Report) -> Self {
-        let means = report.rows.iter().filter_map(|row| row.quality.mean);
-        let ends: Vec<f64> = means.flat_map(|mean| [mean.low, mean.high]).collect();
-        let real = report.real.iter().filter_map(|real| Some(real.mean?.mean));
+        let shares = report.rows.iter().filter_map(|row| row.quality.all);
+        let ends: Vec<f64> = shares.flat_map(|all| [all.low, all.high]).collect();
+        let real = report.real.iter().filter_map(|real| Some(real.all?.share));
         let (low, high) = ends
             .iter()
             .copied()
@@ -297,4 +322,4 @@ fn decades(from: f64, to: f64) -> Vec<f64> {
 
 #[cfg(test)]
 #[path = "plot_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -1,10 +1,11 @@
-use super::super::stats::Mean;
+use super::super::compare::Spread;
+use super::super::stats::Share;
 use super::super::{Quality, Report, Row};
 use super::*;
 
-fn row(method: &str, steps: usize, full_steps: usize, seconds: f64, mean: f64) -> Row {
-    let mean = Some(Mean { mean, low: mean - 0.012, high: mean + 0.012 });
-    let quality = Quality { attributes: [None; 7], mean, all: None, frechet: None };
+pub(in super::super) fn row(method: &str, steps: usize, full_steps: usize, seconds: f64, right: f64) -> Row {
+    let all = Share::new((right * 500.0).round() as usize, 500);
+    let quality = Quality { attributes: [None; 7], mean: None, all, frechet: None };
     Row {
         method: method.to_owned(),
         steps,
@@ -13,12 +14,16 @@ fn row(method: &str, steps: usize, full_steps: usize, seconds: f64, mean: f64) -
         decode_seconds_per_image: 0.01,
         speed_up: 1.0,
         quality,
+        versus_vanilla: None,
+        spread: Spread::default(),
+        coherence: None,
+        diversity: None,
         token_agreement: 1.0,
         feature_error: 0.0,
     }
 }
 
-pub(super) fn example() -> Report {
+pub(in super::super) fn example() -> Report {
     let rows = vec![
         row("vanilla", 16, 16, 0.160, 0.93),
         row("vanilla", 8, 8, 0.081, 0.90),
@@ -30,9 +35,21 @@ pub(super) fn example() -> Report {
         row("reuse", 16, 8, 0.085, 0.89),
         row("reuse", 16, 4, 0.044, 0.76),
     ];
-    let real =
-        Quality { mean: Some(Mean { mean: 0.962, low: 0.955, high: 0.97 }), ..rows[0].quality.clone() };
-    Report { real: Some(real), rows, pictures: 512, features: 192 }
+    let real = Quality { all: Share::new(481, 500), ..rows[0].quality.clone() };
+    Report { real: Some(real), rows, pictures: 500, features: 192, ..nothing() }
+}
+
+fn nothing() -> Report {
+    Report {
+        real: None,
+        real_coherence: None,
+        real_diversity: None,
+        diversity_of: None,
+        rows: Vec::new(),
+        comparisons: Vec::new(),
+        pictures: 0,
+        features: 1,
+    }
 }
 
 #[test]
@@ -61,10 +78,19 @@ fn a_plot_has_a_mark_for_each_method_and_nothing_outside() {
     let svg = plot.to_svg();
     assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
     assert!(svg.contains("emoji &lt;text&gt; &amp; more"), "text is escaped");
-    // Marks and those of the legend.
-    assert_eq!(svg.matches("<circle").count(), 4 + 1);
+    // Marks and those of the legend, and two circles make a ring: eight on the front, as vanilla's 5 steps are beaten, and one in
+    // the legend.
+    let rings = compare::front(&report.rows).iter().filter(|on| **on).count() + 1;
+    assert_eq!(svg.matches("<circle").count(), 4 + 1 + 2 * rings);
     assert_eq!(svg.matches("<polygon").count(), 5 + 2 + 9, "with what clears the paper for nine labels");
-    for words in [">16<", ">4<", "numbers are full steps", "the judge on real scenes", "reuse of features"] {
+    for words in [
+        ">16<",
+        ">4<",
+        "numbers are full steps",
+        "the judge on real scenes",
+        "reuse of features",
+        "all right",
+    ] {
         assert!(svg.contains(words), "{words}");
     }
     for shape in &plot.shapes {
@@ -91,7 +117,7 @@ fn pixels_show_what_the_svg_says() {
     let mut marks = 0;
     for shape in &plot.shapes {
         match shape {
-            Shape::Circle { centre, colour, .. } => {
+            Shape::Circle { centre, colour, .. } if ![FRONT, PAPER].contains(colour) => {
                 assert_eq!(at(*centre), *colour, "{shape:?}");
                 marks += 1;
             }
@@ -113,7 +139,7 @@ fn pixels_show_what_the_svg_says() {
 
 #[test]
 fn a_report_without_anything_still_has_its_axes() {
-    let report = Report { real: None, rows: Vec::new(), pictures: 0, features: 1 };
+    let report = nothing();
     let svg = Plot::new(&report, "nothing", "").to_svg();
     assert!(svg.contains("100 %") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
 }
