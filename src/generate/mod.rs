@@ -6,6 +6,8 @@
 
 pub mod dimoo;
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod ml_cache_tests;
 pub mod model;
 pub mod picture;
