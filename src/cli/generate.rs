@@ -356,6 +356,7 @@ fn settings(arguments: &Arguments, model: &Model) -> Result<Settings, CliError> 
         choice_temperature: arguments.choice_temperature.unwrap_or(defaults.choice_temperature),
         softmax_temperature: arguments.softmax_temperature.unwrap_or(defaults.softmax_temperature),
         choice_noise: arguments.choice_noise.unwrap_or(defaults.choice_noise),
+        ..defaults
     };
     let (predictor, refresh) = acceleration(arguments, sampling.steps, model.config.shortcut.is_some())?;
     Ok(Settings { sampling, refresh, predictor })

@@ -38,7 +38,7 @@ fn class_tokens(model: &Model, predictor: Option<Predictor>, guided: bool, seeds
     let settings =
         Settings { sampling, refresh: refresh(predictor), predictor: predictor.unwrap_or_default() };
     session.configure(&settings).unwrap();
-    let classes: Vec<Option<u32>> = seeds.iter().map(|&seed| Some(seed as u32 % 24)).collect();
+    let classes: Vec<Option<u32>> = seeds.iter().map(|&seed| Some((seed % 24) as u32)).collect();
     session.start(&classes, seeds).unwrap();
     session.finish().unwrap();
     block_on(session.tokens()).unwrap()

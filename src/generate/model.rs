@@ -1,7 +1,7 @@
 //! A model folder ready to generate: its sizes, its classes, its sampling defaults, and its weights, all accounted for.
 
 use super::GenerateError;
-use super::sampling::Sampling;
+use super::sampling::{self, Sampling};
 use crate::assets;
 use crate::exec::{Executor, cpu::CpuExecutor, gpu};
 use crate::kernels::{Quantization, Quantized, RowRange, WeightFormat};
@@ -32,6 +32,7 @@ pub struct ModelConfig {
     #[serde(default)]
     pub shortcut: Option<shortcut::Config>,
     /// Sampling defaults.
+    #[serde(deserialize_with = "sampling::of_maskgit")]
     pub sampling: Sampling,
 }
 
@@ -390,7 +391,7 @@ mod tests {
             labels: Vec::new(),
             tokenizer: Tokenizer::Taming(vqgan::Config::official()),
             shortcut: Some(shortcut::Config { blocks, ..shortcut::Config::OFFICIAL }),
-            sampling: Sampling::OFFICIAL_512,
+            sampling: Sampling::MASKGIT_512,
         }
     }
 

@@ -3,13 +3,14 @@
 //! A class model makes all pictures of a run at once; a text model makes one after the other (*rounds*). Sessions are kept
 //! while the model stays, so that another seed, budget or method costs no loading.
 
-use super::recipe::{Draw, Recipe, Subject};
+use super::recipe::{Recipe, Subject};
 use crate::exec::{Executor, Memory};
 use crate::generate::GenerateError;
 use crate::generate::model::{Device, Model};
 use crate::generate::picture::Picture;
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
+use crate::generate::sampling::Sampling;
 use crate::generate::session::{PlannedStep, Session, Settings, Shape};
 use crate::generate::text::{TextModel, TextSession, TextSettings, is_text_folder};
 use crate::kernels::Quantization;
@@ -46,7 +47,7 @@ pub struct ModelInfo {
     /// Width and height of a picture, in pixels.
     pub size: [u32; 2],
     /// Its sampling defaults.
-    pub draw: Draw,
+    pub draw: Sampling,
     /// Whether it has a shortcut.
     pub has_shortcut: bool,
     /// Whether its weights are stored in f16, those aside that are quantised; else in f32.
@@ -70,7 +71,7 @@ impl ModelInfo {
             seed: 0,
             images: 1,
             draw: self.draw,
-            refresh: Refresh::Uniform(self.draw.steps().div_ceil(4)),
+            refresh: Refresh::Uniform(self.draw.steps.div_ceil(4)),
             predictor,
             quantize: None,
         }
@@ -185,7 +186,7 @@ impl Engine {
                 grid: t.grid,
                 codebook: t.codebook,
                 size: [t.grid[1] * factor, t.grid[0] * factor],
-                draw: Draw::Text(model.config.sampling),
+                draw: model.config.sampling,
                 has_shortcut: model.config.shortcut.is_some(),
                 stored_half: model.is_half(),
                 stored_quantized: model.quantization(),
@@ -203,7 +204,7 @@ impl Engine {
                 grid: [t.grid; 2],
                 codebook: t.codebook,
                 size: [model.config.image_size; 2],
-                draw: Draw::Class(model.config.sampling),
+                draw: model.config.sampling,
                 has_shortcut: model.config.shortcut.is_some(),
                 stored_half: model.is_half(),
                 stored_quantized: model.quantization(),
@@ -234,18 +235,18 @@ impl Engine {
     /// Settings out of range, weights that cannot be read, or a device that is too small.
     pub fn begin(&mut self, recipe: &Recipe) -> Result<&[PlannedStep], GenerateError> {
         let Some((loaded, info)) = &self.model else { return Err(no_model()) };
-        let partial = recipe.full_steps() != Some(recipe.draw.steps() as usize);
+        let partial = recipe.full_steps() != Some(recipe.draw.steps as usize);
         // Vanilla runs with the programs of the predictor that will be compared with it, if the model has that.
         let has = recipe.predictor != Predictor::Shortcut || info.has_shortcut;
-        let held = match (loaded, &recipe.draw, &recipe.subject) {
-            (Loaded::Text(model), Draw::Text(sampling), Subject::Prompt(prompt)) => {
+        let held = match (loaded, &recipe.subject) {
+            (Loaded::Text(model), Subject::Prompt(prompt)) => {
                 let mut prompts = vec![model.prompts.encode(prompt)?];
-                if sampling.guidance != 0.0 {
+                if recipe.draw.guided() {
                     prompts.push(model.prompts.unconditional()?);
                 }
                 let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
                 let settings = TextSettings {
-                    sampling: *sampling,
+                    sampling: recipe.draw,
                     refresh: recipe.refresh.clone(),
                     predictor: recipe.predictor,
                 };
@@ -281,15 +282,15 @@ impl Engine {
                 session.configure(&settings)?;
                 Held::Text { session, lengths, predictor: recipe.predictor, quantize: recipe.quantize }
             }
-            (Loaded::Class(model), Draw::Class(sampling), Subject::Class(class)) => {
+            (Loaded::Class(model), Subject::Class(class)) => {
                 model.config.class(class)?;
                 let settings = Settings {
-                    sampling: *sampling,
+                    sampling: recipe.draw,
                     refresh: recipe.refresh.clone(),
                     predictor: recipe.predictor,
                 };
                 let shape = Shape {
-                    batch: Batch { images: recipe.images.max(1), guided: sampling.guided() },
+                    batch: Batch { images: recipe.images.max(1), guided: recipe.draw.guided() },
                     predictor: (partial || has).then_some(recipe.predictor),
                     recorded_noise: false,
                     decoder: true,
