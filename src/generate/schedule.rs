@@ -61,14 +61,17 @@ impl Schedule {
 }
 
 /// Tokens that stay masked after a step: `tokens * cos(pi / 2 * progress)` rounded down, at least 1 until the last step.
+///
+/// Every number is rounded to f32 as in the official code: at two thirds of the steps the cosine is then a little below one
+/// half, and one more token is revealed. The cosine itself is rounded from f64, so that it is the same on every system.
 fn kept_cosine(steps: u32, tokens: u32) -> Vec<u32> {
     let kept = |step: u32| {
         if step + 1 == steps {
             return 0;
         }
-        let progress = f64::from(step + 1) / f64::from(steps);
-        let kept = f64::from(tokens) * (std::f64::consts::FRAC_PI_2 * progress).cos();
-        (kept.floor() as u32).max(1)
+        let progress = (f64::from(step + 1) / f64::from(steps)) as f32;
+        let share = f64::from(FRAC_PI_2 * progress).cos() as f32;
+        ((tokens as f32 * share).floor() as u32).max(1)
     };
     let mut masked = tokens;
     let counts = (0..steps).map(|step| {
@@ -136,6 +139,12 @@ mod tests {
         let at_16 = [20, 59, 98, 135, 172, 207, 239, 270, 298, 323, 345, 363, 378, 390, 398, 401];
         assert_eq!(counts(16), at_16);
         assert_eq!(counts(1), [4096]);
+        // Of the official code with torch's f32: 2,047 are kept at two thirds, where f64 would keep 2,048.
+        assert_eq!(counts(3), [549, 1500, 2047]);
+        assert_eq!(counts(6), [140, 409, 651, 849, 987, 1060]);
+        for steps in [9, 12, 15, 24, 48] {
+            assert_eq!(counts(steps)[..2 * steps as usize / 3].iter().sum::<u32>(), 4096 - 2047, "{steps}");
+        }
         // More steps than tokens: some reveal nothing, none more than there is.
         assert_eq!(Schedule::KeptCosine.counts(50, 16).iter().sum::<u32>(), 16);
     }

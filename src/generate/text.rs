@@ -494,6 +494,11 @@ impl TextSession {
         Ok(self.executor.read(states::IDS, (rows * columns) as usize).await?)
     }
 
+    /// The predictor that the session has programs for.
+    pub fn predictor(&self) -> Option<Predictor> {
+        self.predictor
+    }
+
     /// The model's configuration.
     pub fn config(&self) -> &TextConfig {
         &self.config

@@ -95,16 +95,8 @@ enum Loaded {
 
 #[derive(Debug)]
 enum Held {
-    Text {
-        session: Box<TextSession>,
-        lengths: Vec<usize>,
-        predictor: Predictor,
-        quantize: Option<Quantization>,
-    },
-    Class {
-        session: Box<Session>,
-        quantize: Option<Quantization>,
-    },
+    Text { session: Box<TextSession>, lengths: Vec<usize>, quantize: Option<Quantization> },
+    Class { session: Box<Session>, quantize: Option<Quantization> },
 }
 
 impl Held {
@@ -251,10 +243,10 @@ impl Engine {
                     predictor: recipe.predictor,
                 };
                 let fits = |held: &Held| match held {
-                    Held::Text { lengths: l, predictor, quantize, .. } => {
+                    Held::Text { session, lengths: l, quantize } => {
                         *l == lengths
                             && *quantize == recipe.quantize
-                            && (*predictor == recipe.predictor || !partial)
+                            && (session.predictor() == Some(recipe.predictor) || !partial)
                     }
                     Held::Class { .. } => false,
                 };
@@ -280,7 +272,7 @@ impl Engine {
                 };
                 session.set_prompt(&prompts[0])?;
                 session.configure(&settings)?;
-                Held::Text { session, lengths, predictor: recipe.predictor, quantize: recipe.quantize }
+                Held::Text { session, lengths, quantize: recipe.quantize }
             }
             (Loaded::Class(model), Subject::Class(class)) => {
                 model.config.class(class)?;
@@ -473,6 +465,42 @@ impl Engine {
             (Some(held), _) => held.executor().describe(),
             (None, Device::Cpu) => "CPU".to_owned(),
             (None, Device::Gpu(gpu)) => gpu.info.name.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::predict::MlCache;
+
+    /// What *Compare methods* does: runs that differ in what stands in for the model, and vanilla among them.
+    #[test]
+    fn methods_are_compared_again_and_again() {
+        let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/dimoo-tiny.safetensors");
+        let folder = tempfile::tempdir().unwrap();
+        crate::eval::export::export(&recording, folder.path()).unwrap();
+        let mut engine = Engine::new(Device::Cpu);
+        for (source, subject) in [
+            (folder.path().to_str().unwrap(), Subject::Prompt("w5 w17 w9".to_owned())),
+            (crate::generate::model::FIXTURE, Subject::Class("fox".to_owned())),
+        ] {
+            let info = engine.open(source).unwrap();
+            let shortcut = Recipe { refresh: Refresh::Uniform(3), ..info.recipe(subject) };
+            let with = |predictor| Recipe { predictor, ..shortcut.clone() };
+            let reuse = with(Predictor::Reuse);
+            let cached = with(Predictor::MlCache(MlCache::OFFICIAL));
+            for _ in 0..2 {
+                for recipe in [&reuse, &shortcut.vanilla(), &shortcut, &reuse.vanilla(), &cached, &shortcut] {
+                    let plan = engine.begin(recipe).map(<[PlannedStep]>::len);
+                    assert_eq!(
+                        plan.unwrap(),
+                        recipe.draw.steps as usize,
+                        "{:?} of {source}",
+                        recipe.predictor
+                    );
+                }
+            }
         }
     }
 }

@@ -107,6 +107,11 @@ impl Recipe {
         } else {
             let class = value.get("classes").and_then(|classes| classes.get(0)).and_then(Value::as_str);
             let class = class.ok_or("the picture names neither a prompt nor a class")?;
+            if value["classes"].as_array().is_some_and(|all| all.iter().any(|other| *other != class)) {
+                let reason =
+                    "the picture shows several classes, and a run here is of one; open pictures one by one";
+                return Err(reason.to_owned());
+            }
             (Subject::Class(class.to_owned()), Sampling::MASKGIT_512)
         };
         let draw = Sampling::over(&official, &part("sampling")).map_err(wrong)?;
@@ -115,6 +120,9 @@ impl Recipe {
             (None, Some(seed)) => vec![seed],
             (None, None) => return Err("the picture does not say its seed".to_owned()),
         };
+        if seeds.windows(2).any(|pair| pair[1] != pair[0].wrapping_add(1)) {
+            return Err("the picture's seeds do not count up, as those of a run here do".to_owned());
+        }
         Ok(Self {
             model: text("model").ok_or("the picture does not name its model")?,
             subject,
@@ -171,6 +179,19 @@ mod tests {
             let found = Recipe::from_metadata(&value).unwrap_err();
             assert!(found.contains(reason), "{found}");
         }
+    }
+
+    #[test]
+    fn what_a_run_cannot_be_is_refused() {
+        let sheet = recipe(false, 5, 3, 4).metadata(&[5, 6, 7]);
+        let with = |key: &str, value: Value| {
+            let mut changed = sheet.clone();
+            changed[key] = value;
+            Recipe::from_metadata(&changed).unwrap_err()
+        };
+        assert!(with("classes", serde_json::json!(["fox", "taxi", "fox"])).contains("several classes"));
+        assert!(with("seeds", serde_json::json!([5, 6, 5])).contains("do not count up"));
+        assert!(Recipe::from_metadata(&sheet).is_ok());
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct Run {
     pub memory: Memory,
     /// What computed.
     pub device: String,
+    /// Why it failed, if it did.
+    pub failed: Option<String>,
 }
 
 impl Run {
@@ -80,6 +82,7 @@ impl Run {
             decode_ms: 0.0,
             memory: Memory::default(),
             device: String::new(),
+            failed: None,
         }
     }
 
@@ -139,8 +142,10 @@ impl Run {
                 (self.decode_ms, self.progress) = (*decode_ms, Progress::Finished);
             }
             Event::Shown { id, step: None, pictures } if *id == self.id => self.pictures.clone_from(pictures),
-            Event::Stopped { id, .. } | Event::Failed { id: Some(id), .. } if *id == self.id => {
+            Event::Stopped { id, .. } if *id == self.id => self.progress = Progress::Stopped,
+            Event::Failed { id: Some(id), failure } if *id == self.id => {
                 self.progress = Progress::Stopped;
+                self.failed = Some(failure.reason.clone());
             }
             _ => {}
         }
