@@ -127,6 +127,7 @@ fn prompt(
         return Err(GenerateError::Setting(message).into());
     };
     let folder = model.folder.ok_or_else(not_there)?;
+    super::generate_text::note_unknown_words(&folder, prompt);
     let mut sampling = folder.config.sampling;
     sampling.steps = arguments.steps.unwrap_or(sampling.steps);
     let predictor = if folder.config.shortcut.is_some() { Predictor::Shortcut } else { Predictor::Reuse };

@@ -12,6 +12,7 @@ use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
 use crate::generate::schedule::Schedule;
 use crate::generate::session::{self, PlannedStep, Session, Settings, Shape, StepKind};
+use crate::generate::text::is_text_model;
 use crate::kernels::{ChoiceNoise, Quantization};
 use crate::models::Batch;
 use pollster::block_on;
@@ -25,7 +26,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "PROMPT", conflicts_with = "classes")]
     pub(super) prompt: Option<String>,
     /// Class to generate, by name or number; repeat it for several, or say "all"
-    #[arg(long = "class", required_unless_present = "prompt", value_name = "NAME|ID")]
+    #[arg(long = "class", value_name = "NAME|ID")]
     pub(super) classes: Vec<String>,
     /// Model folder, or the name of a bundled model (default: scenes-text for a prompt, scenes-class for classes)
     #[arg(long, value_name = "DIR|NAME", value_hint = clap::ValueHint::DirPath)]
@@ -61,22 +62,22 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) count: u32,
     /// Guidance weight (default: the model's)
-    #[arg(long, value_name = "W")]
+    #[arg(long, value_name = "W", allow_negative_numbers = true)]
     pub(super) guidance: Option<f32>,
     /// Unmasking schedule (default: the model's)
     #[arg(long, value_enum)]
     pub(super) schedule: Option<Schedule>,
     /// Temperature of the draw, and of the choice where that has none of its own (text models; default: the model's)
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub(super) temperature: Option<f32>,
     /// Round noise as the official code does on CUDA (text models)
     #[arg(long)]
     pub(super) bf16_gumbel: bool,
     /// Temperature of the choice (default: the model's)
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub(super) choice_temperature: Option<f32>,
     /// Inverse temperature of the draw (default: the model's)
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub(super) softmax_temperature: Option<f32>,
     /// What the choice is made by (default: the model's)
     #[arg(long, value_enum)]
@@ -194,9 +195,9 @@ pub(super) struct Totals {
     pub(super) images: usize,
     pub(super) batches: usize,
     pub(super) full_steps: usize,
-    pub(super) shortcut_steps: usize,
+    pub(super) predicted_steps: usize,
     pub(super) full_milliseconds: f64,
-    pub(super) shortcut_milliseconds: f64,
+    pub(super) predicted_milliseconds: f64,
     pub(super) loop_milliseconds: f64,
     pub(super) decode_milliseconds: f64,
     pub(super) every_step_full_milliseconds: Option<f64>,
@@ -220,8 +221,18 @@ struct Report<'a> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let is_text = arguments.model.as_deref().map(is_text_model).transpose()?;
     if let Some(prompt) = &arguments.prompt {
+        if is_text == Some(false) {
+            return Err(refused("the model is of classes and takes no prompt; name one with --class"));
+        }
         return super::generate_text::run(arguments, prompt);
+    }
+    if is_text == Some(true) {
+        return Err(refused("the model takes a prompt: migm generate \"PROMPT\" --model ..."));
+    }
+    if arguments.classes.is_empty() {
+        return Err(refused("there is nothing to generate: give a prompt, or --class NAME"));
     }
     let model = super::open_model(arguments.model.as_ref())?.quantized(arguments.quantize);
     let jobs = jobs(arguments, &model)?;
@@ -302,9 +313,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if arguments.json {
         writeln!(out, "{text}")?;
     } else {
-        print_steps(&mut out, &plan, &report.totals)?;
+        print_steps(&mut out, &plan, settings.predictor, &report.totals)?;
     }
     Ok(())
+}
+
+fn refused(message: &str) -> CliError {
+    GenerateError::Setting(message.to_owned()).into()
 }
 
 /// Finds out before the work rather than after it that a file cannot go where it should.
@@ -356,6 +371,7 @@ fn settings(arguments: &Arguments, model: &Model) -> Result<Settings, CliError> 
         choice_temperature: arguments.choice_temperature.unwrap_or(defaults.choice_temperature),
         softmax_temperature: arguments.softmax_temperature.unwrap_or(defaults.softmax_temperature),
         choice_noise: arguments.choice_noise.unwrap_or(defaults.choice_noise),
+        ..defaults
     };
     let (predictor, refresh) = acceleration(arguments, sampling.steps, model.config.shortcut.is_some())?;
     Ok(Settings { sampling, refresh, predictor })
@@ -428,7 +444,10 @@ fn run_all(
         let mut spent = 0.0;
         let mut start = Instant::now();
         while let Some(step) = session.step()? {
-            bar.set_message(if step.kind == StepKind::Full { "full" } else { "shortcut" });
+            bar.set_message(match step.kind {
+                StepKind::Full => "full".to_owned(),
+                StepKind::Predicted => settings.predictor.to_string(),
+            });
             bar.inc(1);
             if keep_frames {
                 session.executor().wait().map_err(GenerateError::from)?;
@@ -546,10 +565,10 @@ fn totals(
     Totals {
         images: jobs.len(),
         full_steps: of_kind(StepKind::Full).count(),
-        shortcut_steps: of_kind(StepKind::Predicted).count(),
+        predicted_steps: of_kind(StepKind::Predicted).count(),
         batches: outcome.batches,
         full_milliseconds: of_kind(StepKind::Full).map(|(_, ms)| ms * outcome.batches as f64).sum(),
-        shortcut_milliseconds: of_kind(StepKind::Predicted).map(|(_, ms)| ms * outcome.batches as f64).sum(),
+        predicted_milliseconds: of_kind(StepKind::Predicted).map(|(_, ms)| ms * outcome.batches as f64).sum(),
         loop_milliseconds: outcome.loop_ms,
         decode_milliseconds: decode_ms,
         every_step_full_milliseconds: compared.map(|other| other.loop_ms),
@@ -562,6 +581,7 @@ fn totals(
 pub(super) fn print_steps(
     out: &mut impl std::io::Write,
     plan: &[PlannedStep],
+    predictor: Predictor,
     totals: &Totals,
 ) -> Result<(), CliError> {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -576,9 +596,10 @@ pub(super) fn print_steps(
     )?;
     writeln!(
         out,
-        "shortcut  {:>3} steps, {:.1} ms each{a_batch}",
-        totals.shortcut_steps,
-        each(totals.shortcut_milliseconds, totals.shortcut_steps)
+        "{:<9} {:>3} steps, {:.1} ms each{a_batch}",
+        predictor.to_string(),
+        totals.predicted_steps,
+        each(totals.predicted_milliseconds, totals.predicted_steps)
     )?;
     writeln!(
         out,

@@ -1,7 +1,7 @@
 //! `migm generate "PROMPT" --model DIR`: pictures from text.
 
 use super::CliError;
-use super::frames::write_frames;
+use super::frames::{columns, write_frames};
 use super::generate::{Arguments, Totals, acceleration, check_writable, print_steps};
 use crate::generate::GenerateError;
 use crate::generate::picture::{Picture, write_png, write_whole};
@@ -9,12 +9,15 @@ use crate::generate::refresh::Refresh;
 use crate::generate::session::StepKind;
 use crate::generate::text::{TextModel, TextSession, TextSettings};
 use pollster::block_on;
+use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Known words that are offered for an unknown one.
 const OFFERED: usize = 3;
+/// Letters that are shown of an unknown word.
+const LONGEST_SHOWN: usize = 40;
 
 /// What one run of the steps gave.
 struct Run {
@@ -26,10 +29,7 @@ struct Run {
 
 pub(super) fn run(arguments: &Arguments, prompt: &str) -> Result<(), CliError> {
     let model = super::open_text_model(arguments.model.as_ref())?.quantized(arguments.quantize);
-    for word in model.prompts.unknown_words(prompt) {
-        let near = model.prompts.nearest_words(word, OFFERED).join(", ");
-        eprintln!("note: the model does not know {word:?}; the nearest that it knows: {near}");
-    }
+    note_unknown_words(&model, prompt);
     let settings = settings(arguments, &model)?;
     for path in [&arguments.out, &arguments.gif, &arguments.report].into_iter().flatten() {
         check_writable(path)?;
@@ -49,7 +49,8 @@ pub(super) fn run(arguments: &Arguments, prompt: &str) -> Result<(), CliError> {
     let (mut files, mut frames, mut finished) = (Vec::new(), Vec::new(), Vec::new());
     let mut totals = Totals { batches: arguments.count as usize, ..Totals::default() };
     let mut step_ms = vec![0.0; plan.len()];
-    let (mut agreements, mut tokens) = (Vec::new(), Vec::new());
+    let (mut agreements, mut tokens, mut seeds) = (Vec::new(), Vec::new(), Vec::new());
+    let sheet = arguments.out.as_ref().filter(|out| arguments.count > 1 && is_picture(out));
     let accelerated = plan.iter().any(|step| step.kind == StepKind::Predicted);
     for index in 0..u64::from(arguments.count) {
         let seed = arguments.seed.wrapping_add(index);
@@ -63,23 +64,20 @@ pub(super) fn run(arguments: &Arguments, prompt: &str) -> Result<(), CliError> {
         let start = Instant::now();
         let picture = block_on(session.picture(&run.codes))?;
         totals.decode_milliseconds += start.elapsed().as_secs_f64() * 1e3;
-        let path = path(arguments, seed)?;
-        let all = serde_json::json!({
-            "model": model.name, "quantize": model.quantization(), "prompt": prompt, "seed": seed, "settings": settings,
-            "version": env!("CARGO_PKG_VERSION"),
-        });
-        write_png(
-            &path,
-            &picture,
-            &[("Software", format!("migm {}", env!("CARGO_PKG_VERSION"))), ("migm", all.to_string())],
-        )?;
-        if !arguments.json {
-            eprintln!("wrote {}", path.display());
+        if sheet.is_none() {
+            let path = path(arguments, seed)?;
+            write_png(&path, &picture, &texts(&model, prompt, &[seed], &settings))?;
+            if !arguments.json {
+                eprintln!("wrote {}", path.display());
+            }
+            files.push(path);
         }
-        files.push(path);
+        seeds.push(seed);
         tokens.push(run.codes.clone());
         if arguments.gif.is_some() {
             frames.push(run.frames);
+        }
+        if arguments.gif.is_some() || sheet.is_some() {
             finished.push(picture);
         }
         if accelerated && !arguments.no_compare {
@@ -91,6 +89,14 @@ pub(super) fn run(arguments: &Arguments, prompt: &str) -> Result<(), CliError> {
             agreements.push(equal as f64 / run.codes.len().max(1) as f64);
         }
     }
+    if let Some(path) = sheet {
+        let picture = Picture::sheet(&finished, columns(finished.len()));
+        write_png(path, &picture, &texts(&model, prompt, &seeds, &settings))?;
+        if !arguments.json {
+            eprintln!("wrote {}", path.display());
+        }
+        files.push(path.clone());
+    }
     if let Some(path) = &arguments.gif {
         write_frames(path, &frames, &finished)?;
         if !arguments.json {
@@ -100,9 +106,9 @@ pub(super) fn run(arguments: &Arguments, prompt: &str) -> Result<(), CliError> {
     }
     let of_kind = |kind| plan.iter().zip(&step_ms).filter(move |(step, _)| step.kind == kind);
     totals.full_steps = of_kind(StepKind::Full).count();
-    totals.shortcut_steps = of_kind(StepKind::Predicted).count();
+    totals.predicted_steps = of_kind(StepKind::Predicted).count();
     totals.full_milliseconds = of_kind(StepKind::Full).map(|(_, ms)| ms).sum();
-    totals.shortcut_milliseconds = of_kind(StepKind::Predicted).map(|(_, ms)| ms).sum();
+    totals.predicted_milliseconds = of_kind(StepKind::Predicted).map(|(_, ms)| ms).sum();
     totals.speed_up = totals.every_step_full_milliseconds.map(|ms| ms / totals.loop_milliseconds);
     totals.token_agreement =
         (!agreements.is_empty()).then(|| agreements.iter().sum::<f64>() / agreements.len() as f64);
@@ -117,7 +123,7 @@ pub(super) fn run(arguments: &Arguments, prompt: &str) -> Result<(), CliError> {
         })
         .collect();
     let report = serde_json::json!({
-        "model": model.name, "device": name, "prompt": prompt, "settings": settings, "files": files, "tokens": tokens,
+        "model": model.name, "device": name, "prompt": prompt, "seeds": seeds, "settings": settings, "files": files, "tokens": tokens,
         "steps": steps, "totals": totals, "memory_bytes": session.memory(),
     });
     let text = serde_json::to_string_pretty(&report).unwrap_or_default();
@@ -129,7 +135,24 @@ pub(super) fn run(arguments: &Arguments, prompt: &str) -> Result<(), CliError> {
         writeln!(out, "{text}")?;
         return Ok(());
     }
-    print_steps(&mut out, &plan, &totals)
+    print_steps(&mut out, &plan, settings.predictor, &totals)
+}
+
+/// Says which words of a prompt the model has never seen, each once, and what they may be slips for.
+pub(super) fn note_unknown_words(model: &TextModel, prompt: &str) {
+    let unknown: BTreeSet<&str> = model.prompts.unknown_words(prompt).into_iter().collect();
+    for word in unknown {
+        let near = model.prompts.nearest_words(word, OFFERED).join(", ");
+        // A word can be a page long.
+        let shown: String = word.chars().take(LONGEST_SHOWN).collect();
+        if near.is_empty() {
+            eprintln!(
+                "note: the model does not know {shown:?}, and makes the picture as if it were not there"
+            );
+        } else {
+            eprintln!("note: the model does not know {shown:?}; the nearest that it knows: {near}");
+        }
+    }
 }
 
 /// Frames are made apart from the clock.
@@ -190,13 +213,29 @@ fn settings(arguments: &Arguments, model: &TextModel) -> Result<TextSettings, Cl
 fn path(arguments: &Arguments, seed: u64) -> Result<PathBuf, CliError> {
     let name = format!("migm-{seed}.png");
     let Some(out) = &arguments.out else { return Ok(PathBuf::from(name)) };
-    let is_file =
-        out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) && !out.is_dir();
-    if is_file && arguments.count == 1 {
+    if is_picture(out) {
         return Ok(out.clone());
     }
-    let folder = if is_file { out.with_extension("") } else { out.clone() };
-    std::fs::create_dir_all(&folder)
-        .map_err(|source| GenerateError::File { path: folder.display().to_string(), source })?;
-    Ok(folder.join(name))
+    std::fs::create_dir_all(out)
+        .map_err(|source| GenerateError::File { path: out.display().to_string(), source })?;
+    Ok(out.join(name))
+}
+
+/// Whether a name is a picture's, and not a folder's.
+fn is_picture(out: &Path) -> bool {
+    out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) && !out.is_dir()
+}
+
+/// What a PNG carries.
+fn texts(
+    model: &TextModel,
+    prompt: &str,
+    seeds: &[u64],
+    settings: &TextSettings,
+) -> [(&'static str, String); 2] {
+    let all = serde_json::json!({
+        "model": model.name, "quantize": model.quantization(), "prompt": prompt, "seeds": seeds, "settings": settings,
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    [("Software", format!("migm {}", env!("CARGO_PKG_VERSION"))), ("migm", all.to_string())]
 }

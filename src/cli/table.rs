@@ -52,12 +52,7 @@ pub(super) fn run(folder: Option<&PathBuf>, backend: Backend) -> Result<(), CliE
         if row.predictor.is_none() && std::mem::replace(&mut seen_vanilla, true) {
             continue;
         }
-        let predictor = match row.predictor {
-            None => "(vanilla)",
-            Some(Predictor::Shortcut) => "shortcut",
-            Some(Predictor::Reuse) => "reuse",
-            Some(Predictor::MlCache(_)) => "ml-cache",
-        };
+        let predictor = row.predictor.map_or("(vanilla)".to_owned(), |predictor| predictor.to_string());
         writeln!(
             out,
             "| {} | {predictor} | {:.2} | {:.2}x | {:.1} % |",

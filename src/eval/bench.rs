@@ -2,13 +2,13 @@
 
 use super::subject::Subject;
 use crate::exec::Memory;
+use crate::generate::GenerateError;
 use crate::generate::model::{Device, ModelConfig};
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
 use crate::generate::session::{Session, Settings, Shape, StepKind};
 use crate::generate::text::{self, TextConfig};
-use crate::generate::{self, GenerateError};
 use crate::kernels::fma_peak::FmaPeak;
 use crate::kernels::{Product, StepValues};
 use crate::models::tokenizer::Tokenizer;
@@ -31,12 +31,8 @@ pub fn preset(name: &str) -> Option<ModelConfig> {
         sampling,
     };
     match name {
-        "maskgit-512" => Some(official(maskgit::Config::OFFICIAL_512, Sampling::OFFICIAL_512)),
-        "maskgit-256" => {
-            let sampling =
-                Sampling { steps: 8, guidance: 3.0, choice_temperature: 4.5, ..Sampling::OFFICIAL_512 };
-            Some(official(maskgit::Config::OFFICIAL_256, sampling))
-        }
+        "maskgit-512" => Some(official(maskgit::Config::OFFICIAL_512, Sampling::MASKGIT_512)),
+        "maskgit-256" => Some(official(maskgit::Config::OFFICIAL_256, Sampling::MASKGIT_256)),
         _ => None,
     }
 }
@@ -48,7 +44,7 @@ pub fn text_preset(name: &str) -> Option<TextConfig> {
         transformer: dimoo::Config::OFFICIAL,
         tokenizer: amused_vq::Config::official(),
         shortcut: Some(dimoo_shortcut::Config::OFFICIAL),
-        sampling: generate::dimoo::Sampling::OFFICIAL,
+        sampling: Sampling::DIMOO,
         prompt_template: models::text::DIMOO_TEMPLATE.to_owned(),
     })
 }

@@ -12,7 +12,7 @@ use crate::generate::sampling::Sampling;
 use crate::generate::schedule::Schedule;
 use crate::generate::session::{Session, Settings, Shape};
 use crate::kernels::copy::Copy;
-use crate::kernels::{ChoiceNoise, Extent, RowRange, StepValues, Symbol, WeightFormat};
+use crate::kernels::{Extent, RowRange, StepValues, Symbol, WeightFormat};
 use crate::models::tokenizer::Tokenizer;
 use crate::models::{self, Batch, Model as _, amused_vq, maskgit, shortcut, states, vqgan};
 use crate::program::{Element, WeightSource, WeightSpec};
@@ -213,7 +213,7 @@ pub fn verify(path: &Path, device: &Device) -> Result<Vec<Part>, GenerateError> 
             bottleneck_ratio: sc.ratio,
             heads: sc.heads,
         }),
-        sampling: Sampling::OFFICIAL_512,
+        sampling: Sampling::MASKGIT_512,
     };
     let half =
         ["maskgit.", "vqgan.", "vq.", "shortcut."].iter().all(|part| matrices_are_f16(&checkpoint, part));
@@ -412,7 +412,7 @@ impl Verifier<'_> {
                 guidance: trace.w,
                 choice_temperature: trace.r_temp,
                 softmax_temperature: trace.sm_temp,
-                choice_noise: ChoiceNoise::Linear,
+                ..Sampling::MASKGIT_512
             },
             refresh: if accelerated { Refresh::Uniform(trace.budget) } else { Refresh::Every },
             predictor: Predictor::Shortcut,

@@ -3,10 +3,11 @@
 use super::verify::{Part, Recorded, channels_first, channels_last};
 use crate::exec::{read_f32, write_f32};
 use crate::generate::GenerateError;
-use crate::generate::dimoo::{self, Sampling};
+use crate::generate::dimoo;
 use crate::generate::model::Device;
 use crate::generate::predict::{MlCache, Predictor};
 use crate::generate::refresh::Refresh;
+use crate::generate::sampling::Sampling;
 use crate::generate::session::StepKind;
 use crate::kernels::copy::Copy;
 use crate::kernels::{Extent, RowRange, StepValues, Symbol, WeightFormat};
@@ -241,7 +242,7 @@ impl Verifier<'_> {
             guidance: trace.cfg,
             choice_temperature: trace.temp,
             draw_temperature: trace.temp,
-            bf16_gumbel: false,
+            ..Sampling::DIMOO
         };
         let (config, codebook) = (self.config, self.config.codebook as usize);
         let tokens = config.grid[0] * config.grid[1];

@@ -8,6 +8,8 @@
 pub mod dimoo;
 pub mod likelihood;
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod ml_cache_tests;
 pub mod model;
 pub mod picture;

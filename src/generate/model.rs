@@ -1,7 +1,7 @@
 //! A model folder ready to generate: its sizes, its classes, its sampling defaults, and its weights, all accounted for.
 
 use super::GenerateError;
-use super::sampling::Sampling;
+use super::sampling::{self, Sampling};
 use crate::assets;
 use crate::exec::{Executor, cpu::CpuExecutor, gpu};
 use crate::kernels::{Quantization, Quantized, RowRange, WeightFormat};
@@ -32,6 +32,7 @@ pub struct ModelConfig {
     #[serde(default)]
     pub shortcut: Option<shortcut::Config>,
     /// Sampling defaults.
+    #[serde(deserialize_with = "sampling::of_maskgit")]
     pub sampling: Sampling,
 }
 
@@ -42,6 +43,14 @@ impl ModelConfig {
     /// A field is missing or of the wrong type, or sizes do not go together.
     pub fn parse(model: &str, config: &serde_json::Value) -> Result<Self, GenerateError> {
         let error = |what: String| GenerateError::Config { model: model.to_owned(), what };
+        match config.get("architecture").and_then(serde_json::Value::as_str) {
+            Some("maskgit") => {}
+            Some(other) => {
+                let known = "this version knows \"maskgit\" and \"lumina-dimoo\"";
+                return Err(error(format!("architecture {other:?} is not known here; {known}")));
+            }
+            None => return Err(error("missing field `architecture`".to_owned())),
+        }
         let config: Self = serde_json::from_value(config.clone()).map_err(|e| error(e.to_string()))?;
         config.check().map_err(error)?;
         Ok(config)
@@ -54,12 +63,6 @@ impl ModelConfig {
             v if v > most => Err(format!("`{name}` is {v}; at most {most} makes sense")),
             _ => Ok(()),
         };
-        if self.architecture != "maskgit" {
-            return Err(format!(
-                "architecture {:?} is not known; this version knows \"maskgit\"",
-                self.architecture
-            ));
-        }
         positive("grid", t.grid, 256)?;
         positive("hidden", t.hidden, 1 << 16)?;
         positive("depth", t.depth, 1024)?;
@@ -390,7 +393,7 @@ mod tests {
             labels: Vec::new(),
             tokenizer: Tokenizer::Taming(vqgan::Config::official()),
             shortcut: Some(shortcut::Config { blocks, ..shortcut::Config::OFFICIAL }),
-            sampling: Sampling::OFFICIAL_512,
+            sampling: Sampling::MASKGIT_512,
         }
     }
 
@@ -544,6 +547,9 @@ mod tests {
         assert!(refuse(|c| c.tokenizer = taming(|v| v.ch_mult.clear())).contains("ch_mult"));
         assert!(refuse(|c| c.tokenizer = amused(&[48], 32)).contains("`tokenizer.ch` 48"));
         assert!(refuse(|c| c.tokenizer = amused(&[32; 4], 32)).contains("makes 256"));
+        let other = serde_json::json!({ "architecture": "diffusion", "layers": 3 });
+        let error = ModelConfig::parse("test", &other).unwrap_err().to_string();
+        assert!(error.contains("\"diffusion\" is not known"), "{error}");
         let missing = serde_json::json!({ "architecture": "maskgit" });
         assert!(ModelConfig::parse("test", &missing).unwrap_err().to_string().contains("missing field"));
     }

@@ -20,6 +20,17 @@ pub enum Predictor {
     MlCache(MlCache),
 }
 
+impl std::fmt::Display for Predictor {
+    /// As the command line takes it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Shortcut => "shortcut",
+            Self::Reuse => "reuse",
+            Self::MlCache(_) => "ml-cache",
+        })
+    }
+}
+
 impl Predictor {
     /// The full steps where nobody says which: ML-Cache's official ones, or a third of them.
     pub fn default_refresh(self, steps: u32) -> Refresh {

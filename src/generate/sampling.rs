@@ -8,73 +8,165 @@ use crate::kernels::top_k::TopK;
 use crate::kernels::{ChoiceNoise, Extent, StepValues, Symbol};
 use crate::models::{Batch, Model, states};
 use crate::program::{Builder, Element};
+use serde::de::{Deserialize as _, Deserializer, Error as _};
+use serde_json::Value;
 
-/// How tokens are drawn and chosen. A model folder's `config.json` gives the defaults.
+/// How tokens are drawn and chosen, for every family. A model folder's `config.json` gives the defaults, and leaves out what
+/// its family's official settings say ([`Sampling::over`]).
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Sampling {
     /// Steps asked for; fewer are run where every token is revealed before.
     pub steps: u32,
     /// How many tokens each step reveals.
-    #[serde(default)]
     pub schedule: Schedule,
-    /// Guidance weight at the last step; it rises linearly from 0.
+    /// Guidance weight w: `(1 + w) * conditional - w * unconditional`.
     pub guidance: f32,
-    /// Temperature of the Gumbel noise of the choice; it falls linearly to 0.
-    pub choice_temperature: f32,
-    /// Multiplies the logits: an inverse temperature, as in the official code.
-    #[serde(default = "one")]
+    /// How the weight comes about.
+    pub guidance_ramp: Ramp,
+    /// Temperature T of the draw: the largest of `logits / T + Gumbel`, or of the logits at 0. Confidence is without it.
+    pub draw_temperature: f32,
+    /// Multiplies the logits of draw and confidence: an inverse temperature, as in MaskGIT's official code.
     pub softmax_temperature: f32,
+    /// Temperature of the Gumbel noise of the choice.
+    pub choice_temperature: f32,
     /// What the choice is made by.
-    #[serde(default)]
     pub choice_noise: ChoiceNoise,
+    /// Whether Gumbel noise is rounded as Lumina-DiMOO's code rounds it on CUDA, in bf16: it then spans 9.36, and a code
+    /// whose logit is that many temperatures below the best is never drawn.
+    pub bf16_gumbel: bool,
 }
 
-fn one() -> f32 {
-    1.0
+/// Reads the sampling defaults of a MaskGIT's `config.json`.
+pub(crate) fn of_maskgit<'a, D: Deserializer<'a>>(given: D) -> Result<Sampling, D::Error> {
+    Sampling::over(&Sampling::MASKGIT_512, &Value::deserialize(given)?).map_err(D::Error::custom)
+}
+
+/// The same of a Lumina-DiMOO.
+pub(crate) fn of_dimoo<'a, D: Deserializer<'a>>(given: D) -> Result<Sampling, D::Error> {
+    Sampling::over(&Sampling::DIMOO, &Value::deserialize(given)?).map_err(D::Error::custom)
+}
+
+/// How the guidance weight changes over a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ramp {
+    /// From 0 at the first step, linearly to the whole weight at the last.
+    Linear,
+    /// The whole weight at every step.
+    Constant,
 }
 
 impl Sampling {
-    /// The official evaluation settings at 512 pixels.
-    pub const OFFICIAL_512: Self = Self {
+    /// The official evaluation settings of MaskGIT at 512 pixels.
+    pub const MASKGIT_512: Self = Self {
         steps: 15,
         schedule: Schedule::Arccos,
         guidance: 2.8,
-        choice_temperature: 7.0,
+        guidance_ramp: Ramp::Linear,
+        draw_temperature: 1.0,
         softmax_temperature: 1.0,
+        choice_temperature: 7.0,
         choice_noise: ChoiceNoise::Linear,
+        bf16_gumbel: false,
     };
+    /// Those at 256 pixels.
+    pub const MASKGIT_256: Self =
+        Self { steps: 8, guidance: 3.0, choice_temperature: 4.5, ..Self::MASKGIT_512 };
+    /// The official settings of Lumina-DiMOO. Its code has one temperature for both draw and choice.
+    pub const DIMOO: Self = Self {
+        steps: 64,
+        schedule: Schedule::KeptCosine,
+        guidance: 4.0,
+        guidance_ramp: Ramp::Constant,
+        draw_temperature: 1.0,
+        softmax_temperature: 1.0,
+        choice_temperature: 1.0,
+        choice_noise: ChoiceNoise::Constant,
+        bf16_gumbel: false,
+    };
+
+    /// The largest temperature, and guidance weight of either sign: far above all that is of use, and far below where
+    /// sums overflow.
+    pub const LARGEST: f32 = 1e6;
+
+    /// The most steps of a run.
+    pub const MOST_STEPS: u32 = 1 << 16;
+
+    /// What `config.json` or a picture says, over the official settings of its family. Steps, guidance and the temperature of
+    /// the choice must be there.
+    ///
+    /// # Errors
+    /// A field is missing or of the wrong type.
+    pub fn over(official: &Self, given: &Value) -> Result<Self, serde_json::Error> {
+        let mut all = serde_json::to_value(official)?;
+        let (Some(fields), Some(given)) = (all.as_object_mut(), given.as_object()) else {
+            return Err(serde_json::Error::custom("`sampling` is no object"));
+        };
+        if let Some(name) =
+            ["steps", "guidance", "choice_temperature"].iter().find(|name| !given.contains_key(**name))
+        {
+            return Err(serde_json::Error::custom(format!("missing field `{name}` of `sampling`")));
+        }
+        fields.extend(given.iter().map(|(name, value)| (name.clone(), value.clone())));
+        serde_json::from_value(all)
+    }
+
+    /// The same with another number of steps.
+    #[must_use]
+    pub fn with_steps(self, steps: u32) -> Self {
+        Self { steps, ..self }
+    }
 
     /// Whether an unconditional half is needed.
     pub fn guided(&self) -> bool {
         self.guidance != 0.0
     }
 
-    /// The values of every step.
+    /// Whether the numbers make sense.
+    fn check(&self) -> Result<(), GenerateError> {
+        let refuse = |message: String| Err(GenerateError::Setting(message));
+        match self.steps {
+            0 => return refuse("generation needs at least 1 step".to_owned()),
+            steps if steps > Self::MOST_STEPS => {
+                return refuse(format!(
+                    "{steps} steps are more than the {} that make sense",
+                    Self::MOST_STEPS
+                ));
+            }
+            _ => {}
+        }
+        for (name, value, least) in [
+            ("guidance", self.guidance, -Self::LARGEST),
+            ("the temperature of the draw", self.draw_temperature, 0.0),
+            ("the softmax temperature", self.softmax_temperature, 1.0 / Self::LARGEST),
+            ("the choice temperature", self.choice_temperature, 0.0),
+        ] {
+            if !(least..=Self::LARGEST).contains(&value) {
+                return refuse(format!("{name} is {value}; it must be from {least} to {}", Self::LARGEST));
+            }
+        }
+        Ok(())
+    }
+
+    /// The values of every step over so many tokens an image.
     ///
     /// # Errors
-    /// No steps, or a number that is not finite.
+    /// No steps, too many, or a number out of range.
     pub fn steps(&self, tokens: u32) -> Result<Vec<StepValues>, GenerateError> {
-        let refuse = |what: &str| Err(GenerateError::Setting(what.to_owned()));
-        if self.steps == 0 {
-            return refuse("generation needs at least 1 step");
-        }
-        let numbers = [self.guidance, self.choice_temperature, self.softmax_temperature];
-        if numbers.iter().any(|n| !n.is_finite())
-            || self.softmax_temperature <= 0.0
-            || self.choice_temperature < 0.0
-        {
-            return refuse(
-                "guidance and temperatures must be finite, the softmax temperature above 0 and the choice temperature not below",
-            );
-        }
+        self.check()?;
         let mut masked = tokens;
         let mut new_tokens = 0;
         let values =
             self.schedule.counts(self.steps, tokens).into_iter().enumerate().map(|(step, reveal)| {
                 // How far along: 0 at the first step, 1 at the last. A single step is guided in full.
                 let progress = if self.steps == 1 { 1.0 } else { step as f32 / (self.steps - 1) as f32 };
+                let guidance = match self.guidance_ramp {
+                    Ramp::Linear => self.guidance * progress,
+                    Ramp::Constant => self.guidance,
+                };
                 let (choice_temperature, random_choice) = match self.choice_noise {
                     ChoiceNoise::Linear => (self.choice_temperature * (1.0 - progress), false),
+                    ChoiceNoise::Constant => (self.choice_temperature, false),
                     ChoiceNoise::WarmUp => (0.0, step < 2),
                     ChoiceNoise::Random => (0.0, true),
                 };
@@ -84,11 +176,11 @@ impl Sampling {
                     masked,
                     reveal,
                     mask_ratio: masked as f32 / tokens as f32,
-                    guidance: self.guidance * progress,
+                    guidance,
                     choice_temperature,
                     softmax_temperature: self.softmax_temperature,
-                    draw_temperature: 1.0,
-                    bf16_noise: false,
+                    draw_temperature: self.draw_temperature,
+                    bf16_noise: self.bf16_gumbel,
                     random_choice,
                 };
                 masked -= reveal;
@@ -156,7 +248,7 @@ mod tests {
     /// Specification section 1d: the ratios that the shortcut sees at 15 steps of 1,024 tokens.
     #[test]
     fn mask_ratios_at_fifteen_steps() {
-        let steps = Sampling::OFFICIAL_512.steps(1024).unwrap();
+        let steps = Sampling::MASKGIT_512.steps(1024).unwrap();
         let wanted = [
             1.0, 0.999_023, 0.973_633, 0.936_523, 0.891_602, 0.838_867, 0.779_297, 0.713_867, 0.642_578,
             0.565_430, 0.483_398, 0.396_484, 0.304_688, 0.208_008, 0.106_445,
@@ -177,16 +269,58 @@ mod tests {
 
     #[test]
     fn more_steps_than_tokens_ends_with_the_last_token() {
-        let steps = Sampling { steps: 100, ..Sampling::OFFICIAL_512 }.steps(16).unwrap();
+        let steps = Sampling { steps: 100, ..Sampling::MASKGIT_512 }.steps(16).unwrap();
         assert_eq!(steps.len(), 16);
         assert_eq!(steps.iter().map(|s| s.reveal).sum::<u32>(), 16);
         assert_eq!(steps[15].masked, 1);
     }
 
     #[test]
-    fn nonsense_is_refused() {
-        assert!(Sampling { steps: 0, ..Sampling::OFFICIAL_512 }.steps(16).is_err());
-        assert!(Sampling { guidance: f32::NAN, ..Sampling::OFFICIAL_512 }.steps(16).is_err());
-        assert!(Sampling { softmax_temperature: 0.0, ..Sampling::OFFICIAL_512 }.steps(16).is_err());
+    fn nonsense_is_refused_by_name() {
+        for official in [Sampling::DIMOO, Sampling::MASKGIT_512] {
+            for (sampling, words) in [
+                (Sampling { steps: 0, ..official }, "at least 1 step"),
+                (Sampling { steps: 65_537, ..official }, "65537 steps"),
+                (Sampling { guidance: f32::INFINITY, ..official }, "guidance is inf"),
+                (Sampling { guidance: f32::NAN, ..official }, "guidance is NaN"),
+                (Sampling { choice_temperature: -0.5, ..official }, "the choice temperature is -0.5"),
+                (Sampling { choice_temperature: f32::NAN, ..official }, "the choice temperature is NaN"),
+                (Sampling { softmax_temperature: 0.0, ..official }, "the softmax temperature is 0"),
+                (Sampling { draw_temperature: -1.0, ..official }, "the temperature of the draw is -1"),
+                (Sampling { draw_temperature: 2e6, ..official }, "must be from 0 to 1000000"),
+            ] {
+                let error = sampling.steps(16).unwrap_err().to_string();
+                assert!(error.contains(words), "{error}");
+            }
+            for draw_temperature in [0.0, 0.3, 1e6] {
+                let steps = Sampling { draw_temperature, ..official }.steps(16).unwrap();
+                assert!(steps.iter().all(|step| step.draw_temperature == draw_temperature));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_config_leaves_out_is_as_its_family_has_it() {
+        let old = serde_json::json!({ "steps": 64, "guidance": 4.0, "choice_temperature": 1.0 });
+        assert_eq!(Sampling::over(&Sampling::DIMOO, &old).unwrap(), Sampling::DIMOO);
+        let class = Sampling::over(&Sampling::MASKGIT_512, &old).unwrap();
+        let wanted = Sampling { steps: 64, guidance: 4.0, choice_temperature: 1.0, ..Sampling::MASKGIT_512 };
+        assert_eq!(class, wanted);
+        let all = serde_json::json!(class);
+        assert_eq!(Sampling::over(&Sampling::DIMOO, &all).unwrap(), class);
+        for (given, words) in [
+            (serde_json::json!({ "steps": 3 }), "missing field `guidance`"),
+            (serde_json::json!({ "steps": "many", "guidance": 1, "choice_temperature": 1 }), "u32"),
+            (serde_json::json!(3), "no object"),
+        ] {
+            let error = Sampling::over(&Sampling::DIMOO, &given).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn guidance_and_noise_of_lumina_dimoo_do_not_change() {
+        let steps = Sampling::DIMOO.steps(4096).unwrap();
+        assert!(steps.iter().all(|step| (step.guidance, step.choice_temperature) == (4.0, 1.0)));
     }
 }

@@ -1,4 +1,7 @@
-//! Unmasking schedules: how many tokens each step reveals (specification section 1c, `adap_sche`).
+//! Unmasking schedules: how many tokens each step reveals, as the official codes count them (`adap_sche` of MaskGIT,
+//! `cosine_schedule` of Lumina-DiMOO).
+
+use std::f32::consts::FRAC_PI_2;
 
 /// The curve along which tokens are revealed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -16,23 +19,24 @@ pub enum Schedule {
     Square,
     /// Most of them last.
     Root,
+    /// What stays masked falls along a cosine, rounded down: Lumina-DiMOO's.
+    KeptCosine,
 }
 
 impl Schedule {
-    /// Tokens to reveal at each step; they add up to `tokens`. Where `steps` exceeds `tokens`, the list is shorter:
-    /// every step reveals at least one token, and generation ends with the last masked one.
+    /// Tokens to reveal at each step; they add up to `tokens`. Where `steps` exceeds `tokens`, [`Self::KeptCosine`] has steps
+    /// that reveal none. By the other curves every step reveals at least one token, and the list ends with the last masked one.
     pub fn counts(self, steps: u32, tokens: u32) -> Vec<u32> {
         // In f32, as the official code: ties at .5 fall as they fall there.
-        let weights: Vec<f32> = linspace_1_to_0(steps)
-            .into_iter()
-            .map(|r| match self {
-                Self::Arccos => r.acos() / std::f32::consts::FRAC_PI_2,
-                Self::Cosine => (r * std::f32::consts::FRAC_PI_2).cos(),
-                Self::Linear => 1.0 - r,
-                Self::Square => 1.0 - r * r,
-                Self::Root => 1.0 - r.sqrt(),
-            })
-            .collect();
+        let curve: fn(f32) -> f32 = match self {
+            Self::KeptCosine => return kept_cosine(steps, tokens),
+            Self::Arccos => |r| r.acos() / FRAC_PI_2,
+            Self::Cosine => |r| (r * FRAC_PI_2).cos(),
+            Self::Linear => |r| 1.0 - r,
+            Self::Square => |r| 1.0 - r * r,
+            Self::Root => |r| 1.0 - r.sqrt(),
+        };
+        let weights: Vec<f32> = linspace_1_to_0(steps).into_iter().map(curve).collect();
         let sum: f32 = weights.iter().sum();
         let round = |w: f32| if sum > 0.0 { (w / sum * tokens as f32).round_ties_even() as i64 } else { 0 };
         let mut counts: Vec<i64> = weights.iter().map(|&w| round(w).max(1)).collect();
@@ -56,6 +60,28 @@ impl Schedule {
     }
 }
 
+/// Tokens that stay masked after a step: `tokens * cos(pi / 2 * progress)` rounded down, at least 1 until the last step.
+///
+/// Every number is rounded to f32 as in the official code: at two thirds of the steps the cosine is then a little below one
+/// half, and one more token is revealed. The cosine itself is rounded from f64, so that it is the same on every system.
+fn kept_cosine(steps: u32, tokens: u32) -> Vec<u32> {
+    let kept = |step: u32| {
+        if step + 1 == steps {
+            return 0;
+        }
+        let progress = (f64::from(step + 1) / f64::from(steps)) as f32;
+        let share = f64::from(FRAC_PI_2 * progress).cos() as f32;
+        ((tokens as f32 * share).floor() as u32).max(1)
+    };
+    let mut masked = tokens;
+    let counts = (0..steps).map(|step| {
+        let reveal = masked - kept(step).min(masked);
+        masked -= reveal;
+        reveal
+    });
+    counts.collect()
+}
+
 /// `torch.linspace(1, 0, n)` in f32: the first half counts from the start, the second from the end.
 fn linspace_1_to_0(n: u32) -> Vec<f32> {
     if n == 1 {
@@ -70,7 +96,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The published tables: specification sections 1c and 5b.
+    /// The tables of MaskGIT's official code.
     #[test]
     fn published_tables() {
         use Schedule::{Arccos, Cosine, Linear, Root, Square};
@@ -98,6 +124,29 @@ mod tests {
         for (schedule, tokens, wanted) in table {
             assert_eq!(schedule.counts(wanted.len() as u32, *tokens), *wanted, "{schedule:?} over {tokens}");
         }
+    }
+
+    /// Lumina-DiMOO's official code at 64 and at 16 steps of 4,096 tokens.
+    #[test]
+    fn published_unmask_counts() {
+        let counts = |steps| Schedule::KeptCosine.counts(steps, 4096);
+        let at_64 = [
+            2, 3, 7, 8, 11, 14, 16, 18, 21, 23, 26, 28, 30, 33, 35, 37, 40, 42, 44, 46, 49, 50, 53, 55, 57,
+            59, 60, 63, 65, 67, 68, 70, 72, 74, 75, 77, 79, 80, 81, 83, 84, 86, 87, 88, 89, 90, 92, 92, 93,
+            95, 95, 95, 97, 97, 98, 98, 99, 99, 100, 100, 100, 101, 100, 100,
+        ];
+        assert_eq!(counts(64), at_64);
+        let at_16 = [20, 59, 98, 135, 172, 207, 239, 270, 298, 323, 345, 363, 378, 390, 398, 401];
+        assert_eq!(counts(16), at_16);
+        assert_eq!(counts(1), [4096]);
+        // Of the official code with torch's f32: 2,047 are kept at two thirds, where f64 would keep 2,048.
+        assert_eq!(counts(3), [549, 1500, 2047]);
+        assert_eq!(counts(6), [140, 409, 651, 849, 987, 1060]);
+        for steps in [9, 12, 15, 24, 48] {
+            assert_eq!(counts(steps)[..2 * steps as usize / 3].iter().sum::<u32>(), 4096 - 2047, "{steps}");
+        }
+        // More steps than tokens: some reveal nothing, none more than there is.
+        assert_eq!(Schedule::KeptCosine.counts(50, 16).iter().sum::<u32>(), 16);
     }
 
     #[test]

@@ -4,11 +4,12 @@
 //! `shortcut.safetensors`, under official tensor names.
 
 use super::GenerateError;
-use super::dimoo::{self as generation, Sampling};
+use super::dimoo as generation;
 use super::model::{Device, FolderWeights, matrices_are_f16, stored_quantization};
 use super::picture::Picture;
 use super::predict::{Predictor, Routine};
 use super::refresh::Refresh;
+use super::sampling::{self, Sampling};
 use super::session::{PlannedStep, StepKind};
 use crate::assets;
 use crate::exec::gpu::device::Gpu;
@@ -38,6 +39,7 @@ pub struct TextConfig {
     #[serde(default)]
     pub shortcut: Option<dimoo_shortcut::Config>,
     /// Sampling defaults.
+    #[serde(deserialize_with = "sampling::of_dimoo")]
     pub sampling: Sampling,
     /// What a prompt is put into, at `{prompt}`.
     #[serde(default = "default_template")]
@@ -490,6 +492,11 @@ impl TextSession {
     pub async fn tokens(&mut self) -> Result<Vec<u32>, GenerateError> {
         let [rows, columns] = self.config.transformer.grid;
         Ok(self.executor.read(states::IDS, (rows * columns) as usize).await?)
+    }
+
+    /// The predictor that the session has programs for.
+    pub fn predictor(&self) -> Option<Predictor> {
+        self.predictor
     }
 
     /// The model's configuration.

@@ -1,9 +1,9 @@
 //! Sessions over a prompt, on the small model of the recording and on both executors.
 
-use super::dimoo::Sampling;
 use super::model::Device;
 use super::predict::{MlCache, Predictor};
 use super::refresh::Refresh;
+use super::sampling::Sampling;
 use super::text::{self, TextModel, TextSession, TextSettings};
 use crate::exec::Memory;
 use crate::exec::twins::test_gpu;

@@ -155,7 +155,7 @@ impl ImagePlacement {
     }
 }
 
-/// How the score that decides which tokens to keep is made from a token's confidence (section 1c).
+/// How the score that decides which tokens to keep is made from a token's confidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
@@ -163,6 +163,8 @@ pub enum ChoiceNoise {
     /// Log confidence plus Gumbel noise whose temperature falls linearly to zero.
     #[default]
     Linear,
+    /// Log confidence plus Gumbel noise of one temperature.
+    Constant,
     /// Uniformly random for the first two steps, then the confidence alone.
     WarmUp,
     /// Uniformly random at every step.

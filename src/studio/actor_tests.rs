@@ -55,7 +55,7 @@ fn a_run_tells_every_step_and_ends_with_pictures() {
     window.run(1, &recipe);
     let events = window.until_the_end();
     let Some(Event::Began { plan, rounds, memory, .. }) = events.first() else { panic!("{events:?}") };
-    assert_eq!((plan.len(), *rounds), (recipe.draw.steps() as usize, 1));
+    assert_eq!((plan.len(), *rounds), (recipe.draw.steps as usize, 1));
     assert!(memory.weights > 0);
     let steps: Vec<&StepDone> = events
         .iter()
@@ -104,7 +104,7 @@ fn a_newer_request_overtakes_within_a_step() {
     window.run(2, &recipe);
     let events = window.until_the_end();
     let Some(Event::Stopped { id: RunId(1), steps }) = events.last() else { panic!("{events:?}") };
-    assert!(*steps < recipe.draw.steps() as usize, "{steps} steps ran");
+    assert!(*steps < recipe.draw.steps as usize, "{steps} steps ran");
     assert!(matches!(window.until_the_end().last(), Some(Event::Finished { id: RunId(2), .. })));
 }
 
@@ -186,7 +186,7 @@ fn a_text_model_makes_one_picture_after_the_other() {
         .iter()
         .filter_map(|event| if let Event::Stepped { done, .. } = event { Some(done.image) } else { None })
         .collect();
-    let steps = recipe.draw.steps() as usize;
+    let steps = recipe.draw.steps as usize;
     assert_eq!((images.len(), images[0], images[2 * steps - 1]), (2 * steps, 0, 1));
     // A prompt of another length, and back.
     for (id, prompt) in [(2, "a taxi on a beach at sunset"), (3, "a koala")] {

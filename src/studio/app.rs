@@ -205,9 +205,9 @@ impl Studio {
     /// Begins the blind test's next pair, with a seed that nobody has seen.
     fn make_pair(&mut self, context: &Context) {
         let Some(recipe) = &self.state.recipe else { return };
-        let full = recipe.full_steps() == Some(recipe.draw.steps() as usize);
+        let full = recipe.full_steps() == Some(recipe.draw.steps as usize);
         let refresh =
-            if full { Refresh::Uniform(recipe.draw.steps().div_ceil(4)) } else { recipe.refresh.clone() };
+            if full { Refresh::Uniform(recipe.draw.steps.div_ceil(4)) } else { recipe.refresh.clone() };
         let seed = random_seed(context).wrapping_add(self.state.blind.judged.len() as u64);
         let recipe = Recipe { seed, refresh, ..recipe.clone() };
         self.state.blind.make(&recipe);

@@ -134,7 +134,7 @@ pub fn csv(judged: &[Judged]) -> String {
             quoted(&r.model),
             quoted(r.subject.title()),
             r.seed.to_string(),
-            r.draw.steps().to_string(),
+            r.draw.steps.to_string(),
             quoted(&r.refresh.to_string()),
             side.to_owned(),
             verdict.to_owned(),
@@ -148,10 +148,10 @@ pub fn csv(judged: &[Judged]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::dimoo;
     use crate::generate::predict::Predictor;
     use crate::generate::refresh::Refresh;
-    use crate::studio::recipe::{Draw, Subject};
+    use crate::generate::sampling::Sampling;
+    use crate::studio::recipe::Subject;
 
     fn pair(seed: u64) -> Pair {
         let recipe = Recipe {
@@ -159,7 +159,7 @@ mod tests {
             subject: Subject::Prompt("a \"fox\"".to_owned()),
             seed,
             images: 1,
-            draw: Draw::Text(dimoo::Sampling::OFFICIAL),
+            draw: Sampling::DIMOO,
             refresh: Refresh::Uniform(8),
             predictor: Predictor::Shortcut,
             quantize: None,

@@ -19,7 +19,7 @@ pub struct Method {
 /// The ways to compare for a recipe: vanilla; the recipe's own; vanilla with as few steps; reuse of features with the same
 /// full steps. Those that would be the same are left out.
 pub fn methods(recipe: &Recipe, has_shortcut: bool) -> Vec<Method> {
-    let steps = recipe.draw.steps();
+    let steps = recipe.draw.steps;
     let full = recipe.full_steps().unwrap_or(steps as usize) as u32;
     let refresh = if full == steps { Refresh::Uniform(steps.div_ceil(4)) } else { recipe.refresh.clone() };
     let budget = Recipe { refresh: refresh.clone(), ..recipe.clone() }.full_steps().unwrap_or(1) as u32;
@@ -130,9 +130,9 @@ pub fn step_at(run: &Run, ms: f64) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::dimoo;
     use crate::generate::picture::Picture;
-    use crate::studio::recipe::{Draw, Subject};
+    use crate::generate::sampling::Sampling;
+    use crate::studio::recipe::Subject;
 
     fn recipe(refresh: Refresh, predictor: Predictor) -> Recipe {
         Recipe {
@@ -140,7 +140,7 @@ mod tests {
             subject: Subject::Prompt(String::new()),
             seed: 5,
             images: 1,
-            draw: Draw::Text(dimoo::Sampling { steps: 16, ..dimoo::Sampling::OFFICIAL }),
+            draw: Sampling { steps: 16, ..Sampling::DIMOO },
             refresh,
             predictor,
             quantize: None,
@@ -153,7 +153,7 @@ mod tests {
         let names: Vec<&str> = all.iter().map(|method| method.name.as_str()).collect();
         assert_eq!(names, ["Vanilla, 16 steps", "Shortcut, 5 full", "Vanilla, 5 steps", "Reuse, 5 full"]);
         assert!(all.iter().all(|method| method.recipe.seed == 5));
-        assert_eq!(all[2].recipe.draw.steps(), 5);
+        assert_eq!(all[2].recipe.draw.steps, 5);
         assert_eq!(methods(&recipe(Refresh::Every, Predictor::Shortcut), false).len(), 3);
     }
 

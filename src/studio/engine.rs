@@ -3,13 +3,14 @@
 //! A class model makes all pictures of a run at once; a text model makes one after the other (*rounds*). Sessions are kept
 //! while the model stays, so that another seed, budget or method costs no loading.
 
-use super::recipe::{Draw, Recipe, Subject};
+use super::recipe::{Recipe, Subject};
 use crate::exec::{Executor, Memory};
 use crate::generate::GenerateError;
 use crate::generate::model::{Device, Model};
 use crate::generate::picture::Picture;
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
+use crate::generate::sampling::Sampling;
 use crate::generate::session::{PlannedStep, Session, Settings, Shape};
 use crate::generate::text::{TextModel, TextSession, TextSettings, is_text_folder};
 use crate::kernels::Quantization;
@@ -46,7 +47,7 @@ pub struct ModelInfo {
     /// Width and height of a picture, in pixels.
     pub size: [u32; 2],
     /// Its sampling defaults.
-    pub draw: Draw,
+    pub draw: Sampling,
     /// Whether it has a shortcut.
     pub has_shortcut: bool,
     /// Whether its weights are stored in f16, those aside that are quantised; else in f32.
@@ -70,7 +71,7 @@ impl ModelInfo {
             seed: 0,
             images: 1,
             draw: self.draw,
-            refresh: Refresh::Uniform(self.draw.steps().div_ceil(4)),
+            refresh: Refresh::Uniform(self.draw.steps.div_ceil(4)),
             predictor,
             quantize: None,
         }
@@ -94,16 +95,8 @@ enum Loaded {
 
 #[derive(Debug)]
 enum Held {
-    Text {
-        session: Box<TextSession>,
-        lengths: Vec<usize>,
-        predictor: Predictor,
-        quantize: Option<Quantization>,
-    },
-    Class {
-        session: Box<Session>,
-        quantize: Option<Quantization>,
-    },
+    Text { session: Box<TextSession>, lengths: Vec<usize>, quantize: Option<Quantization> },
+    Class { session: Box<Session>, quantize: Option<Quantization> },
 }
 
 impl Held {
@@ -185,7 +178,7 @@ impl Engine {
                 grid: t.grid,
                 codebook: t.codebook,
                 size: [t.grid[1] * factor, t.grid[0] * factor],
-                draw: Draw::Text(model.config.sampling),
+                draw: model.config.sampling,
                 has_shortcut: model.config.shortcut.is_some(),
                 stored_half: model.is_half(),
                 stored_quantized: model.quantization(),
@@ -203,7 +196,7 @@ impl Engine {
                 grid: [t.grid; 2],
                 codebook: t.codebook,
                 size: [model.config.image_size; 2],
-                draw: Draw::Class(model.config.sampling),
+                draw: model.config.sampling,
                 has_shortcut: model.config.shortcut.is_some(),
                 stored_half: model.is_half(),
                 stored_quantized: model.quantization(),
@@ -234,26 +227,26 @@ impl Engine {
     /// Settings out of range, weights that cannot be read, or a device that is too small.
     pub fn begin(&mut self, recipe: &Recipe) -> Result<&[PlannedStep], GenerateError> {
         let Some((loaded, info)) = &self.model else { return Err(no_model()) };
-        let partial = recipe.full_steps() != Some(recipe.draw.steps() as usize);
+        let partial = recipe.full_steps() != Some(recipe.draw.steps as usize);
         // Vanilla runs with the programs of the predictor that will be compared with it, if the model has that.
         let has = recipe.predictor != Predictor::Shortcut || info.has_shortcut;
-        let held = match (loaded, &recipe.draw, &recipe.subject) {
-            (Loaded::Text(model), Draw::Text(sampling), Subject::Prompt(prompt)) => {
+        let held = match (loaded, &recipe.subject) {
+            (Loaded::Text(model), Subject::Prompt(prompt)) => {
                 let mut prompts = vec![model.prompts.encode(prompt)?];
-                if sampling.guidance != 0.0 {
+                if recipe.draw.guided() {
                     prompts.push(model.prompts.unconditional()?);
                 }
                 let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
                 let settings = TextSettings {
-                    sampling: *sampling,
+                    sampling: recipe.draw,
                     refresh: recipe.refresh.clone(),
                     predictor: recipe.predictor,
                 };
                 let fits = |held: &Held| match held {
-                    Held::Text { lengths: l, predictor, quantize, .. } => {
+                    Held::Text { session, lengths: l, quantize } => {
                         *l == lengths
                             && *quantize == recipe.quantize
-                            && (*predictor == recipe.predictor || !partial)
+                            && (session.predictor() == Some(recipe.predictor) || !partial)
                     }
                     Held::Class { .. } => false,
                 };
@@ -279,17 +272,17 @@ impl Engine {
                 };
                 session.set_prompt(&prompts[0])?;
                 session.configure(&settings)?;
-                Held::Text { session, lengths, predictor: recipe.predictor, quantize: recipe.quantize }
+                Held::Text { session, lengths, quantize: recipe.quantize }
             }
-            (Loaded::Class(model), Draw::Class(sampling), Subject::Class(class)) => {
+            (Loaded::Class(model), Subject::Class(class)) => {
                 model.config.class(class)?;
                 let settings = Settings {
-                    sampling: *sampling,
+                    sampling: recipe.draw,
                     refresh: recipe.refresh.clone(),
                     predictor: recipe.predictor,
                 };
                 let shape = Shape {
-                    batch: Batch { images: recipe.images.max(1), guided: sampling.guided() },
+                    batch: Batch { images: recipe.images.max(1), guided: recipe.draw.guided() },
                     predictor: (partial || has).then_some(recipe.predictor),
                     recorded_noise: false,
                     decoder: true,
@@ -472,6 +465,42 @@ impl Engine {
             (Some(held), _) => held.executor().describe(),
             (None, Device::Cpu) => "CPU".to_owned(),
             (None, Device::Gpu(gpu)) => gpu.info.name.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::predict::MlCache;
+
+    /// What *Compare methods* does: runs that differ in what stands in for the model, and vanilla among them.
+    #[test]
+    fn methods_are_compared_again_and_again() {
+        let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/dimoo-tiny.safetensors");
+        let folder = tempfile::tempdir().unwrap();
+        crate::eval::export::export(&recording, folder.path()).unwrap();
+        let mut engine = Engine::new(Device::Cpu);
+        for (source, subject) in [
+            (folder.path().to_str().unwrap(), Subject::Prompt("w5 w17 w9".to_owned())),
+            (crate::generate::model::FIXTURE, Subject::Class("fox".to_owned())),
+        ] {
+            let info = engine.open(source).unwrap();
+            let shortcut = Recipe { refresh: Refresh::Uniform(3), ..info.recipe(subject) };
+            let with = |predictor| Recipe { predictor, ..shortcut.clone() };
+            let reuse = with(Predictor::Reuse);
+            let cached = with(Predictor::MlCache(MlCache::OFFICIAL));
+            for _ in 0..2 {
+                for recipe in [&reuse, &shortcut.vanilla(), &shortcut, &reuse.vanilla(), &cached, &shortcut] {
+                    let plan = engine.begin(recipe).map(<[PlannedStep]>::len);
+                    assert_eq!(
+                        plan.unwrap(),
+                        recipe.draw.steps as usize,
+                        "{:?} of {source}",
+                        recipe.predictor
+                    );
+                }
+            }
         }
     }
 }

@@ -46,7 +46,7 @@ pub fn query(recipe: &Recipe) -> String {
     }
     parts.push(("seed", recipe.seed.to_string()));
     parts.push(("images", recipe.images.to_string()));
-    parts.push(("steps", recipe.draw.steps().to_string()));
+    parts.push(("steps", recipe.draw.steps.to_string()));
     match &recipe.refresh {
         Refresh::Uniform(budget) => parts.push(("budget", budget.to_string())),
         other => parts.push(("refresh", other.to_string())),
@@ -60,8 +60,7 @@ pub fn query(recipe: &Recipe) -> String {
     if let Some(quantize) = recipe.quantize {
         parts.push(("quantize", quantize.to_string()));
     }
-    let mut draw = recipe.draw;
-    parts.push(("guidance", draw.guidance().to_string()));
+    parts.push(("guidance", recipe.draw.guidance.to_string()));
     let parts: Vec<String> = parts.iter().map(|(key, value)| format!("{key}={}", escape(value))).collect();
     format!("?{}", parts.join("&"))
 }
@@ -118,7 +117,7 @@ pub fn apply(query: &str, recipe: &mut Recipe) -> Vec<String> {
             ("quantize", _) => value.parse().map(|scheme| recipe.quantize = Some(scheme)).is_ok(),
             ("guidance", _) => {
                 let weight = value.parse::<f32>().ok().filter(|weight| weight.is_finite());
-                weight.map(|weight| *recipe.draw.guidance() = weight).is_some()
+                weight.map(|weight| recipe.draw.guidance = weight).is_some()
             }
             _ => false,
         };
@@ -145,9 +144,8 @@ pub fn model(query: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::dimoo;
+    use crate::generate::sampling::Sampling;
     use crate::kernels::Quantization;
-    use crate::studio::recipe::Draw;
     use proptest::prelude::*;
 
     fn recipe(prompt: &str) -> Recipe {
@@ -156,7 +154,7 @@ mod tests {
             subject: Subject::Prompt(prompt.to_owned()),
             seed: 1,
             images: 1,
-            draw: Draw::Text(dimoo::Sampling::OFFICIAL),
+            draw: Sampling::DIMOO,
             refresh: Refresh::Every,
             predictor: Predictor::Shortcut,
             quantize: None,
@@ -169,7 +167,7 @@ mod tests {
             let mut wanted = recipe(&prompt);
             (wanted.seed, wanted.images, wanted.refresh) = (seed, images, Refresh::Uniform(budget));
             wanted.draw = wanted.draw.with_steps(20);
-            *wanted.draw.guidance() = guidance;
+            wanted.draw.guidance = guidance;
             wanted.quantize = images.is_multiple_of(2).then_some(Quantization::Int8);
             let mut found = recipe("");
             prop_assert_eq!(apply(&query(&wanted), &mut found), Vec::<String>::new());

@@ -3,8 +3,8 @@
 
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
-use crate::generate::{dimoo, sampling};
-use crate::kernels::{Quantization, StepValues};
+use crate::generate::sampling::Sampling;
+use crate::kernels::Quantization;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -29,52 +29,15 @@ impl Subject {
     }
 }
 
-/// How tokens are drawn and chosen, by kind of model.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Draw {
-    /// A text model's.
-    Text(dimoo::Sampling),
-    /// A class model's.
-    Class(sampling::Sampling),
-}
-
-impl Draw {
-    /// Steps asked for.
-    pub fn steps(&self) -> u32 {
-        match self {
-            Self::Text(sampling) => sampling.steps,
-            Self::Class(sampling) => sampling.steps,
-        }
-    }
-
-    /// The same with another number of steps.
-    #[must_use]
-    pub fn with_steps(self, steps: u32) -> Self {
-        match self {
-            Self::Text(sampling) => Self::Text(dimoo::Sampling { steps, ..sampling }),
-            Self::Class(sampling) => Self::Class(sampling::Sampling { steps, ..sampling }),
-        }
-    }
-
-    /// The guidance weight, to be changed.
-    pub fn guidance(&mut self) -> &mut f32 {
-        match self {
-            Self::Text(sampling) => &mut sampling.guidance,
-            Self::Class(sampling) => &mut sampling.guidance,
-        }
-    }
-
-    /// The values of every step over so many tokens.
-    ///
-    /// # Errors
-    /// A number out of range.
-    pub fn values(&self, tokens: u32) -> Result<Vec<StepValues>, crate::generate::GenerateError> {
-        match self {
-            Self::Text(sampling) => sampling.steps(tokens),
-            Self::Class(sampling) => sampling.steps(tokens),
-        }
-    }
+/// Reads how tokens are drawn. Links and histories of earlier versions name the kind of model around it.
+fn draw<'a, D: serde::Deserializer<'a>>(given: D) -> Result<Sampling, D::Error> {
+    let given = Value::deserialize(given)?;
+    let (official, given) = match (given.get("text"), given.get("class")) {
+        (Some(text), _) => (Sampling::DIMOO, text),
+        (_, Some(class)) => (Sampling::MASKGIT_512, class),
+        _ => (Sampling::DIMOO, &given),
+    };
+    Sampling::over(&official, given).map_err(serde::de::Error::custom)
 }
 
 /// Everything that a run is made from.
@@ -89,7 +52,8 @@ pub struct Recipe {
     /// Pictures.
     pub images: u32,
     /// How tokens are drawn.
-    pub draw: Draw,
+    #[serde(deserialize_with = "draw")]
+    pub draw: Sampling,
     /// Which steps run the full model.
     pub refresh: Refresh,
     /// What stands in for it at the others.
@@ -108,19 +72,16 @@ impl Recipe {
 
     /// Full steps of a run, where the rule makes sense.
     pub fn full_steps(&self) -> Option<usize> {
-        let steps = self.draw.steps();
+        let steps = self.draw.steps;
         let full = self.refresh.full_steps(steps as usize, steps).ok()?;
         Some(full.into_iter().filter(|full| *full).count())
     }
 
     /// What a PNG carries: the form of `migm generate`.
     pub fn metadata(&self, seeds: &[u64]) -> Value {
-        let sampling = match self.draw {
-            Draw::Text(sampling) => serde_json::json!(sampling),
-            Draw::Class(sampling) => serde_json::json!(sampling),
-        };
-        let settings =
-            serde_json::json!({ "sampling": sampling, "refresh": self.refresh, "predictor": self.predictor });
+        let settings = serde_json::json!({
+            "sampling": self.draw, "refresh": self.refresh, "predictor": self.predictor,
+        });
         let mut out = serde_json::json!({
             "model": self.model, "quantize": self.quantize, "seeds": seeds, "settings": settings, "version": env!("CARGO_PKG_VERSION"),
         });
@@ -141,20 +102,27 @@ impl Recipe {
             value.get("settings").ok_or("the picture does not say with what settings it was made")?;
         let part = |key: &str| settings.get(key).cloned().unwrap_or(Value::Null);
         let wrong = |e: serde_json::Error| format!("the picture's settings cannot be read: {e}");
-        let (subject, draw) = if let Some(prompt) = text("prompt") {
-            let sampling = serde_json::from_value(part("sampling")).map_err(wrong)?;
-            (Subject::Prompt(prompt), Draw::Text(sampling))
+        let (subject, official) = if let Some(prompt) = text("prompt") {
+            (Subject::Prompt(prompt), Sampling::DIMOO)
         } else {
             let class = value.get("classes").and_then(|classes| classes.get(0)).and_then(Value::as_str);
             let class = class.ok_or("the picture names neither a prompt nor a class")?;
-            let sampling = serde_json::from_value(part("sampling")).map_err(wrong)?;
-            (Subject::Class(class.to_owned()), Draw::Class(sampling))
+            if value["classes"].as_array().is_some_and(|all| all.iter().any(|other| *other != class)) {
+                let reason =
+                    "the picture shows several classes, and a run here is of one; open pictures one by one";
+                return Err(reason.to_owned());
+            }
+            (Subject::Class(class.to_owned()), Sampling::MASKGIT_512)
         };
+        let draw = Sampling::over(&official, &part("sampling")).map_err(wrong)?;
         let seeds: Vec<u64> = match (value.get("seeds"), value.get("seed").and_then(Value::as_u64)) {
             (Some(seeds), _) => serde_json::from_value(seeds.clone()).map_err(wrong)?,
             (None, Some(seed)) => vec![seed],
             (None, None) => return Err("the picture does not say its seed".to_owned()),
         };
+        if seeds.windows(2).any(|pair| pair[1] != pair[0].wrapping_add(1)) {
+            return Err("the picture's seeds do not count up, as those of a run here do".to_owned());
+        }
         Ok(Self {
             model: text("model").ok_or("the picture does not name its model")?,
             subject,
@@ -178,14 +146,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn recipe(text: bool, seed: u64, images: u32, budget: u32) -> Recipe {
-        let mut class = sampling::Sampling::OFFICIAL_512;
-        class.steps = 9;
+        let class = Sampling { steps: 9, ..Sampling::MASKGIT_512 };
         Recipe {
             model: "m".to_owned(),
             subject: if text { Subject::Prompt("a fox".into()) } else { Subject::Class("fox".into()) },
             seed,
             images,
-            draw: if text { Draw::Text(dimoo::Sampling::OFFICIAL) } else { Draw::Class(class) },
+            draw: if text { Sampling::DIMOO } else { class },
             refresh: if budget == 0 { Refresh::Every } else { Refresh::Uniform(budget) },
             predictor: Predictor::MlCache(MlCache::OFFICIAL),
             quantize: text.then_some(Quantization::Int4 { group: 32 }),
@@ -212,6 +179,31 @@ mod tests {
             let found = Recipe::from_metadata(&value).unwrap_err();
             assert!(found.contains(reason), "{found}");
         }
+    }
+
+    #[test]
+    fn what_a_run_cannot_be_is_refused() {
+        let sheet = recipe(false, 5, 3, 4).metadata(&[5, 6, 7]);
+        let with = |key: &str, value: Value| {
+            let mut changed = sheet.clone();
+            changed[key] = value;
+            Recipe::from_metadata(&changed).unwrap_err()
+        };
+        assert!(with("classes", serde_json::json!(["fox", "taxi", "fox"])).contains("several classes"));
+        assert!(with("seeds", serde_json::json!([5, 6, 5])).contains("do not count up"));
+        assert!(Recipe::from_metadata(&sheet).is_ok());
+    }
+
+    #[test]
+    fn a_recipe_of_an_earlier_version_still_reads() {
+        let mut old = serde_json::json!(recipe(true, 3, 2, 4));
+        old["draw"] =
+            serde_json::json!({ "text": { "steps": 64, "guidance": 4.0, "choice_temperature": 1.0 } });
+        assert_eq!(serde_json::from_value::<Recipe>(old.clone()).unwrap(), recipe(true, 3, 2, 4));
+        old["draw"] =
+            serde_json::json!({ "class": { "steps": 9, "guidance": 2.8, "choice_temperature": 7.0 } });
+        let read: Recipe = serde_json::from_value(old).unwrap();
+        assert_eq!(read.draw, recipe(false, 3, 2, 4).draw);
     }
 
     #[test]

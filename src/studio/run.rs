@@ -62,6 +62,8 @@ pub struct Run {
     pub memory: Memory,
     /// What computed.
     pub device: String,
+    /// Why it failed, if it did.
+    pub failed: Option<String>,
 }
 
 impl Run {
@@ -80,6 +82,7 @@ impl Run {
             decode_ms: 0.0,
             memory: Memory::default(),
             device: String::new(),
+            failed: None,
         }
     }
 
@@ -87,8 +90,8 @@ impl Run {
     pub fn restored(id: RunId, kept: KeptRun) -> Option<Self> {
         let images = kept.recipe.images.max(1) as usize;
         let tokens = kept.codes.len() / images;
-        let values = kept.recipe.draw.values(tokens as u32).ok()?;
-        let full = kept.recipe.refresh.full_steps(values.len(), kept.recipe.draw.steps()).ok()?;
+        let values = kept.recipe.draw.steps(tokens as u32).ok()?;
+        let full = kept.recipe.refresh.full_steps(values.len(), kept.recipe.draw.steps).ok()?;
         if tokens == 0 || !kept.codes.len().is_multiple_of(images) || kept.step_ms.len() != values.len() {
             return None;
         }
@@ -139,8 +142,10 @@ impl Run {
                 (self.decode_ms, self.progress) = (*decode_ms, Progress::Finished);
             }
             Event::Shown { id, step: None, pictures } if *id == self.id => self.pictures.clone_from(pictures),
-            Event::Stopped { id, .. } | Event::Failed { id: Some(id), .. } if *id == self.id => {
+            Event::Stopped { id, .. } if *id == self.id => self.progress = Progress::Stopped,
+            Event::Failed { id: Some(id), failure } if *id == self.id => {
                 self.progress = Progress::Stopped;
+                self.failed = Some(failure.reason.clone());
             }
             _ => {}
         }
@@ -274,10 +279,10 @@ pub fn agreement(ours: &[u32], theirs: &[u32]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::dimoo;
     use crate::generate::predict::Predictor;
     use crate::generate::refresh::Refresh;
-    use crate::studio::recipe::{Draw, Subject};
+    use crate::generate::sampling::Sampling;
+    use crate::studio::recipe::Subject;
 
     const MASK: u32 = 9;
 
@@ -287,7 +292,7 @@ mod tests {
             subject: Subject::Prompt(String::new()),
             seed: 0,
             images: 2,
-            draw: Draw::Text(dimoo::Sampling::OFFICIAL),
+            draw: Sampling::DIMOO,
             refresh: Refresh::Uniform(1),
             predictor: Predictor::Reuse,
             quantize: None,

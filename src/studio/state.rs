@@ -278,7 +278,7 @@ impl State {
     /// Every finished run that has a finished vanilla run of the same pictures.
     pub fn measured(&self) -> Vec<Measured> {
         let finished = || self.runs.iter().filter(|run| run.progress == Progress::Finished);
-        let vanilla = |recipe: &Recipe| recipe.full_steps() == Some(recipe.draw.steps() as usize);
+        let vanilla = |recipe: &Recipe| recipe.full_steps() == Some(recipe.draw.steps as usize);
         finished()
             .filter_map(|run| {
                 let same = |other: &&Run| {
@@ -299,7 +299,7 @@ impl State {
     /// Full steps of the recipe as a list of step numbers, for editing by hand.
     pub fn full_list(&self) -> Vec<u32> {
         let Some(recipe) = &self.recipe else { return Vec::new() };
-        let steps = recipe.draw.steps();
+        let steps = recipe.draw.steps;
         let full = recipe.refresh.full_steps(steps as usize, steps).unwrap_or_default();
         (0..steps).filter(|step| full.get(*step as usize) == Some(&true)).collect()
     }
@@ -314,7 +314,7 @@ impl State {
         }
         list.sort_unstable();
         if let Some(recipe) = &mut self.recipe {
-            let all = list.len() == recipe.draw.steps() as usize;
+            let all = list.len() == recipe.draw.steps as usize;
             recipe.refresh = if all { Refresh::Every } else { Refresh::List(list) };
         }
     }
@@ -323,7 +323,7 @@ impl State {
     pub fn spread_evenly(&mut self) {
         let budget = self.full_list().len() as u32;
         if let Some(recipe) = &mut self.recipe {
-            let all = budget == recipe.draw.steps();
+            let all = budget == recipe.draw.steps;
             recipe.refresh = if all { Refresh::Every } else { Refresh::Uniform(budget.max(1)) };
         }
     }
@@ -345,7 +345,7 @@ impl State {
             Command::FirstStep | Command::PreviousStep | Command::NextStep | Command::LastStep => steps > 0,
             // The run shown may have had more steps than the next one.
             Command::ToggleFull => {
-                let next = self.recipe.as_ref().map_or(0, |recipe| recipe.draw.steps() as usize);
+                let next = self.recipe.as_ref().map_or(0, |recipe| recipe.draw.steps as usize);
                 self.step().is_some_and(|step| step < next)
             }
             Command::UniformRefresh => {
@@ -361,14 +361,10 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::dimoo;
-    use crate::studio::recipe::Draw;
+    use crate::generate::sampling::Sampling;
 
     fn info(source: &str, is_text: bool) -> ModelInfo {
-        let class = crate::generate::sampling::Sampling {
-            steps: 8,
-            ..crate::generate::sampling::Sampling::OFFICIAL_512
-        };
+        let class = Sampling { steps: 8, ..Sampling::MASKGIT_512 };
         let labels = if is_text { Vec::new() } else { vec!["cat".to_owned(), "fox".to_owned()] };
         ModelInfo {
             source: source.to_owned(),
@@ -379,7 +375,7 @@ mod tests {
             grid: [2, 2],
             codebook: 9,
             size: [8, 8],
-            draw: if is_text { Draw::Text(dimoo::Sampling::OFFICIAL) } else { Draw::Class(class) },
+            draw: if is_text { Sampling::DIMOO } else { class },
             has_shortcut: true,
             stored_half: true,
             stored_quantized: None,

@@ -169,7 +169,18 @@ fn ml_cache_makes_pictures_of_classes() {
 fn mistakes_get_one_sentence_and_a_way_on() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| migm(folder.path(), arguments);
-    fails(&run(&["generate"]), 2, &["--class"]);
+    fails(&run(&["generate"]), 1, &["give a prompt, or --class NAME"]);
+    fails(&run(&["generate", "a fox", "--model", MODEL]), 1, &["takes no prompt", "--class"]);
+    fails(&run(&["generate", "--class", "fox", "--model", "scenes-text"]), 1, &["takes a prompt"]);
+    fails(
+        &run(&["generate", "--class", "fox", "--choice-temperature", "-1", "--backend", "cpu"]),
+        1,
+        &["the choice temperature is -1"],
+    );
+    let negative = ["generate", "--class", "fox", "--guidance", "-5", "--steps", "2", "--no-compare"];
+    succeeds(
+        &run(&[&negative[..], &["--backend", "cpu", "--predictor", "reuse", "--out", "n.png"]].concat()),
+    );
     fails(
         &run(&["generate", "--class", "foxx", "--model", MODEL, "--backend", "cpu"]),
         1,
@@ -186,7 +197,7 @@ fn mistakes_get_one_sentence_and_a_way_on() {
     fails(
         &run(&["generate", "--class", "fox", "--softmax-temperature", "0", "--backend", "cpu"]),
         1,
-        &["above 0"],
+        &["the softmax temperature is 0"],
     );
     fails(&run(&["verify", "missing.safetensors", "--backend", "cpu"]), 1, &["missing.safetensors"]);
     fails(&run(&["bench", "--config", "huge", "--backend", "cpu"]), 1, &["maskgit-512"]);

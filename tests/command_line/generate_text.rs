@@ -94,9 +94,20 @@ fn a_prompt_makes_a_picture_with_every_predictor() {
     ];
     let output = migm(folder.path(), &arguments);
     let note = text(&output.stderr);
-    assert!(note.contains("does not know \"zebra\"; the nearest that it knows: w"), "{note}");
+    assert!(note.contains("does not know \"zebra\", and makes the picture as if"), "{note}");
     assert!(!note.contains("\"w5\""), "{note}");
     assert!(folder.path().join("made/migm-1.png").is_file());
+    // Several pictures in a .png are a sheet, as with classes; what it carries names every seed.
+    let sheet = ["generate", "w5", "--model", "text", "--count", "3", "--out", "sheet.png", "--no-compare"];
+    let out = migm(folder.path(), &[&sheet[..], &["--predictor", "reuse", "--backend", "cpu"]].concat());
+    let shown = succeeds(&out);
+    assert!(shown.contains("reuse       5 steps") && !shown.contains("shortcut"), "{shown}");
+    assert!(!folder.path().join("sheet").exists());
+    let picture = image::open(folder.path().join("sheet.png")).unwrap().to_rgb8();
+    assert!(picture.width() * picture.height() >= 3 * 16 * 12, "{:?}", picture.dimensions());
+    let texts = migm::generate::picture::read_png_texts(&folder.path().join("sheet.png")).unwrap();
+    let (_, settings) = texts.iter().find(|(key, _)| key == "migm").unwrap();
+    assert!(settings.contains("\"seeds\":[0,1,2]"), "{settings}");
     let [empty, none] = ["", "<uncondition>"].map(|prompt| {
         let arguments =
             ["generate", prompt, "--model", "text", "--no-compare", "--backend", "cpu", "--out", "e.png"];

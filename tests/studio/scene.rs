@@ -4,13 +4,13 @@ use migm::exec::Memory;
 use migm::generate::picture::Picture;
 use migm::generate::predict::Predictor;
 use migm::generate::refresh::Refresh;
+use migm::generate::sampling::Sampling;
 use migm::generate::session::StepKind;
-use migm::generate::{dimoo, sampling};
 use migm::studio::actor::{Event, Features, RunId, StepDone, StepNote};
 use migm::studio::blind::{Judged, Verdict};
 use migm::studio::compare::{Comparison, methods};
 use migm::studio::engine::ModelInfo;
-use migm::studio::recipe::{Draw, Recipe, Subject};
+use migm::studio::recipe::{Recipe, Subject};
 use migm::studio::state::{Kept, State};
 
 pub(crate) const GRID: [u32; 2] = [8, 8];
@@ -30,7 +30,7 @@ pub(crate) fn text_model() -> ModelInfo {
         grid: GRID,
         codebook: CODEBOOK,
         size: [64, 64],
-        draw: Draw::Text(dimoo::Sampling { steps: STEPS, ..dimoo::Sampling::OFFICIAL }),
+        draw: Sampling { steps: STEPS, ..Sampling::DIMOO },
         has_shortcut: true,
         stored_half: true,
         stored_quantized: None,
@@ -45,7 +45,7 @@ pub(crate) fn class_model() -> ModelInfo {
         words: Vec::new(),
         labels: ["cactus", "fox", "koala"].map(str::to_owned).to_vec(),
         is_text: false,
-        draw: Draw::Class(sampling::Sampling { steps: STEPS, ..sampling::Sampling::OFFICIAL_512 }),
+        draw: Sampling { steps: STEPS, ..Sampling::MASKGIT_512 },
         ..text_model()
     }
 }
@@ -98,7 +98,7 @@ fn features(step: usize) -> Features {
 
 /// Runs a recipe up to a step, in times that its plan explains.
 pub(crate) fn run(state: &mut State, recipe: &Recipe, until: usize, hue: u8) -> RunId {
-    let steps = recipe.draw.steps() as usize;
+    let steps = recipe.draw.steps as usize;
     let full = recipe.refresh.full_steps(steps, steps as u32).unwrap();
     let id = state.add_run(recipe.clone());
     let plan: Vec<StepNote> = full
@@ -161,7 +161,7 @@ pub(crate) fn compared() -> State {
     state.comparison = Comparison::new(methods(&recipe, true));
     for column in 0..state.comparison.columns.len() {
         let recipe = state.comparison.columns[column].0.recipe.clone();
-        let steps = recipe.draw.steps() as usize;
+        let steps = recipe.draw.steps as usize;
         let id = run(&mut state, &recipe, steps, 170 + 20 * column as u8);
         state.comparison.columns[column].1 = Some(id);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use migm::generate::dimoo::Sampling;
+use migm::generate::sampling::Sampling;
 use migm::generate::text::{ARCHITECTURE, TextConfig, TextModel, needed, part_tensors};
 use migm::kernels::Quantization;
 use migm::models::{amused_vq, dimoo, dimoo_shortcut, parameters};
@@ -249,7 +249,7 @@ fn official_text_checkpoints_have_these_names_shapes_and_weights() {
         transformer: dimoo::Config::OFFICIAL,
         tokenizer: amused_vq::Config::official(),
         shortcut: Some(dimoo_shortcut::Config::OFFICIAL),
-        sampling: Sampling::OFFICIAL,
+        sampling: Sampling::DIMOO,
         prompt_template: "{prompt}".to_owned(),
     };
     type Known = &'static [(&'static str, &'static [usize])];

@@ -7,7 +7,7 @@ use crate::kernels::{ChoiceNoise, Quantization};
 use crate::studio::command::Command;
 use crate::studio::engine::ModelInfo;
 use crate::studio::panels::{command_button, labelled};
-use crate::studio::recipe::{Draw, Recipe, Subject};
+use crate::studio::recipe::{Recipe, Subject};
 use crate::studio::state::State;
 use crate::studio::theme::Palette;
 use eframe::egui::{self, ComboBox, DragValue, RichText, Slider, TextEdit, Ui};
@@ -208,13 +208,13 @@ fn images(ui: &mut Ui, recipe: &mut Recipe) {
 }
 
 fn steps(ui: &mut Ui, recipe: &mut Recipe) {
-    let mut steps = recipe.draw.steps();
+    let mut steps = recipe.draw.steps;
     let most = MOST_STEPS.max(steps);
     labelled(ui, "Steps", |ui| {
         ui.add(Slider::new(&mut steps, 1..=most))
             .on_hover_text("Steps from a masked grid to a picture; each reveals some tokens")
     });
-    if steps == recipe.draw.steps() {
+    if steps == recipe.draw.steps {
         return;
     }
     recipe.draw = recipe.draw.with_steps(steps);
@@ -238,7 +238,7 @@ fn expected_speed_up(state: &State, recipe: &Recipe) -> Option<f64> {
             (run.kind(StepKind::Full), run.kind(StepKind::Predicted));
         (full > 0 && predicted > 0 && full_ms > 0.0 && predicted_ms > 0.0).then_some((full_ms, predicted_ms))
     })?;
-    let (steps, full) = (recipe.draw.steps() as f64, recipe.full_steps()? as f64);
+    let (steps, full) = (recipe.draw.steps as f64, recipe.full_steps()? as f64);
     Some(steps * full_ms / (full * full_ms + (steps - full) * predicted_ms))
 }
 
@@ -250,7 +250,7 @@ fn budget(
     wanted: &mut Vec<Command>,
 ) -> [f32; 4] {
     let palette = Palette::of(ui);
-    let steps = recipe.draw.steps();
+    let steps = recipe.draw.steps;
     let mut place = [0.0; 4];
     let mut budget = recipe.full_steps().unwrap_or(steps as usize) as u32;
     ui.group(|ui| {
@@ -334,7 +334,7 @@ fn predictor(ui: &mut Ui, model: &ModelInfo, recipe: &mut Recipe) {
 
 fn guidance(ui: &mut Ui, recipe: &mut Recipe) {
     labelled(ui, "Guidance", |ui| {
-        let value = recipe.draw.guidance();
+        let value = &mut recipe.draw.guidance;
         let most = MOST_GUIDANCE.max(*value);
         ui.add(Slider::new(value, 0.0..=most).max_decimals(1)).on_hover_text(
             "How far the picture is pushed towards what is asked for; 0 does without and is twice as fast",
@@ -370,8 +370,9 @@ fn precision(ui: &mut Ui, model: &ModelInfo, recipe: &mut Recipe) {
 }
 
 fn advanced(ui: &mut Ui, recipe: &mut Recipe) {
-    match &mut recipe.draw {
-        Draw::Text(sampling) => {
+    let sampling = &mut recipe.draw;
+    match &recipe.subject {
+        Subject::Prompt(_) => {
             labelled(ui, "Draw temperature", |ui| {
                 ui.add(Slider::new(&mut sampling.draw_temperature, 0.0..=2.0).max_decimals(2))
                     .on_hover_text("How freely codes are drawn; 0 always takes the likeliest")
@@ -383,7 +384,7 @@ fn advanced(ui: &mut Ui, recipe: &mut Recipe) {
             ui.checkbox(&mut sampling.bf16_gumbel, "Noise in bf16")
                 .on_hover_text("Rounds noise as the official code does on CUDA");
         }
-        Draw::Class(sampling) => {
+        Subject::Class(_) => {
             labelled(ui, "Draw sharpness", |ui| {
                 ui.add(Slider::new(&mut sampling.softmax_temperature, 0.1..=4.0).max_decimals(2))
                     .on_hover_text("Multiplies the logits: an inverse temperature, as in the official code")
@@ -410,13 +411,19 @@ fn advanced(ui: &mut Ui, recipe: &mut Recipe) {
             labelled(ui, "Choice noise", |ui| {
                 let text = |noise| match noise {
                     ChoiceNoise::Linear => "falling",
+                    ChoiceNoise::Constant => "constant",
                     ChoiceNoise::WarmUp => "random for two steps",
                     ChoiceNoise::Random => "random",
                 };
                 ComboBox::from_id_salt("choice noise")
                     .selected_text(text(sampling.choice_noise))
                     .show_ui(ui, |ui| {
-                        for noise in [ChoiceNoise::Linear, ChoiceNoise::WarmUp, ChoiceNoise::Random] {
+                        for noise in [
+                            ChoiceNoise::Linear,
+                            ChoiceNoise::Constant,
+                            ChoiceNoise::WarmUp,
+                            ChoiceNoise::Random,
+                        ] {
                             ui.selectable_value(&mut sampling.choice_noise, noise, text(noise));
                         }
                     })

@@ -108,10 +108,11 @@ fn picture(
 
 fn method(ui: &mut Ui, first: &Run, run: &Run) {
     let Some(found) = figures(first, run) else {
-        ui.weak(match run.progress {
-            Progress::Stopped => "stopped",
-            _ => "under way",
-        });
+        match (&run.failed, run.progress) {
+            (Some(why), _) => ui.colored_label(Palette::of(ui).failure, format!("failed: {why}")),
+            (None, Progress::Stopped) => ui.weak("stopped"),
+            _ => ui.weak("under way"),
+        };
         return;
     };
     ui.label(format!("{:.1} ms · {:.2}×", found.ms, found.speed_up));

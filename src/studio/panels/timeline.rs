@@ -16,7 +16,7 @@ const MARKS: f32 = 16.0;
 pub fn show(ui: &mut Ui, state: &mut State) {
     let Some(recipe) = &state.recipe else { return };
     let planned = state.full_list();
-    let steps = state.shown_run().map_or(recipe.draw.steps() as usize, |run| run.plan.len().max(1));
+    let steps = state.shown_run().map_or(recipe.draw.steps as usize, |run| run.plan.len().max(1));
     ui.horizontal_wrapped(|ui| {
         for command in [Command::FirstStep, Command::PreviousStep, Command::NextStep, Command::LastStep] {
             if command_button(ui, command, state.allows(command)).clicked() {
@@ -136,7 +136,7 @@ fn bars(ui: &Ui, rect: Rect, cell: f32, run: &Run, shown: Option<usize>) {
 
 /// The plan of the next run, to be clicked.
 fn marks(ui: &mut Ui, state: &mut State, planned: &[u32]) {
-    let Some(steps) = state.recipe.as_ref().map(|recipe| recipe.draw.steps()) else { return };
+    let Some(steps) = state.recipe.as_ref().map(|recipe| recipe.draw.steps) else { return };
     let palette = Palette::of(ui);
     let width = ui.available_width();
     let cell = width / steps as f32;

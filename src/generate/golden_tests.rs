@@ -1,0 +1,108 @@
+//! Tokens of earlier pictures for their seeds: no change to sessions, programs or kernels may move them unsaid.
+
+use super::model::{Device, Model, fixture};
+use super::predict::{MlCache, Predictor};
+use super::refresh::Refresh;
+use super::session::{Session, Settings, Shape};
+use super::text::{TextModel, TextSession, TextSettings};
+use crate::models::Batch;
+use pollster::block_on;
+use std::path::Path;
+
+/// What stands in for the full model, by name; vanilla has none.
+const METHODS: [(&str, Option<Predictor>); 4] = [
+    ("vanilla", None),
+    ("shortcut", Some(Predictor::Shortcut)),
+    ("reuse", Some(Predictor::Reuse)),
+    ("ml-cache", Some(Predictor::MlCache(MlCache::OFFICIAL))),
+];
+
+/// FNV-1a over the tokens.
+fn hash(tokens: &[u32]) -> u64 {
+    let bytes = tokens.iter().flat_map(|token| token.to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+fn refresh(predictor: Option<Predictor>) -> Refresh {
+    if predictor.is_some() { Refresh::Uniform(4) } else { Refresh::Every }
+}
+
+fn class_tokens(model: &Model, predictor: Option<Predictor>, guided: bool, seeds: &[u64]) -> Vec<u32> {
+    let batch = Batch { images: seeds.len() as u32, guided };
+    let shape = Shape { batch, predictor, recorded_noise: false, decoder: false };
+    let mut session = Session::new(model, shape, &Device::Cpu).unwrap();
+    let mut sampling = model.config.sampling;
+    if !guided {
+        sampling.guidance = 0.0;
+    }
+    let settings =
+        Settings { sampling, refresh: refresh(predictor), predictor: predictor.unwrap_or_default() };
+    session.configure(&settings).unwrap();
+    let classes: Vec<Option<u32>> = seeds.iter().map(|&seed| Some((seed % 24) as u32)).collect();
+    session.start(&classes, seeds).unwrap();
+    session.finish().unwrap();
+    block_on(session.tokens()).unwrap()
+}
+
+fn text_tokens(model: &TextModel, predictor: Option<Predictor>, guided: bool, seeds: &[u64]) -> Vec<u32> {
+    let mut sampling = model.config.sampling;
+    if !guided {
+        sampling.guidance = 0.0;
+    }
+    let settings =
+        TextSettings { sampling, refresh: refresh(predictor), predictor: predictor.unwrap_or_default() };
+    let mut session = TextSession::new(model, "w5 w17 w9", &settings, &Device::Cpu).unwrap();
+    let mut tokens = Vec::new();
+    for &seed in seeds {
+        session.configure(&settings).unwrap();
+        session.start(seed).unwrap();
+        while session.step().unwrap().is_some() {}
+        tokens.extend(block_on(session.tokens()).unwrap());
+    }
+    tokens
+}
+
+/// By method, with guidance and without.
+type Recorded = [(&'static str, [u64; 2]); 4];
+
+fn holds(recorded: &Recorded, run: &dyn Fn(Option<Predictor>, bool, &[u64]) -> Vec<u32>) {
+    let seeds = [3, 4, 5, 1 << 40];
+    let mut found = *recorded;
+    for ((name, predictor), (_, hashes)) in METHODS.into_iter().zip(&mut found) {
+        for (guided, hashed) in [true, false].into_iter().zip(hashes) {
+            let together = run(predictor, guided, &seeds);
+            let alone = run(predictor, guided, &seeds[2..3]);
+            let each = together.len() / seeds.len();
+            assert_eq!(alone, together[2 * each..3 * each], "{name}, guided: {guided}");
+            *hashed = hash(&together);
+        }
+    }
+    assert_eq!(found, *recorded, "tokens have changed: {found:#x?}");
+}
+
+#[test]
+fn tokens_of_a_class_model_are_what_they_were() {
+    let model = fixture();
+    let recorded: Recorded = [
+        ("vanilla", [0x44b4_c083_8d22_6445, 0xe163_8a2d_a91e_e646]),
+        ("shortcut", [0x2a5e_4db4_d4a8_6d93, 0xeff4_c719_dda1_8a63]),
+        ("reuse", [0x8b36_980c_6d8c_05f4, 0x47b6_6f2d_cb73_ef39]),
+        ("ml-cache", [0x3ec5_692d_a497_606e, 0x772a_5603_6887_b36d]),
+    ];
+    holds(&recorded, &|predictor, guided, seeds| class_tokens(&model, predictor, guided, seeds));
+}
+
+#[test]
+fn tokens_of_a_text_model_are_what_they_were() {
+    let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/dimoo-tiny.safetensors");
+    let folder = tempfile::tempdir().unwrap();
+    crate::eval::export::export(&recording, folder.path()).unwrap();
+    let model = TextModel::open(folder.path()).unwrap();
+    let recorded: Recorded = [
+        ("vanilla", [0xe1eb_f5b5_4dfd_cf91, 0xa1f1_0105_5110_f952]),
+        ("shortcut", [0xebd0_e5b8_b9e1_528b, 0xfc49_b7f0_84e1_c369]),
+        ("reuse", [0xb76e_41ce_c3a2_ffbe, 0x7fe4_b281_8da0_528e]),
+        ("ml-cache", [0x6251_98ff_0312_acdb, 0x7fe4_b281_8da0_528e]),
+    ];
+    holds(&recorded, &|predictor, guided, seeds| text_tokens(&model, predictor, guided, seeds));
+}
