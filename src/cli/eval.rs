@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     /// Steps of vanilla at its best (default: the model's)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     steps: Option<u32>,
-    /// Numbers of full steps (default: a half, a third and a quarter of the steps)
+    /// Numbers of full steps (default: a quarter, a sixth and an eighth of the steps)
     #[arg(long, value_name = "B", value_delimiter = ',')]
     budgets: Vec<u32>,
     /// What stands in for the full model at the other steps; repeat it for several (default: shortcut, if there is one, and

@@ -32,11 +32,11 @@ impl std::fmt::Display for Predictor {
 }
 
 impl Predictor {
-    /// The full steps where nobody says which: ML-Cache's official ones, or a third of them.
+    /// The full steps where nobody says which: ML-Cache's official ones, or an eighth of them: where a predicted step costs a tenth of a full one, as with the bundled models, that is four times as fast.
     pub fn default_refresh(self, steps: u32) -> Refresh {
         match self {
             Self::MlCache(_) => Refresh::ML_CACHE,
-            Self::Shortcut | Self::Reuse => Refresh::Uniform(steps.div_ceil(3)),
+            Self::Shortcut | Self::Reuse => Refresh::Uniform(steps.div_ceil(8)),
         }
     }
 }

@@ -237,7 +237,7 @@ fn a_plan_holds_every_budget_against_vanilla_with_as_few_steps() {
     assert_eq!(vanilla, [16, 8, 6, 5, 4]);
     let reuse: Vec<&Refresh> = methods.iter().filter(|m| m.predictor.is_some()).map(|m| &m.refresh).collect();
     assert_eq!(reuse, [&Refresh::Uniform(6), &Refresh::Uniform(4)]);
-    assert_eq!(Plan::default_budgets(16), [4, 5, 8]);
+    assert_eq!(Plan::default_budgets(32), [4, 5, 8]);
     assert_eq!(Plan::default_budgets(2), [1]);
     for (steps, budgets, words) in
         [(16, [17], "17 full steps"), (16, [0], "0 full steps"), (0, [1], "1 step")]

@@ -41,9 +41,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Budgets where nobody says which: a half, a third and a quarter of the steps.
+    /// Budgets where nobody says which: a quarter, a sixth and an eighth of the steps.
     pub fn default_budgets(steps: u32) -> Vec<u32> {
-        let mut budgets: Vec<u32> = [4, 3, 2].iter().map(|parts| (steps / parts).max(1)).collect();
+        let mut budgets: Vec<u32> = [8, 6, 4].iter().map(|parts| (steps / parts).max(1)).collect();
         budgets.dedup();
         budgets
     }
