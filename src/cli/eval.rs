@@ -3,7 +3,7 @@
 use super::generate::StandIn;
 use super::{Backend, CliError};
 use crate::eval::scenes_eval::diversity::{Size, measure};
-use crate::eval::scenes_eval::judge::Judge;
+use crate::eval::scenes_eval::judge::{ATTRIBUTES, Judge};
 use crate::eval::scenes_eval::makers::{Classes, Maker, Prompts};
 use crate::eval::scenes_eval::plot::Plot;
 use crate::eval::scenes_eval::source::{self, Split};
@@ -104,7 +104,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
 
     let json = serde_json::json!({
         "model": model, "judge": judge.name, "device": device, "split": arguments.split, "seed": arguments.seed,
-        "steps": plan.steps, "budgets": plan.budgets, "findings": report, "version": env!("CARGO_PKG_VERSION"),
+        "steps": plan.steps, "budgets": plan.budgets, "attributes": ATTRIBUTES, "findings": report, "version": env!("CARGO_PKG_VERSION"),
     });
     if let Some(path) = &arguments.report {
         write_whole(path, serde_json::to_string_pretty(&json).unwrap_or_default().as_bytes())?;

@@ -172,10 +172,12 @@ fn measures(text: &mut String, report: &Report) {
     if let Some(real) = &report.real_diversity {
         let _ = writeln!(text, "- real scenes: {}.", bits(real));
     }
+    let vanilla = report.rows.first().and_then(|row| row.diversity.as_ref()).map(|diversity| diversity.mean);
     for row in &report.rows {
-        if let Some(diversity) = &row.diversity {
-            let _ = writeln!(text, "- {}: {}.", name(row), bits(diversity));
-        }
+        let Some(diversity) = &row.diversity else { continue };
+        let of_vanilla = vanilla.filter(|bits| *bits > 0.0).map(|bits| 100.0 * diversity.mean / bits);
+        let of_vanilla = of_vanilla.map_or_else(String::new, |share| format!(" ({share:.1} % of vanilla's)"));
+        let _ = writeln!(text, "- {}: {}{of_vanilla}.", name(row), bits(diversity));
     }
 }
 

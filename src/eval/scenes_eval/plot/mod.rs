@@ -237,9 +237,9 @@ impl Plot {
             at[0] += 44.0 + LETTER * text.len() as f64;
         }
         if !names.is_empty() {
-            let (text, right) = ("nothing is as fast and as right", SIZE[0] - RIGHT);
+            let (text, right) = ("no other is as fast and as right", SIZE[0] - RIGHT);
             self.text([right, 26.0], Anchor::End, LABEL, INK, text);
-            self.ring([right - LETTER * text.len() as f64, 22.0]);
+            self.ring([right - LETTER * text.len() as f64 - 17.0, 22.0]);
         }
     }
 }
