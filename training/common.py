@@ -153,7 +153,8 @@ class Trainer:
         if state["falling"] and self._done(state["seconds"], state["step"]) < 1 - self.decay and self.constant.exists():
             state = torch.load(self.constant, map_location=self.args.device, weights_only=False)
         if self._what(state["metadata"]) != self._what(self.metadata):
-            raise SystemExit(f"error: {self.file} was begun with other sizes or switches, or from other weights; choose another --out or remove it")
+            told = "was begun with other sizes or switches, or from other weights"
+            raise SystemExit(f"error: {self.file} {told}; choose another --out or remove it")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         for optimizer, held in zip(self.optimizers, state["optimizers"], strict=True):

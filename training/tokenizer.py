@@ -529,7 +529,8 @@ def main():
                 args.begin = before
             # A phase that has begun does not notice that the one before it went on; it would keep codes of an older encoder.
             phase = Phase(args, config, name, model, {"config": config.as_dict(), "phase": name, "begun": begun})
-            print(f"{phase.trainer.name}: {sum(p.numel() for p in model.parameters()):,} parameters, {args.precision} on {common.device_name(args)}")
+            count = sum(p.numel() for p in model.parameters())
+            print(f"{phase.trainer.name}: {count:,} parameters, {args.precision} on {common.device_name(args)}")
             if phase.trainer.done() < 1.0:
                 phase.open()
                 train(phase)

@@ -385,7 +385,7 @@ def test_a_recording_that_lies_fails(run, tmp_path):
 
     with safe_open(path, "pt") as file:
         metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
-    tensors["dimoo.model.transformer.blocks.0.q_proj.weight"] *= 1.5
+    tensors["dimoo.model.transformer.ln_f.weight"] *= 1.5
     save_file(tensors, path, metadata)
     done = subprocess.run([MIGM, "verify", str(path), "--backend", "cpu"], capture_output=True, text=True, timeout=600)
     assert done.returncode != 0 and "FAILED" in done.stdout, done.stdout
