@@ -108,7 +108,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     film.window.get_by_label_contains("Generate").click();
     film.finish_run(1)?;
     film.shoot(PAUSE_MS)?;
-    let steps = film.window.state().state.recipe.as_ref().map_or(4, |recipe| recipe.draw.steps());
+    let steps = film.window.state().state.recipe.as_ref().map_or(4, |recipe| recipe.draw.steps);
     if let Some(recipe) = &mut film.window.state_mut().state.recipe {
         recipe.refresh = Refresh::Uniform((steps / 6).max(1));
     }

@@ -65,7 +65,7 @@ fn text_tokens(model: &TextModel, predictor: Option<Predictor>, guided: bool, se
 /// By method, with guidance and without.
 type Recorded = [(&'static str, [u64; 2]); 4];
 
-fn holds(recorded: &Recorded, run: &dyn Fn(Option<Predictor>, bool, &[u64]) -> Vec<u32>) {
+fn holds(recorded: &Recorded, run: impl Fn(Option<Predictor>, bool, &[u64]) -> Vec<u32>) {
     let seeds = [3, 4, 5, 1 << 40];
     let mut found = *recorded;
     for ((name, predictor), (_, hashes)) in METHODS.into_iter().zip(&mut found) {
@@ -89,7 +89,7 @@ fn tokens_of_a_class_model_are_what_they_were() {
         ("reuse", [0x8b36_980c_6d8c_05f4, 0x47b6_6f2d_cb73_ef39]),
         ("ml-cache", [0x3ec5_692d_a497_606e, 0x772a_5603_6887_b36d]),
     ];
-    holds(&recorded, &|predictor, guided, seeds| class_tokens(&model, predictor, guided, seeds));
+    holds(&recorded, |predictor, guided, seeds| class_tokens(&model, predictor, guided, seeds));
 }
 
 #[test]
@@ -104,5 +104,5 @@ fn tokens_of_a_text_model_are_what_they_were() {
         ("reuse", [0xb76e_41ce_c3a2_ffbe, 0x7fe4_b281_8da0_528e]),
         ("ml-cache", [0x6251_98ff_0312_acdb, 0x7fe4_b281_8da0_528e]),
     ];
-    holds(&recorded, &|predictor, guided, seeds| text_tokens(&model, predictor, guided, seeds));
+    holds(&recorded, |predictor, guided, seeds| text_tokens(&model, predictor, guided, seeds));
 }

@@ -6,9 +6,9 @@
 //! go together.
 
 pub mod dimoo;
-pub mod likelihood;
 #[cfg(test)]
 mod golden_tests;
+pub mod likelihood;
 #[cfg(test)]
 mod ml_cache_tests;
 pub mod model;

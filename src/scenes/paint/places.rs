@@ -20,7 +20,7 @@ pub(super) fn paint(canvas: &mut Canvas, s: &Setting) {
 /// The `i`th place of a pattern that strews evenly without rows (the plastic number's), below the horizon, of each variant another.
 fn strewn(s: &Setting, i: usize, from: f32) -> [f32; 2] {
     let n = (i + 1 + 23 * s.variant) as f32;
-    [4.0 + 120.0 * (n * 0.754_877_67).fract(), from + (n * 0.569_840_3).fract() * (SIDE_F - 4.0 - from)]
+    [4.0 + 120.0 * (n * 0.754_877_7).fract(), from + (n * 0.569_840_3).fract() * (SIDE_F - 4.0 - from)]
 }
 
 /// A curve of hills: `waves` of them across the picture, `height` up and down around `base`.
@@ -232,7 +232,7 @@ fn city(canvas: &mut Canvas, s: &Setting) {
         let rows = ((height - 6.0) / 6.0) as usize;
         for row in 0..rows {
             for column in 0..columns {
-                let on = (row * 5 + column * 3 + i * 7 + s.variant) % 3 != 0;
+                let on = !(row * 5 + column * 3 + i * 7 + s.variant).is_multiple_of(3);
                 let glass = if dark && on {
                     mix(super::canvas::rgb(0xFF_E08A), wall, 0.1)
                 } else {

@@ -67,7 +67,7 @@ fn stars(canvas: &mut Canvas, s: &Setting, share: f32) {
     // A low-discrepancy pattern: evenly strewn, the same for every scene of a variant.
     for i in 0..34 {
         let n = (i + 34 * s.variant) as f32;
-        let (x, y) = ((n * 0.754_877_67).fract() * SIDE_F, (n * 0.569_840_3).fract() * (s.horizon - 8.0));
+        let (x, y) = ((n * 0.754_877_7).fract() * SIDE_F, (n * 0.569_840_3).fract() * (s.horizon - 8.0));
         let r = [0.55, 0.8, 0.55, 1.1][i % 4];
         canvas.ellipse([x, y + 2.0], [r, r], rgb(0xFD_FBEE), share * if i % 3 == 0 { 1.0 } else { 0.7 });
     }
