@@ -114,14 +114,14 @@ fn a_gallery_has_a_row_a_method() {
     let out = succeeds(&migm(folder.path(), &[&["gallery", "--class", "fox"], &common[..]].concat()));
     assert!(out.contains("every, uniform:2, uniform:1"), "{out}");
     let sheet = image::open(folder.path().join("gallery.png")).unwrap().to_rgb8();
-    assert_eq!(sheet.dimensions(), (3 * 64, 3 * 64));
+    assert_eq!(sheet.dimensions(), (3 * 128, 3 * 128));
     // The picture of a row and a seed is the one that `generate` makes.
     for (row, refresh) in ["every", "uniform:2", "uniform:1"].into_iter().enumerate() {
         let one = ["--seed", "1", "--steps", "4", "--refresh", refresh, "--no-compare", "--backend", "cpu"];
         let arguments = [&["generate", "--class", "fox", "--out", "one.png"], &one[..]].concat();
         succeeds(&migm(folder.path(), &arguments));
         let one = image::open(folder.path().join("one.png")).unwrap().to_rgb8();
-        let cell = image::imageops::crop_imm(&sheet, 64, 64 * row as u32, 64, 64).to_image();
+        let cell = image::imageops::crop_imm(&sheet, 128, 128 * row as u32, 128, 128).to_image();
         assert!(cell == one, "row {row}");
     }
     let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/dimoo-tiny.safetensors");
