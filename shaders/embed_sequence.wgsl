@@ -2,7 +2,7 @@
 
 struct Params {
     rows: u32,
-    prefix: u32,     // rows that the template tells; row prefix + j is image token j
+    prefix: u32,     // rows of an image that its template tells; row prefix + j is its token j
     width: u32,
     vocabulary: u32,
     first_code: u32, // the id of code 0
@@ -10,10 +10,13 @@ struct Params {
     mask: u32,       // the id of what is not a code
     first: u32,      // the id of the first row of the table
     held: u32,       // rows of the table: the other ids' are in other dispatches
+    entries: u32,    // rows of an image
+    length: u32,     // words of an image's template
+    tokens: u32,     // image tokens of an image
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> words: array<u32>;    // [at least prefix]: an id, or IMAGE + an image token
-@group(0) @binding(2) var<storage, read> codes: array<u32>;    // of image tokens
+@group(0) @binding(1) var<storage, read> words: array<u32>;    // [images, length]: an id, or IMAGE + a token of all images
+@group(0) @binding(2) var<storage, read> codes: array<u32>;    // [images, tokens]
 #import embedding
 @group(0) @binding(4) var<storage, read_write> x: array<f32>;  // [rows, width]
 #ifdef LISTED
@@ -24,9 +27,11 @@ const LANES = 64u;
 const IMAGE = 0x80000000u;
 
 fn id_of(row: u32) -> u32 {
-    var word = IMAGE + row - params.prefix;
-    if row < params.prefix {
-        word = words[row];
+    let image = row / params.entries;
+    let at = row % params.entries;
+    var word = IMAGE + image * params.tokens + at - params.prefix;
+    if at < params.prefix {
+        word = words[image * params.length + at];
     }
     if word < IMAGE {
         return word;

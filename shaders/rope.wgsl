@@ -8,17 +8,17 @@ struct Params {
     heads: u32,
     half: u32,    // half of a head's width
     length: u32,  // rows of a sequence
-    prefix: u32,  // rows whose position is their index; beyond them it is looked up in `image`
+    prefix: u32,  // rows of an image whose position is their index; beyond them it is looked up in `image`
     start: u32,   // position of image token 0
     columns: u32, // image tokens between separators
-    unused0: u32,
-    unused1: u32,
-    unused2: u32,
+    entries: u32, // rows of an image
+    tokens: u32,  // of an image in `image`
+    unused: u32,
     frequencies: array<vec4<f32>, 32>,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef LISTED
-@group(0) @binding(1) var<storage, read> image: array<u32>;   // [rows - prefix]: image tokens
+@group(0) @binding(1) var<storage, read> image: array<u32>;   // [images, tokens]: image tokens, or [rows]: rows of all sequences
 #endif
 @group(0) @binding(2) var<storage, read_write> x: array<f32>; // [rows, stride]
 
@@ -26,12 +26,15 @@ const LANES = 128u;
 
 fn position_of(row: u32) -> u32 {
 #ifdef LISTED
-    if row >= params.prefix {
-        let token = image[row - params.prefix];
-        return params.start + token + token / params.columns;
+    let at = row % params.entries;
+    if at >= params.prefix {
+        let token = image[row / params.entries * params.tokens + at - params.prefix];
+        return (params.start + token + token / params.columns) % params.length;
     }
-#endif
+    return at;
+#else
     return row % params.length;
+#endif
 }
 
 @compute @workgroup_size(LANES)

@@ -11,7 +11,7 @@ use crate::generate::picture::write_whole;
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::session::{Session, Settings};
-use crate::generate::text::{TextSession, TextSettings};
+use crate::generate::text::TextSession;
 use crate::kernels::Quantization;
 use crate::program::WeightSource;
 use std::io::Write as _;
@@ -74,9 +74,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
             classes(arguments, *model, &device)?
         }
         Described::Text(model) => {
-            if arguments.batch > 1 {
-                return Err(refused("text models make one image at a time; leave --batch out"));
-            }
             eprintln!("measuring ({reason})");
             prompt(arguments, *model, &device)?
         }
@@ -130,9 +127,17 @@ fn prompt(arguments: &Arguments, model: TextDescription, device: &Device) -> Res
     let mut sampling = config.sampling;
     sampling.steps = arguments.steps.unwrap_or(sampling.steps);
     let refresh = refresh(arguments, sampling.steps);
-    let settings = TextSettings { sampling, refresh, predictor: predictor(config.shortcut.is_some()) };
+    let settings = Settings { sampling, refresh, predictor: predictor(config.shortcut.is_some()) };
     let new = |weights: &mut dyn WeightSource| {
-        TextSession::with_weights(&config, &prompts, &settings, device, formats.choice(), weights)
+        TextSession::with_weights(
+            &config,
+            &prompts,
+            arguments.batch,
+            &settings,
+            device,
+            formats.choice(),
+            weights,
+        )
     };
     let mut session = match model.folder {
         Some(folder) if !arguments.random_weights => new(&mut folder.weights()?)?,

@@ -8,7 +8,7 @@ use crate::generate::picture::{Picture, write_png};
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::session::{Session, Settings, Shape};
-use crate::generate::text::{TextSession, TextSettings};
+use crate::generate::text::TextSession;
 use crate::models::Batch;
 use pollster::block_on;
 use std::io::Write as _;
@@ -131,15 +131,15 @@ fn prompt(
     let mut sampling = folder.config.sampling;
     sampling.steps = arguments.steps.unwrap_or(sampling.steps);
     let predictor = if folder.config.shortcut.is_some() { Predictor::Shortcut } else { Predictor::Reuse };
-    let settings = |refresh: &Refresh| TextSettings { sampling, refresh: refresh.clone(), predictor };
+    let settings = |refresh: &Refresh| Settings { sampling, refresh: refresh.clone(), predictor };
     // Made for the predictor, which vanilla leaves unused.
     let widest = rules.last().unwrap_or(&Refresh::Every);
-    let mut session = TextSession::new(&folder, prompt, &settings(widest), device)?;
+    let mut session = TextSession::new(&folder, prompt, 1, &settings(widest), device)?;
     let mut pictures = Vec::new();
     for refresh in rules {
         session.configure(&settings(refresh))?;
         for seed in 0..u64::from(arguments.seeds) {
-            session.start(seed)?;
+            session.start(&[seed])?;
             while session.step()?.is_some() {}
             let codes = block_on(session.tokens())?;
             pictures.push(block_on(session.picture(&codes))?);

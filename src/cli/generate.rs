@@ -15,6 +15,7 @@ use crate::generate::session::{self, PlannedStep, Session, Settings, Shape, Step
 use crate::generate::text::is_text_model;
 use crate::kernels::{ChoiceNoise, Quantization};
 use crate::models::Batch;
+use crate::program::{Program, Tensor};
 use pollster::block_on;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -67,10 +68,10 @@ pub(super) struct Arguments {
     /// Unmasking schedule (default: the model's)
     #[arg(long, value_enum)]
     pub(super) schedule: Option<Schedule>,
-    /// Temperature of the draw, and of the choice where that has none of its own (text models; default: the model's)
+    /// Temperature of the draw, and for text models of the choice where that has none of its own (default: the model's)
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub(super) temperature: Option<f32>,
-    /// Round noise as the official code does on CUDA (text models)
+    /// Round noise as the official code of Lumina-DiMOO does on CUDA
     #[arg(long)]
     pub(super) bf16_gumbel: bool,
     /// Temperature of the choice (default: the model's)
@@ -122,7 +123,7 @@ fn share(text: &str) -> Result<f32, String> {
 }
 
 /// The predictor and the full steps. Who names the full steps has them; otherwise the predictor's own plan holds.
-pub(super) fn acceleration(
+fn acceleration(
     arguments: &Arguments,
     steps: u32,
     has_shortcut: bool,
@@ -236,7 +237,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     let model = super::open_model(arguments.model.as_ref())?.quantized(arguments.quantize);
     let jobs = jobs(arguments, &model)?;
-    let settings = settings(arguments, &model)?;
+    let settings = settings(arguments, model.config.sampling, model.config.shortcut.is_some())?;
     for path in [&arguments.out, &arguments.gif, &arguments.report].into_iter().flatten() {
         check_writable(path)?;
     }
@@ -354,26 +355,29 @@ fn jobs(arguments: &Arguments, model: &Model) -> Result<Vec<Job>, CliError> {
         .collect())
 }
 
-fn settings(arguments: &Arguments, model: &Model) -> Result<Settings, CliError> {
-    let for_text =
-        [("--temperature", arguments.temperature.is_some()), ("--bf16-gumbel", arguments.bf16_gumbel)];
-    if let Some((name, _)) = for_text.iter().find(|(_, given)| *given) {
-        let message = format!(
-            "{name} is for text models; class models have --softmax-temperature and --choice-temperature"
-        );
-        return Err(GenerateError::Setting(message).into());
-    }
-    let defaults = model.config.sampling;
+/// What the command line asks for, over the defaults of a model.
+pub(super) fn settings(
+    arguments: &Arguments,
+    defaults: Sampling,
+    has_shortcut: bool,
+) -> Result<Settings, CliError> {
+    let choice_temperature = arguments.choice_temperature.or(match defaults.choice_noise {
+        // Where noise stays as it is, one temperature is of both, as in the official code.
+        ChoiceNoise::Constant => arguments.temperature,
+        _ => None,
+    });
     let sampling = Sampling {
         steps: arguments.steps.unwrap_or(defaults.steps),
         schedule: arguments.schedule.unwrap_or(defaults.schedule),
         guidance: arguments.guidance.unwrap_or(defaults.guidance),
-        choice_temperature: arguments.choice_temperature.unwrap_or(defaults.choice_temperature),
+        draw_temperature: arguments.temperature.unwrap_or(defaults.draw_temperature),
         softmax_temperature: arguments.softmax_temperature.unwrap_or(defaults.softmax_temperature),
+        choice_temperature: choice_temperature.unwrap_or(defaults.choice_temperature),
         choice_noise: arguments.choice_noise.unwrap_or(defaults.choice_noise),
+        bf16_gumbel: arguments.bf16_gumbel || defaults.bf16_gumbel,
         ..defaults
     };
-    let (predictor, refresh) = acceleration(arguments, sampling.steps, model.config.shortcut.is_some())?;
+    let (predictor, refresh) = acceleration(arguments, sampling.steps, has_shortcut)?;
     Ok(Settings { sampling, refresh, predictor })
 }
 
@@ -385,8 +389,6 @@ fn shape(
     device: &Device,
     jobs: usize,
 ) -> Result<Shape, CliError> {
-    /// States and temporaries beyond this make the default batch smaller.
-    const MODERATE: u64 = 1 << 30;
     let steps = settings.sampling.steps(model.config.transformer.grid.pow(2))?.len();
     let full = settings.refresh.full_steps(steps, settings.sampling.steps)?;
     let mut shape = Shape {
@@ -399,20 +401,34 @@ fn shape(
         shape.batch.images = batch.min(jobs as u32);
         return Ok(shape);
     }
+    shape.batch.images = largest_batch(jobs as u32, device, |images| {
+        let shape = Shape { batch: Batch { images, ..shape.batch }, ..shape };
+        Ok(session::programs(&model.config, shape, model.formats())?.list)
+    })?;
+    Ok(shape)
+}
+
+/// As many images at once as there are, as fit in moderate memory and in the device's bindings, and no more than eight.
+pub(super) fn largest_batch(
+    images: u32,
+    device: &Device,
+    programs: impl Fn(u32) -> Result<Vec<Program>, GenerateError>,
+) -> Result<u32, CliError> {
+    /// States and temporaries beyond this make the default batch smaller.
+    const MODERATE: u64 = 1 << 30;
     let limit = match device {
         Device::Cpu => u64::MAX,
         Device::Gpu(gpu) => gpu.device.limits().max_storage_buffer_binding_size,
     };
-    for images in (1..=8.min(jobs as u32)).rev() {
-        shape.batch.images = images;
-        let programs = session::programs(&model.config, shape, model.formats())?.list;
-        let largest = programs.iter().flat_map(|p| p.tensors()).map(crate::program::Tensor::bytes).max();
+    for images in (2..=8.min(images)).rev() {
+        let programs = programs(images)?;
+        let largest = programs.iter().flat_map(Program::tensors).map(Tensor::bytes).max();
         let planned = Memory::planned(&programs);
         if planned.states + planned.temporaries <= MODERATE && largest.unwrap_or(0) <= limit {
-            break;
+            return Ok(images);
         }
     }
-    Ok(shape)
+    Ok(1)
 }
 
 /// Runs every job, a batch at a time; a short last batch is filled up with its last job.
@@ -495,7 +511,7 @@ fn frame(session: &mut Session, count: usize) -> Result<Vec<Picture>, CliError> 
 }
 
 /// Frames by step to frames by picture.
-fn transpose(frames: Vec<Vec<Picture>>, pictures: usize) -> Vec<Vec<Picture>> {
+pub(super) fn transpose(frames: Vec<Vec<Picture>>, pictures: usize) -> Vec<Vec<Picture>> {
     let mut out: Vec<Vec<Picture>> = (0..pictures).map(|_| Vec::with_capacity(frames.len())).collect();
     for step in frames {
         for (picture, frame) in out.iter_mut().zip(step) {

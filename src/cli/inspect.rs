@@ -170,10 +170,6 @@ impl Outline {
     }
 
     fn of_text(model: TextDescription, arguments: &Arguments) -> Result<Self, CliError> {
-        if arguments.batch > 1 {
-            let message = "text models make one image at a time; leave --batch out";
-            return Err(GenerateError::Setting(message.to_owned()).into());
-        }
         let mut config = model.config;
         let t = &mut config.transformer;
         t.layers = arguments.layers.unwrap_or(t.layers);
@@ -182,7 +178,7 @@ impl Outline {
         let predictor = arguments.predictor(config.shortcut.is_some());
         let guided = config.sampling.guidance != 0.0;
         let lengths = &PROMPT_TOKENS[..if guided { 2 } else { 1 }];
-        let run = text::sequences(&config, lengths);
+        let run = text::sequences(&config, lengths, arguments.batch);
         let sequences: Vec<String> = run.sequences.iter().map(|s| s.length.to_string()).collect();
         let steps = config.sampling.steps(rows * columns)?;
         Ok(Self {
@@ -197,7 +193,8 @@ impl Outline {
             formats: model.formats,
             parts: parts(["dimoo", "vq", "shortcut"], |part| text::part_tensors(&config, part))?,
             run: format!(
-                "one image, {}, a prompt of {} tokens: sequences of {}",
+                "a batch of {}, {}, prompts of {} tokens: sequences of {}",
+                arguments.batch,
                 in_words(predictor),
                 PROMPT_TOKENS[0],
                 sequences.join(" and ")

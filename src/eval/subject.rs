@@ -3,7 +3,7 @@
 use crate::exec::Executor;
 use crate::generate::GenerateError;
 use crate::generate::session::{PlannedStep, Session, Settings};
-use crate::generate::text::{TextSession, TextSettings};
+use crate::generate::text::TextSession;
 use pollster::block_on;
 
 /// A session that can be run again and again.
@@ -90,13 +90,14 @@ pub struct Prompt<'a> {
     /// The session.
     pub session: &'a mut TextSession,
     /// How it is run.
-    pub settings: &'a TextSettings,
+    pub settings: &'a Settings,
 }
 
 impl Subject for Prompt<'_> {
     fn restart(&mut self) -> Result<(), GenerateError> {
         self.session.configure(self.settings)?;
-        self.session.start(0)
+        let seeds: Vec<u64> = (0..self.session.images() as u64).collect();
+        self.session.start(&seeds)
     }
 
     fn step(&mut self) -> Result<bool, GenerateError> {
@@ -109,11 +110,11 @@ impl Subject for Prompt<'_> {
 
     fn decode(&mut self) -> Result<(), GenerateError> {
         let tokens = block_on(self.session.tokens())?;
-        block_on(self.session.decode(&tokens)).map(drop)
+        block_on(self.session.pictures(&tokens)).map(drop)
     }
 
     fn images(&self) -> u32 {
-        1
+        self.session.images() as u32
     }
 
     fn executor(&mut self) -> &mut dyn Executor {

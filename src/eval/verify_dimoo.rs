@@ -102,7 +102,7 @@ pub(super) fn verify(
 /// have any ids anywhere.
 fn plain(config: &Config, length: u32) -> (Config, Sequence) {
     let config = Config { text_vocab: 0, codebook: config.vocabulary(), grid: [1, length], ..*config };
-    (config, Sequence { branch: Branch::Conditional, prompt: 0, start: 0, length })
+    (config, Sequence { branch: Branch::Conditional, prompt: 0, start: 0, length, images: 1 })
 }
 
 impl Verifier<'_> {

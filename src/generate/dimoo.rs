@@ -71,6 +71,7 @@ pub fn programs(
 /// What the states [`IDS`](crate::models::states::IDS) and [`POSITIONS`](crate::models::states::POSITIONS) hold before
 /// the first step.
 pub fn start(run: &Sequences) -> (Vec<u32>, Vec<u32>) {
-    let tokens = run.tokens();
-    (vec![run.config.mask_code(); tokens as usize], (0..tokens).collect())
+    let (images, tokens) = (run.batch().images, run.tokens());
+    let positions = (0..images).flat_map(|_| 0..tokens).collect();
+    (vec![run.config.mask_code(); (images * tokens) as usize], positions)
 }

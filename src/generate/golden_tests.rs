@@ -4,7 +4,7 @@ use super::model::{Device, Model, fixture};
 use super::predict::{MlCache, Predictor};
 use super::refresh::Refresh;
 use super::session::{Session, Settings, Shape};
-use super::text::{TextModel, TextSession, TextSettings};
+use super::text::{TextModel, TextSession};
 use crate::models::Batch;
 use pollster::block_on;
 use std::path::Path;
@@ -50,16 +50,12 @@ fn text_tokens(model: &TextModel, predictor: Option<Predictor>, guided: bool, se
         sampling.guidance = 0.0;
     }
     let settings =
-        TextSettings { sampling, refresh: refresh(predictor), predictor: predictor.unwrap_or_default() };
-    let mut session = TextSession::new(model, "w5 w17 w9", &settings, &Device::Cpu).unwrap();
-    let mut tokens = Vec::new();
-    for &seed in seeds {
-        session.configure(&settings).unwrap();
-        session.start(seed).unwrap();
-        while session.step().unwrap().is_some() {}
-        tokens.extend(block_on(session.tokens()).unwrap());
-    }
-    tokens
+        Settings { sampling, refresh: refresh(predictor), predictor: predictor.unwrap_or_default() };
+    let images = seeds.len() as u32;
+    let mut session = TextSession::new(model, "w5 w17 w9", images, &settings, &Device::Cpu).unwrap();
+    session.start(seeds).unwrap();
+    while session.step().unwrap().is_some() {}
+    block_on(session.tokens()).unwrap()
 }
 
 /// By method, with guidance and without.

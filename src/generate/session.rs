@@ -24,6 +24,20 @@ pub struct Settings {
     pub predictor: Predictor,
 }
 
+impl Settings {
+    /// The steps of a run over so many tokens an image.
+    ///
+    /// # Errors
+    /// Settings out of range.
+    pub fn plan(&self, tokens: u32) -> Result<Vec<PlannedStep>, GenerateError> {
+        let values = self.sampling.steps(tokens)?;
+        let full = self.refresh.full_steps(values.len(), self.sampling.steps)?;
+        let kind = |full| if full { StepKind::Full } else { StepKind::Predicted };
+        let steps = values.into_iter().zip(full);
+        Ok(steps.map(|(values, full)| PlannedStep { kind: kind(full), values }).collect())
+    }
+}
+
 /// What a step runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -192,24 +206,16 @@ impl Session {
     /// # Errors
     /// Settings out of range, or other than the session was made for.
     pub fn configure(&mut self, settings: &Settings) -> Result<&[PlannedStep], GenerateError> {
-        let tokens = self.config.transformer.tokens();
-        let values = settings.sampling.steps(tokens)?;
-        let full = settings.refresh.full_steps(values.len(), settings.sampling.steps)?;
+        let plan = settings.plan(self.config.transformer.tokens())?;
+        let predicted = plan.iter().any(|step| step.kind == StepKind::Predicted);
         let refuse = |what: &str| Err(GenerateError::Setting(what.to_owned()));
         if settings.sampling.guided() && !self.shape.batch.guided {
             return refuse("this session was made without guidance; make a new one to use it");
         }
-        if full.contains(&false) && self.shape.predictor != Some(settings.predictor) {
+        if predicted && self.shape.predictor != Some(settings.predictor) {
             return refuse("this session was made for another predictor; make a new one to use it");
         }
-        self.plan = values
-            .into_iter()
-            .zip(full)
-            .map(|(values, full)| PlannedStep {
-                kind: if full { StepKind::Full } else { StepKind::Predicted },
-                values,
-            })
-            .collect();
+        self.plan = plan;
         let values: Vec<StepValues> = self.plan.iter().map(|step| step.values).collect();
         self.executor.prepare(&values)?;
         self.next = 0;

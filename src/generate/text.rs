@@ -10,7 +10,7 @@ use super::picture::Picture;
 use super::predict::{Predictor, Routine};
 use super::refresh::Refresh;
 use super::sampling::{self, Sampling};
-use super::session::{PlannedStep, StepKind};
+use super::session::{PlannedStep, Settings, StepKind};
 use crate::assets;
 use crate::exec::gpu::device::Gpu;
 use crate::exec::{Executor, Memory, read_f32};
@@ -262,31 +262,12 @@ pub fn needed(config: &Value, part: &str) -> Result<Option<TensorShapes>, String
     part_tensors(&config, part).map(Some).map_err(|e| e.to_string())
 }
 
-/// How to generate from text.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct TextSettings {
-    /// Sampling.
-    pub sampling: Sampling,
-    /// Which steps run the full model.
-    pub refresh: Refresh,
-    /// What stands in for it at the others.
-    pub predictor: Predictor,
-}
-
-/// The steps of a run.
-fn plan(config: &TextConfig, settings: &TextSettings) -> Result<Vec<PlannedStep>, GenerateError> {
-    let [rows, columns] = config.transformer.grid;
-    let values = settings.sampling.steps(rows * columns)?;
-    let full = settings.refresh.full_steps(values.len(), settings.sampling.steps)?;
-    let kind = |full| if full { StepKind::Full } else { StepKind::Predicted };
-    Ok(values.into_iter().zip(full).map(|(values, full)| PlannedStep { kind: kind(full), values }).collect())
-}
-
-/// The sequences of a run whose prompts have so many tokens: the conditional one and, for guidance, the unconditional one.
-pub fn sequences(config: &TextConfig, lengths: &[u32]) -> Sequences {
+/// The sequences of a run of `images` whose prompts have so many tokens: the conditional one and, for guidance, the
+/// unconditional one.
+pub fn sequences(config: &TextConfig, lengths: &[u32], images: u32) -> Sequences {
     let t = config.transformer;
     let branches = [Branch::Conditional, Branch::Unconditional].into_iter().zip(lengths);
-    let sequences = branches.map(|(branch, &length)| t.sequence(branch, length)).collect();
+    let sequences = branches.map(|(branch, &length)| t.sequence(branch, length).of_images(images)).collect();
     Sequences { config: t, sequences }
 }
 
@@ -333,21 +314,23 @@ impl std::fmt::Debug for TextSession {
 }
 
 impl TextSession {
-    /// Makes a session for a prompt.
+    /// Makes a session for so many images of a prompt at once.
     ///
     /// # Errors
     /// The prompt cannot be encoded, weights cannot be loaded, the model has no shortcut, or the device is too small.
     pub fn new(
         model: &TextModel,
         prompt: &str,
-        settings: &TextSettings,
+        images: u32,
+        settings: &Settings,
         device: &Device,
     ) -> Result<Self, GenerateError> {
         let mut prompts = vec![model.prompts.encode(prompt)?];
         if settings.sampling.guidance != 0.0 {
             prompts.push(model.prompts.unconditional()?);
         }
-        Self::with_weights(&model.config, &prompts, settings, device, model.formats(), &mut model.weights()?)
+        let weights = &mut model.weights()?;
+        Self::with_weights(&model.config, &prompts, images, settings, device, model.formats(), weights)
     }
 
     /// Makes a session with weights from anywhere. `prompts` holds the ids of the prompt and, for guidance, those of none.
@@ -357,16 +340,17 @@ impl TextSession {
     pub fn with_weights(
         config: &TextConfig,
         prompts: &[Vec<u32>],
-        settings: &TextSettings,
+        images: u32,
+        settings: &Settings,
         device: &Device,
         formats: fn(&WeightSpec) -> WeightFormat,
         weights: &mut dyn WeightSource,
     ) -> Result<Self, GenerateError> {
         let t = config.transformer;
         // Before weights are loaded, which may take minutes.
-        plan(config, settings)?;
+        settings.plan(t.grid[0] * t.grid[1])?;
         let lengths: Vec<u32> = prompts.iter().map(|ids| ids.len() as u32).collect();
-        let run = sequences(config, &lengths);
+        let run = sequences(config, &lengths, images);
         let predictor = (settings.refresh != Refresh::Every).then_some(settings.predictor);
         let mut programs = generation::programs(&run, predictor, config.shortcut, false, formats)?;
         let routine = programs.routine();
@@ -383,7 +367,7 @@ impl TextSession {
         let mut session = Self {
             routine,
             executor: device.executor(programs.list, weights)?,
-            templates: prompts.iter().map(|ids| t.template(ids)).collect(),
+            templates: prompts.iter().map(|ids| t.templates(vec![ids.as_slice(); images as usize])).collect(),
             config: config.clone(),
             run,
             predictor,
@@ -399,8 +383,9 @@ impl TextSession {
     ///
     /// # Errors
     /// Settings out of range, or a session that was made without guidance or for another predictor.
-    pub fn configure(&mut self, settings: &TextSettings) -> Result<&[PlannedStep], GenerateError> {
-        let plan = plan(&self.config, settings)?;
+    pub fn configure(&mut self, settings: &Settings) -> Result<&[PlannedStep], GenerateError> {
+        let [rows, columns] = self.config.transformer.grid;
+        let plan = settings.plan(rows * columns)?;
         let refuse = |message: &str| Err(GenerateError::Setting(message.to_owned()));
         if settings.sampling.guidance != 0.0 && self.run.sequences.len() == 1 {
             return refuse("this session was made without guidance; make another to use it");
@@ -416,33 +401,48 @@ impl TextSession {
         Ok(&self.plan)
     }
 
-    /// Takes another prompt, by its ids, from the next [`TextSession::start`] on: nothing is loaded or made anew.
+    /// Takes another prompt for all images, by its ids, from the next [`TextSession::start`] on: nothing is loaded or made anew.
     ///
     /// # Errors
-    /// It has another number of ids than the prompt that the session was made for, whose programs are of one length.
+    /// As [`TextSession::set_prompts`].
     pub fn set_prompt(&mut self, ids: &[u32]) -> Result<(), GenerateError> {
-        let template = self.config.transformer.template(ids);
-        match self.templates.first_mut() {
-            Some(present) if present.len() == template.len() => {
-                *present = template;
-                Ok(())
-            }
-            _ => {
-                let made = self.run.sequences.first().map_or(0, |sequence| sequence.prompt);
-                let message = format!(
-                    "this session was made for a prompt of {made} tokens, not {}; make another to use it",
-                    ids.len()
-                );
-                Err(GenerateError::Setting(message))
-            }
-        }
+        self.set_prompts(&vec![ids; self.images()])
     }
 
-    /// Masks everything anew.
+    /// Takes a prompt for each image, by its ids.
     ///
     /// # Errors
-    /// The device failed.
-    pub fn start(&mut self, seed: u64) -> Result<(), GenerateError> {
+    /// Another number of prompts than of images, or a prompt of another number of ids than the one that the session was made
+    /// for, whose programs are of one length.
+    pub fn set_prompts(&mut self, prompts: &[&[u32]]) -> Result<(), GenerateError> {
+        let images = self.images();
+        let made = self.run.sequences.first().map_or(0, |sequence| sequence.prompt);
+        let other = prompts.iter().find(|ids| ids.len() != made as usize);
+        let message = match (other, self.templates.first_mut()) {
+            (None, Some(present)) if prompts.len() == images => {
+                *present = self.config.transformer.templates(prompts.iter().copied());
+                return Ok(());
+            }
+            (Some(ids), _) => format!("for a prompt of {made} tokens, not {}", ids.len()),
+            _ => format!("for {images} images, not {} prompts", prompts.len()),
+        };
+        Err(GenerateError::Setting(format!("this session was made {message}; make another to use it")))
+    }
+
+    /// Images at once.
+    pub fn images(&self) -> usize {
+        self.run.batch().images as usize
+    }
+
+    /// Masks everything anew. There is a seed for each image.
+    ///
+    /// # Errors
+    /// Another number of seeds than of images, or the device failed.
+    pub fn start(&mut self, seeds: &[u64]) -> Result<(), GenerateError> {
+        if seeds.len() != self.images() {
+            let message = format!("{} seeds for a batch of {} images", seeds.len(), self.images());
+            return Err(GenerateError::Setting(message));
+        }
         let (ids, positions) = generation::start(&self.run);
         for (sequence, template) in self.run.sequences.iter().zip(&self.templates) {
             self.executor.write(&sequence.state(states::TEMPLATE), template)?;
@@ -450,7 +450,8 @@ impl TextSession {
         self.executor.write(states::IDS, &ids)?;
         self.executor.write(states::DRAWN, &ids)?;
         self.executor.write(states::POSITIONS, &positions)?;
-        self.executor.write(states::SEEDS, &crate::kernels::philox::key(seed))?;
+        let seeds: Vec<u32> = seeds.iter().flat_map(|&seed| crate::kernels::philox::key(seed)).collect();
+        self.executor.write(states::SEEDS, &seeds)?;
         self.next = 0;
         Ok(())
     }
@@ -485,13 +486,18 @@ impl TextSession {
         &self.plan
     }
 
-    /// Codes of the grid, row by row; the number of codes where masked.
+    /// Codes `[images, tokens]`, row by row; the number of codes where masked.
     ///
     /// # Errors
     /// The device failed.
     pub async fn tokens(&mut self) -> Result<Vec<u32>, GenerateError> {
+        let len = self.images() * self.tokens_of_an_image();
+        Ok(self.executor.read(states::IDS, len).await?)
+    }
+
+    fn tokens_of_an_image(&self) -> usize {
         let [rows, columns] = self.config.transformer.grid;
-        Ok(self.executor.read(states::IDS, (rows * columns) as usize).await?)
+        (rows * columns) as usize
     }
 
     /// The predictor that the session has programs for.
@@ -504,22 +510,22 @@ impl TextSession {
         &self.config
     }
 
-    /// The latest draw at every position of the grid: what a preview shows.
+    /// The latest draw at every position `[images, tokens]`: what a preview shows.
     ///
     /// # Errors
     /// The device failed.
     pub async fn drawn(&mut self) -> Result<Vec<u32>, GenerateError> {
-        let [rows, columns] = self.config.transformer.grid;
-        Ok(self.executor.read(states::DRAWN, (rows * columns) as usize).await?)
+        let len = self.images() * self.tokens_of_an_image();
+        Ok(self.executor.read(states::DRAWN, len).await?)
     }
 
-    /// Last-layer features of the sequence with the prompt `[length, d_model]`.
+    /// Last-layer features of the sequences with prompts `[images, length, d_model]`.
     ///
     /// # Errors
     /// The device failed.
     pub async fn features(&mut self) -> Result<Vec<f32>, GenerateError> {
         let Some(sequence) = self.run.sequences.first() else { return Ok(Vec::new()) };
-        let len = sequence.length * self.config.transformer.d_model;
+        let len = sequence.images * sequence.length * self.config.transformer.d_model;
         Ok(read_f32(self.executor.as_mut(), &sequence.state(states::FEATURES), len as usize).await?)
     }
 
@@ -553,6 +559,18 @@ impl TextSession {
         // Pictures are made of values in [-1, 1].
         let values: Vec<f32> = values.iter().map(|v| 2.0 * v - 1.0).collect();
         Ok(Picture::from_values(&values, width, height))
+    }
+
+    /// The pictures of codes `[images, tokens]`.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub async fn pictures(&mut self, codes: &[u32]) -> Result<Vec<Picture>, GenerateError> {
+        let mut pictures = Vec::new();
+        for codes in codes.chunks(self.tokens_of_an_image()) {
+            pictures.push(self.picture(codes).await?);
+        }
+        Ok(pictures)
     }
 
     /// Whether pictures are decoded on the CPU because the graphics device cannot bind their widest map.

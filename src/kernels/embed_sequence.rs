@@ -6,13 +6,13 @@ use super::{
 };
 use rayon::prelude::*;
 
-/// `x[r] = table[id(r)]`. The template tells the first `prefix` rows: a row is an id, or [`IMAGE`] plus the index of an
-/// image token; row `prefix + j` is image token j. An image token's id is `first_code` plus its code, or `mask`.
+/// `x[r] = table[id(r)]`, in images of `entries` rows. An image's template tells its first `prefix` rows: a row is an id, or
+/// [`IMAGE`] plus the index of an image token among those of all images; row `prefix + j` is the image's own token j. An
+/// image token's id is `first_code` plus its code, or `mask`.
 ///
-/// With a list, row r is what the template and the codes make of row `list[r]`.
+/// With a list, row r is what templates and codes make of row `list[r]`.
 ///
-/// Shapes: `template` is `[at least prefix]`, `codes` one of each image token (`codebook` or above where masked), `x`
-/// `[rows, width]`, `list` `[rows]`. Ids past the table read its last row.
+/// Shapes: `template` is `[images, length]`, `codes` `[images, tokens]` (`codebook` or above where masked), `x` `[rows, width]`, `list` `[rows]`. Ids past the table read its last row.
 #[derive(Debug, Clone)]
 pub(crate) struct EmbedSequence {
     pub(crate) template: Slot,
@@ -22,7 +22,11 @@ pub(crate) struct EmbedSequence {
     pub(crate) format: WeightFormat,
     pub(crate) x: Slot,
     pub(crate) rows: Extent,
+    /// Rows of an image that there are to choose from.
+    pub(crate) entries: Extent,
     pub(crate) prefix: u32,
+    pub(crate) length: u32,
+    pub(crate) tokens: u32,
     pub(crate) width: u32,
     pub(crate) vocabulary: u32,
     /// The ids whose rows `table` has: all, or a part of a table too large for one binding. Rows of other ids are left alone.
@@ -48,7 +52,9 @@ pub(crate) struct Params {
     pub(crate) mask: u32,
     pub(crate) first: u32,
     pub(crate) held: u32,
-    pub(crate) unused: [u32; 3],
+    pub(crate) entries: u32,
+    pub(crate) length: u32,
+    pub(crate) tokens: u32,
 }
 
 impl EmbedSequence {
@@ -63,7 +69,9 @@ impl EmbedSequence {
             mask: self.mask,
             first: self.held.first,
             held: self.held.count,
-            unused: [0; 3],
+            entries: self.entries.at(step).max(1),
+            length: self.length,
+            tokens: self.tokens,
         }
     }
 }
@@ -127,7 +135,12 @@ pub(crate) fn embed_sequence(
     let rows = p.rows as usize * width;
     x[..rows].par_chunks_mut(width).with_min_len(64).enumerate().for_each(|(row, x)| {
         let row = list.map_or(row as u32, |list| list[row]);
-        let word = if row < p.prefix { template[row as usize] } else { IMAGE + row - p.prefix };
+        let (image, row) = (row / p.entries, row % p.entries);
+        let word = if row < p.prefix {
+            template[(image * p.length + row) as usize]
+        } else {
+            IMAGE + image * p.tokens + row - p.prefix
+        };
         let id = if word < IMAGE {
             word
         } else {

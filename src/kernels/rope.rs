@@ -11,8 +11,11 @@ use rayon::prelude::*;
 pub(crate) enum Positions {
     /// Sequences of `length` rows: the index of a row in its sequence.
     Absolute { length: u32 },
-    /// The index for the first `prefix` rows; after them row `prefix + j` stands where image token `image[j]` does.
-    Listed { image: Slot, prefix: u32, placement: ImagePlacement },
+    /// In images of `entries` rows: the index for the first `prefix` of an image; after them row `prefix + j` stands where its
+    /// token `image[j]` does, of a list of `tokens` an image.
+    Listed { image: Slot, tokens: u32, entries: Extent, prefix: u32, placement: ImagePlacement },
+    /// Of sequences of `length` rows, those of a list that counts over all sequences.
+    OfRows { list: Slot, length: u32 },
 }
 
 /// Turns columns `k` and `k + half` of each head by `position * theta^(-k / half)`, in place.
@@ -47,7 +50,9 @@ pub(crate) struct Params {
     pub(crate) prefix: u32,
     pub(crate) start: u32,
     pub(crate) columns: u32,
-    pub(crate) unused: [u32; 3],
+    pub(crate) entries: u32,
+    pub(crate) tokens: u32,
+    pub(crate) unused: u32,
     /// From the host: a device's `pow` may be off by 1e-5, which at position 4,000 would be an angle.
     pub(crate) frequencies: [f32; FREQUENCIES],
 }
@@ -61,9 +66,15 @@ impl Rope {
     fn at(&self, step: &StepValues) -> Params {
         let half = self.head_width / 2;
         let rows = self.rows.at(step);
-        let (length, prefix, placement) = match self.positions {
-            Positions::Absolute { length } => (length, rows, ImagePlacement::PLAIN),
-            Positions::Listed { prefix, placement, .. } => (rows.max(1), prefix, placement),
+        let all = rows.max(1);
+        let plain = ImagePlacement::PLAIN;
+        let (length, entries, tokens, prefix, placement) = match self.positions {
+            Positions::Absolute { length } => (length, all, 0, rows, plain),
+            // No position of an image reaches so far.
+            Positions::Listed { tokens, entries, prefix, placement, .. } => {
+                (u32::MAX, entries.at(step).max(1), tokens, prefix, placement)
+            }
+            Positions::OfRows { length, .. } => (length, all, 0, 0, plain),
         };
         let mut frequencies = [0.0; FREQUENCIES];
         for (k, frequency) in frequencies.iter_mut().enumerate().take(half as usize) {
@@ -79,7 +90,9 @@ impl Rope {
             prefix,
             start: placement.start,
             columns: placement.columns,
-            unused: [0; 3],
+            entries,
+            tokens,
+            unused: 0,
             frequencies,
         }
     }
@@ -92,13 +105,15 @@ impl Rope {
 impl Kernel for Rope {
     fn permutation(&self) -> Permutation {
         debug_assert!(self.head_width <= Self::MAX_HEAD_WIDTH, "{}", self.describe());
-        Permutation::new("rope").flag("LISTED", matches!(self.positions, Positions::Listed { .. }))
+        Permutation::new("rope").flag("LISTED", !matches!(self.positions, Positions::Absolute { .. }))
     }
 
     fn bindings(&self) -> Vec<Binding> {
         let list = match self.positions {
             Positions::Absolute { .. } => None,
-            Positions::Listed { image, .. } => Some(Binding::read(1, image)),
+            Positions::Listed { image: list, .. } | Positions::OfRows { list, .. } => {
+                Some(Binding::read(1, list))
+            }
         };
         list.into_iter().chain([Binding::update(2, self.x)]).collect()
     }
@@ -131,9 +146,12 @@ pub(crate) fn rope(p: &Params, image: &[u32], x: &mut [f32]) {
     let placement = ImagePlacement { start: p.start, columns: p.columns };
     let rows = p.rows as usize * stride;
     x[..rows].par_chunks_mut(stride).with_min_len(16).enumerate().for_each(|(row, x)| {
-        let row = row as u32;
-        let position =
-            if row < p.prefix { row % p.length } else { placement.row(image[(row - p.prefix) as usize]) };
+        let (of, row) = (row as u32 / p.entries, row as u32 % p.entries);
+        let position = if row < p.prefix {
+            row % p.length
+        } else {
+            placement.row(image[(of * p.tokens + row - p.prefix) as usize]) % p.length
+        };
         let mut turns = [(0.0, 0.0); FREQUENCIES];
         for (turn, frequency) in turns[..half].iter_mut().zip(p.frequencies) {
             *turn = (position as f32 * frequency).sin_cos();

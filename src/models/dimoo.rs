@@ -70,9 +70,22 @@ pub struct Sequence {
     pub start: u32,
     /// Tokens in all.
     pub length: u32,
+    /// Images that have such a sequence each: they lie one after the other in its states.
+    pub images: u32,
 }
 
 impl Sequence {
+    /// The same for so many images.
+    #[must_use]
+    pub fn of_images(self, images: u32) -> Self {
+        Self { images, ..self }
+    }
+
+    /// Rows of all images.
+    pub fn rows(&self) -> u32 {
+        self.images * self.length
+    }
+
     /// The sequence's own state of that name.
     pub fn state(&self, name: &str) -> String {
         match self.branch {
@@ -136,7 +149,7 @@ impl Config {
         self.codebook
     }
 
-    /// The sequence of a prompt of `prompt` tokens.
+    /// The sequence of a prompt of `prompt` tokens, for one image.
     pub fn sequence(&self, branch: Branch, prompt: u32) -> Sequence {
         let [rows, columns] = self.grid;
         Sequence {
@@ -144,6 +157,7 @@ impl Config {
             prompt: if branch == Branch::Conditional { prompt } else { 0 },
             start: prompt + 2,
             length: prompt + 2 + rows * (columns + 1) + 2,
+            images: 1,
         }
     }
 
@@ -158,6 +172,16 @@ impl Config {
         }
         template.extend([self.eoi, self.eoa]);
         template
+    }
+
+    /// The templates of a batch: a prompt for each image.
+    pub fn templates<'a>(&self, prompts: impl IntoIterator<Item = &'a [u32]>) -> Vec<u32> {
+        let of_image = |(image, prompt): (usize, &[u32])| {
+            let first = image as u32 * self.tokens();
+            let moved = move |word: u32| if word < IMAGE { word } else { word + first };
+            self.template(prompt).into_iter().map(moved)
+        };
+        prompts.into_iter().enumerate().flat_map(of_image).collect()
     }
 
     /// The ids of a template's sequence, given the codes of its image tokens.
@@ -175,16 +199,17 @@ impl Config {
     }
 
     pub(super) fn features_state(&self, b: &mut Builder, sequence: &Sequence) -> Slot {
-        b.state(&sequence.state(states::FEATURES), sequence.length, self.d_model, Element::F32)
+        b.state(&sequence.state(states::FEATURES), sequence.rows(), self.d_model, Element::F32)
     }
 
-    /// Embeds the first `prefix` rows of a sequence's template, then all of `codes` (a state of the image's tokens); of
-    /// these, the rows of a list if there is one.
+    /// Embeds, of each image, `entries` rows: the first `prefix` of its template, then the first of `codes` (a state of the
+    /// images' tokens). Of the rows of all images, those of a list if there is one.
     pub(super) fn embed(
         &self,
         b: &mut Builder,
         sequence: &Sequence,
         prefix: u32,
+        entries: Extent,
         codes: &str,
         rows: Extent,
         list: Option<Slot>,
@@ -192,8 +217,9 @@ impl Config {
         let x = b.temporary("embedding", rows, self.d_model);
         let shape = [self.vocabulary() as usize, self.d_model as usize];
         let table = b.matrix("dimoo.model.transformer.wte.weight", &shape, None);
-        let template = b.state(&sequence.state(states::TEMPLATE), 1, sequence.length, Element::U32);
-        let codes = b.state(codes, 1, self.tokens(), Element::U32);
+        let template =
+            b.state(&sequence.state(states::TEMPLATE), sequence.images, sequence.length, Element::U32);
+        let codes = b.state(codes, sequence.images, self.tokens(), Element::U32);
         for part in b.parts(table) {
             let kernel = EmbedSequence {
                 template,
@@ -203,7 +229,10 @@ impl Config {
                 format: b.format(part.slot),
                 x,
                 rows,
+                entries,
                 prefix,
+                length: sequence.length,
+                tokens: self.tokens(),
                 width: self.d_model,
                 vocabulary: self.vocabulary(),
                 held: RowRange { first: part.first, count: part.rows },
@@ -233,7 +262,7 @@ impl Config {
     pub fn choose_rows(&self, b: &mut Builder, sequence: &Sequence, count: u32) {
         let (features, head) = (self.features_state(b, sequence), self.head(b));
         let list = self.chosen_state(b, sequence, count);
-        cache::choose_lowest(b, features, head, None, [1, count], list);
+        cache::choose_lowest(b, features, head, None, [sequence.images, count], list);
     }
 
     /// Appends a partial step: the `count` chosen rows pass through the model, among the cached keys and values of the
@@ -241,18 +270,18 @@ impl Config {
     pub fn refresh_rows(&self, b: &mut Builder, sequence: &Sequence, count: u32) {
         let features = self.features_state(b, sequence);
         let list = self.chosen_state(b, sequence, count);
-        let y = b.temporary("features", Extent::fixed(count), self.d_model);
+        let y = b.temporary("features", Extent::fixed(sequence.images * count), self.d_model);
         let cache = |b: &mut Builder, layer| self.cache(b, sequence, layer, Some(list));
         self.transformer(b, sequence, Some(list), y, cache);
         b.scope("scatter", |b| b.scatter(y, list, features));
     }
 
     fn chosen_state(&self, b: &mut Builder, sequence: &Sequence, count: u32) -> Slot {
-        b.state(&sequence.state(states::CHOSEN_ROWS), count, 1, Element::U32)
+        b.state(&sequence.state(states::CHOSEN_ROWS), sequence.images, count, Element::U32)
     }
 
     fn cache(&self, b: &mut Builder, sequence: &Sequence, layer: u32, list: Option<Slot>) -> Keys {
-        let size = [sequence.length, self.d_model];
+        let size = [sequence.rows(), self.d_model];
         Keys::Cached(KeysAndValues::of_layer(b, |name| sequence.state(name), layer, size, list))
     }
 
@@ -267,14 +296,16 @@ impl Config {
     ) {
         let length = sequence.length;
         let rows = Extent::fixed(b.rows(features));
-        let x = b.scope("embed", |b| self.embed(b, sequence, length, states::IDS, rows, list));
+        let entries = Extent::fixed(length);
+        let x = b.scope("embed", |b| self.embed(b, sequence, length, entries, states::IDS, rows, list));
         let positions = match list {
             None => Positions::Absolute { length },
-            Some(image) => Positions::Listed { image, prefix: 0, placement: ImagePlacement::PLAIN },
+            Some(list) => Positions::OfRows { list, length },
         };
         for layer in 0..self.layers {
             let block = Block {
                 name: format!("dimoo.model.transformer.blocks.{layer}"),
+                sequences: sequence.images,
                 width: self.d_model,
                 heads: self.heads,
                 mlp: self.mlp,
@@ -292,13 +323,14 @@ impl Config {
         b.layer_part(name, self.vocabulary(), self.d_model, self.text_vocab, self.codebook)
     }
 
-    /// Appends the head at a range of the masked image positions: logits `[sequences * masked, codebook]`. Only the image
-    /// codes' rows of the head are loaded.
+    /// Appends the head at a range of each image's masked positions: logits `[sequences * images * masked, codebook]`. All
+    /// sequences are of the same images. Only the image codes' rows of the head are loaded.
     pub fn logits_of(&self, b: &mut Builder, sequences: &[Sequence], masked: RowRange) -> Slot {
         let tokens = self.tokens();
         let head = self.head(b).weight();
-        let positions = b.state(states::POSITIONS, 1, tokens, Element::U32);
-        let rows = Extent::part(sequences.len() as u32, Symbol::Masked, masked);
+        let images = sequences.first().map_or(1, |sequence| sequence.images);
+        let positions = b.state(states::POSITIONS, images, tokens, Element::U32);
+        let rows = Extent::part(sequences.len() as u32 * images, Symbol::Masked, masked);
         let logits = b.temporary("logits", rows, self.codebook);
         for (index, sequence) in sequences.iter().enumerate() {
             let features = self.features_state(b, sequence);
@@ -310,12 +342,12 @@ impl Config {
                 format: b.format(part.slot),
                 bias: None,
                 logits,
-                sequences: 1,
-                images: 1,
+                sequences: images,
+                images,
                 tokens,
                 sequence_length: sequence.length,
                 placement: self.placement(sequence),
-                first_sequence: index as u32,
+                first_sequence: index as u32 * images,
                 masked: Extent::part(1, Symbol::Masked, masked),
                 hidden: self.d_model,
                 codebook: self.codebook,
@@ -348,6 +380,8 @@ pub(super) fn check_heads(name: &str, width: u32, heads: u32) -> Result<(), Stri
 pub(super) struct Block {
     /// The prefix of its tensors.
     pub(super) name: String,
+    /// Sequences that its rows are of, each of which attends to itself.
+    pub(super) sequences: u32,
     pub(super) width: u32,
     pub(super) heads: u32,
     pub(super) mlp: u32,
@@ -395,7 +429,8 @@ impl Block {
             }
         };
         let operand = |slot| Operand { slot, offset: 0, stride: self.width };
-        let h = b.attention(operand(query), operand(key), operand(value), 1, 1, self.heads, self.width);
+        let (query, key, value) = (operand(query), operand(key), operand(value));
+        let h = b.attention(query, key, value, self.sequences, self.sequences, self.heads, self.width);
         b.linear_add(h, out, x);
     }
 
@@ -425,9 +460,10 @@ pub struct Sequences {
 }
 
 impl Sequences {
-    /// One image, guided if there are two sequences.
+    /// The images of the sequences, guided if there are two.
     pub fn batch(&self) -> Batch {
-        Batch { images: 1, guided: self.sequences.len() > 1 }
+        let images = self.sequences.first().map_or(1, |sequence| sequence.images);
+        Batch { images, guided: self.sequences.len() > 1 }
     }
 }
 

@@ -56,6 +56,7 @@ impl Config {
         for block in 0..self.blocks {
             let part = |part| Block {
                 name: format!("shortcut.blocks.{block}.{part}"),
+                sequences: sequence.images,
                 width,
                 heads: base.heads,
                 mlp: base.mlp,
@@ -69,7 +70,7 @@ impl Config {
         }
         b.scope("last_layer", |b| {
             let weight = b.vector("shortcut.ln_f.weight", width);
-            let y = b.temporary("modulated", Extent::fixed(sequence.length), width);
+            let y = b.temporary("modulated", Extent::fixed(sequence.rows()), width);
             b.rms_norm_into(x, weight, EPS, Some(modulation), y);
             let project = b.layer("shortcut.proj_out", base.d_model, width);
             b.linear_add(y, project, features);
@@ -79,11 +80,14 @@ impl Config {
     /// The prompt if it counts as new, then what was just revealed: embedded and projected.
     fn new_tokens(&self, b: &mut Builder, base: &dimoo::Config, sequence: &Sequence) -> (Slot, Positions) {
         let tokens = base.grid[0] * base.grid[1];
-        let rows = Extent::symbolic(1, Symbol::NewTokens, tokens).plus(sequence.prompt);
-        let x = base.embed(b, sequence, sequence.prompt, states::NEW_IDS, rows, None);
+        let of = |images| Extent::symbolic(images, Symbol::NewTokens, tokens).plus(images * sequence.prompt);
+        let (entries, rows) = (of(1), of(sequence.images));
+        let x = base.embed(b, sequence, sequence.prompt, entries, states::NEW_IDS, rows, None);
         let project = b.layer("shortcut.new_token_proj_in", self.width(base), base.d_model);
         let positions = Positions::Listed {
-            image: b.state(states::NEW_POSITIONS, 1, tokens, Element::U32),
+            image: b.state(states::NEW_POSITIONS, sequence.images, tokens, Element::U32),
+            tokens,
+            entries,
             prefix: sequence.prompt,
             placement: base.placement(sequence),
         };

@@ -12,7 +12,7 @@ use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
 use crate::generate::session::{PlannedStep, Session, Settings, Shape};
-use crate::generate::text::{TextModel, TextSession, TextSettings, is_text_folder};
+use crate::generate::text::{TextModel, TextSession, is_text_folder};
 use crate::kernels::Quantization;
 use crate::models::{Batch, Model as _};
 use crate::weights::{FileBytes, ModelFolder};
@@ -237,7 +237,7 @@ impl Engine {
                     prompts.push(model.prompts.unconditional()?);
                 }
                 let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
-                let settings = TextSettings {
+                let settings = Settings {
                     sampling: recipe.draw,
                     refresh: recipe.refresh.clone(),
                     predictor: recipe.predictor,
@@ -256,13 +256,14 @@ impl Engine {
                         self.held.truncate(HELD - 1);
                         let refresh =
                             if has && !partial { Refresh::Uniform(1) } else { settings.refresh.clone() };
-                        let made_for = TextSettings { refresh, ..settings };
+                        let made_for = Settings { refresh, ..settings };
                         let weights = &mut model.weights()?;
                         let formats = model.formats_quantized(recipe.quantize);
                         let device = &self.device;
                         Box::new(TextSession::with_weights(
                             &model.config,
                             &prompts,
+                            1,
                             &made_for,
                             device,
                             formats,
@@ -326,7 +327,7 @@ impl Engine {
     pub fn start(&mut self, recipe: &Recipe, round: u32) -> Result<(), GenerateError> {
         let seed = recipe.seed.wrapping_add(u64::from(round));
         match (self.held.first_mut(), &self.model, &recipe.subject) {
-            (Some(Held::Text { session, .. }), _, _) => session.start(seed),
+            (Some(Held::Text { session, .. }), _, _) => session.start(&[seed]),
             (Some(Held::Class { session, .. }), Some((Loaded::Class(model), _)), Subject::Class(class)) => {
                 let images = session.shape().batch.images;
                 let class = model.config.class(class)?;

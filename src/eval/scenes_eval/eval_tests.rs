@@ -6,7 +6,8 @@ use super::source::{SceneSource, Split, class_pictures, real_scenes};
 use super::*;
 use crate::eval::random::RandomWeights;
 use crate::generate::model::{Device, fixture};
-use crate::generate::text::{TextModel, TextSession, TextSettings};
+use crate::generate::session::Settings;
+use crate::generate::text::{TextModel, TextSession};
 use crate::models;
 use pollster::block_on;
 use std::ops::Range;
@@ -168,11 +169,11 @@ fn prompts_of_any_length_are_evaluated_in_their_order() {
     let made = maker.make(method.predictor, std::slice::from_ref(&method), &mut || {}).unwrap();
     let mut sampling = model.config.sampling;
     sampling.steps = 5;
-    let settings = TextSettings { sampling, refresh: method.refresh, predictor: Predictor::Shortcut };
+    let settings = Settings { sampling, refresh: method.refresh, predictor: Predictor::Shortcut };
     for index in [1, 2] {
         let prompt = &pictures[index].0;
-        let mut session = TextSession::new(&model, prompt, &settings, &Device::Cpu).unwrap();
-        session.start(70 + index as u64).unwrap();
+        let mut session = TextSession::new(&model, prompt, 1, &settings, &Device::Cpu).unwrap();
+        session.start(&[70 + index as u64]).unwrap();
         while session.step().unwrap().is_some() {}
         assert_eq!(block_on(session.tokens()).unwrap(), made[0].tokens[16 * index..][..16], "{prompt}");
         let error = session.set_prompt(&[3; 40]).unwrap_err().to_string();

@@ -7,7 +7,7 @@ use crate::generate::model::{Device, Model};
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::session::{Session, Settings, Shape, StepKind};
-use crate::generate::text::{TextModel, TextSession, TextSettings};
+use crate::generate::text::{TextModel, TextSession};
 use crate::models::Batch;
 use pollster::block_on;
 use std::collections::BTreeMap;
@@ -230,11 +230,11 @@ impl<'a> Prompts<'a> {
         Ok(Self { model, device, by_length, ids, wanted, seed })
     }
 
-    fn settings(&self, method: &Method) -> TextSettings {
+    fn settings(&self, method: &Method) -> Settings {
         let mut sampling = self.model.config.sampling;
         sampling.steps = method.steps;
         let predictor = method.predictor.unwrap_or_default();
-        TextSettings { sampling, refresh: method.refresh.clone(), predictor }
+        Settings { sampling, refresh: method.refresh.clone(), predictor }
     }
 }
 
@@ -274,9 +274,16 @@ impl Maker for Prompts<'_> {
             }
             let (config, formats) = (&self.model.config, self.model.formats());
             let mut weights = self.model.weights()?;
-            let mut session =
-                TextSession::with_weights(config, &prompts, &settings, self.device, formats, &mut weights)?;
-            session.start(0)?;
+            let mut session = TextSession::with_weights(
+                config,
+                &prompts,
+                1,
+                &settings,
+                self.device,
+                formats,
+                &mut weights,
+            )?;
+            session.start(&[0])?;
             warm_up(session.plan().len(), &mut || session.step().map(drop))?;
             session.executor().wait()?;
             for (method, settings) in methods.iter().map(|method| self.settings(method)).enumerate() {
@@ -287,7 +294,7 @@ impl Maker for Prompts<'_> {
                     made[method].steps = plan.len();
                     let kinds = plan.iter().filter(|step| step.kind == StepKind::Full);
                     made[method].full_steps = kinds.count();
-                    session.start(self.seed.wrapping_add(index as u64))?;
+                    session.start(&[self.seed.wrapping_add(index as u64)])?;
                     let start = Instant::now();
                     while session.step()?.is_some() {}
                     session.executor().wait()?;

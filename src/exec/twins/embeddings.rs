@@ -136,7 +136,10 @@ fn embed_sequence() {
                         format: b.format(table),
                         x,
                         rows: Extent::symbolic(1, Symbol::NewTokens, 3).plus(prefix),
+                        entries: Extent::symbolic(1, Symbol::NewTokens, 3).plus(prefix),
                         prefix,
+                        length: 5,
+                        tokens: 3,
                         width,
                         vocabulary: 60,
                         held,
@@ -148,6 +151,41 @@ fn embed_sequence() {
                 }
             });
         }
+    }
+}
+
+/// Two images: each has a template and tokens of its own, and its rows follow those of the one before.
+#[test]
+fn embed_sequences_of_a_batch() {
+    let template = vec![3, IMAGE + 2, 5, IMAGE + 3, 10_000, IMAGE + 5];
+    let fills = [("template", Fill::Words(template)), ("codes", Fill::Words(vec![4, 40, 39, 7, 1, 41]))];
+    for (prefix, new_tokens) in [(3, 0), (2, 2), (0, 3)] {
+        let step = StepValues { new_tokens, ..StepValues::default() };
+        Case { step, fills: &fills, ..Case::default() }.check(F32, |b| {
+            let of = |images| Extent::symbolic(images, Symbol::NewTokens, 3).plus(images * prefix);
+            let held = RowRange::all(60);
+            let table = b.weight("t.weight", &[60, 30], Layout::Rows { first: 0, count: 60 });
+            let kernel = EmbedSequence {
+                template: b.state("template", 2, 3, Integer),
+                codes: b.state("codes", 2, 3, Integer),
+                list: None,
+                table,
+                format: b.format(table),
+                x: b.state("x", 2 * (3 + prefix), 30, Float),
+                rows: of(2),
+                entries: of(1),
+                prefix,
+                length: 3,
+                tokens: 3,
+                width: 30,
+                vocabulary: 60,
+                held,
+                first_code: 20,
+                codebook: 40,
+                mask: 17,
+            };
+            b.push(kernel);
+        });
     }
 }
 
