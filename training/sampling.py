@@ -17,7 +17,9 @@ def linspace_1_to_0(count):
 def reveals(arch, steps, tokens, schedule="arccos"):
     """Tokens revealed at each step."""
     if arch == "dimoo":
-        kept = [max(1, math.floor(tokens * math.cos(math.pi / 2 * (s + 1) / steps))) for s in range(steps - 1)] + [0]
+        # In f32, as the official code: at two thirds of the steps the cosine is then a little below one half.
+        share = torch.cos(torch.arange(1, steps, dtype=torch.float32) / steps * math.pi * 0.5)
+        kept = [max(1, math.floor(keep)) for keep in (share * tokens).tolist()] + [0]
         counts, masked = [], tokens
         for keep in kept:
             counts.append(masked - min(keep, masked))
