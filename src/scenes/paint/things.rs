@@ -30,7 +30,7 @@ impl Placed {
 
 /// Pixels along the side of a token.
 pub(super) const TOKEN: usize = 8;
-/// The rows that things stand on begin so far below the horizon's lowest place.
+/// The first row that things stand on: below the horizon, wherever that is.
 const FIRST_BASE: usize = 96;
 
 /// Places the things of a scene, the farthest first. Of two, the sides are clear; a thing whose mirror image looks the same is not mirrored.
