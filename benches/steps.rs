@@ -6,20 +6,20 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use migm::eval::bench;
 use migm::eval::random::RandomWeights;
 use migm::generate::model::{Device, Model};
+use migm::generate::published;
 use migm::generate::predict::Predictor;
 use migm::generate::refresh::Refresh;
-use migm::generate::session::{Session, Settings};
-use migm::models::keep_f32;
+use migm::generate::session::{Session, Settings, Shape};
+use migm::models::Condition;
+use migm::program::Formats;
 use std::hint::black_box;
 
 /// One whole picture of the bundled model: vanilla, and two budgets.
 fn pictures(c: &mut Criterion) {
-    let Ok(model) = Model::bundled() else { return };
+    let Ok(model) = Model::bundled_class() else { return };
     let sampling = model.config.sampling;
-    let Ok(mut session) = Session::new(&model, bench::shape(1, &sampling, Predictor::Shortcut), &Device::Cpu)
-    else {
-        return;
-    };
+    let shape = Shape::new(bench::batch(&model.config.family, 1, &sampling), Some(Predictor::Shortcut));
+    let Ok(mut session) = Session::new(&model, shape, &Device::Cpu) else { return };
     let mut group = c.benchmark_group("picture");
     for refresh in [Refresh::Every, Refresh::Uniform(4), Refresh::Uniform(2)] {
         let settings = Settings { sampling, refresh, predictor: Predictor::Shortcut };
@@ -28,7 +28,7 @@ fn pictures(c: &mut Criterion) {
                 let run = session
                     .configure(&settings)
                     .map(|_| ())
-                    .and_then(|()| session.start(&[Some(2)], &[1]))
+                    .and_then(|()| session.start(&[Condition::Class(Some(2))], &[1]))
                     .and_then(|()| session.finish());
                 black_box(run).is_ok()
             });
@@ -39,17 +39,18 @@ fn pictures(c: &mut Criterion) {
 
 /// The two kinds of step at the width of the official models, on a grid of 16 x 16 and two layers.
 fn steps(c: &mut Criterion) {
-    let Some(mut config) = bench::preset("maskgit-256") else { return };
-    config.transformer.depth = 2;
+    let Some(Ok(config)) = published::config("maskgit-256").map(|config| config.resized(Some(2), None)) else {
+        return;
+    };
     let sampling = config.sampling;
-    let shape = bench::shape(1, &sampling, Predictor::Shortcut);
+    let shape = Shape::new(bench::batch(&config.family, 1, &sampling), Some(Predictor::Shortcut));
     let Ok(mut session) =
-        Session::with_weights(&config, shape, &Device::Cpu, keep_f32, &mut RandomWeights { seed: 1 })
+        Session::with_weights(&config.family, shape, &Device::Cpu, Formats::F32, &mut RandomWeights { seed: 1 })
     else {
         return;
     };
     let settings = Settings { sampling, refresh: Refresh::Uniform(4), predictor: Predictor::Shortcut };
-    if session.configure(&settings).is_err() || session.start(&[Some(1)], &[1]).is_err() {
+    if session.configure(&settings).is_err() || session.start(&[Condition::Class(Some(1))], &[1]).is_err() {
         return;
     }
     let mut group = c.benchmark_group("width 768, 2 layers");

@@ -11,7 +11,7 @@ use migm::generate::refresh::Refresh;
 use migm::studio::BUNDLED;
 use migm::studio::actor::{Actor, Wake};
 use migm::studio::app::Studio;
-use migm::studio::recipe::Subject;
+use migm::generate::recipe::Subject;
 use migm::studio::run::Progress;
 use migm::studio::state::{Kept, Tab};
 use migm::studio::window::note;

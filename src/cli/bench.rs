@@ -1,17 +1,13 @@
 //! `migm bench`: what a step costs here, by kind and by operation, and how much memory it takes.
 
-use super::described::{ClassModel, Described, Kind, TextDescription};
 use super::{Backend, CliError, bytes};
-use crate::eval::bench::{self, PROMPT_TOKENS, Report};
+use crate::eval::bench::{self, Report};
 use crate::eval::random::RandomWeights;
-use crate::eval::subject::{Classes, Prompt};
-use crate::generate::GenerateError;
-use crate::generate::model::Device;
+use crate::generate::model::{Config, Device, Model};
 use crate::generate::picture::write_whole;
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
-use crate::generate::session::{Session, Settings};
-use crate::generate::text::TextSession;
+use crate::generate::session::{Session, Settings, Shape};
 use crate::kernels::Quantization;
 use crate::program::WeightSource;
 use std::io::Write as _;
@@ -62,89 +58,37 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         return super::table::run(arguments.model.as_ref(), arguments.backend);
     }
     let (device, reason) = arguments.backend.open()?;
-    let report = match Described::find(arguments.model.as_ref(), arguments.config.as_deref(), Kind::Classes)?
-    {
-        Described::Classes(model) => {
-            if arguments.grid.is_some() {
-                return Err(refused(
-                    "--grid is for text models; a class model's grid is a size of its weights",
-                ));
-            }
-            eprintln!("measuring ({reason})");
-            classes(arguments, *model, &device)?
-        }
-        Described::Text(model) => {
-            eprintln!("measuring ({reason})");
-            prompt(arguments, *model, &device)?
-        }
-    };
+    let published = arguments.config.as_deref();
+    let model = super::describe_model(arguments.model.as_ref(), published, Model::bundled_class)?
+        .quantized(arguments.quantize)
+        .resized(arguments.layers, arguments.grid)?;
+    eprintln!("measuring ({reason})");
+    let report = measure(arguments, &model, &device)?;
     if let Some(path) = &arguments.json {
         write_whole(path, serde_json::to_string_pretty(&report).unwrap_or_default().as_bytes())?;
     }
     print(&report)
 }
 
-fn refused(message: &str) -> CliError {
-    GenerateError::Setting(message.to_owned()).into()
-}
-
-/// Full steps where nobody says how many.
-fn refresh(arguments: &Arguments, steps: u32) -> Refresh {
-    Refresh::Uniform(arguments.budget.unwrap_or(steps.div_ceil(2)))
-}
-
-fn predictor(has_shortcut: bool) -> Predictor {
-    if has_shortcut { Predictor::Shortcut } else { Predictor::Reuse }
-}
-
-fn classes(arguments: &Arguments, model: ClassModel, device: &Device) -> Result<Report, CliError> {
-    let mut config = model.config;
-    config.transformer.depth = arguments.layers.unwrap_or(config.transformer.depth);
-    let formats = model.formats.quantized(arguments.quantize);
-    let mut sampling = config.sampling;
-    sampling.steps = arguments.steps.unwrap_or(sampling.steps);
-    let refresh = refresh(arguments, sampling.steps);
-    let settings = Settings { sampling, refresh, predictor: predictor(config.shortcut.is_some()) };
-    let shape = bench::shape(arguments.batch, &sampling, settings.predictor);
-    let mut session = match model.folder {
-        Some(folder) if !arguments.random_weights => {
-            Session::with_weights(&config, shape, device, formats.choice(), &mut folder.weights()?)?
-        }
-        _ => Session::with_weights(&config, shape, device, formats.choice(), &mut RandomWeights { seed: 1 })?,
+fn measure(arguments: &Arguments, model: &Model, device: &Device) -> Result<Report, CliError> {
+    let Config { family, sampling } = &model.config;
+    let steps = arguments.steps.unwrap_or(sampling.steps);
+    let settings = Settings {
+        sampling: sampling.with_steps(steps),
+        refresh: Refresh::Uniform(arguments.budget.unwrap_or(steps.div_ceil(2))),
+        predictor: Predictor::of_model(family.has_shortcut()),
     };
-    let mut subject = Classes { session: &mut session, settings: &settings };
-    Ok(bench::measure(&model.name, &mut subject, device)?)
-}
-
-fn prompt(arguments: &Arguments, model: TextDescription, device: &Device) -> Result<Report, CliError> {
-    let mut config = model.config;
-    let t = &mut config.transformer;
-    t.layers = arguments.layers.unwrap_or(t.layers);
-    t.grid = arguments.grid.unwrap_or(t.grid);
-    let formats = model.formats.quantized(arguments.quantize);
-    // What a prompt says does not change what it costs.
-    let prompts = PROMPT_TOKENS.map(|tokens| vec![0; tokens as usize]);
-    let mut sampling = config.sampling;
-    sampling.steps = arguments.steps.unwrap_or(sampling.steps);
-    let refresh = refresh(arguments, sampling.steps);
-    let settings = Settings { sampling, refresh, predictor: predictor(config.shortcut.is_some()) };
-    let new = |weights: &mut dyn WeightSource| {
-        TextSession::with_weights(
-            &config,
-            &prompts,
-            arguments.batch,
-            &settings,
-            device,
-            formats.choice(),
-            weights,
-        )
+    settings.plan(family.tokens())?;
+    let batch = bench::batch(family, arguments.batch, sampling);
+    let shape = Shape::new(batch, Some(settings.predictor));
+    let mut weights: Box<dyn WeightSource> = if model.has_weights() && !arguments.random_weights {
+        model.weights()?
+    } else {
+        Box::new(RandomWeights { seed: 1 })
     };
-    let mut session = match model.folder {
-        Some(folder) if !arguments.random_weights => new(&mut folder.weights()?)?,
-        _ => new(&mut RandomWeights { seed: 1 })?,
-    };
-    let mut subject = Prompt { session: &mut session, settings: &settings };
-    Ok(bench::measure(&model.name, &mut subject, device)?)
+    let mut session = Session::with_weights(family, shape, device, model.formats(), &mut *weights)?;
+    let conditions = bench::conditions(family, arguments.batch);
+    Ok(bench::measure(&model.name, &mut session, &settings, &conditions, device)?)
 }
 
 fn print(report: &Report) -> Result<(), CliError> {

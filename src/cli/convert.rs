@@ -2,7 +2,7 @@
 
 use super::{CliError, bytes};
 use crate::eval::export::{export, text_recording};
-use crate::generate::text::needed;
+use crate::generate::model::needed;
 use crate::kernels::Quantization;
 use crate::weights::{Checkpoint, ConvertOptions, ConvertReport, StoreAs, WeightError, convert};
 use std::io::Write as _;

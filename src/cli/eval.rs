@@ -1,19 +1,20 @@
 //! `migm eval`: do pictures show what was asked for, and at what price? Tables, and a plot against time.
 
-use super::generate::StandIn;
 use super::{Backend, CliError};
 use crate::eval::scenes_eval::diversity::{Size, measure};
 use crate::eval::scenes_eval::judge::{ATTRIBUTES, Judge};
-use crate::eval::scenes_eval::makers::{Classes, Maker, Prompts};
+use crate::eval::scenes_eval::makers::Maker;
 use crate::eval::scenes_eval::plot::Plot;
-use crate::eval::scenes_eval::source::{self, Split};
+use crate::eval::scenes_eval::source::{self, RealScene, Split, Wanted};
 use crate::eval::scenes_eval::{Plan, Real, Report, evaluate, table};
 use crate::generate::GenerateError;
-use crate::generate::model::{Device, Model};
+use crate::generate::engine::Engine;
+use crate::generate::model::Model;
 use crate::generate::picture::{write_png, write_whole};
-use crate::generate::predict::{MlCache, Predictor};
-use crate::generate::text::is_text_model;
+use crate::generate::predict::Predictor;
+use crate::generate::recipe::Subject;
 use crate::kernels::Quantization;
+use crate::models::judge;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -39,8 +40,8 @@ pub(super) struct Arguments {
     budgets: Vec<u32>,
     /// What stands in for the full model at the other steps; repeat it for several (default: shortcut, if there is one, and
     /// reuse)
-    #[arg(long = "predictor", value_enum)]
-    predictors: Vec<StandIn>,
+    #[arg(long = "predictor", value_name = "NAME", value_parser = super::predictor())]
+    predictors: Vec<Predictor>,
     /// Pictures of each method
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=100_000))]
     count: u32,
@@ -50,7 +51,7 @@ pub(super) struct Arguments {
     /// Seed of the prompts and of the first picture
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Pictures of a class model computed at once
+    /// Pictures computed at once, of prompts those of one length
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
     batch: u32,
     /// Also measure how much pictures of one prompt differ, on prompts that leave colour, place and light open; takes many more
@@ -92,14 +93,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     let (device, reason) = arguments.backend.open()?;
     let mut judge = Judge::open(arguments.judge.as_deref(), &device)?;
-    let text = arguments.model.as_deref().map_or(Ok(true), is_text_model)?;
-    let found = if text {
-        prompts(arguments, &mut judge, &device)?
-    } else {
-        classes(arguments, &mut judge, &device)?
-    };
-    let Found { model, plan, report } = found;
-    let device = describe(&device);
+    let model = super::open_model(arguments.model.as_ref(), Model::bundled_text)?.quantized(arguments.quantize);
+    let plan = plan(arguments, model.config.sampling.steps, model.family().has_shortcut())?;
+    let Asked { pictures, real, open } = asked(arguments, &model, &judge.config)?;
+    let name = model.name.clone();
+    let mut engine = Engine::of(model, device);
+    let mut maker = Maker::new(&mut engine, pictures, arguments.seed, arguments.batch)?;
+    let mut report = with_progress(|tick| evaluate(&mut maker, &mut judge, &real, &plan, tick))?;
+    if arguments.diversity {
+        let nouns: Vec<usize> = open.iter().flat_map(|(_, wanted)| wanted.nouns.first().copied()).collect();
+        let seeds = arguments.diversity_seeds as usize;
+        let each = open.into_iter().flat_map(|picture| std::iter::repeat_n(picture, seeds));
+        let mut maker = Maker::new(&mut engine, each.collect(), arguments.seed, arguments.batch)?;
+        diversity(&mut report, &mut maker, &mut judge, &plan, arguments, &nouns)?;
+    }
+    let (model, device) = (name, engine.describe());
     eprintln!("{model} on {device} ({reason}), judged by {}", judge.name);
 
     let json = serde_json::json!({
@@ -141,29 +149,10 @@ fn has_extension(path: &Path, wanted: &str) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
 }
 
-fn describe(device: &Device) -> String {
-    match device {
-        Device::Cpu => format!("CPU, {} threads", rayon::current_num_threads()),
-        Device::Gpu(gpu) => gpu.info.name.clone(),
-    }
-}
-
-/// What a kind of model gave.
-struct Found {
-    model: String,
-    plan: Plan,
-    report: Report,
-}
-
 fn plan(arguments: &Arguments, steps: u32, has_shortcut: bool) -> Result<Plan, CliError> {
     let steps = arguments.steps.unwrap_or(steps);
     let mut predictors = Vec::new();
     for &predictor in &arguments.predictors {
-        let predictor = match predictor {
-            StandIn::Shortcut => Predictor::Shortcut,
-            StandIn::Reuse => Predictor::Reuse,
-            StandIn::MlCache => Predictor::MlCache(MlCache::OFFICIAL),
-        };
         if !predictors.contains(&predictor) {
             predictors.push(predictor);
         }
@@ -185,63 +174,40 @@ fn plan(arguments: &Arguments, steps: u32, has_shortcut: bool) -> Result<Plan, C
     Ok(plan)
 }
 
-fn classes(arguments: &Arguments, judge: &mut Judge, device: &Device) -> Result<Found, CliError> {
-    if arguments.split == Split::HeldOut {
+/// What is asked for: subjects of the model, and the real scenes beside them.
+struct Asked {
+    pictures: Vec<(Subject, Wanted)>,
+    real: Real,
+    /// Of `--diversity`: subjects that leave colour, place and light open, each with its noun.
+    open: Vec<(Subject, Wanted)>,
+}
+
+fn asked(arguments: &Arguments, model: &Model, judge: &judge::Config) -> Result<Asked, CliError> {
+    let (seed, count, split) = (arguments.seed, arguments.count, arguments.split);
+    let (source, size) = (source::source_for(judge)?, diversity_size(arguments));
+    let Some(classes) = model.classes() else {
+        let Some(source) = source else {
+            let message = "prompts are captions of scenes, and no scenes are composed of this judge's words; use another judge";
+            return Err(refused(message.to_owned()));
+        };
+        let real = source::real_scenes(source.as_ref(), seed, split, u64::from(count), false)?;
+        let prompt = |scene: &RealScene| (Subject::Prompt(scene.caption.clone()), scene.wanted.clone());
+        let open = |noun| (Subject::Prompt(source::open_prompt(noun)), Wanted::noun(noun));
+        let open = size.spread(judge.nouns.len()).into_iter().map(open).collect();
+        return Ok(Asked { pictures: real.asked.iter().map(prompt).collect(), real, open });
+    };
+    if split == Split::HeldOut {
         let message = "class models are asked for one object, which is never held out; leave --split out";
         return Err(refused(message.to_owned()));
     }
-    let model = super::open_model(arguments.model.as_ref())?.quantized(arguments.quantize);
-    let plan = plan(arguments, model.config.sampling.steps, model.config.shortcut.is_some())?;
-    let count = arguments.count as usize;
-    let pictures = source::class_pictures(&model.config, &judge.config, count)?;
-    let real = match source::source_for(&judge.config)? {
-        Some(source) => {
-            let count = u64::from(arguments.count);
-            source::real_scenes(source.as_ref(), arguments.seed, arguments.split, count, true)?
-        }
+    let real = match source {
+        Some(source) => source::real_scenes(source.as_ref(), seed, split, u64::from(count), true)?,
         None => Real::default(),
     };
-    let Model { name, .. } = &model;
-    let mut maker = Classes::new(&model, device, pictures, arguments.seed, arguments.batch);
-    let mut report = with_progress(|tick| evaluate(&mut maker, judge, &real, &plan, tick))?;
-    if arguments.diversity {
-        let size = diversity_size(arguments);
-        let known = source::known_classes(&model.config, &judge.config)?;
-        let known: Vec<(u32, usize)> =
-            size.spread(known.len()).into_iter().map(|index| known[index]).collect();
-        let of = |&(class, noun): &(u32, usize)| {
-            std::iter::repeat_n((class, source::Wanted::noun(noun)), size.seeds)
-        };
-        let pictures = known.iter().flat_map(of).collect();
-        let nouns: Vec<usize> = known.iter().map(|&(_, noun)| noun).collect();
-        let mut maker = Classes::new(&model, device, pictures, arguments.seed, arguments.batch);
-        diversity(&mut report, &mut maker, judge, &plan, arguments, &nouns)?;
-    }
-    Ok(Found { model: name.clone(), plan, report })
-}
-
-fn prompts(arguments: &Arguments, judge: &mut Judge, device: &Device) -> Result<Found, CliError> {
-    let model = super::open_text_model(arguments.model.as_ref())?.quantized(arguments.quantize);
-    let plan = plan(arguments, model.config.sampling.steps, model.config.shortcut.is_some())?;
-    let Some(source) = source::source_for(&judge.config)? else {
-        let message = "prompts are captions of scenes, and no scenes are composed of this judge's words; use another judge";
-        return Err(refused(message.to_owned()));
-    };
-    let count = u64::from(arguments.count);
-    let real = source::real_scenes(source.as_ref(), arguments.seed, arguments.split, count, false)?;
-    let pictures = real.asked.iter().map(|scene| (scene.caption.clone(), scene.wanted.clone())).collect();
-    let mut maker = Prompts::new(&model, device, pictures, arguments.seed)?;
-    let mut report = with_progress(|tick| evaluate(&mut maker, judge, &real, &plan, tick))?;
-    if arguments.diversity {
-        let size = diversity_size(arguments);
-        let nouns = size.spread(judge.config.nouns.len());
-        let of = |&noun: &usize| {
-            std::iter::repeat_n((source::open_prompt(noun), source::Wanted::noun(noun)), size.seeds)
-        };
-        let mut maker = Prompts::new(&model, device, nouns.iter().flat_map(of).collect(), arguments.seed)?;
-        diversity(&mut report, &mut maker, judge, &plan, arguments, &nouns)?;
-    }
-    Ok(Found { model: model.name.clone(), plan, report })
+    let known = source::known_classes(classes, judge)?;
+    let open = |index: usize| source::class_picture(known[index].0, known[index].1);
+    let open = size.spread(known.len()).into_iter().map(open).collect();
+    Ok(Asked { pictures: source::class_pictures(classes, judge, count as usize)?, real, open })
 }
 
 fn diversity_size(arguments: &Arguments) -> Size {
@@ -251,7 +217,7 @@ fn diversity_size(arguments: &Arguments) -> Size {
 /// Says what it will take, and measures.
 fn diversity(
     report: &mut Report,
-    maker: &mut dyn Maker,
+    maker: &mut Maker<'_>,
     judge: &mut Judge,
     plan: &Plan,
     arguments: &Arguments,

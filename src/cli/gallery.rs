@@ -1,15 +1,14 @@
 //! `migm gallery`: the same seeds by vanilla and by each budget, one row a method, nothing chosen.
 
-use super::described::{ClassModel, Described, Kind, TextDescription};
 use super::{Backend, CliError};
 use crate::generate::GenerateError;
-use crate::generate::model::Device;
+use crate::generate::engine::{Engine, Job};
+use crate::generate::model::Model;
 use crate::generate::picture::{Picture, write_png};
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
-use crate::generate::session::{Session, Settings, Shape};
-use crate::generate::text::TextSession;
-use crate::models::Batch;
+use crate::generate::recipe::Subject;
+use crate::generate::session::Settings;
 use pollster::block_on;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -49,11 +48,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let rules: Vec<Refresh> = std::iter::once(Refresh::Every)
         .chain(arguments.budgets.iter().map(|&b| Refresh::Uniform(b)))
         .collect();
-    let default = if arguments.prompt.is_some() { Kind::Text } else { Kind::Classes };
-    let (name, pictures) = match Described::find(arguments.model.as_ref(), None, default)? {
-        Described::Classes(model) => classes(arguments, *model, &rules, &device)?,
-        Described::Text(model) => prompt(arguments, *model, &rules, &device)?,
-    };
+    let default =
+        if arguments.prompt.is_some() { Model::bundled_text } else { Model::bundled_class };
+    let model = super::open_model(arguments.model.as_ref(), default)?;
+    let name = model.name.clone();
+    let jobs = jobs(arguments, &model)?;
+    let sampling = model.config.sampling;
+    let sampling = sampling.with_steps(arguments.steps.unwrap_or(sampling.steps));
+    let predictor = Predictor::of_model(model.family().has_shortcut());
+    let tokens = model.family().tokens();
+    let settings = |refresh: &Refresh| Settings { sampling, refresh: refresh.clone(), predictor };
+    // Before hours of work.
+    rules.iter().try_for_each(|refresh| settings(refresh).plan(tokens).map(drop))?;
+    let mut engine = Engine::of(model, device);
+    let mut pictures = Vec::new();
+    for refresh in &rules {
+        let mut run = engine.run(jobs.clone(), &settings(refresh), None, None)?;
+        while let Some(batch) = block_on(run.batch())? {
+            pictures.extend(block_on(run.session()?.pictures(&batch.codes))?);
+        }
+    }
     let sheet = Picture::sheet(&pictures, arguments.seeds).enlarged(arguments.scale);
     let rows: Vec<String> = rules.iter().map(ToString::to_string).collect();
     let settings = serde_json::json!({
@@ -72,78 +86,29 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     Ok(())
 }
 
-fn not_there() -> CliError {
-    GenerateError::Setting("a gallery needs weights: name a model folder".to_owned()).into()
-}
-
-fn classes(
-    arguments: &Arguments,
-    model: ClassModel,
-    rules: &[Refresh],
-    device: &Device,
-) -> Result<(String, Vec<Picture>), CliError> {
-    if arguments.prompt.is_some() {
-        let message = format!("{} is a class model; use --class instead of a prompt", model.name);
-        return Err(GenerateError::Setting(message).into());
-    }
-    let folder = model.folder.ok_or_else(not_there)?;
-    let config = &folder.config;
-    let mut sampling = config.sampling;
-    sampling.steps = arguments.steps.unwrap_or(sampling.steps);
-    let known = config.transformer.classes.max(1);
-    let class = arguments.class.as_ref().map(|class| config.class(class)).transpose()?;
-    let classes: Vec<Option<u32>> = (0..arguments.seeds).map(|i| Some(class.unwrap_or(i % known))).collect();
-    let predictor = if config.shortcut.is_some() { Predictor::Shortcut } else { Predictor::Reuse };
-    // One picture at a time: a row of large ones would not fit together.
-    let shape = Shape {
-        batch: Batch { images: 1, guided: sampling.guided() },
-        predictor: Some(predictor),
-        recorded_noise: false,
-        decoder: true,
-    };
-    let mut session = Session::new(&folder, shape, device)?;
-    let mut pictures = Vec::new();
-    for refresh in rules {
-        session.configure(&Settings { sampling, refresh: refresh.clone(), predictor })?;
-        for (seed, class) in classes.iter().enumerate() {
-            session.start(&[*class], &[seed as u64])?;
-            session.finish()?;
-            let tokens = block_on(session.tokens())?;
-            let values = block_on(session.decode(&tokens))?;
-            pictures.push(Picture::from_values(&values, config.image_size, config.image_size));
+/// A job a seed: of the prompt, of the class, or of the classes in order.
+fn jobs(arguments: &Arguments, model: &Model) -> Result<Vec<Job>, CliError> {
+    let refused = |message: String| Err(GenerateError::Setting(message).into());
+    let subject = |seed: u32| match (&arguments.prompt, &arguments.class, model.classes()) {
+        (Some(prompt), ..) => Subject::Prompt(prompt.clone()),
+        (None, Some(class), _) => Subject::Class(class.clone()),
+        (None, None, classes) => {
+            let known = classes.map_or(1, |classes| classes.transformer.classes.max(1));
+            Subject::Class((seed % known).to_string())
         }
-    }
-    Ok((model.name, pictures))
-}
-
-fn prompt(
-    arguments: &Arguments,
-    model: TextDescription,
-    rules: &[Refresh],
-    device: &Device,
-) -> Result<(String, Vec<Picture>), CliError> {
-    let Some(prompt) = &arguments.prompt else {
-        let message = format!("{} is a text model; say what to show: migm gallery \"PROMPT\"", model.name);
-        return Err(GenerateError::Setting(message).into());
     };
-    let folder = model.folder.ok_or_else(not_there)?;
-    super::generate_text::note_unknown_words(&folder, prompt);
-    let mut sampling = folder.config.sampling;
-    sampling.steps = arguments.steps.unwrap_or(sampling.steps);
-    let predictor = if folder.config.shortcut.is_some() { Predictor::Shortcut } else { Predictor::Reuse };
-    let settings = |refresh: &Refresh| Settings { sampling, refresh: refresh.clone(), predictor };
-    // Made for the predictor, which vanilla leaves unused.
-    let widest = rules.last().unwrap_or(&Refresh::Every);
-    let mut session = TextSession::new(&folder, prompt, 1, &settings(widest), device)?;
-    let mut pictures = Vec::new();
-    for refresh in rules {
-        session.configure(&settings(refresh))?;
-        for seed in 0..u64::from(arguments.seeds) {
-            session.start(&[seed])?;
-            while session.step()?.is_some() {}
-            let codes = block_on(session.tokens())?;
-            pictures.push(block_on(session.picture(&codes))?);
+    match &arguments.prompt {
+        Some(_) if model.classes().is_some() => {
+            return refused(format!("{} is a class model; use --class instead of a prompt", model.name));
         }
+        None if model.classes().is_none() => {
+            return refused(format!("{} is a text model; say what to show: migm gallery \"PROMPT\"", model.name));
+        }
+        Some(prompt) => super::generate::note_unknown_words(model, prompt),
+        None => {}
     }
-    Ok((model.name, pictures))
+    let job = |seed: u32| {
+        Ok(Job { condition: model.condition(&subject(seed))?, seed: u64::from(seed) })
+    };
+    Ok((0..arguments.seeds).map(job).collect::<Result<_, GenerateError>>()?)
 }

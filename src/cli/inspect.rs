@@ -1,17 +1,15 @@
 //! `migm inspect DIR|FILE`: tensors of a file; of a folder, its parts, the memory it needs, and whether that fits.
 
-use super::described::{ClassModel, Described, Formats, Kind, TextDescription};
-use super::generate::StandIn;
 use super::{Backend, CliError, bytes};
-use crate::eval::bench::PROMPT_TOKENS;
+use crate::eval::bench;
 use crate::exec::Memory;
-use crate::generate::model::{self, Device};
-use crate::generate::predict::{MlCache, Predictor};
-use crate::generate::session::{self, Shape};
-use crate::generate::{GenerateError, dimoo, text};
-use crate::kernels::{Quantization, StepValues, WeightFormat};
-use crate::models::{self, Batch, parameters};
-use crate::program::{Program, Tensor, WeightSpec};
+use crate::generate::GenerateError;
+use crate::generate::model::{Device, Model};
+use crate::generate::predict::Predictor;
+use crate::generate::session::{Programs, Shape};
+use crate::kernels::Quantization;
+use crate::models::{Batch, parameters, part_tensors};
+use crate::program::{Program, Tensor};
 use crate::weights::Checkpoint;
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -30,8 +28,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FORMAT")]
     quantize: Option<Quantization>,
     /// What stands in for the full model, for the memory plan (default: the shortcut, if there is one)
-    #[arg(long, value_enum)]
-    predictor: Option<StandIn>,
+    #[arg(long, value_name = "NAME", value_parser = super::predictor())]
+    predictor: Option<Predictor>,
     /// Plan for another number of transformer layers
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     layers: Option<u32>,
@@ -47,17 +45,6 @@ pub(super) struct Arguments {
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
-}
-
-impl Arguments {
-    fn predictor(&self, has_shortcut: bool) -> Option<Predictor> {
-        match self.predictor {
-            None => has_shortcut.then_some(Predictor::Shortcut),
-            Some(StandIn::Shortcut) => Some(Predictor::Shortcut),
-            Some(StandIn::Reuse) => Some(Predictor::Reuse),
-            Some(StandIn::MlCache) => Some(Predictor::MlCache(MlCache::OFFICIAL)),
-        }
-    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
@@ -91,123 +78,34 @@ fn file(path: &std::path::Path, json: bool) -> Result<(), CliError> {
     Ok(())
 }
 
-/// A model as far as its configuration tells: what is printed, and the programs that memory is planned for.
-struct Outline {
-    name: String,
-    /// One line on sizes.
-    sizes: String,
-    config: serde_json::Value,
-    formats: Formats,
-    /// Part, tensors, parameters.
-    parts: Vec<(&'static str, usize, u64)>,
-    /// What the plan is for, in words.
-    run: String,
-    /// A step in the middle of a run.
-    step: StepValues,
-    /// Whether pictures can be decoded elsewhere than on the device of the steps.
-    decodes_elsewhere: bool,
-    programs: Box<ProgramsIn>,
-}
-
-/// The programs with weights in a format.
-type ProgramsIn = dyn Fn(fn(&WeightSpec) -> WeightFormat) -> Result<Vec<Program>, GenerateError>;
-
-type Tensors = Result<Vec<(String, Vec<usize>)>, GenerateError>;
-
-fn parts<const N: usize>(
-    names: [&'static str; N],
-    tensors: impl Fn(&str) -> Tensors,
-) -> Result<Vec<(&'static str, usize, u64)>, CliError> {
-    let mut parts = Vec::new();
-    for part in names {
-        let tensors = tensors(part)?;
-        if !tensors.is_empty() {
-            parts.push((part, tensors.len(), parameters(&tensors)));
-        }
-    }
-    Ok(parts)
-}
-
 fn in_words(predictor: Option<Predictor>) -> &'static str {
     match predictor {
         None => "vanilla",
         Some(Predictor::Reuse) => "feature reuse",
-        Some(Predictor::Shortcut) => "shortcut",
         Some(Predictor::MlCache(_)) => "ML-Cache",
+        Some(other) => other.name(),
     }
 }
 
-impl Outline {
-    fn of_classes(model: ClassModel, arguments: &Arguments) -> Result<Self, CliError> {
-        if arguments.grid.is_some() {
-            let message = "--grid is for text models; a class model's grid is a size of its weights";
-            return Err(GenerateError::Setting(message.to_owned()).into());
-        }
-        let mut config = model.config;
-        config.transformer.depth = arguments.layers.unwrap_or(config.transformer.depth);
-        let t = config.transformer;
-        let predictor = arguments.predictor(config.shortcut.is_some());
-        let batch = Batch { images: arguments.batch, guided: config.sampling.guided() };
-        let shape = Shape { batch, predictor, recorded_noise: false, decoder: true };
-        let guided = if batch.guided { "guided, " } else { "" };
-        let steps = config.sampling.steps(t.grid * t.grid)?;
-        Ok(Self {
-            name: model.name,
-            sizes: format!(
-                "{} px, {} x {} tokens of {} codes, {} classes",
-                config.image_size, t.grid, t.grid, t.codebook, t.classes
-            ),
-            config: serde_json::json!(config),
-            formats: model.formats,
-            parts: parts(["maskgit", config.tokenizer.part(), "shortcut"], |part| {
-                model::part_tensors(&config, part)
-            })?,
-            run: format!("a batch of {}, {guided}{}", arguments.batch, in_words(predictor)),
-            step: steps.get(1).or(steps.first()).copied().unwrap_or_default(),
-            decodes_elsewhere: false,
-            programs: Box::new(move |formats| Ok(session::programs(&config, shape, formats)?.list)),
-        })
-    }
+/// One line on sizes.
+fn sizes(model: &Model) -> String {
+    let family = model.family();
+    let ([rows, columns], [height, width]) = (family.grid(), family.size());
+    let classes = model.classes().map_or_else(String::new, |of| format!(", {} classes", of.transformer.classes));
+    format!("{height} x {width} px, {rows} x {columns} tokens of {} codes{classes}", family.codebook())
+}
 
-    fn of_text(model: TextDescription, arguments: &Arguments) -> Result<Self, CliError> {
-        let mut config = model.config;
-        let t = &mut config.transformer;
-        t.layers = arguments.layers.unwrap_or(t.layers);
-        t.grid = arguments.grid.unwrap_or(t.grid);
-        let ([rows, columns], factor) = (t.grid, config.tokenizer.factor());
-        let predictor = arguments.predictor(config.shortcut.is_some());
-        let guided = config.sampling.guidance != 0.0;
-        let lengths = &PROMPT_TOKENS[..if guided { 2 } else { 1 }];
-        let run = text::sequences(&config, lengths, arguments.batch);
-        let sequences: Vec<String> = run.sequences.iter().map(|s| s.length.to_string()).collect();
-        let steps = config.sampling.steps(rows * columns)?;
-        Ok(Self {
-            name: model.name,
-            sizes: format!(
-                "{} x {} px, {rows} x {columns} tokens of {} codes",
-                rows * factor,
-                columns * factor,
-                config.transformer.codebook
-            ),
-            config: serde_json::json!(config),
-            formats: model.formats,
-            parts: parts(["dimoo", "vq", "shortcut"], |part| text::part_tensors(&config, part))?,
-            run: format!(
-                "a batch of {}, {}, prompts of {} tokens: sequences of {}",
-                arguments.batch,
-                in_words(predictor),
-                PROMPT_TOKENS[0],
-                sequences.join(" and ")
-            ),
-            step: steps.get(1).or(steps.first()).copied().unwrap_or_default(),
-            decodes_elsewhere: true,
-            programs: Box::new(move |formats| {
-                let mut programs = dimoo::programs(&run, predictor, config.shortcut, false, formats)?.list;
-                programs.push(text::decoder(&config, formats)?);
-                Ok(programs)
-            }),
-        })
+/// What a plan is for, in words.
+fn planned_for(model: &Model, batch: Batch, predictor: Option<Predictor>) -> String {
+    let guided = if batch.guided { "guided, " } else { "" };
+    let mut text = format!("a batch of {}, {guided}{}", batch.images, in_words(predictor));
+    if model.classes().is_none() {
+        let lengths: Vec<String> =
+            model.family().networks(batch).iter().map(|network| network.length().to_string()).collect();
+        let [prompt, _] = batch.prompt;
+        text += &format!(", prompts of {prompt} tokens: sequences of {}", lengths.join(" and "));
     }
+    text
 }
 
 /// The largest binding of some programs.
@@ -216,12 +114,23 @@ fn largest<'a>(programs: impl Iterator<Item = &'a Program>) -> u64 {
 }
 
 fn folder(path: Option<&PathBuf>, arguments: &Arguments) -> Result<(), CliError> {
-    let outline = match Described::find(path, None, Kind::Classes)? {
-        Described::Classes(model) => Outline::of_classes(*model, arguments)?,
-        Described::Text(model) => Outline::of_text(*model, arguments)?,
-    };
-    let formats = outline.formats.quantized(arguments.quantize);
-    let programs = (outline.programs)(formats.choice())?;
+    let model = super::describe_model(path, None, Model::bundled_class)?
+        .quantized(arguments.quantize)
+        .resized(arguments.layers, arguments.grid)?;
+    let (family, sampling) = (model.family(), model.config.sampling);
+    let predictor =
+        arguments.predictor.or_else(|| family.has_shortcut().then_some(Predictor::Shortcut));
+    let batch = bench::batch(&model.config.family, arguments.batch, &sampling);
+    let programs_in = |formats| Programs::new(family, Shape::new(batch, predictor), formats);
+    let programs = programs_in(model.formats())?.list;
+    let steps = sampling.steps(family.tokens())?;
+    let step = steps.get(1).or(steps.first()).copied().unwrap_or_default();
+    let run = planned_for(&model, batch, predictor);
+    let mut parts = Vec::new();
+    for part in family.parts() {
+        let tensors = part_tensors(family, part).map_err(GenerateError::from)?;
+        parts.push((part, tensors.len(), parameters(&tensors)));
+    }
     let mut out = std::io::stdout().lock();
     if let Some(name) = &arguments.program {
         let Some(program) = programs.iter().find(|program| program.name == *name) else {
@@ -229,31 +138,30 @@ fn folder(path: Option<&PathBuf>, arguments: &Arguments) -> Result<(), CliError>
             let message = format!("there is no program {name:?}; there are {}", names.join(", "));
             return Err(GenerateError::Setting(message).into());
         };
-        let text = if arguments.graphviz { program.to_graphviz() } else { program.to_text(&outline.step) };
+        let text = if arguments.graphviz { program.to_graphviz() } else { program.to_text(&step) };
         write!(out, "{text}")?;
         return Ok(());
     }
     let memory = Memory::planned(&programs);
     let mut by_format = Vec::new();
-    for (name, half, quantize) in super::FORMATS {
-        by_format.push((name, Memory::planned(&(outline.programs)(models::formats(half, quantize))?)));
+    for (name, formats) in super::FORMATS {
+        by_format.push((name, Memory::planned(&programs_in(formats)?.list)));
     }
     let (device, _) = Backend::Auto.open()?;
     let (of_steps, of_decode): (Vec<&Program>, Vec<&Program>) =
         programs.iter().partition(|program| program.name != "decode");
     let bindings = [largest(of_steps.into_iter()), largest(of_decode.into_iter())];
-    let fit = fits(&device, memory, by_format[0].1.weights, bindings, outline.decodes_elsewhere)?;
+    let fit = fits(&device, memory, by_format[0].1.weights, bindings)?;
     if arguments.json {
-        let parts: Vec<_> = outline
-            .parts
+        let parts: Vec<_> = parts
             .iter()
             .map(
                 |(part, tensors, n)| serde_json::json!({ "part": part, "tensors": tensors, "parameters": n }),
             )
             .collect();
         let report = serde_json::json!({
-            "model": outline.name, "config": outline.config, "parts": parts, "batch": arguments.batch,
-            "planned_for": outline.run, "memory_bytes": memory,
+            "model": model.name, "config": model.config, "parts": parts, "batch": arguments.batch,
+            "planned_for": run, "memory_bytes": memory,
             "weight_bytes": by_format.iter().map(|(name, m)| (*name, m.weights)).collect::<BTreeMap<_, _>>(),
             "largest_binding_bytes": { "steps": bindings[0], "decode": bindings[1] },
             "fits": fit.0, "why": fit.1,
@@ -261,11 +169,11 @@ fn folder(path: Option<&PathBuf>, arguments: &Arguments) -> Result<(), CliError>
         writeln!(out, "{}", serde_json::to_string_pretty(&report).unwrap_or_default())?;
         return Ok(());
     }
-    writeln!(out, "{}: {}", outline.name, outline.sizes)?;
-    for (part, tensors, parameters) in &outline.parts {
+    writeln!(out, "{}: {}", model.name, sizes(&model))?;
+    for (part, tensors, parameters) in &parts {
         writeln!(out, "  {part:<9} {tensors:>4} tensors {parameters:>12} parameters")?;
     }
-    writeln!(out, "memory for {}:", outline.run)?;
+    writeln!(out, "memory for {run}:")?;
     writeln!(out, "  weights     {:>12} {:>15} bytes", bytes(memory.weights), memory.weights)?;
     writeln!(out, "  states      {:>12} {:>15}", bytes(memory.states), memory.states)?;
     writeln!(out, "  temporaries {:>12} {:>15}", bytes(memory.temporaries), memory.temporaries)?;
@@ -291,7 +199,6 @@ fn fits(
     memory: Memory,
     wide_weights: u64,
     [steps, decode]: [u64; 2],
-    decodes_elsewhere: bool,
 ) -> Result<(bool, String), CliError> {
     let within = |needed: u64| match available_memory() {
         None => (true, String::new()),
@@ -309,7 +216,7 @@ fn fits(
         }
     };
     let (name, limit) = (&gpu.info.name, gpu.largest_binding());
-    if steps > limit || (decode > limit && !decodes_elsewhere) {
+    if steps > limit {
         let sentence =
             format!("does not fit {name}: it binds at most {} at once; use a smaller batch", bytes(limit));
         return Ok((false, sentence));

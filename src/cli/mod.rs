@@ -3,21 +3,22 @@
 //! Exit codes: 0 done, 1 failed (or a verification that found differences), 2 the arguments make no sense.
 
 use crate::exec::gpu::device::{self, Choice, Gpu};
+use crate::generate::GenerateError;
 use crate::generate::model::{Device, Model};
-use crate::generate::text::TextModel;
+use crate::generate::predict::Predictor;
+use crate::generate::published::NAMES;
 use crate::kernels::Quantization;
+use crate::program::Formats;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 mod bench;
 mod convert;
-mod described;
 mod eval;
 mod frames;
 mod gallery;
 mod generate;
-mod generate_text;
 mod info;
 mod inspect;
 #[cfg(feature = "pull")]
@@ -78,7 +79,7 @@ enum Command {
 #[derive(Debug, thiserror::Error)]
 enum CliError {
     #[error(transparent)]
-    Generate(#[from] crate::generate::GenerateError),
+    Generate(#[from] GenerateError),
     #[error(transparent)]
     Weight(#[from] crate::weights::WeightError),
     #[error(transparent)]
@@ -190,29 +191,50 @@ impl Backend {
     }
 }
 
-/// The formats that are compared: name, whether plain weights are f16, quantisation.
-const FORMATS: [(&str, bool, Option<Quantization>); 5] = [
-    ("f32", false, None),
-    ("f16", true, None),
-    ("int8", true, Some(Quantization::Int8)),
-    ("int4:32", true, Some(Quantization::Int4 { group: 32 })),
-    ("int4", true, Some(Quantization::Int4 { group: 64 })),
+/// The formats that are compared.
+const FORMATS: [(&str, Formats); 5] = [
+    ("f32", Formats::F32),
+    ("f16", Formats::F16),
+    ("int8", Formats { half: true, quantize: Some(Quantization::Int8) }),
+    ("int4:32", Formats { half: true, quantize: Some(Quantization::Int4 { group: 32 }) }),
+    ("int4", Formats { half: true, quantize: Some(Quantization::Int4 { group: 64 }) }),
 ];
 
-/// Opens a folder of a text model, or the bundled one.
-fn open_text_model(folder: Option<&PathBuf>) -> Result<TextModel, CliError> {
+/// Opens a folder or a bundled model by name, or the one that stands for none.
+fn open_model(
+    folder: Option<&PathBuf>,
+    default: fn() -> Result<Model, GenerateError>,
+) -> Result<Model, CliError> {
     Ok(match folder {
-        Some(folder) => TextModel::open(folder)?,
-        None => TextModel::bundled()?,
+        Some(folder) => Model::open(folder)?,
+        None => default()?,
     })
 }
 
-/// Opens a folder of a class model, or the bundled one.
-fn open_model(folder: Option<&PathBuf>) -> Result<Model, CliError> {
-    Ok(match folder {
-        Some(folder) => Model::open(folder)?,
-        None => Model::bundled()?,
-    })
+/// The same, or a published model by name, of which only the sizes are here.
+fn describe_model(
+    folder: Option<&PathBuf>,
+    published: Option<&str>,
+    default: fn() -> Result<Model, GenerateError>,
+) -> Result<Model, CliError> {
+    if let Some(name) = published {
+        return Model::published(name).ok_or_else(|| {
+            let message = format!("there is no configuration {name:?}; there are {}", NAMES.join(", "));
+            GenerateError::Setting(message).into()
+        });
+    }
+    let by_name = folder.filter(|path| !path.exists()).and_then(|path| path.to_str());
+    match by_name.and_then(Model::published) {
+        Some(model) => Ok(model),
+        None => open_model(folder, default),
+    }
+}
+
+/// Reads a predictor's name.
+fn predictor() -> impl clap::builder::TypedValueParser<Value = Predictor> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+    let names = Predictor::ALL.map(|predictor| predictor.name());
+    PossibleValuesParser::new(names).map(|name| Predictor::named(&name).unwrap_or_default())
 }
 
 /// Bytes in the unit that a person would choose.

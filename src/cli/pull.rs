@@ -2,7 +2,7 @@
 
 use super::convert::{print, progress_bar};
 use super::{CliError, bytes};
-use crate::generate::text::is_text_model;
+use crate::generate::model::takes_prompts;
 use crate::kernels::Quantization;
 use crate::pull::{Checked, PRESETS, PullRequest, Settings, Stage, pull};
 use std::fmt::Write as _;
@@ -92,7 +92,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         writeln!(out, "note: {note}")?;
     }
     if let Some(model) = &report.model {
-        let subject = if is_text_model(model)? { "\"a lighthouse in a storm\"" } else { "--class 7" };
+        let subject = if takes_prompts(model)? { "\"a lighthouse in a storm\"" } else { "--class 7" };
         writeln!(out, "try it: migm generate {subject} --model {}", model.display())?;
     }
     Ok(())

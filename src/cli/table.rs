@@ -3,13 +3,14 @@
 use super::{Backend, CliError, bytes};
 use crate::eval::bench;
 use crate::eval::random::RandomWeights;
-use crate::eval::subject::Classes;
 use crate::exec::Memory;
+use crate::generate::engine::Job;
 use crate::generate::model::{Device, Model};
-use crate::generate::predict::{MlCache, Predictor};
+use crate::generate::predict::Predictor;
+use crate::generate::published;
 use crate::generate::refresh::Refresh;
-use crate::generate::session::{self, Session, Settings};
-use crate::models::{self, keep_f16};
+use crate::generate::session::{Programs, Session, Settings, Shape};
+use crate::program::Formats;
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -20,18 +21,19 @@ const BATCH: u32 = 8;
 
 pub(super) fn run(folder: Option<&PathBuf>, backend: Backend) -> Result<(), CliError> {
     let (device, _) = backend.open()?;
-    let model = super::open_model(folder)?;
+    let model = super::open_model(folder, Model::bundled_class)?;
     let sampling = model.config.sampling;
-    let seeds = PICTURES.div_ceil(u64::from(model.config.transformer.classes).max(1));
-    let jobs: Vec<(u32, u64)> = (0..seeds)
-        .flat_map(|seed| (0..model.config.transformer.classes).map(move |class| (class, seed)))
-        .collect();
+    let kinds = model.classes().map_or(1, |classes| classes.transformer.classes.max(1));
+    let conditions = bench::conditions(&model.config.family, kinds);
+    let seeds = PICTURES.div_ceil(u64::from(kinds));
+    let job = |seed| conditions.iter().map(move |condition| Job { condition: condition.clone(), seed });
+    let jobs: Vec<Job> = (0..seeds).flat_map(job).collect();
     let jobs = &jobs[..jobs.len() - jobs.len() % BATCH as usize];
     let mut out = std::io::stdout().lock();
     let mut device_name = String::new();
     let mut rows = Vec::new();
-    for predictor in [Predictor::Shortcut, Predictor::Reuse, Predictor::MlCache(MlCache::OFFICIAL)] {
-        let shape = bench::shape(BATCH, &sampling, predictor);
+    for predictor in Predictor::ALL {
+        let shape = Shape::new(bench::batch(&model.config.family, BATCH, &sampling), Some(predictor));
         let mut session = Session::new(&model, shape, &device)?;
         device_name = session.executor().describe();
         let budgets = [sampling.steps / 2, sampling.steps / 3, sampling.steps / 4];
@@ -65,16 +67,15 @@ pub(super) fn run(folder: Option<&PathBuf>, backend: Backend) -> Result<(), CliE
 
     formats(&mut out, &model, &device)?;
 
-    let Some(config) = bench::preset("maskgit-512") else { return Ok(()) };
+    let Some(config) = published::config("maskgit-512") else { return Ok(()) };
     // A short run has every kind of step: its times are those of the long one.
-    let mut sampling = config.sampling;
-    sampling.steps = 8;
+    let sampling = config.sampling.with_steps(8);
     let settings = Settings { sampling, refresh: Refresh::Uniform(4), predictor: Predictor::Shortcut };
-    let shape = bench::shape(1, &sampling, Predictor::Shortcut);
-    let mut session =
-        Session::with_weights(&config, shape, &device, keep_f16, &mut RandomWeights { seed: 1 })?;
-    let report =
-        bench::measure("maskgit-512", &mut Classes { session: &mut session, settings: &settings }, &device)?;
+    let shape = Shape::new(bench::batch(&config.family, 1, &sampling), Some(Predictor::Shortcut));
+    let weights = &mut RandomWeights { seed: 1 };
+    let mut session = Session::with_weights(&config.family, shape, &device, Formats::F16, weights)?;
+    let conditions = bench::conditions(&config.family, 1);
+    let report = bench::measure("maskgit-512", &mut session, &settings, &conditions, &device)?;
     writeln!(out, "\nmaskgit-512, random weights, guided, batch 1, on {}:\n", report.device)?;
     writeln!(out, "| | |\n|---|---|")?;
     writeln!(
@@ -111,17 +112,16 @@ fn formats(out: &mut dyn std::io::Write, model: &Model, device: &Device) -> Resu
         refresh: Refresh::Uniform(sampling.steps.div_ceil(2)),
         predictor: Predictor::Shortcut,
     };
-    let shape = bench::shape(BATCH, &sampling, Predictor::Shortcut);
+    let family = &model.config.family;
+    let shape = Shape::new(bench::batch(family, BATCH, &sampling), Some(Predictor::Shortcut));
+    let conditions = bench::conditions(family, BATCH);
     writeln!(out, "\n{} by format, batches of {BATCH}:\n", model.name)?;
     writeln!(out, "| weights | their memory | memory in all | full step | shortcut step |")?;
     writeln!(out, "|---|---|---|---|---|")?;
-    for (name, half, quantize) in super::FORMATS {
-        let formats = models::formats(half, quantize);
-        let planned = Memory::planned(&session::programs(&model.config, shape, formats)?.list);
-        let mut session =
-            Session::with_weights(&model.config, shape, device, formats, &mut model.weights()?)?;
-        let report =
-            bench::measure(&model.name, &mut Classes { session: &mut session, settings: &settings }, device)?;
+    for (name, formats) in super::FORMATS {
+        let planned = Memory::planned(&Programs::new(&**family, shape, formats)?.list);
+        let mut session = Session::with_weights(family, shape, device, formats, &mut *model.weights()?)?;
+        let report = bench::measure(&model.name, &mut session, &settings, &conditions, device)?;
         writeln!(
             out,
             "| {name} | {} | {} | {:.2} ms | {:.2} ms |",

@@ -1,60 +1,22 @@
 //! `migm bench`: step times by kind, a profile by operation beside the device's measured peak, products alone, memory.
 
-use super::subject::Subject;
 use crate::exec::Memory;
 use crate::generate::GenerateError;
-use crate::generate::model::{Device, ModelConfig};
+use crate::generate::model::Device;
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
-use crate::generate::session::{Session, Settings, Shape, StepKind};
-use crate::generate::text::{self, TextConfig};
+use crate::generate::engine::Job;
+use crate::generate::published::PROMPT_TOKENS;
+use crate::generate::session::{Session, Settings, StepKind};
 use crate::kernels::fma_peak::FmaPeak;
 use crate::kernels::{Product, StepValues};
-use crate::models::tokenizer::Tokenizer;
-use crate::models::{self, amused_vq, dimoo, dimoo_shortcut, maskgit, shortcut, vqgan};
-use crate::program::{Element, Program};
+use crate::models::{self, Batch, Condition, Known};
+use crate::program::{Element, Formats, Program};
 use pollster::block_on;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Instant;
-
-/// A configuration by name, for random weights.
-pub fn preset(name: &str) -> Option<ModelConfig> {
-    let official = |transformer: maskgit::Config, sampling| ModelConfig {
-        architecture: "maskgit".to_owned(),
-        image_size: transformer.grid * 16,
-        transformer,
-        labels: Vec::new(),
-        tokenizer: Tokenizer::Taming(vqgan::Config::official()),
-        shortcut: Some(shortcut::Config::OFFICIAL),
-        sampling,
-    };
-    match name {
-        "maskgit-512" => Some(official(maskgit::Config::OFFICIAL_512, Sampling::MASKGIT_512)),
-        "maskgit-256" => Some(official(maskgit::Config::OFFICIAL_256, Sampling::MASKGIT_256)),
-        _ => None,
-    }
-}
-
-/// A text configuration by name, for random weights.
-pub fn text_preset(name: &str) -> Option<TextConfig> {
-    (name == "lumina-dimoo").then(|| TextConfig {
-        architecture: text::ARCHITECTURE.to_owned(),
-        transformer: dimoo::Config::OFFICIAL,
-        tokenizer: amused_vq::Config::official(),
-        shortcut: Some(dimoo_shortcut::Config::OFFICIAL),
-        sampling: Sampling::DIMOO,
-        prompt_template: models::text::DIMOO_TEMPLATE.to_owned(),
-    })
-}
-
-/// Tokens of the prompts that plans and benchmarks are made for: the template and a sentence or two, and the official
-/// unconditional prompt.
-pub const PROMPT_TOKENS: [u32; 2] = [64, 14];
-
-/// Names of presets.
-pub const PRESETS: [&str; 3] = ["maskgit-512", "maskgit-256", "lumina-dimoo"];
 
 /// Times of the steps of one kind, in milliseconds.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -129,53 +91,73 @@ pub struct Report {
     pub peak_over_planned: Option<f64>,
 }
 
-/// Measures a session: one whole run, then profiles.
+/// Conditions of a benchmark: classes in turn, or prompts of [`PROMPT_TOKENS`]. What a prompt says does not change what it costs.
+pub fn conditions(family: &Known, images: u32) -> Vec<Condition> {
+    let of = |image: u32| match family {
+        Known::Maskgit(model) => Condition::Class(Some(image % model.transformer.classes.max(1))),
+        Known::Dimoo(_) => {
+            let [ids, without] = PROMPT_TOKENS.map(|tokens| vec![0; tokens as usize]);
+            Condition::Prompt { ids, without }
+        }
+    };
+    (0..images).map(of).collect()
+}
+
+/// The batch of such a benchmark.
+pub fn batch(family: &Known, images: u32, sampling: &Sampling) -> Batch {
+    let condition = conditions(family, 1).pop().unwrap_or(Condition::Class(None));
+    Batch::of(&condition, images, sampling.guided())
+}
+
+/// Measures a session over such [conditions]: one whole run, then profiles.
 ///
 /// # Errors
 /// The device failed.
-pub fn measure(name: &str, subject: &mut dyn Subject, device: &Device) -> Result<Report, GenerateError> {
-    let images = subject.images();
+pub fn measure(
+    name: &str,
+    session: &mut Session,
+    settings: &Settings,
+    conditions: &[Condition],
+    device: &Device,
+) -> Result<Report, GenerateError> {
+    let seeds: Vec<u64> = (0..conditions.len() as u64).collect();
     // Once to warm up: pipelines, page faults, clocks. Two steps have one of each kind.
-    subject.restart()?;
+    session.configure(settings)?;
+    session.start(conditions, &seeds)?;
     for _ in 0..2 {
-        subject.step()?;
+        session.step()?;
     }
-    subject.executor().wait()?;
+    session.executor().wait()?;
 
-    subject.restart()?;
+    session.configure(settings)?;
+    session.start(conditions, &seeds)?;
     let start = Instant::now();
-    while subject.step()? {}
-    subject.executor().wait()?;
+    session.finish()?;
     let loop_ms = start.elapsed().as_secs_f64() * 1e3;
-    let times = block_on(subject.executor().step_times())?;
-    let plan = subject.plan().to_vec();
+    let times = block_on(session.step_times())?;
+    let plan = session.plan().to_vec();
+    let tokens = block_on(session.tokens())?;
     let start = Instant::now();
-    subject.decode()?;
+    block_on(session.decode(&tokens))?;
     let decode_ms = start.elapsed().as_secs_f64() * 1e3;
 
     // Before the measurements below take memory of their own.
     let peak_resident_bytes = peak_resident_bytes();
     let peak_gflop_per_s = peak_gflop_per_s(device)?;
-    let programs = subject.executor().programs();
-    // Sequences of different lengths have programs of their own: `full`, `full_uncond`.
-    let find = |name: &str| -> Vec<usize> {
-        let named = |program: &Program| program.name == name || program.name == format!("{name}_uncond");
-        (0..programs.len()).filter(|&index| named(&programs[index])).collect()
-    };
-    let (full, sample) = (find("full"), find("sample"));
-    let predict = [find("shortcut"), find("partial")].concat();
+    let of_step = [StepKind::Full, StepKind::Predicted].map(|kind| session.programs_of(kind).to_vec());
+    let [full, predicted] = &of_step;
+    let programs = session.executor().programs();
     let flops = |indices: &[usize], step: &StepValues| -> u64 {
         indices.iter().map(|&index| programs[index].cost(step).flops).sum()
     };
     let of_kind = |kind: StepKind| {
-        let step_programs = if kind == StepKind::Full { &full } else { &predict };
+        let step_programs = if kind == StepKind::Full { full } else { predicted };
         let mut steps: Vec<(f64, u64)> = plan
             .iter()
             .zip(&times)
             .filter(|(step, _)| step.kind == kind)
             .filter_map(|(step, ms)| {
-                let work = flops(step_programs, &step.values) + flops(&sample, &step.values);
-                ms.map(|ms| (ms, work))
+                ms.map(|ms| (ms, flops(step_programs, &step.values)))
             })
             .collect();
         steps.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -192,24 +174,25 @@ pub fn measure(name: &str, subject: &mut dyn Subject, device: &Device) -> Result
     let (full_times, shortcut_times) = (of_kind(StepKind::Full), of_kind(StepKind::Predicted));
     let middle = plan.get(plan.len() / 2).map(|step| step.values).unwrap_or_default();
     let against_products = match device {
-        Device::Cpu => {
-            let programs = [&full[..], &sample].concat();
-            Some(against_products(subject, &programs, plan.len() / 2)?)
-        }
+        Device::Cpu => Some(against_products(session, full, plan.len() / 2)?),
         Device::Gpu(_) => None,
     };
     let mut profile = Vec::new();
-    for program in [full, predict, sample].concat() {
-        profile.extend(profile_of(subject, program, plan.len() / 2, &middle, peak_gflop_per_s)?);
+    // The sampling, which ends every step, once.
+    let mut ran: Vec<usize> = of_step.concat();
+    ran.sort_unstable();
+    ran.dedup();
+    for program in ran {
+        profile.extend(profile_of(session, program, plan.len() / 2, &middle, peak_gflop_per_s)?);
     }
-    let planned = subject.executor().memory();
+    let planned = session.memory();
     let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
     Ok(Report {
         model: name.to_owned(),
-        device: subject.executor().describe(),
-        batch: images,
+        device: session.describe(),
+        batch: conditions.len() as u32,
         steps: plan.len(),
-        refresh: subject.refresh(),
+        refresh: settings.refresh.to_string(),
         peak_gflop_per_s,
         shortcut_is_cheaper_by: ratio(full_times.least_ms, shortcut_times.least_ms),
         loop_ms,
@@ -234,7 +217,7 @@ pub fn peak_gflop_per_s(device: &Device) -> Result<f64, GenerateError> {
     let invocations = if matches!(device, Device::Cpu) { 4096 } else { 1 << 18 };
     let mut iterations = 16;
     loop {
-        let program = models::build("peak", models::keep_f32, |b| {
+        let program = models::build("peak", Formats::F32, |b| {
             let y = b.state("peak", 1, invocations, Element::F32);
             b.push(FmaPeak { y, invocations, iterations });
         })?;
@@ -260,14 +243,14 @@ pub fn peak_gflop_per_s(device: &Device) -> Result<f64, GenerateError> {
 
 /// Runs a program alone, an operation at a time, and sums by shader.
 fn profile_of(
-    subject: &mut dyn Subject,
+    session: &mut Session,
     program: usize,
     step: usize,
     values: &StepValues,
     peak_gflop_per_s: f64,
 ) -> Result<Vec<OpProfile>, GenerateError> {
-    let times = block_on(subject.executor().profile(program, step)).map_err(GenerateError::from)?;
-    let program = &subject.executor().programs()[program];
+    let times = block_on(session.executor().profile(program, step)).map_err(GenerateError::from)?;
+    let program = &session.executor().programs()[program];
     let mut sums: BTreeMap<String, (usize, f64, u64)> = BTreeMap::new();
     for time in &times {
         let kernel = &program.ops()[time.op].kernel;
@@ -380,17 +363,17 @@ impl ProductsAlone {
 /// A full step and its products alone, in turn, three times: the least of each, as other work on the machine can
 /// only add.
 fn against_products(
-    subject: &mut dyn Subject,
+    session: &mut Session,
     programs: &[usize],
     step: usize,
 ) -> Result<(f64, f64), GenerateError> {
-    let values = subject.plan()[step].values;
-    let mut alone = ProductsAlone::new(products(subject.executor().programs(), programs, &values));
+    let values = session.plan()[step].values;
+    let mut alone = ProductsAlone::new(products(session.executor().programs(), programs, &values));
     let (mut least_step, mut least_alone) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..3 {
         least_alone = least_alone.min(alone.run_ms());
         let start = Instant::now();
-        subject.executor().run(programs, step, false)?;
+        session.executor().run(programs, step, false)?;
         least_step = least_step.min(start.elapsed().as_secs_f64() * 1e3);
     }
     Ok((least_step, least_alone))
@@ -427,7 +410,7 @@ pub fn budgets(
     sampling: Sampling,
     budgets: &[u32],
     predictor: Predictor,
-    jobs: &[(u32, u64)],
+    jobs: &[Job],
 ) -> Result<Vec<BudgetRow>, GenerateError> {
     let mut vanilla: Option<(Vec<u32>, f64)> = None;
     let rules = std::iter::once(Refresh::Every).chain(budgets.iter().map(|&budget| Refresh::Uniform(budget)));
@@ -442,7 +425,7 @@ pub fn budgets(
         let (vanilla_tokens, vanilla_ms) = vanilla.get_or_insert_with(|| (tokens.clone(), ms));
         let equal = tokens.iter().zip(vanilla_tokens.iter()).filter(|(a, b)| a == b).count();
         rows.push(BudgetRow {
-            predictor: (settings.refresh != Refresh::Every).then_some(predictor),
+            predictor: settings.predicts().then_some(predictor),
             refresh: settings.refresh.to_string(),
             ms_per_image: ms / jobs.len() as f64,
             speed_up: *vanilla_ms / ms,
@@ -456,15 +439,15 @@ pub fn budgets(
 fn run_jobs(
     session: &mut Session,
     settings: &Settings,
-    jobs: &[(u32, u64)],
+    jobs: &[Job],
 ) -> Result<(Vec<u32>, f64), GenerateError> {
     let batch = session.shape().batch.images as usize;
     let (mut tokens, mut ms) = (Vec::new(), 0.0);
     session.configure(settings)?;
     for jobs in jobs.chunks_exact(batch) {
-        let classes: Vec<Option<u32>> = jobs.iter().map(|job| Some(job.0)).collect();
-        let seeds: Vec<u64> = jobs.iter().map(|job| job.1).collect();
-        session.start(&classes, &seeds)?;
+        let conditions: Vec<Condition> = jobs.iter().map(|job| job.condition.clone()).collect();
+        let seeds: Vec<u64> = jobs.iter().map(|job| job.seed).collect();
+        session.start(&conditions, &seeds)?;
         session.executor().wait()?;
         let start = Instant::now();
         session.finish()?;
@@ -472,14 +455,4 @@ fn run_jobs(
         tokens.extend(block_on(session.tokens())?);
     }
     Ok((tokens, ms))
-}
-
-/// The shape that a benchmark needs.
-pub fn shape(images: u32, sampling: &Sampling, predictor: Predictor) -> Shape {
-    Shape {
-        batch: models::Batch { images, guided: sampling.guided() },
-        predictor: Some(predictor),
-        recorded_noise: false,
-        decoder: true,
-    }
 }

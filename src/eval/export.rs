@@ -65,7 +65,7 @@ pub fn export(recording: &Path, folder: &Path) -> Result<(), GenerateError> {
         "grid",
     ]);
     let model = json!({
-        "architecture": crate::generate::text::ARCHITECTURE,
+        "architecture": crate::models::dimoo::ARCHITECTURE,
         "transformer": transformer,
         "tokenizer": config.get("vq"),
         "shortcut": pick(&["sc_blocks", "ratio"]),
@@ -83,7 +83,7 @@ fn tokenizer(config: &Value) -> Value {
     let special = ["mask", "newline", "boa", "boi", "eoi", "eoa"];
     let name = |id: u64| match id {
         0 => "[UNK]".to_owned(),
-        1 => crate::models::text::UNCONDITION.to_owned(),
+        1 => crate::models::prompts::UNCONDITION.to_owned(),
         _ => match special.iter().find(|name| config.get(**name).and_then(Value::as_u64) == Some(id)) {
             Some(name) => format!("<{name}>"),
             None => format!("w{id}"),

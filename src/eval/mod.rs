@@ -5,6 +5,4 @@ pub mod bench;
 pub mod export;
 pub mod random;
 pub mod scenes_eval;
-pub mod subject;
 pub mod verify;
-mod verify_dimoo;

@@ -1,13 +1,12 @@
 //! Tokens of earlier pictures for their seeds: no change to sessions, programs or kernels may move them unsaid.
 
-use super::model::{Device, Model, fixture};
+use super::fixtures::{fixture, prompt, text_fixture};
+use super::model::{Device, Model};
 use super::predict::{MlCache, Predictor};
 use super::refresh::Refresh;
 use super::session::{Session, Settings, Shape};
-use super::text::{TextModel, TextSession};
-use crate::models::Batch;
+use crate::models::{Batch, Condition};
 use pollster::block_on;
-use std::path::Path;
 
 /// What stands in for the full model, by name; vanilla has none.
 const METHODS: [(&str, Option<Predictor>); 4] = [
@@ -23,38 +22,24 @@ fn hash(tokens: &[u32]) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-fn refresh(predictor: Option<Predictor>) -> Refresh {
-    if predictor.is_some() { Refresh::Uniform(4) } else { Refresh::Every }
-}
-
-fn class_tokens(model: &Model, predictor: Option<Predictor>, guided: bool, seeds: &[u64]) -> Vec<u32> {
-    let batch = Batch { images: seeds.len() as u32, guided };
-    let shape = Shape { batch, predictor, recorded_noise: false, decoder: false };
+fn tokens(
+    model: &Model,
+    condition: impl Fn(u64) -> Condition,
+    predictor: Option<Predictor>,
+    guided: bool,
+    seeds: &[u64],
+) -> Vec<u32> {
+    let conditions: Vec<Condition> = seeds.iter().map(|&seed| condition(seed)).collect();
+    let shape = Shape::new(Batch::of(&conditions[0], seeds.len() as u32, guided), predictor);
     let mut session = Session::new(model, shape, &Device::Cpu).unwrap();
     let mut sampling = model.config.sampling;
     if !guided {
         sampling.guidance = 0.0;
     }
-    let settings =
-        Settings { sampling, refresh: refresh(predictor), predictor: predictor.unwrap_or_default() };
-    session.configure(&settings).unwrap();
-    let classes: Vec<Option<u32>> = seeds.iter().map(|&seed| Some((seed % 24) as u32)).collect();
-    session.start(&classes, seeds).unwrap();
+    let refresh = if predictor.is_some() { Refresh::Uniform(4) } else { Refresh::Every };
+    session.configure(&Settings { sampling, refresh, predictor: predictor.unwrap_or_default() }).unwrap();
+    session.start(&conditions, seeds).unwrap();
     session.finish().unwrap();
-    block_on(session.tokens()).unwrap()
-}
-
-fn text_tokens(model: &TextModel, predictor: Option<Predictor>, guided: bool, seeds: &[u64]) -> Vec<u32> {
-    let mut sampling = model.config.sampling;
-    if !guided {
-        sampling.guidance = 0.0;
-    }
-    let settings =
-        Settings { sampling, refresh: refresh(predictor), predictor: predictor.unwrap_or_default() };
-    let images = seeds.len() as u32;
-    let mut session = TextSession::new(model, "w5 w17 w9", images, &settings, &Device::Cpu).unwrap();
-    session.start(seeds).unwrap();
-    while session.step().unwrap().is_some() {}
     block_on(session.tokens()).unwrap()
 }
 
@@ -85,20 +70,19 @@ fn tokens_of_a_class_model_are_what_they_were() {
         ("reuse", [0x8b36_980c_6d8c_05f4, 0x47b6_6f2d_cb73_ef39]),
         ("ml-cache", [0x3ec5_692d_a497_606e, 0x772a_5603_6887_b36d]),
     ];
-    holds(&recorded, |predictor, guided, seeds| class_tokens(&model, predictor, guided, seeds));
+    let class = |seed| Condition::Class(Some((seed % 24) as u32));
+    holds(&recorded, |predictor, guided, seeds| tokens(&model, class, predictor, guided, seeds));
 }
 
 #[test]
 fn tokens_of_a_text_model_are_what_they_were() {
-    let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/dimoo-tiny.safetensors");
-    let folder = tempfile::tempdir().unwrap();
-    crate::eval::export::export(&recording, folder.path()).unwrap();
-    let model = TextModel::open(folder.path()).unwrap();
+    let (_folder, model) = text_fixture();
     let recorded: Recorded = [
         ("vanilla", [0xe1eb_f5b5_4dfd_cf91, 0xa1f1_0105_5110_f952]),
         ("shortcut", [0xebd0_e5b8_b9e1_528b, 0xfc49_b7f0_84e1_c369]),
         ("reuse", [0xb76e_41ce_c3a2_ffbe, 0x7fe4_b281_8da0_528e]),
         ("ml-cache", [0x6251_98ff_0312_acdb, 0x7fe4_b281_8da0_528e]),
     ];
-    holds(&recorded, |predictor, guided, seeds| text_tokens(&model, predictor, guided, seeds));
+    let words = prompt(&model, "w5 w17 w9");
+    holds(&recorded, |predictor, guided, seeds| tokens(&model, |_| words.clone(), predictor, guided, seeds));
 }

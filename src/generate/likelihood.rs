@@ -5,15 +5,13 @@
 //! what the prompt leaves open, a colour say, are likely given each other. The [`Encoder`] brings real pictures to it.
 
 use super::GenerateError;
-use super::model::{Device, Model as ClassModel};
-use super::text::TextModel;
+use super::model::{Device, Model};
 use crate::exec::{Executor, read_f32, write_f32};
 use crate::kernels::copy::Copy;
-use crate::kernels::{Extent, RowRange, StepValues, Symbol, WeightFormat, philox};
-use crate::models::dimoo::{Branch, Sequences};
+use crate::kernels::{Extent, RowRange, StepValues, Symbol, philox};
 use crate::models::tokenizer::Tokenizer;
-use crate::models::{self, Batch, Model, states};
-use crate::program::{Element, Program, WeightSource, WeightSpec};
+use crate::models::{self, Batch, Condition, Known, states};
+use crate::program::{Element, Formats, WeightSource};
 
 /// One in so many codes is masked.
 const MASKED_SHARE: u32 = 4;
@@ -25,10 +23,8 @@ const STREAM: u32 = 0x5EE0_0000;
 /// A base that says how likely codes are.
 pub struct Likelihood {
     executor: Box<dyn Executor>,
-    /// The state that the prompt or the class is written to.
-    prompt: String,
-    tokens: u32,
-    codebook: u32,
+    family: Known,
+    batch: Batch,
     masked: u32,
 }
 
@@ -39,69 +35,52 @@ impl std::fmt::Debug for Likelihood {
 }
 
 impl Likelihood {
-    /// Of a class model.
+    /// Of a model, for conditions like this: prompts of as many tokens.
     ///
     /// # Errors
     /// Weights cannot be loaded, or the device cannot hold the program.
-    pub fn of_class(model: &ClassModel, device: &Device) -> Result<Self, GenerateError> {
-        let prompt = states::LABELS.to_owned();
-        Self::new(&model.config.transformer, prompt, device, model.formats(), &mut model.weights()?)
+    pub fn new(model: &Model, condition: &Condition, device: &Device) -> Result<Self, GenerateError> {
+        let batch = Batch::of(condition, 1, false);
+        Self::with_weights(&model.config.family, batch, device, model.formats(), &mut *model.weights()?)
     }
 
-    /// Of a text model, for prompts of so many tokens.
-    ///
-    /// # Errors
-    /// As [`Likelihood::of_class`].
-    pub fn of_text(model: &TextModel, prompt_tokens: usize, device: &Device) -> Result<Self, GenerateError> {
-        let config = model.config.transformer;
-        let sequence = config.sequence(Branch::Conditional, prompt_tokens as u32);
-        let prompt = sequence.state(states::TEMPLATE);
-        let run = Sequences { config, sequences: vec![sequence] };
-        Self::new(&run, prompt, device, model.formats(), &mut model.weights()?)
-    }
-
-    fn new(
-        model: &dyn Model,
-        prompt: String,
+    fn with_weights(
+        family: &Known,
+        batch: Batch,
         device: &Device,
-        formats: fn(&WeightSpec) -> WeightFormat,
+        formats: Formats,
         weights: &mut dyn WeightSource,
     ) -> Result<Self, GenerateError> {
-        let (tokens, codebook) = (model.tokens(), model.codebook());
-        let masked = tokens.div_ceil(MASKED_SHARE);
-        let batch = Batch { images: 1, guided: false };
+        let codebook = family.codebook();
+        let masked = family.tokens().div_ceil(MASKED_SHARE);
         let program = models::build("likelihood", formats, |b| {
-            model.features(b, batch);
-            let x = model.logits(b, batch, RowRange::all(masked));
+            family.features(b, batch);
+            let x = family.logits(b, batch, RowRange::all(masked));
             let y = b.state(states::LOGITS, masked, codebook, Element::F32);
             let rows = Extent::symbolic(1, Symbol::Masked, masked);
             b.push(Copy { x, y, rows, width: codebook, accumulate: false });
         })?;
         let mut executor = device.executor(vec![program], weights)?;
-        executor.prepare(&[StepValues {
-            masked,
-            mask_ratio: 1.0 / MASKED_SHARE as f32,
-            ..StepValues::default()
-        }])?;
-        Ok(Self { executor, prompt, tokens, codebook, masked })
+        let mask_ratio = 1.0 / MASKED_SHARE as f32;
+        executor.prepare(&[StepValues { masked, mask_ratio, ..StepValues::default() }])?;
+        Ok(Self { executor, family: family.clone(), batch, masked })
     }
 
-    /// The mean over two maskings of a quarter, in nats a code. `prompt` is what the base is conditioned on: a class's id
-    /// ([`class_id`](models::maskgit::Config::class_id)), or a prompt's template ([`template`](models::dimoo::Config::template)).
-    /// The masked places depend on the seed alone.
+    /// The mean over two maskings of a quarter, in nats a code, of a picture that is made under a condition. The masked places
+    /// depend on the seed alone.
     ///
     /// # Errors
-    /// There are not as many codes as the base has, or the device failed.
+    /// There are not as many codes as the base has, a condition of another length, or the device failed.
     pub async fn coherence(
         &mut self,
-        prompt: &[u32],
+        condition: &Condition,
         codes: &[u32],
         seed: u64,
     ) -> Result<f64, GenerateError> {
         let mut sum = 0.0;
         for masking in 0..MASKINGS {
-            let masked = places(self.tokens, self.masked, seed, masking);
-            sum += self.given_others(prompt, codes, &masked).await?;
+            let masked = places(self.family.tokens(), self.masked, seed, masking);
+            sum += self.given_others(condition, codes, &masked).await?;
         }
         Ok(sum / f64::from(MASKINGS))
     }
@@ -109,24 +88,27 @@ impl Likelihood {
     /// The mean log-likelihood of the codes at `masked`, in ascending order, given all others.
     async fn given_others(
         &mut self,
-        prompt: &[u32],
+        condition: &Condition,
         codes: &[u32],
         masked: &[u32],
     ) -> Result<f64, GenerateError> {
-        if codes.len() != self.tokens as usize {
-            let message = format!("{} codes of a picture that has {}", codes.len(), self.tokens);
+        let (tokens, codebook) = (self.family.tokens(), self.family.codebook());
+        if codes.len() != tokens as usize {
+            let message = format!("{} codes of a picture that has {tokens}", codes.len());
             return Err(GenerateError::Setting(message));
         }
+        let condition = std::slice::from_ref(condition);
+        for (state, values) in self.family.condition(self.batch, condition).map_err(GenerateError::Setting)? {
+            self.executor.write(&state, &values)?;
+        }
         let mut ids = codes.to_vec();
-        // Both families have the mask behind the last code.
-        masked.iter().for_each(|&place| ids[place as usize] = self.codebook);
+        masked.iter().for_each(|&place| ids[place as usize] = codebook);
         let mut positions = masked.to_vec();
         positions.resize(codes.len(), 0);
-        self.executor.write(&self.prompt, prompt)?;
         self.executor.write(states::IDS, &ids)?;
         self.executor.write(states::POSITIONS, &positions)?;
         self.executor.run(&[0], 0, false)?;
-        let width = self.codebook as usize;
+        let width = codebook as usize;
         let logits = read_f32(self.executor.as_mut(), states::LOGITS, masked.len() * width).await?;
         let rows = logits.chunks_exact(width).zip(masked);
         let sum: f64 = rows.map(|(row, &place)| log_softmax(row, codes[place as usize] as usize)).sum();
@@ -155,9 +137,8 @@ fn places(tokens: u32, count: u32, seed: u64, masking: u32) -> Vec<u32> {
 /// The encoder of a model's tokenizer, a picture at a time.
 pub struct Encoder {
     executor: Box<dyn Executor>,
+    tokenizer: Tokenizer,
     codes: usize,
-    /// Whether it takes values in [0, 1] instead of [-1, 1].
-    unsigned: bool,
 }
 
 impl std::fmt::Debug for Encoder {
@@ -167,42 +148,19 @@ impl std::fmt::Debug for Encoder {
 }
 
 impl Encoder {
-    /// Of a class model.
+    /// Of a model.
     ///
     /// # Errors
     /// Weights cannot be loaded, or the device cannot hold the program.
-    pub fn of_class(model: &ClassModel, device: &Device) -> Result<Self, GenerateError> {
-        let (config, t) = (&model.config, &model.config.transformer);
+    pub fn new(model: &Model, device: &Device) -> Result<Self, GenerateError> {
+        let family = model.family();
+        let ([height, width], tokenizer) = (family.size(), family.tokenizer().clone());
         let program = models::build("encode", model.formats(), |b| {
-            config.tokenizer.encode(b, t.codebook, 1, config.image_size, config.image_size);
+            tokenizer.encode(b, family.codebook(), 1, height, width);
         })?;
-        let unsigned = matches!(config.tokenizer, Tokenizer::Amused(_));
-        Self::new(program, t.tokens(), unsigned, device, &mut model.weights()?)
-    }
-
-    /// Of a text model.
-    ///
-    /// # Errors
-    /// As [`Encoder::of_class`].
-    pub fn of_text(model: &TextModel, device: &Device) -> Result<Self, GenerateError> {
-        let (vq, t) = (&model.config.tokenizer, &model.config.transformer);
-        let [rows, columns] = t.grid;
-        let program = models::build("encode", model.formats(), |b| {
-            vq.encode(b, t.codebook, 1, rows * vq.factor(), columns * vq.factor());
-        })?;
-        Self::new(program, rows * columns, true, device, &mut model.weights()?)
-    }
-
-    fn new(
-        program: Program,
-        codes: u32,
-        unsigned: bool,
-        device: &Device,
-        weights: &mut dyn WeightSource,
-    ) -> Result<Self, GenerateError> {
-        let mut executor = device.executor(vec![program], weights)?;
+        let mut executor = device.executor(vec![program], &mut *model.weights()?)?;
         executor.prepare(&[StepValues::default()])?;
-        Ok(Self { executor, codes: codes as usize, unsigned })
+        Ok(Self { executor, tokenizer, codes: family.tokens() as usize })
     }
 
     /// The codes of a picture, RGB in rows from the top.
@@ -210,9 +168,8 @@ impl Encoder {
     /// # Errors
     /// The device failed.
     pub async fn encode(&mut self, pixels: &[u8]) -> Result<Vec<u32>, GenerateError> {
-        let value = |&byte: &u8| f32::from(byte) / 255.0;
-        let scaled = |byte: &u8| if self.unsigned { value(byte) } else { 2.0 * value(byte) - 1.0 };
-        let values: Vec<f32> = pixels.iter().map(scaled).collect();
+        let mut values: Vec<f32> = pixels.iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
+        self.tokenizer.from_signed(&mut values);
         write_f32(self.executor.as_mut(), states::IMAGE, &values)?;
         self.executor.run(&[0], 0, false)?;
         Ok(self.executor.read(states::CODES, self.codes).await?)
@@ -221,10 +178,10 @@ impl Encoder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::fixture;
     use super::*;
+    use crate::generate::fixtures::{classes, fixture, prompt, text_fixture};
+    use crate::models::Family;
     use pollster::block_on;
-    use std::path::Path;
 
     #[test]
     fn a_quarter_is_masked_at_random_places_of_the_seed() {
@@ -255,23 +212,27 @@ mod tests {
         assert_eq!(log_softmax(&[0.0; 4], 9), f64::NEG_INFINITY);
     }
 
-    /// Logits of all positions, from programs of their own.
-    fn all_logits(model: &dyn Model, weights: &mut dyn WeightSource, write: &[(&str, &[u32])]) -> Vec<f32> {
-        let (tokens, width) = (model.tokens(), model.codebook());
-        let batch = Batch { images: 1, guided: false };
-        let program = models::build("all", models::keep_f32, |b| {
-            model.features(b, batch);
-            let x = model.logits(b, batch, RowRange::all(tokens));
+    /// Logits of all positions, from a program of their own.
+    fn all_logits(model: &Model, condition: &Condition, ids: &[u32]) -> Vec<f32> {
+        let family: &dyn Family = model.family();
+        let (tokens, width) = (family.tokens(), family.codebook());
+        let batch = Batch::of(condition, 1, false);
+        let program = models::build("all", Formats::F32, |b| {
+            family.features(b, batch);
+            let x = family.logits(b, batch, RowRange::all(tokens));
             let y = b.state(states::LOGITS, tokens, width, Element::F32);
             let rows = Extent::symbolic(1, Symbol::Masked, tokens);
             b.push(Copy { x, y, rows, width, accumulate: false });
         });
+        let weights = &mut *model.weights().unwrap();
         let mut executor = Device::Cpu.executor(vec![program.unwrap()], weights).unwrap();
         executor.prepare(&[StepValues { masked: tokens, ..StepValues::default() }]).unwrap();
         let positions: Vec<u32> = (0..tokens).collect();
-        for (name, values) in write.iter().copied().chain([(states::POSITIONS, &positions[..])]) {
-            executor.write(name, values).unwrap();
+        for (name, values) in family.condition(batch, std::slice::from_ref(condition)).unwrap() {
+            executor.write(&name, &values).unwrap();
         }
+        executor.write(states::IDS, ids).unwrap();
+        executor.write(states::POSITIONS, &positions).unwrap();
         executor.run(&[0], 0, false).unwrap();
         block_on(read_f32(executor.as_mut(), states::LOGITS, (tokens * width) as usize)).unwrap()
     }
@@ -298,39 +259,20 @@ mod tests {
 
     #[test]
     fn coherence_of_both_families_is_that_of_all_logits() {
-        let class = fixture();
-        let t = class.config.transformer;
-        let codes: Vec<u32> = (0..t.tokens()).map(|i| (i * 37 + 5) % t.codebook).collect();
-        let label = [t.class_id(2)];
-        let mut likelihood = Likelihood::of_class(&class, &Device::Cpu).unwrap();
-        let found = block_on(likelihood.coherence(&label, &codes, 11)).unwrap();
-        let mut weights = class.weights().unwrap();
-        let wanted = reference(&codes, t.codebook, 11, &mut |ids| {
-            all_logits(&t, &mut weights, &[(states::IDS, ids), (states::LABELS, &label)])
-        });
-        assert!((found - wanted).abs() < 1e-2 * wanted.abs(), "{found}, not {wanted}");
-        assert!(found < 0.0);
-        let error = block_on(likelihood.coherence(&label, &codes[1..], 11)).unwrap_err().to_string();
-        assert!(error.contains("codes of a picture"), "{error}");
-
-        let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/dimoo-tiny.safetensors");
-        let folder = tempfile::tempdir().unwrap();
-        crate::eval::export::export(&recording, folder.path()).unwrap();
-        let text = TextModel::open(folder.path()).unwrap();
-        let config = text.config.transformer;
-        let ids = text.prompts.encode("w5 w17").unwrap();
-        let template = config.template(&ids);
-        let tokens = config.grid[0] * config.grid[1];
-        let codes: Vec<u32> = (0..tokens).map(|i| (i * 7 + 3) % config.codebook).collect();
-        let mut likelihood = Likelihood::of_text(&text, ids.len(), &Device::Cpu).unwrap();
-        let found = block_on(likelihood.coherence(&template, &codes, 4)).unwrap();
-        let sequences = vec![config.sequence(Branch::Conditional, ids.len() as u32)];
-        let run = Sequences { config, sequences };
-        let mut weights = text.weights().unwrap();
-        let wanted = reference(&codes, config.codebook, 4, &mut |ids| {
-            all_logits(&run, &mut weights, &[(states::IDS, ids), (states::TEMPLATE, &template)])
-        });
-        assert!((found - wanted).abs() < 1e-2 * wanted.abs(), "{found}, not {wanted}");
+        let (_folder, text) = text_fixture();
+        let words = prompt(&text, "w5 w17");
+        for (model, condition) in [(fixture(), Condition::Class(Some(2))), (text, words)] {
+            let (tokens, codebook) = (model.family().tokens(), model.family().codebook());
+            let codes: Vec<u32> = (0..tokens).map(|i| (i * 37 + 5) % codebook).collect();
+            let mut likelihood = Likelihood::new(&model, &condition, &Device::Cpu).unwrap();
+            let found = block_on(likelihood.coherence(&condition, &codes, 11)).unwrap();
+            let wanted =
+                reference(&codes, codebook, 11, &mut |ids| all_logits(&model, &condition, ids));
+            assert!((found - wanted).abs() < 1e-2 * wanted.abs(), "{found}, not {wanted}");
+            assert!(found < 0.0);
+            let error = block_on(likelihood.coherence(&condition, &codes[1..], 11)).unwrap_err().to_string();
+            assert!(error.contains("codes of a picture"), "{error}");
+        }
     }
 
     /// A model that was trained on pictures finds its own more likely than the same codes in another order.
@@ -341,19 +283,19 @@ mod tests {
         use crate::generate::refresh::Refresh;
         let model = fixture();
         let sampling = model.config.sampling;
-        let batch = Batch { images: 1, guided: sampling.guided() };
-        let shape = Shape { batch, predictor: None, recorded_noise: false, decoder: true };
+        let batch = Batch::of_classes(1, sampling.guided());
+        let shape = Shape::new(batch, None);
         let mut session = Session::new(&model, shape, &Device::Cpu).unwrap();
         let settings = Settings { sampling, refresh: Refresh::Every, predictor: Predictor::Reuse };
         session.configure(&settings).unwrap();
-        session.start(&[Some(2)], &[7]).unwrap();
+        session.start(&classes(&[Some(2)]), &[7]).unwrap();
         session.finish().unwrap();
         let codes = block_on(session.tokens()).unwrap();
         let mut shuffled = codes.clone();
         shuffled.reverse();
-        let mut likelihood = Likelihood::of_class(&model, &Device::Cpu).unwrap();
-        let label = [model.config.transformer.class_id(2)];
-        let mut of = |codes: &[u32]| block_on(likelihood.coherence(&label, codes, 0)).unwrap();
+        let condition = Condition::Class(Some(2));
+        let mut likelihood = Likelihood::new(&model, &condition, &Device::Cpu).unwrap();
+        let mut of = |codes: &[u32]| block_on(likelihood.coherence(&condition, codes, 0)).unwrap();
         let (own, other) = (of(&codes), of(&shuffled));
         assert!(own > other + 0.5, "{own} and {other}");
 
@@ -361,7 +303,7 @@ mod tests {
         let values = block_on(session.decode(&codes)).unwrap();
         let pixels: Vec<u8> =
             values.iter().map(|v| ((v * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8).collect();
-        let mut encoder = Encoder::of_class(&model, &Device::Cpu).unwrap();
+        let mut encoder = Encoder::new(&model, &Device::Cpu).unwrap();
         let again = block_on(encoder.encode(&pixels)).unwrap();
         let kept = again.iter().zip(&codes).filter(|(a, b)| a == b).count();
         assert!(4 * kept > codes.len(), "{kept} of {}", codes.len());

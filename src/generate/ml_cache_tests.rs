@@ -1,14 +1,15 @@
 //! What ML-Cache promises on MaskGIT models, on both executors.
 
-use super::model::{Device, Model, ModelConfig, fixture};
+use super::fixtures::{classes, fixture, sizes};
+use super::model::{Config, Device, Model};
 use super::predict::{MlCache, Predictor};
 use super::refresh::Refresh;
 use super::session::{Session, Settings, Shape, StepKind};
 use crate::eval::random::RandomWeights;
 use crate::exec::twins::test_gpu;
 use crate::exec::write_f32;
-use crate::models::{Batch, keep_f32, maskgit, states};
-use crate::program::{Layout, WeightSource, WeightSpec};
+use crate::models::{Batch, Known, maskgit, states};
+use crate::program::{Formats, Layout, WeightSpec};
 use pollster::block_on;
 use std::collections::BTreeSet;
 
@@ -21,37 +22,38 @@ fn predictor(cache_ratio: f32) -> Predictor {
 }
 
 fn shape(images: u32, predictor: Option<Predictor>) -> Shape {
-    Shape { batch: Batch { images, guided: true }, predictor, recorded_noise: false, decoder: false }
+    Shape { batch: Batch::of_classes(images, true), predictor, recorded_noise: false, decoder: false }
 }
 
-fn settings(config: &ModelConfig, refresh: Refresh, cache_ratio: f32) -> Settings {
+fn settings(config: &Config, refresh: Refresh, cache_ratio: f32) -> Settings {
     Settings { sampling: config.sampling, refresh, predictor: predictor(cache_ratio) }
 }
 
-fn tokens(session: &mut Session, settings: &Settings, classes: &[Option<u32>], seeds: &[u64]) -> Vec<u32> {
+fn tokens(session: &mut Session, settings: &Settings, of: &[Option<u32>], seeds: &[u64]) -> Vec<u32> {
     session.configure(settings).unwrap();
-    session.start(classes, seeds).unwrap();
+    session.start(&classes(of), seeds).unwrap();
     session.finish().unwrap();
     block_on(session.tokens()).unwrap()
 }
 
 /// Sizes of which nothing is a multiple of four.
-fn odd() -> ModelConfig {
-    let mut config = fixture().config;
-    config.transformer =
+fn odd() -> Config {
+    let fixture = fixture();
+    let mut family = sizes(&fixture).clone();
+    family.transformer =
         maskgit::Config { grid: 5, hidden: 30, depth: 2, heads: 3, mlp: 61, codebook: 37, classes: 3 };
-    config.shortcut = None;
-    config.sampling.steps = 6;
-    config
+    family.shortcut = None;
+    family.image_size = 5 * family.tokenizer.factor();
+    Config { family: Known::Maskgit(family), sampling: fixture.config.sampling.with_steps(6) }
 }
 
 #[test]
 fn a_cache_of_which_nothing_is_used_is_vanilla() {
     let (bundled, odd) = (fixture(), odd());
-    let (classes, seeds) = ([Some(2), Some(0)], [5, 6]);
+    let (of, seeds) = ([Some(2), Some(0)], [5, 6]);
     let open = |odd_sizes: bool, shape: Shape, device: &Device| {
         if odd_sizes {
-            Session::with_weights(&odd, shape, device, keep_f32, &mut RandomWeights { seed: 2 }).unwrap()
+            Session::with_weights(&odd.family, shape, device, Formats::F32, &mut RandomWeights { seed: 2 }).unwrap()
         } else {
             Session::new(&bundled, shape, device).unwrap()
         }
@@ -60,11 +62,11 @@ fn a_cache_of_which_nothing_is_used_is_vanilla() {
         for odd_sizes in [true, false] {
             let config = if odd_sizes { &odd } else { &bundled.config };
             let mut session = open(odd_sizes, shape(2, None), &device);
-            let vanilla = tokens(&mut session, &settings(config, Refresh::Every, 0.0), &classes, &seeds);
+            let vanilla = tokens(&mut session, &settings(config, Refresh::Every, 0.0), &of, &seeds);
             let mut session = open(odd_sizes, shape(2, Some(predictor(0.0))), &device);
             let one_full = settings(config, Refresh::Uniform(1), 0.0);
             assert_eq!(
-                tokens(&mut session, &one_full, &classes, &seeds),
+                tokens(&mut session, &one_full, &of, &seeds),
                 vanilla,
                 "odd sizes: {odd_sizes}, {}",
                 session.executor().describe()
@@ -75,7 +77,7 @@ fn a_cache_of_which_nothing_is_used_is_vanilla() {
 
 /// The rows of the lowest scores by definition: every logit in f64, and the count by the quantile's rank.
 fn lowest_rows(model: &Model, features: &[f32], count: usize) -> BTreeSet<u32> {
-    let t = model.config.transformer;
+    let t = sizes(model).transformer;
     let (length, hidden, vocabulary) = (t.length() as usize, t.hidden as usize, t.vocabulary() as usize);
     let load = |name: &str, shape: [usize; 2]| {
         let (name, shape) = (name.to_owned(), shape.to_vec());
@@ -105,12 +107,12 @@ fn lowest_rows(model: &Model, features: &[f32], count: usize) -> BTreeSet<u32> {
 #[test]
 fn only_the_rows_of_the_lowest_logits_change() {
     let model = fixture();
-    let (length, hidden) = (model.config.transformer.length(), model.config.transformer.hidden as usize);
+    let (length, hidden) = (sizes(&model).transformer.length(), sizes(&model).transformer.hidden as usize);
     let count = MlCache::OFFICIAL.rows(length).unwrap();
     for device in devices() {
         let mut session = Session::new(&model, shape(2, Some(predictor(0.9))), &device).unwrap();
         session.configure(&settings(&model.config, Refresh::List(vec![0, 1, 2]), 0.9)).unwrap();
-        session.start(&[Some(2), Some(8)], &[5, 6]).unwrap();
+        session.start(&classes(&[Some(2), Some(8)]), &[5, 6]).unwrap();
         for _ in 0..3 {
             session.step().unwrap();
         }
@@ -119,12 +121,12 @@ fn only_the_rows_of_the_lowest_logits_change() {
         let mut changed = 0;
         for step in 0..partial {
             let before = block_on(session.features()).unwrap();
+            assert_eq!(session.step().unwrap().unwrap().kind, StepKind::Predicted);
             let read = session.executor().read(states::CHOSEN_ROWS, (4 * count) as usize);
             let list = block_on(read).unwrap();
             let chosen: BTreeSet<u32> = list.iter().copied().collect();
             assert_eq!(chosen.len(), list.len(), "a row twice");
             assert_eq!(chosen, lowest_rows(&model, &before, count as usize), "partial step {step}");
-            assert_eq!(session.step().unwrap().unwrap().kind, StepKind::Predicted);
             let after = block_on(session.features()).unwrap();
             let rows = before.chunks_exact(hidden).zip(after.chunks_exact(hidden)).enumerate();
             for (row, (before, after)) in rows {
@@ -141,11 +143,11 @@ fn only_the_rows_of_the_lowest_logits_change() {
 #[test]
 fn recomputed_rows_of_an_unchanged_picture_are_what_they_were() {
     let model = fixture();
-    let hidden = model.config.transformer.hidden as usize;
+    let hidden = sizes(&model).transformer.hidden as usize;
     for device in devices() {
         let mut session = Session::new(&model, shape(1, Some(predictor(0.5))), &device).unwrap();
         session.configure(&settings(&model.config, Refresh::Uniform(1), 0.5)).unwrap();
-        session.start(&[Some(4)], &[1]).unwrap();
+        session.start(&classes(&[Some(4)]), &[1]).unwrap();
         let executor = session.executor();
         let find = |executor: &mut dyn crate::exec::Executor, name: &str| {
             executor.programs().iter().position(|program| program.name == name).unwrap()
@@ -153,7 +155,7 @@ fn recomputed_rows_of_an_unchanged_picture_are_what_they_were() {
         let [full, choose, partial] = ["full", "choose", "partial"].map(|name| find(executor, name));
         executor.run(&[full, choose], 0, false).unwrap();
         let wanted = block_on(session.features()).unwrap();
-        let count = MlCache { cache_ratio: 0.5 }.rows(model.config.transformer.length()).unwrap() as usize;
+        let count = MlCache { cache_ratio: 0.5 }.rows(sizes(&model).transformer.length()).unwrap() as usize;
         let list = block_on(session.executor().read(states::CHOSEN_ROWS, 2 * count)).unwrap();
         let mut spoilt = wanted.clone();
         for &row in &list {
@@ -194,7 +196,7 @@ fn its_step_loop_allocates_nothing_and_reads_nothing_back() {
     for device in devices() {
         let mut session = Session::new(&model, shape(1, Some(predictor(0.9))), &device).unwrap();
         session.configure(&settings(&model.config, Refresh::ML_CACHE, 0.9)).unwrap();
-        session.start(&[Some(2)], &[0]).unwrap();
+        session.start(&classes(&[Some(2)]), &[0]).unwrap();
         let before = session.executor().counters();
         session.finish().unwrap();
         assert_eq!(session.executor().counters(), before, "{}", session.executor().describe());
@@ -209,4 +211,31 @@ fn another_ratio_needs_another_session_and_a_wrong_one_is_refused() {
     assert!(error.to_string().contains("another predictor"), "{error}");
     let error = Session::new(&model, shape(1, Some(predictor(2.0))), &Device::Cpu).unwrap_err();
     assert!(error.to_string().contains("0 to 1"), "{error}");
+}
+
+/// How far the predictor is off is asked before a full step, whatever ran before it, and a run goes on as if nobody had asked.
+#[test]
+fn what_it_would_have_made_is_of_the_rows_that_it_would_choose() {
+    let model = fixture();
+    let count = MlCache { cache_ratio: 0.5 }.rows(sizes(&model).transformer.length()).unwrap();
+    for device in devices() {
+        let settings = settings(&model.config, Refresh::List(vec![0, 2, 3]), 0.5);
+        let mut plain = Session::new(&model, shape(1, Some(predictor(0.5))), &device).unwrap();
+        let wanted = tokens(&mut plain, &settings, &[Some(2)], &[3]);
+        let mut session = Session::new(&model, shape(1, Some(predictor(0.5))), &device).unwrap();
+        session.configure(&settings).unwrap();
+        session.start(&classes(&[Some(2)]), &[3]).unwrap();
+        for step in 0..session.plan().len() {
+            // Before step 3 no partial step has ever listed rows of the features that stand there.
+            if session.plan()[step].kind == StepKind::Full && step > 0 {
+                let before = block_on(session.features()).unwrap();
+                session.predict().unwrap();
+                let read = session.executor().read(states::CHOSEN_ROWS, 2 * count as usize);
+                let chosen: BTreeSet<u32> = block_on(read).unwrap().into_iter().collect();
+                assert_eq!(chosen, lowest_rows(&model, &before, count as usize), "step {step}");
+            }
+            session.step().unwrap();
+        }
+        assert_eq!(block_on(session.tokens()).unwrap(), wanted);
+    }
 }

@@ -5,7 +5,9 @@
 //! an executor, and [`model`] brings a model folder to it. [`picture`] turns results into files, [`likelihood`] says how well codes
 //! go together.
 
-pub mod dimoo;
+pub mod engine;
+#[cfg(test)]
+pub(crate) mod fixtures;
 #[cfg(test)]
 mod golden_tests;
 pub mod likelihood;
@@ -14,13 +16,15 @@ mod ml_cache_tests;
 pub mod model;
 pub mod picture;
 pub mod predict;
+pub mod published;
+pub mod recipe;
 pub mod refresh;
+pub mod report;
 pub mod sampling;
 pub mod schedule;
 pub mod session;
 #[cfg(test)]
 mod session_tests;
-pub mod text;
 #[cfg(test)]
 mod text_tests;
 
@@ -54,7 +58,7 @@ pub enum GenerateError {
     },
     /// A prompt or its tokenizer is wrong.
     #[error(transparent)]
-    Text(#[from] crate::models::text::TextError),
+    Text(#[from] crate::models::prompts::TextError),
     /// A file could not be written or read.
     #[error("{path}: {source}")]
     File {

@@ -1,153 +1,90 @@
-//! A model folder ready to generate: its sizes, its classes, its sampling defaults, and its weights, all accounted for.
+//! A model folder ready to generate: its sizes, its sampling defaults, and its weights, all accounted for.
 
 use super::GenerateError;
-use super::sampling::{self, Sampling};
+use super::published;
+use super::recipe::Subject;
+use super::sampling::Sampling;
 use crate::assets;
 use crate::exec::{Executor, cpu::CpuExecutor, gpu};
-use crate::kernels::{Quantization, Quantized, RowRange, WeightFormat};
-use crate::models::text::distance;
-use crate::models::tokenizer::Tokenizer;
-use crate::models::{self, Batch, Model as _, maskgit, shortcut};
-use crate::program::{Program, WeightSource, WeightSpec};
-use crate::weights::{Checkpoint, ModelFolder, WeightError};
+use crate::kernels::{Quantization, Quantized};
+use crate::models::maskgit::Maskgit;
+use crate::models::prompts::PromptEncoder;
+use crate::models::{Condition, Family, Known, dimoo, maskgit, part_tensors};
+use crate::program::{Formats, Program, WeightSource, WeightSpec};
+use crate::weights::{Checkpoint, ModelFolder, TensorShapes, WeightError, account};
+use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
 
 /// What `config.json` says.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct ModelConfig {
-    /// `maskgit`.
-    pub architecture: String,
-    /// Pixels along a side.
-    pub image_size: u32,
-    /// The transformer's sizes.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Config {
+    /// The family and its sizes.
     #[serde(flatten)]
-    pub transformer: maskgit::Config,
-    /// Class names in order of class; empty where classes are only numbered.
-    #[serde(default)]
-    pub labels: Vec<String>,
-    /// The tokenizer's sizes.
-    pub tokenizer: Tokenizer,
-    /// The shortcut's sizes, where there is one.
-    #[serde(default)]
-    pub shortcut: Option<shortcut::Config>,
+    pub family: Known,
     /// Sampling defaults.
-    #[serde(deserialize_with = "sampling::of_maskgit")]
     pub sampling: Sampling,
 }
 
-impl ModelConfig {
+impl Config {
     /// Reads and checks a configuration.
     ///
     /// # Errors
     /// A field is missing or of the wrong type, or sizes do not go together.
-    pub fn parse(model: &str, config: &serde_json::Value) -> Result<Self, GenerateError> {
-        let error = |what: String| GenerateError::Config { model: model.to_owned(), what };
-        match config.get("architecture").and_then(serde_json::Value::as_str) {
-            Some("maskgit") => {}
-            Some(other) => {
-                let known = "this version knows \"maskgit\" and \"lumina-dimoo\"";
-                return Err(error(format!("architecture {other:?} is not known here; {known}")));
-            }
-            None => return Err(error("missing field `architecture`".to_owned())),
-        }
-        let config: Self = serde_json::from_value(config.clone()).map_err(|e| error(e.to_string()))?;
-        config.check().map_err(error)?;
-        Ok(config)
+    pub fn parse(model: &str, config: &Value) -> Result<Self, GenerateError> {
+        Self::read(config).map_err(|what| GenerateError::Config { model: model.to_owned(), what })
     }
 
-    fn check(&self) -> Result<(), String> {
-        let t = &self.transformer;
-        let positive = |name: &str, value: u32, most: u32| match value {
-            0 => Err(format!("`{name}` is 0")),
-            v if v > most => Err(format!("`{name}` is {v}; at most {most} makes sense")),
-            _ => Ok(()),
+    fn read(config: &Value) -> Result<Self, String> {
+        let Some(architecture) = config.get("architecture") else {
+            return Err("missing field `architecture`".to_owned());
         };
-        positive("grid", t.grid, 256)?;
-        positive("hidden", t.hidden, 1 << 16)?;
-        positive("depth", t.depth, 1024)?;
-        positive("heads", t.heads, 1024)?;
-        positive("mlp", t.mlp, 1 << 18)?;
-        positive("codebook", t.codebook, 1 << 20)?;
-        positive("classes", t.classes, 1 << 20)?;
-        if !t.hidden.is_multiple_of(t.heads) {
-            return Err(format!("`hidden` {} is not a multiple of `heads` {}", t.hidden, t.heads));
-        }
-        if t.hidden / t.heads > 1024 {
-            return Err(format!("heads of width {} are wider than 1024", t.hidden / t.heads));
-        }
-        if !self.labels.is_empty() && self.labels.len() != t.classes as usize {
-            return Err(format!("{} labels for {} classes", self.labels.len(), t.classes));
-        }
-        self.tokenizer.check()?;
-        let factor = self.tokenizer.factor();
-        let pixels = t.grid * factor;
-        if pixels != self.image_size {
-            return Err(format!(
-                "`image_size` is {}, but a grid of {} tokens of {} pixels makes {pixels}",
-                self.image_size, t.grid, factor
-            ));
-        }
-        if let Some(s) = &self.shortcut {
-            positive("shortcut.n_block", s.blocks, 64)?;
-            positive("shortcut.bottleneck_ratio", s.bottleneck_ratio, 64)?;
-            positive("shortcut.heads", s.heads, 1024)?;
-            if !t.hidden.is_multiple_of(s.bottleneck_ratio) {
+        let official = match architecture.as_str() {
+            Some(maskgit::ARCHITECTURE) => Sampling::MASKGIT_512,
+            Some(dimoo::ARCHITECTURE) => Sampling::DIMOO,
+            _ => {
+                let known = [maskgit::ARCHITECTURE, dimoo::ARCHITECTURE].map(|name| format!("{name:?}"));
                 return Err(format!(
-                    "`hidden` {} is not a multiple of `shortcut.bottleneck_ratio` {}",
-                    t.hidden, s.bottleneck_ratio
+                    "architecture {architecture} is not known here; this version knows {}",
+                    known.join(" and ")
                 ));
             }
-            if !s.width(t).is_multiple_of(s.heads) {
-                return Err(format!(
-                    "the shortcut's width {} is not a multiple of its {} heads",
-                    s.width(t),
-                    s.heads
-                ));
-            }
-        }
-        Ok(())
+        };
+        let family: Known = serde_json::from_value(config.clone()).map_err(|e| e.to_string())?;
+        family.check()?;
+        let sampling = config.get("sampling").ok_or("missing field `sampling`")?;
+        let sampling = Sampling::over(&official, sampling).map_err(|e| e.to_string())?;
+        Ok(Self { family, sampling })
     }
 
-    /// The class of a name or number.
+    /// The same with another number of layers, or of image tokens.
     ///
     /// # Errors
-    /// There is no such class; the message names the nearest ones.
-    pub fn class(&self, wanted: &str) -> Result<u32, GenerateError> {
-        let wanted = wanted.trim();
-        let error = |hint| GenerateError::Class { wanted: wanted.to_owned(), hint };
-        let range = format!("classes are numbered 0 to {}", self.transformer.classes - 1);
-        if let Ok(number) = wanted.parse::<u32>() {
-            return if number < self.transformer.classes { Ok(number) } else { Err(error(range)) };
+    /// Sizes that do not go together, or a grid for a model whose weights fix it.
+    pub fn resized(mut self, layers: Option<u32>, grid: Option<[u32; 2]>) -> Result<Self, GenerateError> {
+        match &mut self.family {
+            Known::Maskgit(_) if grid.is_some() => {
+                let message = "--grid is for text models; a class model's grid is a size of its weights";
+                return Err(GenerateError::Setting(message.to_owned()));
+            }
+            Known::Maskgit(model) => model.transformer.depth = layers.unwrap_or(model.transformer.depth),
+            Known::Dimoo(model) => {
+                let t = &mut model.transformer;
+                (t.layers, t.grid) = (layers.unwrap_or(t.layers), grid.unwrap_or(t.grid));
+            }
         }
-        if self.labels.is_empty() {
-            return Err(error(format!("this model has no class names; {range}")));
-        }
-        let lower = wanted.to_lowercase();
-        if let Some(class) = self.labels.iter().position(|label| label.to_lowercase() == lower) {
-            return Ok(class as u32);
-        }
-        // A word of a name will do where only one name has it: `cat` for `cat face`.
-        let with_word: Vec<usize> = (0..self.labels.len())
-            .filter(|&i| self.labels[i].to_lowercase().split_whitespace().any(|word| word == lower))
-            .collect();
-        if let [class] = with_word[..] {
-            return Ok(class as u32);
-        }
-        let mut near: Vec<&String> = self.labels.iter().collect();
-        near.sort_by_key(|label| {
-            let label = label.to_lowercase();
-            label.split_whitespace().chain([label.as_str()]).map(|word| distance(word, &lower)).min()
-        });
-        near.truncate(3);
-        let near: Vec<&str> = near.into_iter().map(String::as_str).collect();
-        Err(error(format!("the nearest are: {}; {range}", near.join(", "))))
+        self.family.check().map_err(GenerateError::Setting)?;
+        Ok(self)
     }
+}
 
-    /// The name of a class, or its number.
-    pub fn class_name(&self, class: u32) -> String {
-        self.labels.get(class as usize).cloned().unwrap_or_else(|| format!("class {class}"))
-    }
+/// Whether a folder's model is asked by prompts; its weights are not looked at.
+///
+/// # Errors
+/// It is no model folder, or its configuration is wrong.
+pub fn takes_prompts(folder: &Path) -> Result<bool, GenerateError> {
+    let folder = ModelFolder::open(folder)?;
+    Ok(matches!(Config::parse(folder.name(), folder.config())?.family, Known::Dimoo(_)))
 }
 
 /// What computes.
@@ -175,23 +112,33 @@ impl Device {
             Self::Gpu(gpu) => Box::new(gpu::GpuExecutor::new((**gpu).clone(), programs, weights)?),
         })
     }
+
+    /// The adapter's name, or the processor's threads.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Cpu => format!("CPU, {} threads", rayon::current_num_threads()),
+            Self::Gpu(gpu) => gpu.info.name.clone(),
+        }
+    }
 }
 
-/// A model folder, opened and checked.
+/// A model folder, opened and checked; or a published model that is known by name alone, without weights.
 #[derive(Debug)]
 pub struct Model {
     /// The folder's name, for messages and metadata.
     pub name: String,
     /// What its `config.json` says.
-    pub config: ModelConfig,
-    folder: ModelFolder,
-    /// Whether the transformer's weights are f16, quantised matrices aside.
-    half: bool,
-    quantize: Option<Quantization>,
+    pub config: Config,
+    folder: Option<ModelFolder>,
+    prompts: Option<PromptEncoder>,
+    formats: Formats,
 }
 
+/// Prompts to ids.
+const TOKENIZER: &str = "tokenizer.json";
+
 impl Model {
-    /// Opens a folder and accounts for every tensor in it.
+    /// Opens a folder, or the bundled model of that name, and accounts for every tensor in it.
     ///
     /// # Errors
     /// A file is missing or malformed, the configuration contradicts itself, or a tensor is missing, surplus or misshapen.
@@ -203,8 +150,16 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::open`]; not for the bundled files.
-    pub fn bundled() -> Result<Self, GenerateError> {
+    pub fn bundled_class() -> Result<Self, GenerateError> {
         Self::from_folder(ModelFolder::bundled(&assets::CLASS)?)
+    }
+
+    /// The text model inside the executable.
+    ///
+    /// # Errors
+    /// As [`Model::open`]; not for the bundled files.
+    pub fn bundled_text() -> Result<Self, GenerateError> {
+        Self::from_folder(ModelFolder::bundled(&assets::TEXT)?)
     }
 
     /// The model of a folder, on disk or in memory.
@@ -213,63 +168,128 @@ impl Model {
     /// As [`Model::open`].
     pub fn from_folder(folder: ModelFolder) -> Result<Self, GenerateError> {
         let name = folder.name().to_owned();
-        let config = ModelConfig::parse(&name, folder.config())?;
-        let (mut half, mut quantize) = (true, None);
-        for part in Self::parts(&config) {
+        let config = Config::parse(&name, folder.config())?;
+        let prompts = match &config.family {
+            Known::Maskgit(_) => None,
+            Known::Dimoo(model) => {
+                let label = format!("{TOKENIZER} of {name}");
+                let bytes = folder.read(TOKENIZER)?;
+                let vocabulary = model.transformer.text_vocab;
+                Some(PromptEncoder::new(&label, &bytes, &model.prompt_template, vocabulary)?)
+            }
+        };
+        let mut formats = Formats::F16;
+        for part in config.family.parts() {
             let checkpoint = required(&folder, part)?;
-            let expected = part_tensors(&config, part)?;
-            crate::weights::account(&checkpoint, &expected, &|_| false)?;
-            half &= matrices_are_f16(&checkpoint, "");
+            let expected = part_tensors(&*config.family, part)?;
+            account(&checkpoint, &expected, &|_| false)?;
+            formats.half &= matrices_are_f16(&checkpoint, "");
             // The transformer decides for all.
-            if part == "maskgit" {
-                quantize = stored_quantization(&checkpoint, &expected);
+            if part == config.family.part() {
+                formats.quantize = stored_quantization(&checkpoint, &expected);
             }
         }
-        Ok(Self { name, config, folder, half, quantize })
+        Ok(Self { name, config, folder: Some(folder), prompts, formats })
     }
 
-    /// The parts that a configuration asks for.
-    fn parts(config: &ModelConfig) -> impl Iterator<Item = &'static str> {
-        ["maskgit", config.tokenizer.part()].into_iter().chain(config.shortcut.map(|_| "shortcut"))
+    /// A published model by its name alone: see [`published::NAMES`]. Published weights are in half precision.
+    pub fn published(name: &str) -> Option<Self> {
+        let config = published::config(name)?;
+        Some(Self { name: name.to_owned(), config, folder: None, prompts: None, formats: Formats::F16 })
+    }
+
+    /// Whether there are weights.
+    pub fn has_weights(&self) -> bool {
+        self.folder.is_some()
     }
 
     /// The weights.
     ///
     /// # Errors
-    /// A file went away since the folder was opened.
-    pub fn weights(&self) -> Result<FolderWeights, GenerateError> {
-        FolderWeights::open(&self.folder, Self::parts(&self.config))
+    /// There are none, or a file went away since the folder was opened.
+    pub fn weights(&self) -> Result<Box<dyn WeightSource>, GenerateError> {
+        let Some(folder) = &self.folder else {
+            let message = format!("{} is not here, only its sizes are known; migm pull {0} fetches it", self.name);
+            return Err(GenerateError::Setting(message));
+        };
+        Ok(Box::new(FolderWeights::open(folder, self.config.family.parts().into_iter())?))
     }
 
     /// In which precision weights are kept on a device.
-    pub fn formats(&self) -> fn(&WeightSpec) -> WeightFormat {
-        models::formats(self.half, self.quantize)
-    }
-
-    /// The same where matrices that are not stored quantised are quantised while they are loaded.
-    pub fn formats_quantized(&self, quantize: Option<Quantization>) -> fn(&WeightSpec) -> WeightFormat {
-        models::formats(self.half, self.quantize.or(quantize))
-    }
-
-    /// Whether weights that are not quantised are kept in f16.
-    pub fn is_half(&self) -> bool {
-        self.half
-    }
-
-    /// How matrices are quantised, stored so or while loading.
-    pub fn quantization(&self) -> Option<Quantization> {
-        self.quantize
+    pub fn formats(&self) -> Formats {
+        self.formats
     }
 
     /// The same model with its matrices quantised while they are loaded, unless they are stored so; with `None`, as it is stored.
     #[must_use]
     pub fn quantized(self, quantize: Option<Quantization>) -> Self {
-        Self { quantize: quantize.or(self.quantize), ..self }
+        Self { formats: self.formats.quantized(quantize), ..self }
+    }
+
+    /// The same model with another number of layers or image tokens: for plans, and for random weights.
+    ///
+    /// # Errors
+    /// As [`Config::resized`].
+    pub fn resized(self, layers: Option<u32>, grid: Option<[u32; 2]>) -> Result<Self, GenerateError> {
+        Ok(Self { config: self.config.resized(layers, grid)?, ..self })
+    }
+
+    /// The family and its sizes.
+    pub fn family(&self) -> &dyn Family {
+        &*self.config.family
+    }
+
+    /// The classes of a class model.
+    pub fn classes(&self) -> Option<&Maskgit> {
+        match &self.config.family {
+            Known::Maskgit(model) => Some(model),
+            Known::Dimoo(_) => None,
+        }
+    }
+
+    /// Prompts to ids, of a text model.
+    pub fn prompts(&self) -> Option<&PromptEncoder> {
+        self.prompts.as_ref()
+    }
+
+    /// What an image of a subject is made under.
+    ///
+    /// # Errors
+    /// A class that the model does not have, a prompt that cannot be encoded, or a subject of another kind of model.
+    pub fn condition(&self, subject: &Subject) -> Result<Condition, GenerateError> {
+        match (subject, self.classes(), &self.prompts) {
+            (Subject::Class(class), Some(model), _) => {
+                let error = |hint| GenerateError::Class { wanted: class.trim().to_owned(), hint };
+                Ok(Condition::Class(Some(model.class(class).map_err(error)?)))
+            }
+            (Subject::Prompt(prompt), _, Some(prompts)) => {
+                Ok(Condition::Prompt { ids: prompts.encode(prompt)?, without: prompts.unconditional()? })
+            }
+            (Subject::Class(_), ..) => Err(GenerateError::Setting(format!(
+                "{} takes a prompt, not a class: migm generate \"PROMPT\" --model ...",
+                self.name
+            ))),
+            (Subject::Prompt(_), ..) => Err(GenerateError::Setting(format!(
+                "{} is of classes and takes no prompt; name one with --class",
+                self.name
+            ))),
+        }
+    }
+
+    /// What an image of nothing in particular is made under.
+    ///
+    /// # Errors
+    /// As [`Model::condition`].
+    pub fn unconditional(&self) -> Result<Condition, GenerateError> {
+        match &self.prompts {
+            Some(_) => self.condition(&Subject::Prompt(String::new())),
+            None => Ok(Condition::Class(None)),
+        }
     }
 }
 
 /// How the matrices of a checkpoint are stored: in four bits if any are, whose outer layers are in eight.
-pub(super) fn stored_quantization(
+fn stored_quantization(
     checkpoint: &Checkpoint,
     expected: &[(String, Vec<usize>)],
 ) -> Option<Quantization> {
@@ -296,38 +316,25 @@ fn required(folder: &ModelFolder, part: &str) -> Result<Checkpoint, GenerateErro
     })
 }
 
-/// What the checkpoint of a part must hold, under official names.
+/// What [`crate::weights::ConvertOptions::needed`] asks for: the tensors of a part by a config that may not be complete yet.
 ///
 /// # Errors
-/// The configuration makes no program.
-pub fn part_tensors(config: &ModelConfig, part: &str) -> Result<Vec<(String, Vec<usize>)>, GenerateError> {
-    let batch = Batch { images: 1, guided: false };
-    let t = &config.transformer;
-    let programs = match part {
-        "maskgit" => vec![models::build("maskgit", models::keep_f32, |b| {
-            t.features(b, batch);
-            t.logits(b, batch, RowRange::all(t.tokens()));
-        })?],
-        "shortcut" => match &config.shortcut {
-            None => Vec::new(),
-            Some(shortcut) => {
-                vec![models::build("shortcut", models::keep_f32, |b| shortcut.predict(b, t, batch))?]
-            }
-        },
-        _ => vec![
-            models::build("decode", models::keep_f32, |b| {
-                config.tokenizer.decode(b, t.codebook, 1, t.grid, t.grid);
-            })?,
-            models::build("encode", models::keep_f32, |b| {
-                config.tokenizer.encode(b, t.codebook, 1, config.image_size, config.image_size);
-            })?,
-        ],
-    };
-    let prefix = format!("{part}.");
-    Ok(models::tensors(&programs)
-        .into_iter()
-        .filter_map(|(name, shape)| name.strip_prefix(&prefix).map(|name| (name.to_owned(), shape)))
-        .collect())
+/// A sentence on what is wrong with the config.
+pub fn needed(config: &Value, part: &str) -> Result<Option<TensorShapes>, String> {
+    let described = if part == "vq" { "tokenizer" } else { "transformer" };
+    let is_text = config.get("architecture").and_then(Value::as_str) == Some(dimoo::ARCHITECTURE);
+    if !is_text || [described, "transformer"].iter().any(|key| config.get(*key).is_none()) {
+        return Ok(None);
+    }
+    let mut config = config.clone();
+    if let Some(pieces) = config.as_object_mut() {
+        // A part that is still to come.
+        let official = crate::models::tokenizer::amused::Config::official();
+        pieces.entry("tokenizer").or_insert_with(|| serde_json::json!(official));
+    }
+    let family: Known = serde_json::from_value(config).map_err(|e| e.to_string())?;
+    family.check()?;
+    part_tensors(&*family, part).map(Some).map_err(|e| e.to_string())
 }
 
 /// Weights from one checkpoint a part.
@@ -370,202 +377,6 @@ impl WeightSource for FolderWeights {
     }
 }
 
-/// A small trained model for tests, which stays as it is when others are trained anew.
 #[cfg(test)]
-pub(crate) const FIXTURE: &str = "tests/fixtures/scenes-v0";
-
-/// [`FIXTURE`], opened.
-#[cfg(test)]
-pub(crate) fn fixture() -> Model {
-    Model::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURE)).expect("it is in the repository")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::models::{amused_vq, parameters, vqgan};
-
-    fn official(grid: u32, blocks: u32) -> ModelConfig {
-        ModelConfig {
-            architecture: "maskgit".to_owned(),
-            image_size: grid * 16,
-            transformer: maskgit::Config { grid, ..maskgit::Config::OFFICIAL_512 },
-            labels: Vec::new(),
-            tokenizer: Tokenizer::Taming(vqgan::Config::official()),
-            shortcut: Some(shortcut::Config { blocks, ..shortcut::Config::OFFICIAL }),
-            sampling: Sampling::MASKGIT_512,
-        }
-    }
-
-    /// Specification section 5b: what the official checkpoints hold, from configurations alone.
-    #[test]
-    fn official_parameter_counts() {
-        let count = |config: &ModelConfig, part| parameters(&part_tensors(config, part).unwrap());
-        assert_eq!(count(&official(32, 1), "maskgit"), 176_306_666);
-        assert_eq!(count(&official(16, 1), "maskgit"), 174_160_874);
-        assert_eq!(count(&official(32, 1), "vqgan"), 72_141_699);
-        assert_eq!(count(&official(32, 1), "shortcut"), 5_081_914);
-        assert_eq!(count(&official(32, 2), "shortcut"), 8_630_842);
-        let mut wide = official(32, 1);
-        wide.shortcut = Some(shortcut::Config { bottleneck_ratio: 1, ..shortcut::Config::OFFICIAL });
-        assert_eq!(count(&wide, "shortcut"), 16_405_435);
-    }
-
-    #[test]
-    fn official_names_and_shapes() {
-        let shape = |part, name: &str| {
-            let tensors = part_tensors(&official(32, 1), part).unwrap();
-            tensors.into_iter().find(|(known, _)| known == name).map(|(_, shape)| shape)
-        };
-        assert_eq!(shape("maskgit", "bias"), Some(vec![1025, 2026]));
-        assert_eq!(shape("maskgit", "pos_emb"), Some(vec![1, 1025, 768]));
-        assert_eq!(shape("maskgit", "transformer.layers.23.0.fn.mha.in_proj_weight"), Some(vec![2304, 768]));
-        assert_eq!(shape("shortcut", "time_embedder.mlp.0.weight"), Some(vec![314, 256]));
-        assert_eq!(shape("vqgan", "decoder.up.3.block.0.nin_shortcut.weight"), Some(vec![256, 512, 1, 1]));
-        assert_eq!(shape("vqgan", "encoder.down.4.attn.1.q.weight"), Some(vec![512, 512, 1, 1]));
-        assert_eq!(shape("vqgan", "encoder.down.4.downsample.conv.weight"), None);
-    }
-
-    /// Programs know matrices by their layout, `migm convert` by their names: both must mean the same ones.
-    #[test]
-    fn what_is_stored_quantised_is_what_programs_quantise() {
-        use crate::weights::{ConvertOptions, Part, convert};
-        let folder = tempfile::tempdir().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURE);
-        for quantize in
-            [Quantization::Int8, Quantization::Int4 { group: 64 }, Quantization::Int4 { group: 32 }]
-        {
-            let options = ConvertOptions { quantize: Some(quantize), ..ConvertOptions::default() };
-            convert(std::slice::from_ref(&source), folder.path(), &options, &mut |_| {}).unwrap();
-            let model = Model::open(folder.path()).unwrap();
-            assert_eq!((model.quantize, model.half), (Some(quantize), fixture().half));
-            let (mut stored, mut plain) = (model.weights().unwrap(), fixture().weights().unwrap());
-            let (t, batch) = (&model.config.transformer, Batch { images: 1, guided: false });
-            let build = |body: &dyn Fn(&mut crate::program::Builder)| {
-                models::build("test", model.formats(), body).unwrap()
-            };
-            let programs = [
-                build(&|b| t.features(b, batch)),
-                build(&|b| _ = t.logits(b, batch, RowRange::all(t.tokens()))),
-                build(&|b| model.config.shortcut.unwrap().predict(b, t, batch)),
-                build(&|b| model.config.tokenizer.decode(b, t.codebook, 1, t.grid, t.grid)),
-            ];
-            let mut quantised = 0;
-            for spec in programs.iter().flat_map(Program::weights) {
-                match spec.format.quantization() {
-                    Some(scheme) => {
-                        quantised += 1;
-                        let found = stored.load_quantized(spec, scheme).unwrap().expect(&spec.name);
-                        // Without expanding, and the same as if quantised while loading.
-                        assert_eq!(found, spec.load_quantized(scheme, &mut plain).unwrap(), "{}", spec.name);
-                        assert_eq!(found.words().len() as u64 * 4, spec.bytes(), "{}", spec.name);
-                        let wide = found.dequantize(spec.shape[1]);
-                        assert_eq!(stored.load(spec).unwrap(), wide, "{}", spec.name);
-                    }
-                    None => {
-                        assert_eq!(stored.load(spec).unwrap(), plain.load(spec).unwrap(), "{}", spec.name);
-                    }
-                }
-            }
-            assert!(quantised > 20, "{quantised} matrices");
-            // Again, and onto itself.
-            let again = convert(&[folder.path().to_owned()], folder.path(), &options, &mut |_| {});
-            assert!(again.unwrap_err().to_string().contains("is quantised already"), "{quantize}");
-            let kept = ConvertOptions::default();
-            let report = convert(&[folder.path().to_owned()], folder.path(), &kept, &mut |_| {}).unwrap();
-            let maskgit = report.files.iter().find(|file| file.part == Some(Part::Maskgit)).unwrap();
-            assert_eq!(maskgit.parameters, 6_706_842);
-            assert_eq!(Model::open(folder.path()).unwrap().config, model.config);
-        }
-    }
-
-    #[test]
-    fn a_quantised_matrix_needs_its_scales() {
-        use crate::weights::{Dtype, TensorSpec, account, encode_safetensors};
-        let expected = [("w".to_owned(), vec![2, 33])];
-        let check = |values: (Dtype, Vec<usize>), scales: Option<(&str, Dtype, Vec<usize>)>| {
-            let bytes = |dtype: Dtype, shape: &[usize]| {
-                vec![0_u8; shape.iter().product::<usize>() * dtype.bitsize() / 8]
-            };
-            let mut tensors =
-                vec![(TensorSpec::new("w", values.0, values.1.clone()), bytes(values.0, &values.1))];
-            if let Some((name, dtype, shape)) = scales {
-                tensors.push((TensorSpec::new(name, dtype, shape.clone()), bytes(dtype, &shape)));
-            }
-            let tensors: Vec<_> = tensors.iter().map(|(spec, data)| (spec.clone(), &data[..])).collect();
-            let file = encode_safetensors(&tensors, &Default::default()).unwrap();
-            let checkpoint = Checkpoint::from_bytes("test.safetensors", file.into()).unwrap();
-            let accounted = account(&checkpoint, &expected, &|_| false);
-            let read = checkpoint.read_shaped("w", &[2, 33]);
-            accounted.and(read.map(drop)).err().map(|error| error.to_string()).unwrap_or_default()
-        };
-        let scales = |dtype, shape: &[usize]| Some(("w.scale", dtype, shape.to_vec()));
-        let (eight, four) = ((Dtype::I8, vec![2, 33]), (Dtype::U8, vec![2, 32]));
-        assert_eq!(check(eight.clone(), scales(Dtype::F32, &[2])), "");
-        assert_eq!(check(four.clone(), scales(Dtype::BF16, &[2, 1])), "");
-        assert_eq!(check(four.clone(), scales(Dtype::BF16, &[2, 2])), "");
-        for (values, scales, wanted) in [
-            (eight.clone(), scales(Dtype::F32, &[2, 1]), "expected [2]"),
-            (eight.clone(), scales(Dtype::F16, &[2]), "expected F32"),
-            ((Dtype::I8, vec![2, 36]), scales(Dtype::F32, &[2]), "expected [2, 33]"),
-            (four.clone(), scales(Dtype::F32, &[2, 1]), "expected BF16"),
-            (four, scales(Dtype::BF16, &[2, 3]), "expected [2, 1]"),
-            ((Dtype::U8, vec![2, 33]), scales(Dtype::BF16, &[2, 1]), "expected [2, 32]"),
-        ] {
-            let message = check(values, scales);
-            assert!(message.contains(wanted), "{message:?} does not say {wanted:?}");
-        }
-        let message = check(eight, None);
-        assert!(message.contains("has element type I8"), "{message}");
-        let message = check((Dtype::F32, vec![2, 33]), scales(Dtype::F32, &[2]));
-        assert!(message.contains("surplus"), "{message}");
-    }
-
-    #[test]
-    fn contradictions_in_a_configuration_are_named() {
-        let refuse = |change: fn(&mut ModelConfig)| {
-            let mut config = official(32, 1);
-            change(&mut config);
-            let value = serde_json::to_value(&config).unwrap();
-            ModelConfig::parse("test", &value).unwrap_err().to_string()
-        };
-        assert!(refuse(|c| c.transformer.heads = 7).contains("`hidden` 768 is not a multiple of `heads` 7"));
-        assert!(refuse(|c| c.image_size = 500).contains("makes 512"));
-        assert!(refuse(|c| c.labels = vec!["a".to_owned()]).contains("1 labels for 1000 classes"));
-        assert!(refuse(|c| c.transformer.depth = 0).contains("`depth` is 0"));
-        assert!(refuse(|c| c.architecture = "gan".to_owned()).contains("gan"));
-        fn taming(change: fn(&mut vqgan::Config)) -> Tokenizer {
-            let mut config = vqgan::Config::official();
-            change(&mut config);
-            Tokenizer::Taming(config)
-        }
-        fn amused(channels: &[u32], groups: u32) -> Tokenizer {
-            let channels = channels.to_vec();
-            Tokenizer::Amused(amused_vq::Config { channels, groups, ..amused_vq::Config::official() })
-        }
-        assert!(refuse(|c| c.tokenizer = taming(|v| v.ch = 40)).contains("32 groups"));
-        assert!(refuse(|c| c.tokenizer = taming(|v| v.ch_mult.clear())).contains("ch_mult"));
-        assert!(refuse(|c| c.tokenizer = amused(&[48], 32)).contains("`tokenizer.ch` 48"));
-        assert!(refuse(|c| c.tokenizer = amused(&[32; 4], 32)).contains("makes 256"));
-        let other = serde_json::json!({ "architecture": "diffusion", "layers": 3 });
-        let error = ModelConfig::parse("test", &other).unwrap_err().to_string();
-        assert!(error.contains("\"diffusion\" is not known"), "{error}");
-        let missing = serde_json::json!({ "architecture": "maskgit" });
-        assert!(ModelConfig::parse("test", &missing).unwrap_err().to_string().contains("missing field"));
-    }
-
-    #[test]
-    fn classes_are_found_by_number_name_or_word() {
-        let model = fixture();
-        let class = |wanted: &str| model.config.class(wanted);
-        assert_eq!(class("2").unwrap(), 2);
-        assert_eq!(class("Fox").unwrap(), 2);
-        assert_eq!(class("cat").unwrap(), 0);
-        assert_eq!(class("lady beetle").unwrap(), 11);
-        let error = class("pengin").unwrap_err().to_string();
-        assert!(error.contains("penguin"), "{error}");
-        // "face" is a word of three names.
-        assert!(class("face").is_err());
-        assert!(class("24").unwrap_err().to_string().contains("0 to 23"));
-    }
-}
+#[path = "model_tests.rs"]
+mod tests;

@@ -6,9 +6,9 @@ use crate::kernels::commit::Commit;
 use crate::kernels::sample::Sample;
 use crate::kernels::top_k::TopK;
 use crate::kernels::{ChoiceNoise, Extent, StepValues, Symbol};
-use crate::models::{Batch, Model, states};
+use crate::models::{Batch, Family, states};
 use crate::program::{Builder, Element};
-use serde::de::{Deserialize as _, Deserializer, Error as _};
+use serde::de::Error as _;
 use serde_json::Value;
 
 /// How tokens are drawn and chosen, for every family. A model folder's `config.json` gives the defaults, and leaves out what
@@ -34,16 +34,6 @@ pub struct Sampling {
     /// Whether Gumbel noise is rounded as Lumina-DiMOO's code rounds it on CUDA, in bf16: it then spans 9.36, and a code
     /// whose logit is that many temperatures below the best is never drawn.
     pub bf16_gumbel: bool,
-}
-
-/// Reads the sampling defaults of a MaskGIT's `config.json`.
-pub(crate) fn of_maskgit<'a, D: Deserializer<'a>>(given: D) -> Result<Sampling, D::Error> {
-    Sampling::over(&Sampling::MASKGIT_512, &Value::deserialize(given)?).map_err(D::Error::custom)
-}
-
-/// The same of a Lumina-DiMOO.
-pub(crate) fn of_dimoo<'a, D: Deserializer<'a>>(given: D) -> Result<Sampling, D::Error> {
-    Sampling::over(&Sampling::DIMOO, &Value::deserialize(given)?).map_err(D::Error::custom)
 }
 
 /// How the guidance weight changes over a run.
@@ -192,8 +182,8 @@ impl Sampling {
 }
 
 /// Appends what follows the features in every step: logits at masked positions, draw, choice, reveal.
-pub fn append(b: &mut Builder, model: &dyn Model, batch: Batch, recorded_noise: bool) {
-    let (images, tokens) = (batch.images, model.tokens());
+pub fn append(b: &mut Builder, family: &dyn Family, batch: Batch, recorded_noise: bool) {
+    let (images, tokens) = (batch.images, family.tokens());
     let u32_state = |b: &mut Builder, name| b.state(name, images, tokens, Element::U32);
     let masked = Extent::symbolic(1, Symbol::Masked, tokens);
     let positions = u32_state(b, states::POSITIONS);
@@ -202,7 +192,7 @@ pub fn append(b: &mut Builder, model: &dyn Model, batch: Batch, recorded_noise: 
     let scores = b.temporary("scores", Extent::fixed(images), tokens);
     let chosen = b.temporary_u32("chosen", Extent::fixed(images), tokens);
     let recorded = recorded_noise.then(|| {
-        let token = b.state(states::NOISE_TOKEN, images * tokens, model.codebook(), Element::F32);
+        let token = b.state(states::NOISE_TOKEN, images * tokens, family.codebook(), Element::F32);
         (token, b.state(states::NOISE_CHOICE, images, tokens, Element::F32))
     });
     let commit = Commit {
@@ -217,8 +207,8 @@ pub fn append(b: &mut Builder, model: &dyn Model, batch: Batch, recorded_noise: 
         masked,
     };
     // In parts where the logits of all positions would exceed a binding.
-    for range in b.row_ranges(tokens, batch.sequences() * model.codebook()) {
-        let logits = model.logits(b, batch, range);
+    for range in b.row_ranges(tokens, batch.sequences() * family.codebook()) {
+        let logits = family.logits(b, batch, range);
         let kernel = Sample {
             logits,
             positions,
@@ -230,7 +220,7 @@ pub fn append(b: &mut Builder, model: &dyn Model, batch: Batch, recorded_noise: 
             tokens,
             masked: Extent::part(1, Symbol::Masked, range),
             first_masked: range.first,
-            codebook: model.codebook(),
+            codebook: family.codebook(),
             guided: batch.guided,
         };
         b.scope("sample", |b| b.push(kernel));

@@ -1,17 +1,19 @@
-//! A session: the state of one batch on a device, and the step loop over it.
+//! A session: the state of one batch on a device, and the step loop over it, for every family of models.
 //!
 //! [`Session::step`] enqueues one step and returns; nothing is read back inside the loop. The host learns what it
 //! asks for, through [`Session::tokens`], [`Session::decode`] and [`Session::step_times`].
 
 use super::GenerateError;
-use super::model::{Device, Model, ModelConfig};
-use super::predict::{Network, Predictor, Programs, Routine};
+use super::model::{Device, Model};
+use super::picture::Picture;
+use super::predict::Predictor;
 use super::refresh::Refresh;
 use super::sampling::{self, Sampling};
+use crate::exec::gpu::device::Gpu;
 use crate::exec::{Executor, Memory, read_f32};
-use crate::kernels::{StepValues, WeightFormat};
-use crate::models::{Batch, Model as _, states};
-use crate::program::{Builder, WeightSource, WeightSpec};
+use crate::kernels::{StepValues, philox};
+use crate::models::{self, Batch, Condition, Family, Known, states};
+use crate::program::{Builder, Formats, Program, WeightSource};
 
 /// How to generate: what is sampled, and which steps run in full.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -35,6 +37,17 @@ impl Settings {
         let kind = |full| if full { StepKind::Full } else { StepKind::Predicted };
         let steps = values.into_iter().zip(full);
         Ok(steps.map(|(values, full)| PlannedStep { kind: kind(full), values }).collect())
+    }
+
+    /// Whether there are steps that do not run in full, as far as the rule tells.
+    pub fn predicts(&self) -> bool {
+        self.refresh != Refresh::Every
+    }
+
+    /// The same with every step in full.
+    #[must_use]
+    pub fn vanilla(&self) -> Self {
+        Self { refresh: Refresh::Every, ..self.clone() }
     }
 }
 
@@ -63,7 +76,7 @@ const DECODE_BYTES: u64 = 64 << 20;
 /// What a session is built for; fixed for its life, as programs and buffers are made for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
-    /// Images and guidance.
+    /// Images, guidance, and the length of prompts.
     pub batch: Batch,
     /// The predictor to have at hand, if any.
     pub predictor: Option<Predictor>,
@@ -73,13 +86,96 @@ pub struct Shape {
     pub decoder: bool,
 }
 
+impl Shape {
+    /// Of a batch with a predictor at hand: noise is drawn, and pictures are decoded.
+    pub fn new(batch: Batch, predictor: Option<Predictor>) -> Self {
+        Self { batch, predictor, recorded_noise: false, decoder: true }
+    }
+}
+
+/// The programs of a session, and which of them each kind of step runs.
+#[derive(Debug)]
+pub struct Programs {
+    /// All of them.
+    pub list: Vec<Program>,
+    /// A full step: features of every network, then the sampling.
+    pub full: Vec<usize>,
+    /// A predicted step: the predictor for every network, then the sampling.
+    pub predicted: Vec<usize>,
+    /// From codes to pictures, where that is asked for.
+    pub decode: Option<usize>,
+}
+
+impl Programs {
+    /// Builds them.
+    ///
+    /// # Errors
+    /// There is no such shortcut, or a setting or a size makes no program.
+    pub fn new(family: &dyn Family, shape: Shape, formats: Formats) -> Result<Self, GenerateError> {
+        let Shape { batch, predictor, recorded_noise, decoder } = shape;
+        if predictor == Some(Predictor::Shortcut) && !family.has_shortcut() {
+            let message = "the model has no shortcut; use --refresh every, or --predictor reuse or ml-cache";
+            return Err(GenerateError::Setting(message.to_owned()));
+        }
+        let mut list = Vec::new();
+        let mut add = |name: &str, body: &mut dyn FnMut(&mut Builder)| -> Result<usize, GenerateError> {
+            list.push(models::build(name, formats, body)?);
+            Ok(list.len() - 1)
+        };
+        let (mut full, mut predicted) = (Vec::new(), Vec::new());
+        let keep = predictor.is_some_and(|predictor| predictor.predict().keeps());
+        for network in family.networks(batch) {
+            full.push(add(&network.name("full"), &mut |b| network.full(b, keep))?);
+        }
+        let sample = add("sample", &mut |b| sampling::append(b, family, batch, recorded_noise))?;
+        for network in family.networks(batch) {
+            let Some(predictor) = &predictor else { break };
+            for (name, body) in predictor.predict().programs(network.as_ref())? {
+                let mut body = Some(body);
+                let name = network.name(name);
+                predicted.push(add(&name, &mut |b| body.take().into_iter().for_each(|body| body(b)))?);
+            }
+        }
+        full.push(sample);
+        predicted.push(sample);
+        let decode = if decoder {
+            let [rows, columns] = family.grid();
+            let images = decode_images(family, batch.images);
+            Some(add("decode", &mut |b| {
+                family.tokenizer().decode(b, family.codebook(), images, rows, columns);
+            })?)
+        } else {
+            None
+        };
+        Ok(Self { list, full, predicted, decode })
+    }
+
+    /// What a step runs.
+    pub fn of(&self, kind: StepKind) -> &[usize] {
+        match kind {
+            StepKind::Full => &self.full,
+            StepKind::Predicted => &self.predicted,
+        }
+    }
+}
+
+/// Images decoded at once: as many as keep the largest activation within [`DECODE_BYTES`].
+fn decode_images(family: &dyn Family, images: u32) -> u32 {
+    let [height, width] = family.size().map(u64::from);
+    let bytes = height * width * u64::from(family.tokenizer().widest()) * 4;
+    images.min((DECODE_BYTES / bytes.max(1)) as u32).max(1)
+}
+
 /// One batch in the making.
 pub struct Session {
-    config: ModelConfig,
+    family: Known,
     shape: Shape,
     executor: Box<dyn Executor>,
-    routine: Routine,
-    decode: usize,
+    /// Decodes in the executor's place where a picture's widest map exceeds what the device binds.
+    apart: Option<Box<dyn Executor>>,
+    full: Vec<usize>,
+    predicted: Vec<usize>,
+    decode: Option<usize>,
     decode_images: u32,
     plan: Vec<PlannedStep>,
     next: usize,
@@ -94,87 +190,13 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// All sequences of a batch.
-struct WholeBatch<'a> {
-    config: &'a ModelConfig,
-    batch: Batch,
-}
-
-impl Network for WholeBatch<'_> {
-    fn name(&self, program: &str) -> String {
-        program.to_owned()
-    }
-
-    fn length(&self) -> u32 {
-        self.config.transformer.length()
-    }
-
-    fn full(&self, b: &mut Builder, keep: bool) {
-        let t = &self.config.transformer;
-        if keep {
-            t.features_and_cache(b, self.batch);
-        } else {
-            t.features(b, self.batch);
-        }
-    }
-
-    fn choose(&self, b: &mut Builder, count: u32) {
-        self.config.transformer.choose_rows(b, self.batch, count);
-    }
-
-    fn partial(&self, b: &mut Builder, count: u32) {
-        self.config.transformer.refresh_rows(b, self.batch, count);
-    }
-
-    fn has_shortcut(&self) -> bool {
-        self.config.shortcut.is_some()
-    }
-
-    fn shortcut(&self, b: &mut Builder) {
-        if let Some(shortcut) = &self.config.shortcut {
-            shortcut.predict(b, &self.config.transformer, self.batch);
-        }
-    }
-}
-
-/// The programs of a session: those of its steps, and at the end `decode`.
-///
-/// # Errors
-/// The model has no such predictor.
-pub fn programs(
-    config: &ModelConfig,
-    shape: Shape,
-    formats: fn(&WeightSpec) -> WeightFormat,
-) -> Result<Programs, GenerateError> {
-    let t = &config.transformer;
-    let networks = [WholeBatch { config, batch: shape.batch }];
-    let mut programs = Programs::build(&networks, shape.predictor, formats, |b| {
-        sampling::append(b, t, shape.batch, shape.recorded_noise);
-    })?;
-    programs.add("decode", formats, |b| {
-        if shape.decoder {
-            let images = decode_images(config, shape.batch.images);
-            config.tokenizer.decode(b, t.codebook, images, t.grid, t.grid);
-        }
-    })?;
-    Ok(programs)
-}
-
-/// Images decoded at once: as many as keep the largest activation within [`DECODE_BYTES`].
-fn decode_images(config: &ModelConfig, images: u32) -> u32 {
-    let pixels = u64::from(config.image_size) * u64::from(config.image_size);
-    let channels = config.tokenizer.widest();
-    let bytes = pixels * u64::from(channels) * 4;
-    images.min((DECODE_BYTES / bytes.max(1)) as u32).max(1)
-}
-
 impl Session {
     /// Makes a session of an opened model.
     ///
     /// # Errors
     /// Weights cannot be loaded, or the device cannot hold the programs.
     pub fn new(model: &Model, shape: Shape, device: &Device) -> Result<Self, GenerateError> {
-        Self::with_weights(&model.config, shape, device, model.formats(), &mut model.weights()?)
+        Self::with_weights(&model.config.family, shape, device, model.formats(), &mut *model.weights()?)
     }
 
     /// Makes a session with weights from anywhere.
@@ -182,19 +204,32 @@ impl Session {
     /// # Errors
     /// As [`Session::new`].
     pub fn with_weights(
-        config: &ModelConfig,
+        family: &Known,
         shape: Shape,
         device: &Device,
-        formats: fn(&WeightSpec) -> WeightFormat,
+        formats: Formats,
         weights: &mut dyn WeightSource,
     ) -> Result<Self, GenerateError> {
-        let programs = programs(config, shape, formats)?;
+        let Programs { mut list, full, predicted, decode } = Programs::new(&**family, shape, formats)?;
+        let too_wide =
+            |gpu: &Gpu, program: &Program| program.tensors().iter().any(|t| t.bytes() > gpu.largest_binding());
+        let apart = match (device, list.last()) {
+            (Device::Gpu(gpu), Some(last)) if decode.is_some() && too_wide(gpu, last) => {
+                let program = list.pop().into_iter().collect();
+                let mut executor = Device::Cpu.executor(program, weights)?;
+                executor.prepare(&[StepValues::default()])?;
+                Some(executor)
+            }
+            _ => None,
+        };
         Ok(Self {
-            routine: programs.routine(),
-            decode: programs.list.len() - 1,
-            executor: device.executor(programs.list, weights)?,
-            decode_images: decode_images(config, shape.batch.images),
-            config: config.clone(),
+            executor: device.executor(list, weights)?,
+            apart,
+            full,
+            predicted,
+            decode,
+            decode_images: decode_images(&**family, shape.batch.images),
+            family: family.clone(),
             shape,
             plan: Vec::new(),
             next: 0,
@@ -206,7 +241,7 @@ impl Session {
     /// # Errors
     /// Settings out of range, or other than the session was made for.
     pub fn configure(&mut self, settings: &Settings) -> Result<&[PlannedStep], GenerateError> {
-        let plan = settings.plan(self.config.transformer.tokens())?;
+        let plan = settings.plan(self.family.tokens())?;
         let predicted = plan.iter().any(|step| step.kind == StepKind::Predicted);
         let refuse = |what: &str| Err(GenerateError::Setting(what.to_owned()));
         if settings.sampling.guided() && !self.shape.batch.guided {
@@ -222,37 +257,29 @@ impl Session {
         Ok(&self.plan)
     }
 
-    /// Masks everything anew. `classes` and `seeds` have an entry an image; a class of `None` is unconditional.
+    /// Masks everything anew. `conditions` and `seeds` have an entry an image.
     ///
     /// # Errors
-    /// Lists of another length than the batch, or a class out of range.
-    pub fn start(&mut self, classes: &[Option<u32>], seeds: &[u64]) -> Result<(), GenerateError> {
+    /// Lists of another length than the batch, or a condition that is not the model's or the session's.
+    pub fn start(&mut self, conditions: &[Condition], seeds: &[u64]) -> Result<(), GenerateError> {
         let images = self.shape.batch.images as usize;
-        if classes.len() != images || seeds.len() != images {
-            let message =
-                format!("{} classes and {} seeds for a batch of {images} images", classes.len(), seeds.len());
+        if conditions.len() != images || seeds.len() != images {
+            let (conditions, seeds) = (conditions.len(), seeds.len());
+            let message = format!("{conditions} conditions and {seeds} seeds for a batch of {images} images");
             return Err(GenerateError::Setting(message));
         }
-        let t = self.config.transformer;
-        for class in classes.iter().flatten() {
-            self.config.class(&class.to_string())?;
-        }
-        let mut labels: Vec<u32> = classes
-            .iter()
-            .map(|class| class.map_or(t.unconditional_id(), |class| t.class_id(class)))
-            .collect();
-        if self.shape.batch.guided {
-            labels.resize(2 * images, t.unconditional_id());
-        }
-        let tokens = t.tokens();
+        let written = self.family.condition(self.shape.batch, conditions).map_err(GenerateError::Setting)?;
+        let tokens = self.family.tokens();
         let positions: Vec<u32> = (0..images).flat_map(|_| 0..tokens).collect();
-        let masked = vec![t.mask_id(); images * tokens as usize];
-        let seeds: Vec<u32> = seeds.iter().flat_map(|&seed| crate::kernels::philox::key(seed)).collect();
+        let masked = vec![self.family.codebook(); images * tokens as usize];
+        let seeds: Vec<u32> = seeds.iter().flat_map(|&seed| philox::key(seed)).collect();
         self.executor.write(states::IDS, &masked)?;
         self.executor.write(states::DRAWN, &masked)?;
         self.executor.write(states::POSITIONS, &positions)?;
-        self.executor.write(states::LABELS, &labels)?;
         self.executor.write(states::SEEDS, &seeds)?;
+        for (state, values) in written {
+            self.executor.write(&state, &values)?;
+        }
         self.next = 0;
         Ok(())
     }
@@ -267,17 +294,22 @@ impl Session {
             let message = "features can be predicted for comparison only where a full step comes next";
             return Err(GenerateError::Setting(message.to_owned()));
         }
-        Ok(self.executor.run(self.routine.predict(), self.next, false)?)
+        let (_sample, features) = self.predicted.split_last().unwrap_or((&0, &[]));
+        Ok(self.executor.run(features, self.next, false)?)
     }
 
-    /// Enqueues the next step; `None` when every token is revealed.
+    /// Enqueues the next step: features by the full model or by the predictor, then logits at masked positions, a draw at each,
+    /// and the choice of those that are revealed. `None` when every token is.
     ///
     /// # Errors
     /// The device failed.
     pub fn step(&mut self) -> Result<Option<PlannedStep>, GenerateError> {
         let Some(&step) = self.plan.get(self.next) else { return Ok(None) };
-        let next = self.plan.get(self.next + 1).map(|next| next.kind);
-        self.executor.run(self.routine.at(step.kind, next), self.next, true)?;
+        let programs = match step.kind {
+            StepKind::Full => &self.full,
+            StepKind::Predicted => &self.predicted,
+        };
+        self.executor.run(programs, self.next, true)?;
         self.next += 1;
         Ok(Some(step))
     }
@@ -296,7 +328,7 @@ impl Session {
         &self.plan
     }
 
-    /// Token ids `[images, tokens]`; the mask id where masked.
+    /// Codes `[images, tokens]`; the number of codes where masked.
     ///
     /// # Errors
     /// The device failed.
@@ -314,32 +346,63 @@ impl Session {
         Ok(self.executor.read(states::DRAWN, len).await?)
     }
 
-    /// Last-layer features `[sequences * (tokens + 1), hidden]`.
+    /// Last-layer features of the model's first network `[sequences, rows, width]`: conditional sequences come first, those
+    /// without a condition after them where they are of the same length.
     ///
     /// # Errors
     /// The device failed.
     pub async fn features(&mut self) -> Result<Vec<f32>, GenerateError> {
-        let t = &self.config.transformer;
-        let len = self.shape.batch.sequences() * t.length() * t.hidden;
-        Ok(read_f32(self.executor.as_mut(), states::FEATURES, len as usize).await?)
+        let sequences = self.family.networks(self.shape.batch).first().map_or(0, |network| network.sequences());
+        let len = sequences as usize * self.feature_len();
+        Ok(read_f32(self.executor.as_mut(), states::FEATURES, len).await?)
     }
 
-    /// Pictures of codes `[images, tokens]`: channels last, `[images, size, size, 3]`, nominally in [-1, 1].
+    /// Numbers in the features of one sequence of the first network.
+    pub fn feature_len(&self) -> usize {
+        let rows = self.family.networks(self.shape.batch).first().map_or(0, |network| network.length());
+        (rows * self.family.width()) as usize
+    }
+
+    /// Pictures of codes `[images, tokens]`: channels last, `[images, height, width, 3]`, nominally in [-1, 1].
     ///
     /// # Errors
-    /// The device failed.
+    /// The session was made without a decoder, or the device failed.
     pub async fn decode(&mut self, codes: &[u32]) -> Result<Vec<f32>, GenerateError> {
-        let tokens = self.config.transformer.tokens() as usize;
-        let pixels = (self.config.image_size * self.config.image_size * 3) as usize;
+        let Some(program) = self.decode else {
+            return Err(GenerateError::Setting("this session was made without a decoder".to_owned()));
+        };
+        let (executor, program) = match &mut self.apart {
+            Some(executor) => (executor.as_mut(), 0),
+            None => (self.executor.as_mut(), program),
+        };
+        let tokens = self.family.tokens() as usize;
+        let [height, width] = self.family.size();
+        let pixels = (height * width * 3) as usize;
         let mut pictures = Vec::with_capacity(codes.len() / tokens * pixels);
         for chunk in codes.chunks(self.decode_images as usize * tokens) {
-            self.executor.write(states::CODES, chunk)?;
-            self.executor.run(&[self.decode], 0, false)?;
+            executor.write(states::CODES, chunk)?;
+            executor.run(&[program], 0, false)?;
             let len = chunk.len() / tokens * pixels;
-            pictures.extend(read_f32(self.executor.as_mut(), states::IMAGE, len).await?);
+            pictures.extend(read_f32(executor, states::IMAGE, len).await?);
         }
-        self.config.tokenizer.to_signed(&mut pictures);
+        self.family.tokenizer().to_signed(&mut pictures);
         Ok(pictures)
+    }
+
+    /// Pictures of codes `[images, tokens]`, ready to be shown.
+    ///
+    /// # Errors
+    /// As [`Session::decode`].
+    pub async fn pictures(&mut self, codes: &[u32]) -> Result<Vec<Picture>, GenerateError> {
+        let [height, width] = self.family.size();
+        let values = self.decode(codes).await?;
+        let each = values.chunks_exact((height * width * 3) as usize);
+        Ok(each.map(|values| Picture::from_values(values, width, height)).collect())
+    }
+
+    /// Whether pictures are decoded on the CPU because the graphics device cannot bind their widest map.
+    pub fn decodes_on_the_cpu(&self) -> bool {
+        self.apart.is_some()
     }
 
     /// Milliseconds of each step since [`Session::configure`], as the device measured them.
@@ -351,12 +414,20 @@ impl Session {
     }
 
     fn token_count(&self) -> usize {
-        (self.shape.batch.images * self.config.transformer.tokens()) as usize
+        (self.shape.batch.images * self.family.tokens()) as usize
     }
 
-    /// The model's configuration.
-    pub fn config(&self) -> &ModelConfig {
-        &self.config
+    /// The programs that a step runs, by index among the [executor's](Session::executor).
+    pub fn programs_of(&self, kind: StepKind) -> &[usize] {
+        match kind {
+            StepKind::Full => &self.full,
+            StepKind::Predicted => &self.predicted,
+        }
+    }
+
+    /// The model's sizes.
+    pub fn family(&self) -> &dyn Family {
+        &*self.family
     }
 
     /// What the session was made for.
@@ -364,9 +435,14 @@ impl Session {
         self.shape
     }
 
-    /// Memory held.
+    /// Memory held on the device of the steps.
     pub fn memory(&self) -> Memory {
         self.executor.memory()
+    }
+
+    /// What computes: the adapter's name, or the processor's threads.
+    pub fn describe(&mut self) -> String {
+        self.executor.describe()
     }
 
     /// The executor, for profiles and tests.

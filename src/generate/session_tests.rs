@@ -1,19 +1,21 @@
 //! What a session promises, on a small trained model and on the CPU; the GPU where one is at hand.
 
-use super::model::{Device, FIXTURE, Model, fixture};
+use super::fixtures::{FIXTURE, classes, fixture, sizes};
+use super::model::{Device, Model};
 use super::predict::Predictor;
 use super::refresh::Refresh;
 use super::sampling::Sampling;
-use super::session::{Session, Settings, Shape, StepKind};
+use super::session::{Programs, Session, Settings, Shape, StepKind};
 use crate::exec::Memory;
 use crate::exec::twins::test_gpu;
 use crate::kernels::{ChoiceNoise, Quantization};
-use crate::models::{self, Batch};
+use crate::models::{self, Batch, Known, part_tensors};
+use crate::program::Formats;
 use pollster::block_on;
 
 fn shape(images: u32, guided: bool) -> Shape {
     Shape {
-        batch: Batch { images, guided },
+        batch: Batch::of_classes(images, guided),
         predictor: Some(Predictor::Shortcut),
         recorded_noise: false,
         decoder: true,
@@ -24,9 +26,9 @@ fn settings(model: &Model, refresh: Refresh) -> Settings {
     Settings { sampling: model.config.sampling, refresh, predictor: Predictor::Shortcut }
 }
 
-fn tokens(session: &mut Session, settings: &Settings, classes: &[Option<u32>], seeds: &[u64]) -> Vec<u32> {
+fn tokens(session: &mut Session, settings: &Settings, of: &[Option<u32>], seeds: &[u64]) -> Vec<u32> {
     session.configure(settings).unwrap();
-    session.start(classes, seeds).unwrap();
+    session.start(&classes(of), seeds).unwrap();
     session.finish().unwrap();
     block_on(session.tokens()).unwrap()
 }
@@ -59,7 +61,7 @@ fn budget_equal_to_steps_is_vanilla() {
 fn edge_settings_are_meaningful() {
     let model = fixture();
     let mut guided = Session::new(&model, shape(1, true), &Device::Cpu).unwrap();
-    let mask = model.config.transformer.mask_id();
+    let mask = model.family().codebook();
     for (steps, refresh) in [
         (1, Refresh::Every),
         (12, Refresh::Uniform(1)),
@@ -95,9 +97,9 @@ fn a_session_refuses_what_it_was_not_made_for() {
     assert!(error.contains("predictor"), "{error}");
     unguided.refresh = Refresh::Every;
     session.configure(&unguided).unwrap();
-    let error = session.start(&[Some(1), Some(2)], &[1]).unwrap_err().to_string();
+    let error = session.start(&classes(&[Some(1), Some(2)]), &[1]).unwrap_err().to_string();
     assert!(error.contains("batch of 1"), "{error}");
-    let error = session.start(&[Some(999)], &[1]).unwrap_err().to_string();
+    let error = session.start(&classes(&[Some(999)]), &[1]).unwrap_err().to_string();
     assert!(error.contains("0 to 23"), "{error}");
 }
 
@@ -109,7 +111,7 @@ fn the_step_loop_allocates_nothing_and_reads_nothing_back() {
         let mut session = Session::new(&model, shape(1, true), &device).unwrap();
         let settings = settings(&model, Refresh::Uniform(4));
         session.configure(&settings).unwrap();
-        session.start(&[Some(2)], &[0]).unwrap();
+        session.start(&classes(&[Some(2)]), &[0]).unwrap();
         let before = session.executor().counters();
         let mut kinds = Vec::new();
         while let Some(step) = session.step().unwrap() {
@@ -124,7 +126,7 @@ fn the_step_loop_allocates_nothing_and_reads_nothing_back() {
         // A second run of the same plan makes nothing new either.
         let before = session.executor().counters();
         session.configure(&settings).unwrap();
-        session.start(&[Some(3)], &[1]).unwrap();
+        session.start(&classes(&[Some(3)]), &[1]).unwrap();
         session.finish().unwrap();
         assert_eq!(session.executor().counters(), before);
     }
@@ -155,7 +157,7 @@ fn both_executors_make_the_same_picture() {
 #[test]
 fn states_and_temporaries_are_as_planned() {
     let model = fixture();
-    let programs = super::session::programs(&model.config, shape(2, true), model.formats()).unwrap().list;
+    let programs = Programs::new(model.family(), shape(2, true), model.formats()).unwrap().list;
     let planned = Memory::planned(&programs);
     let mut session = Session::new(&model, shape(2, true), &Device::Cpu).unwrap();
     let held = session.memory();
@@ -172,18 +174,19 @@ fn states_and_temporaries_are_as_planned() {
 fn odd_sizes_agree_between_executors() {
     use crate::eval::random::RandomWeights;
     use crate::models::tokenizer::Tokenizer;
-    use crate::models::{amused_vq, keep_f32, maskgit, shortcut, vqgan};
+    use crate::models::maskgit::{self, shortcut};
+    use crate::models::tokenizer::{amused, vqgan};
     let Some(gpu) = test_gpu() else { return };
-    let base = fixture().config;
+    let base = fixture();
     for (hidden, heads, grid, blocks, ratio, shortcut_heads, images) in
         [(30, 3, 5, 1, 1, 2, 1), (42, 2, 3, 2, 3, 7, 3), (68, 1, 4, 1, 2, 1, 2)]
     {
-        let mut config = base.clone();
+        let mut config = sizes(&base).clone();
         config.transformer =
             maskgit::Config { grid, hidden, depth: 2, heads, mlp: 2 * hidden + 1, codebook: 37, classes: 3 };
         config.shortcut = Some(shortcut::Config { blocks, bottleneck_ratio: ratio, heads: shortcut_heads });
         config.tokenizer = if blocks == 2 {
-            Tokenizer::Amused(amused_vq::Config { channels: vec![6, 10], layers: 1, latent: 5, groups: 2 })
+            Tokenizer::Amused(amused::Config { channels: vec![6, 10], layers: 1, latent: 5, groups: 2 })
         } else {
             let (ch_mult, attn_resolutions) = (vec![1, 2], vec![32]);
             let official = vqgan::Config::official();
@@ -192,15 +195,16 @@ fn odd_sizes_agree_between_executors() {
             Tokenizer::Taming(vqgan::Config { ch_mult, attn_resolutions, resolution: 64, ..sizes })
         };
         config.image_size = 2 * grid;
-        let sampling = Sampling { steps: 5, ..config.sampling };
+        let sampling = base.config.sampling.with_steps(5);
+        let config = Known::Maskgit(config);
         let settings = Settings { sampling, refresh: Refresh::Uniform(2), predictor: Predictor::Shortcut };
         let run = |device: Device| {
             let weights = &mut RandomWeights { seed: 2 };
             let mut session =
-                Session::with_weights(&config, shape(images, true), &device, keep_f32, weights).unwrap();
-            let classes: Vec<Option<u32>> = (0..images).map(|i| Some(i % 3)).collect();
+                Session::with_weights(&config, shape(images, true), &device, Formats::F32, weights).unwrap();
+            let of: Vec<Option<u32>> = (0..images).map(|i| Some(i % 3)).collect();
             let seeds: Vec<u64> = (0..u64::from(images)).collect();
-            let ids = tokens(&mut session, &settings, &classes, &seeds);
+            let ids = tokens(&mut session, &settings, &of, &seeds);
             (ids.clone(), block_on(session.features()).unwrap(), block_on(session.decode(&ids)).unwrap())
         };
         let (cpu, gpu) = (run(Device::Cpu), run(Device::Gpu(Box::new(gpu.clone()))));
@@ -214,22 +218,21 @@ fn odd_sizes_agree_between_executors() {
 /// One tokenizer for both architectures: a class model with aMUSEd's, as a folder.
 #[test]
 fn a_class_model_with_the_tokenizer_of_text_models_works_from_a_folder() {
-    use super::model::part_tensors;
+    use super::model::Config;
     use crate::eval::random::{RandomWeights, write_part};
-    use crate::models::amused_vq;
-    use crate::models::tokenizer::Tokenizer;
+    use crate::models::tokenizer::{Tokenizer, amused};
     use crate::weights::{ConvertOptions, convert};
-    let mut config = fixture().config;
-    config.transformer.depth = 1;
-    let sizes = amused_vq::Config { channels: vec![8, 8, 16, 16], layers: 1, latent: 8, groups: 4 };
-    config.tokenizer = Tokenizer::Amused(sizes);
+    let (mut family, sampling) = (sizes(&fixture()).clone(), fixture().config.sampling);
+    family.transformer.depth = 1;
+    let sizes = amused::Config { channels: vec![8, 8, 16, 16], layers: 1, latent: 8, groups: 4 };
+    family.tokenizer = Tokenizer::Amused(sizes);
     let folder = tempfile::tempdir().unwrap();
     for part in ["maskgit", "vq", "shortcut"] {
-        let tensors = part_tensors(&config, part).unwrap();
+        let tensors = part_tensors(&family, part).unwrap();
         let path = folder.path().join(format!("{part}.safetensors"));
         write_part(&path, part, &tensors, RandomWeights { seed: 4 }).unwrap();
     }
-    assert!(part_tensors(&config, "vqgan").unwrap().is_empty());
+    let config = Config { family: Known::Maskgit(family.clone()), sampling };
     std::fs::write(folder.path().join("config.json"), serde_json::json!(config).to_string()).unwrap();
     let model = Model::open(folder.path()).unwrap();
     assert_eq!(model.config, config);
@@ -239,10 +242,10 @@ fn a_class_model_with_the_tokenizer_of_text_models_works_from_a_folder() {
     let picture = block_on(session.decode(&ids)).unwrap();
     assert_eq!(picture.len(), 2 * 64 * 64 * 3);
     // The same program elsewhere gives values nominally in [0, 1]; a session's are in [-1, 1].
-    let program = models::build("decode", models::keep_f32, |b| {
-        config.tokenizer.decode(b, config.transformer.codebook, 2, 8, 8);
+    let program = models::build("decode", Formats::F32, |b| {
+        family.tokenizer.decode(b, family.transformer.codebook, 2, 8, 8);
     });
-    let mut executor = Device::Cpu.executor(vec![program.unwrap()], &mut model.weights().unwrap()).unwrap();
+    let mut executor = Device::Cpu.executor(vec![program.unwrap()], &mut *model.weights().unwrap()).unwrap();
     executor.prepare(&[crate::kernels::StepValues::default()]).unwrap();
     executor.write(models::states::CODES, &ids).unwrap();
     executor.run(&[0], 0, false).unwrap();
@@ -272,22 +275,22 @@ fn a_class_model_with_the_tokenizer_of_text_models_works_from_a_folder() {
 /// Relative L2 distance of the features after a full step on half-masked pictures from those of unquantised weights.
 fn features_move(
     model: &Model,
-    formats: fn(&crate::program::WeightSpec) -> crate::kernels::WeightFormat,
+    formats: Formats,
 ) -> f64 {
-    let (classes, seeds) = ([Some(2), Some(8), Some(13), Some(20)], [1, 2, 3, 4]);
+    let (of, seeds) = (classes(&[Some(2), Some(8), Some(13), Some(20)]), [1, 2, 3, 4]);
     let every = settings(model, Refresh::Every);
     let mut plain = Session::new(model, shape(4, true), &Device::Cpu).unwrap();
     plain.configure(&every).unwrap();
-    plain.start(&classes, &seeds).unwrap();
+    plain.start(&of, &seeds).unwrap();
     for _ in 0..every.sampling.steps / 2 {
         plain.step().unwrap();
     }
     let ids = block_on(plain.tokens()).unwrap();
     let mut weights = model.weights().unwrap();
     let mut quantized =
-        Session::with_weights(&model.config, shape(4, true), &Device::Cpu, formats, &mut weights).unwrap();
+        Session::with_weights(&model.config.family, shape(4, true), &Device::Cpu, formats, &mut *weights).unwrap();
     quantized.configure(&every).unwrap();
-    quantized.start(&classes, &seeds).unwrap();
+    quantized.start(&of, &seeds).unwrap();
     let features = |session: &mut Session| {
         session.executor().write(models::states::IDS, &ids).unwrap();
         session.executor().run(&[0], 0, false).unwrap();
@@ -307,7 +310,7 @@ fn quantised_weights_hardly_move_the_features() {
         (Quantization::Int4 { group: 32 }, 0.06),
         (Quantization::Int4 { group: 64 }, 0.06),
     ] {
-        let moved = features_move(&model, models::formats(true, Some(quantize)));
+        let moved = features_move(&model, Formats::F16.quantized(Some(quantize)));
         println!("{quantize}: features move by {:.3} %", 100.0 * moved);
         assert!(moved > 1e-5, "{quantize}: nothing was quantised");
         assert!(moved < most, "{quantize}: features move by {:.2} %", 100.0 * moved);
@@ -324,7 +327,7 @@ fn a_device_that_goes_away_is_an_error_with_a_way_on() {
     let model = fixture();
     let mut session = Session::new(&model, shape(1, true), &Device::Gpu(Box::new(gpu.clone()))).unwrap();
     session.configure(&settings(&model, Refresh::Uniform(4))).unwrap();
-    session.start(&[Some(1)], &[1]).unwrap();
+    session.start(&classes(&[Some(1)]), &[1]).unwrap();
     session.step().unwrap();
     gpu.device.destroy();
     let error =
@@ -347,13 +350,13 @@ fn quantised_weights_are_as_large_as_planned_and_the_same_on_both_executors() {
     let model = fixture();
     let every = settings(&model, Refresh::Uniform(2));
     for quantize in [Quantization::Int8, Quantization::Int4 { group: 64 }] {
-        let formats = models::formats(true, Some(quantize));
+        let formats = Formats::F16.quantized(Some(quantize));
         let planned =
-            Memory::planned(&super::session::programs(&model.config, shape(1, true), formats).unwrap().list);
+            Memory::planned(&Programs::new(model.family(), shape(1, true), formats).unwrap().list);
         let run = |device: Device| {
             let mut weights = model.weights().unwrap();
             let mut session =
-                Session::with_weights(&model.config, shape(1, true), &device, formats, &mut weights).unwrap();
+                Session::with_weights(&model.config.family, shape(1, true), &device, formats, &mut *weights).unwrap();
             let held = session.memory();
             (tokens(&mut session, &every, &[Some(2)], &[3]), held)
         };

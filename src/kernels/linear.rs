@@ -457,7 +457,7 @@ pub(crate) mod testing {
             return eprintln!("skipped: no graphics device");
         };
         let program = || {
-            let mut b = Builder::new("test", |_| WeightFormat::F32);
+            let mut b = Builder::new("test", crate::program::Formats::F32);
             for (index, contents) in slots.iter().enumerate() {
                 // Half a weight matrix is left over on the device.
                 b.state(&index.to_string(), contents.words(false).len() as u32, 1, Element::F32);

@@ -1,21 +1,20 @@
-//! The models, one file each, that can be read beside its paper. Each builds programs; none knows of executors.
+//! The models, one folder a family, one file a network, that can be read beside its paper. They build programs; none
+//! knows of executors.
 //!
 //! A program's interface is its states, by name: see [`states`].
 
-use crate::kernels::{Quantization, RowRange, Slot, WeightFormat};
-use crate::program::{Builder, Program, ProgramError, WeightSpec};
+use crate::kernels::RowRange;
+use crate::program::{Builder, Formats, Program, ProgramError};
 
-pub mod amused_vq;
 mod cache;
 pub mod dimoo;
-pub mod dimoo_shortcut;
+pub mod family;
 pub mod judge;
 pub mod maskgit;
-mod resnet;
-pub mod shortcut;
-pub mod text;
+pub mod prompts;
 pub mod tokenizer;
-pub mod vqgan;
+
+pub use family::{Batch, Condition, Family, Network};
 
 /// The names of states that programs share.
 pub mod states {
@@ -68,62 +67,54 @@ pub mod states {
     }
 }
 
-/// The batch that programs are built for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch {
-    /// Images at once.
-    pub images: u32,
-    /// Whether an unconditional sequence goes with each image, for guidance.
-    pub guided: bool,
+/// Every family that this version knows, as `config.json` names it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "architecture")]
+pub enum Known {
+    /// Classes.
+    #[serde(rename = "maskgit")]
+    Maskgit(maskgit::Maskgit),
+    /// Prompts.
+    #[serde(rename = "lumina-dimoo")]
+    Dimoo(dimoo::Dimoo),
 }
 
-impl Batch {
-    /// Sequences through the transformer: conditional ones first.
-    pub fn sequences(self) -> u32 {
-        if self.guided { 2 * self.images } else { self.images }
+impl std::ops::Deref for Known {
+    type Target = dyn Family;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Maskgit(model) => model,
+            Self::Dimoo(model) => model,
+        }
     }
 }
 
-/// What turns ids into features, and features into logits. One implementation a family of models.
-pub trait Model {
-    /// Positions of an image that hold a token.
-    fn tokens(&self) -> u32;
-    /// Codes that a token can be.
-    fn codebook(&self) -> u32;
-    /// Appends the full model: from [`states::IDS`] and [`states::LABELS`] to [`states::FEATURES`].
-    fn features(&self, b: &mut Builder, batch: Batch);
-    /// Appends the head at a range of each image's masked positions: from [`states::FEATURES`] to logits
-    /// `[sequences * positions of the range that are masked, codebook]`.
-    fn logits(&self, b: &mut Builder, batch: Batch, masked: RowRange) -> Slot;
-}
-
-/// Keeps every weight in f32.
-pub fn keep_f32(_: &WeightSpec) -> WeightFormat {
-    WeightFormat::F32
-}
-
-/// Keeps weight matrices in f16, where checkpoints hold f16: lossless, and half the memory.
-pub fn keep_f16(_: &WeightSpec) -> WeightFormat {
-    WeightFormat::F16
-}
-
-/// Quantises what can be quantised, see [`Quantization::of_matrix`], and keeps the rest in f16 or, if not `half`, in f32.
-pub fn formats(half: bool, quantize: Option<Quantization>) -> fn(&WeightSpec) -> WeightFormat {
-    fn choose(spec: &WeightSpec, scheme: Quantization, other: WeightFormat) -> WeightFormat {
-        if spec.is_quantizable() { scheme.of_matrix(&spec.name).format() } else { other }
-    }
-    use Quantization::{Int4, Int8};
-    use WeightFormat::{F16, F32};
-    match (quantize, half) {
-        (None, false) => keep_f32,
-        (None, true) => keep_f16,
-        (Some(Int8), false) => |spec| choose(spec, Int8, F32),
-        (Some(Int8), true) => |spec| choose(spec, Int8, F16),
-        (Some(Int4 { group: 32 }), false) => |spec| choose(spec, Int4 { group: 32 }, F32),
-        (Some(Int4 { group: 32 }), true) => |spec| choose(spec, Int4 { group: 32 }, F16),
-        (Some(Int4 { .. }), false) => |spec| choose(spec, Int4 { group: 64 }, F32),
-        (Some(Int4 { .. }), true) => |spec| choose(spec, Int4 { group: 64 }, F16),
-    }
+/// What the checkpoint of a part must hold, under official names.
+///
+/// # Errors
+/// The sizes make no program.
+pub fn part_tensors(family: &dyn Family, part: &str) -> Result<Vec<(String, Vec<usize>)>, ProgramError> {
+    let batch = Batch { images: 1, guided: false, prompt: [1, 1] };
+    let ([rows, columns], [height, width], codes) = (family.grid(), family.size(), family.codebook());
+    let tokenizer = family.tokenizer();
+    let programs = if part == family.part() {
+        vec![build(part, Formats::F32, |b| {
+            family.features(b, batch);
+            family.logits(b, batch, RowRange::all(family.tokens()));
+        })?]
+    } else if part == tokenizer.part() {
+        vec![
+            build("decode", Formats::F32, |b| tokenizer.decode(b, codes, 1, rows, columns))?,
+            build("encode", Formats::F32, |b| tokenizer.encode(b, codes, 1, height, width))?,
+        ]
+    } else {
+        let shortcut = |b: &mut Builder| family.networks(batch).iter().for_each(|network| network.shortcut(b));
+        vec![build(part, Formats::F32, shortcut)?]
+    };
+    let prefix = format!("{part}.");
+    let named = tensors(&programs).into_iter();
+    Ok(named.filter_map(|(name, shape)| Some((name.strip_prefix(&prefix)?.to_owned(), shape))).collect())
 }
 
 /// Every tensor that programs name, with its official shape, each once and in order of name: what a checkpoint must hold.
@@ -145,7 +136,7 @@ pub fn parameters(tensors: &[(String, Vec<usize>)]) -> u64 {
 /// Builds a program from a body.
 pub(crate) fn build(
     name: &str,
-    formats: fn(&WeightSpec) -> WeightFormat,
+    formats: Formats,
     body: impl FnOnce(&mut Builder),
 ) -> Result<Program, ProgramError> {
     let mut builder = Builder::new(name, formats);

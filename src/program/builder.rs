@@ -1,7 +1,7 @@
 //! The builder: one short method an operation, so that a model file reads like its paper.
 
 use super::matrix::Matrix;
-use super::{Element, Layout, Op, Program, ProgramError, Storage, Tensor, WeightSpec};
+use super::{Element, Formats, Layout, Op, Program, ProgramError, Role, Storage, Tensor, WeightSpec};
 use crate::kernels::attention::{Attention, Operand};
 use crate::kernels::conv2d::{Conv2d, ConvForm};
 use crate::kernels::gated_silu::GatedSilu;
@@ -19,7 +19,8 @@ use crate::kernels::{Extent, Kernel, RowRange, Slot, WeightFormat};
 pub struct Builder {
     pub(super) program: Program,
     scope: Vec<String>,
-    formats: fn(&WeightSpec) -> WeightFormat,
+    formats: Formats,
+    role: Role,
 }
 
 /// Weight and bias of a linear layer or convolution, declared and ready to use.
@@ -59,9 +60,9 @@ pub struct Norm {
 
 impl Builder {
     /// An empty program. `formats` says in which precision a weight matrix is kept.
-    pub fn new(name: &str, formats: fn(&WeightSpec) -> WeightFormat) -> Self {
+    pub fn new(name: &str, formats: Formats) -> Self {
         let program = Program { name: name.to_owned(), tensors: Vec::new(), ops: Vec::new() };
-        Self { program, scope: Vec::new(), formats }
+        Self { program, scope: Vec::new(), formats, role: Role::default() }
     }
 
     /// The finished program.
@@ -78,6 +79,14 @@ impl Builder {
         self.scope.push(name.into());
         let result = body(self);
         self.scope.pop();
+        result
+    }
+
+    /// Runs `body`, whose weights are a block's: see [`Role`].
+    pub fn block<R>(&mut self, body: impl FnOnce(&mut Self) -> R) -> R {
+        let before = std::mem::replace(&mut self.role, Role::Block);
+        let result = body(self);
+        self.role = before;
         result
     }
 
@@ -129,7 +138,7 @@ impl Builder {
         let (name, shape) = (name.to_owned(), shape.to_vec());
         let mut spec = WeightSpec { name, shape, layout, format: WeightFormat::F32 };
         if matches!(layout, Layout::Matrix | Layout::Rows { .. } | Layout::Convolution) {
-            spec.format = (self.formats)(&spec);
+            spec.format = self.formats.of(&spec, self.role);
             debug_assert!(spec.format.quantization().is_none() || spec.is_quantizable());
         }
         spec

@@ -10,10 +10,12 @@ use crate::kernels::{
 
 mod builder;
 mod dump;
+mod formats;
 mod matrix;
 pub mod plan;
 
 pub use builder::{Builder, Layer, Norm};
+pub use formats::{Formats, Role};
 pub use matrix::{Matrix, MatrixPart};
 
 /// The most bytes that an operation of a step binds at once: WebGPU's default `maxStorageBufferBindingSize`. Weights above it are

@@ -27,7 +27,7 @@ pub use self::error::PullError;
 use self::hub::{Hub, Listing, Remote};
 pub use self::preset::{PRESETS, Preset, Wanted};
 pub use self::settings::Settings;
-use crate::generate::text::needed;
+use crate::generate::model::needed;
 use crate::kernels::Quantization;
 use crate::weights::{Checkpoint, ConvertOptions, ConvertReport, WeightError, convert};
 

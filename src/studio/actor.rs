@@ -4,17 +4,23 @@
 //! Off the browser it is a thread; in the browser a task of the page that lets the page have its turn after every step.
 
 use super::channel::{Receiver, Sender, Slot, breathe, channel};
-use super::engine::{Engine, Files, ModelInfo};
 use super::failure::Failure;
-use super::recipe::Recipe;
+use super::model::{Files, ModelInfo};
+use crate::generate::recipe::Recipe;
 use crate::exec::Memory;
 use crate::exec::gpu::device::{Choice, Gpu};
 use crate::generate::GenerateError;
+use crate::generate::engine::{self, Engine, now_ms};
 use crate::generate::model::Device;
 use crate::generate::picture::Picture;
 use crate::generate::session::StepKind;
 use crate::kernels::StepValues;
+use crate::models::Batch;
+use crate::weights::ModelFolder;
 use std::sync::Arc;
+
+/// What a submission may take on a device that also draws the window, in milliseconds: a third of a frame.
+const SUBMISSION_MS: f64 = 5.0;
 
 /// Names a run of this start of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -208,19 +214,6 @@ pub struct Actor {
     preview: Slot<Preview>,
 }
 
-/// The clock, in milliseconds; only differences mean something.
-pub(crate) fn now_ms() -> f64 {
-    #[cfg(not(target_arch = "wasm32"))]
-    {
-        use std::sync::OnceLock;
-        use std::time::Instant;
-        static START: OnceLock<Instant> = OnceLock::new();
-        START.get_or_init(Instant::now).elapsed().as_secs_f64() * 1e3
-    }
-    #[cfg(target_arch = "wasm32")]
-    web_sys::window().and_then(|window| window.performance()).map_or(0.0, |clock| clock.now())
-}
-
 /// Called after every event, so that the window looks.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
@@ -232,7 +225,8 @@ impl Actor {
         let preview = Slot::default();
         let slot = preview.clone();
         let work = move || async move {
-            let worker = Worker { engine: Engine::new(device), inbox, outbox, preview: slot, wake };
+            let engine = Engine::new(device).paced(SUBMISSION_MS);
+            let worker = Worker { engine, inbox, outbox, preview: slot, wake };
             worker.run().await;
         };
         #[cfg(not(target_arch = "wasm32"))]
@@ -292,11 +286,13 @@ impl Worker {
         while let Some(request) = self.inbox.next().await {
             match request {
                 Request::Open(source) => {
-                    let opened = self.engine.open(&source).cloned();
+                    let opened = self.engine.open(&source).map(|model| ModelInfo::new(&source, model));
                     self.opened(opened);
                 }
                 Request::OpenFiles { name, files } => {
-                    let opened = self.engine.open_files(&name, files).cloned();
+                    let folder = ModelFolder::from_files(&name, files).map_err(GenerateError::from);
+                    let opened = folder.and_then(|folder| self.engine.open_folder(folder));
+                    let opened = opened.map(|model| ModelInfo::new(&name, model));
                     self.opened(opened);
                 }
                 // Of several runs that wait, only the last is wanted.
@@ -312,7 +308,7 @@ impl Worker {
                 },
                 Request::Show { .. }
                     if self.inbox.any(|next| matches!(next, Request::Show { .. } | Request::Run { .. })) => {}
-                Request::Show { id, step, recipe, codes } => match self.engine.show(&recipe, &codes).await {
+                Request::Show { id, step, recipe, codes } => match self.show(&recipe, &codes).await {
                     Ok(pictures) => self.tell(Event::Shown { id, step, pictures }),
                     Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
                 },
@@ -344,67 +340,94 @@ impl Worker {
         }
     }
 
+    /// Pictures of codes of a run that may be long past, by whichever session is at hand.
+    async fn show(&mut self, recipe: &Recipe, codes: &[u32]) -> Result<Vec<Picture>, GenerateError> {
+        if self.engine.present().is_err() {
+            let condition = self.engine.model()?.condition(&recipe.subject)?;
+            let batch = Batch::of(&condition, 1, recipe.draw.guided());
+            self.engine.session(&recipe.settings(), batch, recipe.quantize)?;
+        }
+        self.engine.present()?.pictures(codes).await
+    }
+
     async fn generate(&mut self, id: RunId, recipe: &Recipe, trace: bool) -> Result<End, GenerateError> {
+        let model = self.engine.model()?;
+        let (jobs, settings) = (recipe.jobs(model)?, recipe.settings());
+        let (tokens, width) = (model.family().tokens(), model.family().width() as usize);
         let plan: Vec<StepNote> =
-            self.engine.begin(recipe)?.iter().map(|step| StepNote::new(step.kind, &step.values)).collect();
-        let rounds = self.engine.rounds(recipe);
-        let (memory, device) = (self.engine.memory(), self.engine.describe());
-        let steps = plan.len();
-        let full: Vec<bool> = plan.iter().map(|step| step.kind == StepKind::Full).collect();
-        self.tell(Event::Began { id, plan, rounds, memory, device });
-        let mut step_ms = vec![0.0; steps];
-        let mut codes = Vec::new();
-        let mut ran = 0;
-        for round in 0..rounds {
-            self.engine.start(recipe, round)?;
-            for step in 0..steps {
-                if self.inbox.any(Request::overtakes) {
-                    return Ok(End::Overtaken { steps: ran });
-                }
-                let trace = trace && round == 0;
-                // Where a full step follows, the predictor can be held against it.
-                let compared = trace && step > 0 && full[step] && !full.iter().all(|full| *full);
-                let predicted = if compared { Some(self.engine.prediction().await?.0) } else { None };
-                let began = now_ms();
-                self.engine.step()?;
-                let glimpse = self.engine.glimpse().await?;
-                let ms = now_ms() - began;
-                step_ms[step] += ms / f64::from(rounds);
-                ran += 1;
-                let features = if trace { Some(self.engine.features().await?) } else { None };
-                let missed =
-                    predicted.zip(features.as_ref()).map(|(ours, (theirs, _))| distance(&ours, theirs));
-                let features = features.map(|(values, width)| Features { values: values.into(), width });
-                if step + 1 < steps && self.preview.is_empty() {
-                    let pictures = self.engine.decode(&glimpse.drawn).await?;
-                    self.preview.put(Preview { id, step, image: round as usize, pictures });
-                }
-                if step + 1 == steps {
-                    codes.extend_from_slice(&glimpse.codes);
-                }
-                let done = StepDone {
-                    step,
-                    image: round as usize,
-                    codes: glimpse.codes,
-                    drawn: glimpse.drawn,
-                    ms,
-                    features,
-                    missed,
-                };
-                self.tell(Event::Stepped { id, done: Box::new(done) });
-                breathe().await;
+            settings.plan(tokens)?.iter().map(|step| StepNote::new(step.kind, &step.values)).collect();
+        let compares = plan.iter().any(|step| step.kind == StepKind::Predicted);
+        let tell = {
+            let (outbox, wake) = (self.outbox.clone(), Arc::clone(&self.wake));
+            move |event| {
+                outbox.send(event);
+                wake();
             }
-            // The device's own clock, where it has one, knows nothing of waiting and previews.
-            for (sum, measured) in step_ms.iter_mut().zip(self.engine.step_times().await?) {
-                if let (Some(measured), 1) = (measured, rounds) {
-                    *sum = measured;
+        };
+        let (inbox, preview, device) = (&self.inbox, &self.preview, self.engine.describe());
+        let mut run = self.engine.run(jobs, &settings, recipe.quantize, None)?;
+        let rounds = run.batches_left();
+        let (mut step_ms, mut codes) = (vec![0.0; plan.len()], Vec::new());
+        let (mut ran, mut step, mut image, mut round) = (0, 0, 0, 0);
+        loop {
+            if inbox.any(Request::overtakes) {
+                return Ok(End::Overtaken { steps: ran });
+            }
+            let traced = trace && round == 1;
+            // Where a full step follows, the predictor can be held against it.
+            let full = plan.get(step).is_some_and(|next| next.kind == StepKind::Full);
+            let predicted = if traced && compares && step > 0 && full {
+                run.session()?.predict()?;
+                Some(run.session()?.features().await?)
+            } else {
+                None
+            };
+            let began = now_ms();
+            match run.next().await? {
+                None => break,
+                Some(engine::Event::Began(batch)) => {
+                    if round == 0 {
+                        let (plan, rounds) = (plan.clone(), rounds as u32);
+                        tell(Event::Began { id, plan, rounds, memory: run.memory(), device: device.clone() });
+                    }
+                    (step, image, round) = (0, batch.pictures.first().copied().unwrap_or(0), round + 1);
+                }
+                Some(engine::Event::Stepped(_)) => {
+                    let glimpse = run.glimpse().await?;
+                    let ms = now_ms() - began;
+                    step_ms[step] += ms / rounds as f64;
+                    let session = run.session()?;
+                    let features = if traced { Some(session.features().await?) } else { None };
+                    let missed = predicted.zip(features.as_ref()).map(|(ours, theirs)| distance(&ours, theirs));
+                    let features = features.map(|mut values| {
+                        values.truncate(session.feature_len());
+                        Features { values: values.into(), width }
+                    });
+                    if step + 1 < plan.len() && preview.is_empty() {
+                        let pictures = session.pictures(&glimpse.drawn).await?;
+                        preview.put(Preview { id, step, image, pictures });
+                    }
+                    let (codes, drawn) = (glimpse.codes, glimpse.drawn);
+                    let done = StepDone { step, image, codes, drawn, ms, features, missed };
+                    tell(Event::Stepped { id, done: Box::new(done) });
+                    (step, ran) = (step + 1, ran + 1);
+                    breathe().await;
+                }
+                Some(engine::Event::Finished(batch)) => {
+                    codes.extend(batch.codes);
+                    // The device's own clock, where it has one, knows nothing of waiting and previews.
+                    for (sum, measured) in step_ms.iter_mut().zip(run.session()?.step_times().await?) {
+                        if let (Some(measured), 1) = (measured, rounds) {
+                            *sum = measured;
+                        }
+                    }
                 }
             }
         }
         let began = now_ms();
-        let pictures = self.engine.decode(&codes).await?;
+        let pictures = run.session()?.pictures(&codes).await?;
         let decode_ms = now_ms() - began;
-        self.tell(Event::Finished { id, step_ms, codes, pictures, decode_ms });
+        tell(Event::Finished { id, step_ms, codes, pictures, decode_ms });
         Ok(End::Complete)
     }
 }

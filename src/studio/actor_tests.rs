@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::generate::refresh::Refresh;
-use crate::studio::recipe::Subject;
+use crate::generate::recipe::Subject;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 struct Window {

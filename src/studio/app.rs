@@ -9,7 +9,7 @@ use super::frames::Frames;
 use super::panels::canvas::View;
 use super::panels::status::DeviceNote;
 use super::panels::{canvas, compose, failure, hover, palette, side, status, timeline};
-use super::recipe::Recipe;
+use crate::generate::recipe::Recipe;
 use super::state::{Kept, State};
 use super::textures::Textures;
 use super::theme;

@@ -1,7 +1,7 @@
 //! The blind test: pairs of pictures of one seed, vanilla and accelerated, in an order that is hidden until the choice is made.
 
 use super::actor::RunId;
-use super::recipe::Recipe;
+use crate::generate::recipe::Recipe;
 use crate::eval::scenes_eval::stats::Share;
 use crate::kernels::philox;
 use serde::{Deserialize, Serialize};
@@ -151,7 +151,7 @@ mod tests {
     use crate::generate::predict::Predictor;
     use crate::generate::refresh::Refresh;
     use crate::generate::sampling::Sampling;
-    use crate::studio::recipe::Subject;
+    use crate::generate::recipe::Subject;
 
     fn pair(seed: u64) -> Pair {
         let recipe = Recipe {

@@ -2,7 +2,7 @@
 //! another; the race shows them again on a common clock, by the times that were measured.
 
 use super::actor::RunId;
-use super::recipe::Recipe;
+use crate::generate::recipe::Recipe;
 use super::run::{Progress, Run, agreement};
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
@@ -28,13 +28,8 @@ pub fn methods(recipe: &Recipe, has_shortcut: bool) -> Vec<Method> {
     } else {
         recipe.predictor
     };
-    let name = |predictor| match predictor {
-        Predictor::Shortcut => format!("Shortcut, {budget} full"),
-        Predictor::Reuse => format!("Reuse, {budget} full"),
-        Predictor::MlCache(_) => format!("ML-Cache, {budget} full"),
-    };
-    let with = |predictor| Method {
-        name: name(predictor),
+    let with = |predictor: Predictor| Method {
+        name: format!("{}, {budget} full", predictor.predict().title()),
         recipe: Recipe { refresh: refresh.clone(), predictor, ..recipe.clone() },
     };
     let mut found = vec![
@@ -132,7 +127,7 @@ mod tests {
     use super::*;
     use crate::generate::picture::Picture;
     use crate::generate::sampling::Sampling;
-    use crate::studio::recipe::Subject;
+    use crate::generate::recipe::Subject;
 
     fn recipe(refresh: Refresh, predictor: Predictor) -> Recipe {
         Recipe {

@@ -3,9 +3,9 @@
 
 use super::channel::{Receiver, Sender, channel};
 use super::command::Command;
-use super::engine::Files;
+use super::model::Files;
 use super::failure::{Failure, Remedy};
-use super::recipe::Recipe;
+use crate::generate::recipe::Recipe;
 use super::run::{Progress, Run};
 use super::state::State;
 use crate::generate::picture::{Picture, encode_gif, encode_png, png_texts};

@@ -1,7 +1,7 @@
 //! A run as a link: `?model=..&prompt=..&seed=..&steps=..&budget=..`, and back.
 
-use super::recipe::{Recipe, Subject};
-use crate::generate::predict::{MlCache, Predictor};
+use crate::generate::recipe::{Recipe, Subject};
+use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 
 fn escape(text: &str) -> String {
@@ -51,12 +51,7 @@ pub fn query(recipe: &Recipe) -> String {
         Refresh::Uniform(budget) => parts.push(("budget", budget.to_string())),
         other => parts.push(("refresh", other.to_string())),
     }
-    let predictor = match recipe.predictor {
-        Predictor::Shortcut => "shortcut",
-        Predictor::Reuse => "reuse",
-        Predictor::MlCache(_) => "ml-cache",
-    };
-    parts.push(("predictor", predictor.to_owned()));
+    parts.push(("predictor", recipe.predictor.to_string()));
     if let Some(quantize) = recipe.quantize {
         parts.push(("quantize", quantize.to_string()));
     }
@@ -106,14 +101,9 @@ pub fn apply(query: &str, recipe: &mut Recipe) -> Vec<String> {
                 number.filter(|n| *n > 0).map(|n| recipe.refresh = Refresh::Uniform(n)).is_some()
             }
             ("refresh", _) => value.parse().map(|refresh| recipe.refresh = refresh).is_ok(),
-            ("predictor", _) => match value.as_str() {
-                "shortcut" => Some(Predictor::Shortcut),
-                "reuse" => Some(Predictor::Reuse),
-                "ml-cache" => Some(Predictor::MlCache(MlCache::OFFICIAL)),
-                _ => None,
+            ("predictor", _) => {
+                Predictor::named(value).map(|predictor| recipe.predictor = predictor).is_some()
             }
-            .map(|predictor| recipe.predictor = predictor)
-            .is_some(),
             ("quantize", _) => value.parse().map(|scheme| recipe.quantize = Some(scheme)).is_ok(),
             ("guidance", _) => {
                 let weight = value.parse::<f32>().ok().filter(|weight| weight.is_finite());

@@ -2,7 +2,7 @@
 //! made again from tokens, so a run is small.
 
 use super::actor::{Event, RunId, StepDone, StepNote, distance};
-use super::recipe::Recipe;
+use crate::generate::recipe::Recipe;
 use crate::exec::Memory;
 use crate::generate::picture::Picture;
 use crate::generate::session::StepKind;
@@ -282,7 +282,7 @@ mod tests {
     use crate::generate::predict::Predictor;
     use crate::generate::refresh::Refresh;
     use crate::generate::sampling::Sampling;
-    use crate::studio::recipe::Subject;
+    use crate::generate::recipe::Subject;
 
     const MASK: u32 = 9;
 

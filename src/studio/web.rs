@@ -2,7 +2,7 @@
 
 use super::actor::{Actor, Request, Wake};
 use super::app::Studio;
-use super::engine::Files;
+use super::model::Files;
 use super::link;
 use super::panels::status::DeviceNote;
 use crate::exec::gpu::device::{Choice, Gpu};

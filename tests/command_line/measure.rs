@@ -21,7 +21,8 @@ fn a_bench_reports_ratios() {
 /// A judge of random weights for the classes of [`MODEL`].
 fn a_judge(folder: &Path) {
     use migm::eval::random::{RandomWeights, write_part};
-    let labels = migm::generate::model::Model::open(Path::new(MODEL)).expect("a model").config.labels;
+    let labels = migm::generate::model::Model::open(Path::new(MODEL)).expect("a model");
+    let labels = labels.classes().expect("of classes").labels.clone();
     let words = |count: usize| (0..count).map(|i| i.to_string()).collect();
     let config = migm::models::judge::Config {
         architecture: "scene-judge".to_owned(),

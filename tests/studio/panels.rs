@@ -72,7 +72,7 @@ fn compose_names_words_that_the_model_does_not_know() {
     let state = || {
         let mut state = scene::opened(scene::text_model());
         let recipe = state.recipe.as_mut().unwrap();
-        recipe.subject = migm::studio::recipe::Subject::Prompt("a dragon on the moon ".to_owned());
+        recipe.subject = migm::generate::recipe::Subject::Prompt("a dragon on the moon ".to_owned());
         state
     };
     photograph("compose-unknown", [320.0, 460.0], state, |ui, parts| compose::show(ui, &mut parts.0))

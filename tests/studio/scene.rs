@@ -9,8 +9,8 @@ use migm::generate::session::StepKind;
 use migm::studio::actor::{Event, Features, RunId, StepDone, StepNote};
 use migm::studio::blind::{Judged, Verdict};
 use migm::studio::compare::{Comparison, methods};
-use migm::studio::engine::ModelInfo;
-use migm::studio::recipe::{Recipe, Subject};
+use migm::studio::model::ModelInfo;
+use migm::generate::recipe::{Recipe, Subject};
 use migm::studio::state::{Kept, State};
 
 pub(crate) const GRID: [u32; 2] = [8, 8];

@@ -11,7 +11,7 @@ use migm::kernels::Quantization;
 use migm::studio::actor::{self, Actor, Wake};
 use migm::studio::app::Studio;
 use migm::studio::panels::status::DeviceNote;
-use migm::studio::recipe::Subject;
+use migm::generate::recipe::Subject;
 use migm::studio::run::Progress;
 use migm::studio::state::{Kept, Tab};
 use std::path::Path;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use migm::generate::sampling::Sampling;
-use migm::generate::text::{ARCHITECTURE, TextConfig, TextModel, needed, part_tensors};
+use migm::generate::model::{Model, needed};
+use migm::generate::published;
 use migm::kernels::Quantization;
-use migm::models::{amused_vq, dimoo, dimoo_shortcut, parameters};
+use migm::models::{parameters, part_tensors};
 use migm::weights::{
     Checkpoint, ConvertOptions, ConvertReport, Dtype, ModelFolder, Part, TensorSpec, WeightError, convert,
     write_safetensors,
@@ -64,7 +64,7 @@ fn the_official_text_layout_becomes_a_model_folder() {
         "sampling": { "steps": 64, "guidance": 4.0, "choice_temperature": 1.0 },
     });
     assert_eq!(report.config, Some(sizes));
-    TextModel::open(&destination).unwrap();
+    Model::open(&destination).unwrap();
     let (before, after) = (
         Checkpoint::open(&base.join(INDEX)).unwrap(),
         ModelFolder::open(&destination).unwrap().checkpoint("dimoo").unwrap().unwrap(),
@@ -94,7 +94,7 @@ fn the_official_text_layout_becomes_a_model_folder() {
         let small = folder.path().join(format.to_string().replace(':', "-"));
         let options = ConvertOptions { quantize: Some(format), ..options() };
         convert(std::slice::from_ref(&destination), &small, &options, &mut |_| {}).unwrap();
-        let model = TextModel::open(&small).unwrap();
+        let model = Model::open(&small).unwrap();
         assert_eq!(model.config.sampling.steps, 5);
         let stored = ModelFolder::open(&small).unwrap();
         let stored = |part: &str, name: &str| stored.checkpoint(part).unwrap().unwrap().quantization(name);
@@ -124,9 +124,9 @@ fn a_text_folder_is_completed_in_several_calls() {
     let report = run(&[base.join(INDEX)], &destination).unwrap();
     assert!(report.missing.is_empty());
     assert!(report.notes.iter().any(|note| note.contains("there is no shortcut")));
-    assert_eq!(TextModel::open(&destination).unwrap().config.transformer.codebook, 40);
+    assert_eq!(Model::open(&destination).unwrap().family().codebook(), 40);
     assert!(run(&[small], &destination).unwrap().notes.is_empty());
-    assert!(TextModel::open(&destination).unwrap().config.shortcut.is_some());
+    assert!(Model::open(&destination).unwrap().family().has_shortcut());
 }
 
 #[test]
@@ -241,17 +241,10 @@ fn a_conversion_of_shards_holds_one_tensor_at_a_time() {
     assert!(peak < 2 * data.len() + (3 << 19), "{peak} bytes held, {} a tensor", data.len());
 }
 
-/// Specification section 1f: what the official checkpoints hold, from configurations alone.
+/// What the official checkpoints hold, from configurations alone.
 #[test]
 fn official_text_checkpoints_have_these_names_shapes_and_weights() {
-    let config = TextConfig {
-        architecture: ARCHITECTURE.to_owned(),
-        transformer: dimoo::Config::OFFICIAL,
-        tokenizer: amused_vq::Config::official(),
-        shortcut: Some(dimoo_shortcut::Config::OFFICIAL),
-        sampling: Sampling::DIMOO,
-        prompt_template: "{prompt}".to_owned(),
-    };
+    let config = published::config("lumina-dimoo").unwrap();
     type Known = &'static [(&'static str, &'static [usize])];
     let cases: [(&str, usize, u64, Known); 3] = [
         (
@@ -322,7 +315,7 @@ fn official_text_checkpoints_have_these_names_shapes_and_weights() {
         ),
     ];
     for (part, count, weights, known) in cases {
-        let tensors = part_tensors(&config, part).unwrap();
+        let tensors = part_tensors(&*config.family, part).unwrap();
         assert_eq!((tensors.len(), parameters(&tensors)), (count, weights), "{part}");
         for (name, shape) in known {
             let found = tensors.iter().find(|(found, _)| found == name);

@@ -112,7 +112,7 @@ fn of_real(
 /// The device failed, or the plan makes no sense.
 pub fn measure(
     report: &mut Report,
-    maker: &mut dyn Maker,
+    maker: &mut Maker<'_>,
     judge: &mut Judge,
     plan: &Plan,
     source: Option<(&dyn SceneSource, u64)>,

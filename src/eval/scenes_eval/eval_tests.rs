@@ -1,17 +1,19 @@
 //! Evaluations from end to end, with a judge of random weights: what it says is nothing, but it says the same every time.
 
 use super::compare::Kind;
-use super::makers::{Classes, Prompts};
+use super::makers::Maker;
 use super::source::{SceneSource, Split, class_pictures, real_scenes};
 use super::*;
 use crate::eval::random::RandomWeights;
-use crate::generate::model::{Device, fixture};
-use crate::generate::session::Settings;
-use crate::generate::text::{TextModel, TextSession};
-use crate::models;
+use crate::generate::engine::Engine;
+use crate::generate::fixtures::{fixture, prompt, sizes, text_fixture};
+use crate::generate::model::Device;
+use crate::generate::recipe::Subject;
+use crate::generate::session::{Session, Settings, Shape};
+use crate::models::{self, Batch};
+use crate::program::Formats;
 use pollster::block_on;
 use std::ops::Range;
-use std::path::Path;
 
 fn a_judge(size: u32, nouns: &[String]) -> Judge {
     let words = |count: usize| (0..count).map(|i| i.to_string()).collect();
@@ -26,7 +28,7 @@ fn a_judge(size: u32, nouns: &[String]) -> Judge {
         colours: words(8),
     };
     let mut weights = RandomWeights { seed: 6 };
-    Judge::with_weights("random", config, &Device::Cpu, models::keep_f32, &mut weights).unwrap()
+    Judge::with_weights("random", config, &Device::Cpu, Formats::F32, &mut weights).unwrap()
 }
 
 /// Stripes whose number and colour stand for what is asked for.
@@ -79,14 +81,15 @@ fn timeless(report: &Report) -> Report {
 #[test]
 fn classes_are_evaluated_the_same_every_time() {
     let model = fixture();
-    let mut judge = a_judge(64, &model.config.labels);
-    let source = Stripes { size: 64, nouns: model.config.labels.len() };
+    let mut judge = a_judge(64, &sizes(&model).labels);
+    let source = Stripes { size: 64, nouns: sizes(&model).labels.len() };
     let plan = Plan { steps: 4, budgets: vec![2], predictors: vec![Predictor::Shortcut, Predictor::Reuse] };
     let count = 3;
     let mut run = |batch| {
-        let pictures = class_pictures(&model.config, &judge.config, count).unwrap();
+        let pictures = class_pictures(sizes(&model), &judge.config, count).unwrap();
         let real = real_scenes(&source, 5, Split::Seen, count as u64, true).unwrap();
-        let mut maker = Classes::new(&model, &Device::Cpu, pictures, 5, batch);
+        let mut engine = Engine::of(fixture(), Device::Cpu);
+        let mut maker = Maker::new(&mut engine, pictures, 5, batch).unwrap();
         let mut told = Vec::new();
         let report =
             evaluate(&mut maker, &mut judge, &real, &plan, &mut |text| told.push(text.to_owned())).unwrap();
@@ -132,23 +135,25 @@ fn classes_are_evaluated_the_same_every_time() {
 
 #[test]
 fn prompts_of_any_length_are_evaluated_in_their_order() {
-    let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/dimoo-tiny.safetensors");
-    let folder = tempfile::tempdir().unwrap();
-    crate::eval::export::export(&recording, folder.path()).unwrap();
-    let mut model = TextModel::open(folder.path()).unwrap();
-    model.config.transformer.grid = [4, 4];
-    let size = 4 * model.config.tokenizer.factor();
+    let model = || {
+        let (folder, model) = text_fixture();
+        (folder, model.resized(None, Some([4, 4])).unwrap())
+    };
+    let (_folder, alone) = model();
+    let (_other, ours) = model();
+    let [size, _] = alone.family().size();
     let nouns: Vec<String> = (0..6).map(|i| i.to_string()).collect();
     let mut judge = a_judge(size, &nouns);
     let source = Stripes { size: size as usize, nouns: 6 };
     let real = real_scenes(&source, 1, Split::HeldOut, 5, false).unwrap();
     let error = real_scenes(&source, 1, Split::HeldOut, 5, true).unwrap_err().to_string();
     assert!(error.contains("held out"), "{error}");
-    let pictures: Vec<_> =
-        real.asked.iter().map(|scene| (scene.caption.clone(), scene.wanted.clone())).collect();
+    let asked = |scene: &RealScene| (Subject::Prompt(scene.caption.clone()), scene.wanted.clone());
+    let pictures: Vec<_> = real.asked.iter().map(asked).collect();
+    let mut engine = Engine::of(ours, Device::Cpu);
     let plan = Plan { steps: 5, budgets: vec![2], predictors: vec![Predictor::Shortcut] };
     let mut run = || {
-        let mut maker = Prompts::new(&model, &Device::Cpu, pictures.clone(), 70).unwrap();
+        let mut maker = Maker::new(&mut engine, pictures.clone(), 70, 2).unwrap();
         evaluate(&mut maker, &mut judge, &real, &plan, &mut |_| {}).unwrap()
     };
     let report = run();
@@ -164,42 +169,43 @@ fn prompts_of_any_length_are_evaluated_in_their_order() {
     assert_eq!(of, [Some(5), Some(5), Some(5), Some(sides), Some(5), None, Some(5)]);
 
     // The third picture alone is the third of the evaluation, whatever prompts share its session.
-    let mut maker = Prompts::new(&model, &Device::Cpu, pictures.clone(), 70).unwrap();
+    let mut maker = Maker::new(&mut engine, pictures.clone(), 70, 2).unwrap();
     let method = Method { steps: 5, refresh: Refresh::Uniform(2), predictor: Some(Predictor::Shortcut) };
     let made = maker.make(method.predictor, std::slice::from_ref(&method), &mut || {}).unwrap();
-    let mut sampling = model.config.sampling;
-    sampling.steps = 5;
+    let sampling = alone.config.sampling.with_steps(5);
     let settings = Settings { sampling, refresh: method.refresh, predictor: Predictor::Shortcut };
     for index in [1, 2] {
-        let prompt = &pictures[index].0;
-        let mut session = TextSession::new(&model, prompt, 1, &settings, &Device::Cpu).unwrap();
-        session.start(&[70 + index as u64]).unwrap();
-        while session.step().unwrap().is_some() {}
-        assert_eq!(block_on(session.tokens()).unwrap(), made[0].tokens[16 * index..][..16], "{prompt}");
-        let error = session.set_prompt(&[3; 40]).unwrap_err().to_string();
-        assert!(error.contains("not 40"), "{error}");
+        let words = pictures[index].0.title();
+        let condition = prompt(&alone, words);
+        let shape = Shape::new(Batch::of(&condition, 1, sampling.guided()), Some(Predictor::Shortcut));
+        let mut session = Session::new(&alone, shape, &Device::Cpu).unwrap();
+        session.configure(&settings).unwrap();
+        session.start(&[condition], &[70 + index as u64]).unwrap();
+        session.finish().unwrap();
+        assert_eq!(block_on(session.tokens()).unwrap(), made[0].tokens[16 * index..][..16], "{words}");
     }
-    assert_ne!(pictures[1].0.len(), pictures[2].0.len(), "the lengths differ");
+    assert_ne!(pictures[1].0.title().len(), pictures[2].0.title().len(), "the lengths differ");
 
-    let stranger = vec![("w5 zebra".to_owned(), Wanted::default())];
-    let error = Prompts::new(&model, &Device::Cpu, stranger, 0).err().unwrap().to_string();
-    assert!(error.contains("zebra"), "{error}");
     let mut small = a_judge(12, &nouns);
     let error = evaluate(&mut maker, &mut small, &real, &plan, &mut |_| {}).unwrap_err().to_string();
     assert!(error.contains("12 x 12"), "{error}");
+    let stranger = vec![(Subject::Prompt("w5 zebra".to_owned()), Wanted::default())];
+    let error = Maker::new(&mut engine, stranger, 0, 1).err().unwrap().to_string();
+    assert!(error.contains("zebra"), "{error}");
 }
 
 #[test]
 fn diversity_is_that_of_each_prompt_s_pictures() {
     let model = fixture();
-    let mut judge = a_judge(64, &model.config.labels);
-    let source = Stripes { size: 64, nouns: model.config.labels.len() };
+    let mut judge = a_judge(64, &sizes(&model).labels);
+    let source = Stripes { size: 64, nouns: sizes(&model).labels.len() };
     let plan = Plan { steps: 2, budgets: vec![1], predictors: vec![Predictor::Reuse] };
     // All classes, so that every real scene is of one of them.
-    let count = model.config.labels.len();
-    let mut pictures = class_pictures(&model.config, &judge.config, count).unwrap();
+    let count = sizes(&model).labels.len();
+    let mut pictures = class_pictures(sizes(&model), &judge.config, count).unwrap();
     let real = real_scenes(&source, 5, Split::Seen, count as u64, true).unwrap();
-    let mut maker = Classes::new(&model, &Device::Cpu, pictures.clone(), 5, 4);
+    let mut engine = Engine::of(fixture(), Device::Cpu);
+    let mut maker = Maker::new(&mut engine, pictures.clone(), 5, 4).unwrap();
     let mut report = evaluate(&mut maker, &mut judge, &real, &plan, &mut |_| {}).unwrap();
     assert!(report.real_coherence.unwrap().mean < 0.0);
     assert_eq!(report.diversity_of, None);
@@ -208,7 +214,7 @@ fn diversity_is_that_of_each_prompt_s_pictures() {
     let seeds = 3;
     let open = pictures.iter().flat_map(|picture| std::iter::repeat_n(picture.clone(), seeds)).collect();
     let nouns: Vec<usize> = pictures.iter().map(|(_, wanted)| wanted.nouns[0]).collect();
-    let mut maker = Classes::new(&model, &Device::Cpu, open, 5, 4);
+    let mut maker = Maker::new(&mut engine, open, 5, 4).unwrap();
     let source = Some((&source as &dyn SceneSource, 3));
     let counted = (&nouns[..], seeds);
     diversity::measure(&mut report, &mut maker, &mut judge, &plan, source, counted, &mut |_| {}).unwrap();
@@ -253,10 +259,10 @@ fn classes_that_the_judge_does_not_know_are_left_out() {
     let model = fixture();
     let nouns = ["comet", "fox", "owl"].map(str::to_owned);
     let judge = a_judge(64, &nouns);
-    let pictures = class_pictures(&model.config, &judge.config, 3).unwrap();
-    let asked: Vec<(u32, &[usize])> = pictures.iter().map(|(class, w)| (*class, &w.nouns[..])).collect();
-    assert_eq!(asked, [(2, &[1][..]), (7, &[2]), (2, &[1])]);
+    let pictures = class_pictures(sizes(&model), &judge.config, 3).unwrap();
+    let asked: Vec<(&str, &[usize])> = pictures.iter().map(|(class, w)| (class.title(), &w.nouns[..])).collect();
+    assert_eq!(asked, [("2", &[1][..]), ("7", &[2]), ("2", &[1])]);
     let judge = a_judge(64, &nouns[..1]);
-    let error = class_pictures(&model.config, &judge.config, 3).unwrap_err().to_string();
+    let error = class_pictures(sizes(&model), &judge.config, 3).unwrap_err().to_string();
     assert!(error.contains("none of the model's classes"), "{error}");
 }

@@ -4,10 +4,10 @@ use super::source::Wanted;
 use crate::exec::{Executor, read_f32, write_f32};
 use crate::generate::GenerateError;
 use crate::generate::model::{Device, FolderWeights, matrices_are_f16};
-use crate::kernels::{StepValues, WeightFormat};
+use crate::kernels::StepValues;
 use crate::models::judge::{Config, PART};
 use crate::models::{self, states};
-use crate::program::{WeightSource, WeightSpec};
+use crate::program::{Formats, WeightSource};
 use crate::weights::{ModelFolder, TensorShapes, account};
 use pollster::block_on;
 use std::ops::Range;
@@ -118,7 +118,7 @@ impl std::fmt::Debug for Judge {
 /// # Errors
 /// The sizes make no program.
 pub fn tensors(config: &Config) -> Result<TensorShapes, GenerateError> {
-    let program = models::build(PART, models::keep_f32, |b| config.read(b, 1))?;
+    let program = models::build(PART, Formats::F32, |b| config.read(b, 1))?;
     let prefix = format!("{PART}.");
     let tensors = models::tensors([&program]).into_iter();
     Ok(tensors.filter_map(|(name, shape)| Some((name.strip_prefix(&prefix)?.to_owned(), shape))).collect())
@@ -141,7 +141,7 @@ impl Judge {
         let missing = || error(format!("the folder has no {PART}.safetensors"));
         let checkpoint = folder.checkpoint(PART)?.ok_or_else(missing)?;
         account(&checkpoint, &tensors(&config)?, &|_| false)?;
-        let formats = if matrices_are_f16(&checkpoint, "") { models::keep_f16 } else { models::keep_f32 };
+        let formats = if matrices_are_f16(&checkpoint, "") { Formats::F16 } else { Formats::F32 };
         let mut weights = FolderWeights::open(&folder, std::iter::once(PART))?;
         Self::with_weights(folder.name(), config, device, formats, &mut weights)
     }
@@ -154,7 +154,7 @@ impl Judge {
         name: &str,
         config: Config,
         device: &Device,
-        formats: fn(&WeightSpec) -> WeightFormat,
+        formats: Formats,
         weights: &mut dyn WeightSource,
     ) -> Result<Self, GenerateError> {
         // At full resolution the first level is widest, or the one that the second level comes from.

@@ -3,6 +3,8 @@
 use super::*;
 use crate::eval::random::{RandomWeights, write_part};
 use crate::exec::twins::test_gpu;
+use crate::kernels::WeightFormat;
+use crate::program::WeightSpec;
 use crate::weights::WeightError;
 
 fn words(prefix: &str, count: usize) -> Vec<String> {
@@ -146,7 +148,7 @@ fn both_executors_read_what_the_network_written_out_reads() {
     let devices = [Some(Device::Cpu), test_gpu().map(|gpu| Device::Gpu(Box::new(gpu)))];
     for device in devices.into_iter().flatten() {
         let mut judge =
-            Judge::with_weights("tiny", config.clone(), &device, models::keep_f32, &mut Uneven).unwrap();
+            Judge::with_weights("tiny", config.clone(), &device, Formats::F32, &mut Uneven).unwrap();
         // A batch of its own, then a short one among what it left behind.
         judge.batch = 2;
         let all = judge.read(&pictures).unwrap();

@@ -1,16 +1,14 @@
-//! Pictures of the same prompts and seeds by every method: what is compared.
+//! Pictures of the same subjects and seeds by every method: what is compared.
 
-use super::coherence::Coherent;
 use super::source::Wanted;
 use crate::generate::GenerateError;
-use crate::generate::model::{Device, Model};
+use crate::generate::engine::{Engine, Event, Job};
 use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
-use crate::generate::session::{Session, Settings, Shape, StepKind};
-use crate::generate::text::{TextModel, TextSession};
+use crate::generate::recipe::Subject;
+use crate::generate::session::{Settings, StepKind};
 use crate::models::Batch;
 use pollster::block_on;
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// A way to make pictures.
@@ -46,24 +44,6 @@ pub struct Made {
 /// Of so many pictures, features are compared: those of a large model take megabytes a picture.
 pub const FEATURED: usize = 32;
 
-/// Makes all pictures of a comparison by several methods.
-pub trait Maker: Coherent {
-    /// Pixels down and across.
-    fn size(&self) -> [u32; 2];
-    /// What each picture has to show.
-    fn wanted(&self) -> &[Wanted];
-    /// All pictures by each method; the methods are all with this predictor. `tick` is called now and then.
-    ///
-    /// # Errors
-    /// The device failed, or the model has no such predictor.
-    fn make(
-        &mut self,
-        predictor: Option<Predictor>,
-        methods: &[Method],
-        tick: &mut dyn FnMut(),
-    ) -> Result<Vec<Made>, GenerateError>;
-}
-
 /// Times of a method, in seconds a picture: of every batch, or of every picture.
 #[derive(Default)]
 struct Clock {
@@ -87,239 +67,153 @@ fn median(mut values: Vec<f64>) -> f64 {
     around.iter().take(count).sum::<f64>() / around.len().clamp(1, count) as f64
 }
 
-/// Pictures of classes, in batches.
-pub struct Classes<'a> {
-    pub(super) model: &'a Model,
-    pub(super) device: &'a Device,
-    pub(super) classes: Vec<u32>,
-    pub(super) wanted: Vec<Wanted>,
-    pub(super) seed: u64,
-    batch: u32,
-}
-
-impl<'a> Classes<'a> {
-    /// `classes` and what their pictures have to show, one a picture.
-    pub fn new(
-        model: &'a Model,
-        device: &'a Device,
-        pictures: Vec<(u32, Wanted)>,
-        seed: u64,
-        batch: u32,
-    ) -> Self {
-        let batch = batch.clamp(1, pictures.len().max(1) as u32);
-        let (classes, wanted) = pictures.into_iter().unzip();
-        Self { model, device, classes, wanted, seed, batch }
-    }
-
-    fn make_one(
-        &self,
-        session: &mut Session,
-        settings: &Settings,
-        tick: &mut dyn FnMut(),
-    ) -> Result<Made, GenerateError> {
-        let (mut made, mut clock) = (Made::default(), Clock::default());
-        let batch = self.batch as usize;
-        let t = &self.model.config.transformer;
-        let conditional = (t.length() * t.hidden) as usize;
-        let plan = session.configure(settings)?;
-        made.steps = plan.len();
-        made.full_steps = plan.iter().filter(|step| step.kind == StepKind::Full).count();
-        for first in (0..self.classes.len()).step_by(batch) {
-            // A short last batch is filled up with its last picture, and costs as much as a whole one.
-            let of = |i: usize| (first + i).min(self.classes.len() - 1);
-            let classes: Vec<Option<u32>> = (0..batch).map(|i| Some(self.classes[of(i)])).collect();
-            let seeds: Vec<u64> = (0..batch).map(|i| self.seed.wrapping_add(of(i) as u64)).collect();
-            let count = batch.min(self.classes.len() - first);
-            session.configure(settings)?;
-            session.start(&classes, &seeds)?;
-            let start = Instant::now();
-            session.finish()?;
-            clock.steps.push(start.elapsed().as_secs_f64() / batch as f64);
-            let tokens = block_on(session.tokens())?;
-            if first < FEATURED {
-                let features = block_on(session.features())?;
-                made.features.extend_from_slice(&features[..count.min(FEATURED - first) * conditional]);
-            }
-            let start = Instant::now();
-            let pictures = block_on(session.decode(&tokens))?;
-            clock.decode.push(start.elapsed().as_secs_f64() / batch as f64);
-            made.pictures.extend_from_slice(&pictures[..pictures.len() / batch * count]);
-            made.tokens.extend_from_slice(&tokens[..tokens.len() / batch * count]);
-            tick();
-        }
-        Ok(clock.into(made))
-    }
-}
-
-impl Maker for Classes<'_> {
-    fn size(&self) -> [u32; 2] {
-        [self.model.config.image_size; 2]
-    }
-
-    fn wanted(&self) -> &[Wanted] {
-        &self.wanted
-    }
-
-    fn make(
-        &mut self,
-        predictor: Option<Predictor>,
-        methods: &[Method],
-        tick: &mut dyn FnMut(),
-    ) -> Result<Vec<Made>, GenerateError> {
-        let sampling = self.model.config.sampling;
-        let batch = Batch { images: self.batch, guided: sampling.guided() };
-        let shape = Shape { batch, predictor, recorded_noise: false, decoder: true };
-        let mut session = Session::new(self.model, shape, self.device)?;
-        let settings = |method: &Method| {
-            let mut sampling = sampling;
-            sampling.steps = method.steps;
-            let refresh = method.refresh.clone();
-            Settings { sampling, refresh, predictor: predictor.unwrap_or_default() }
-        };
-        if let Some(method) = methods.first() {
-            // Pipelines, page faults, clocks: a step of each kind, before anything is timed.
-            session.configure(&settings(method))?;
-            session.start(&vec![None; self.batch as usize], &vec![0; self.batch as usize])?;
-            warm_up(session.plan().len(), &mut || session.step().map(drop))?;
-            session.executor().wait()?;
-        }
-        methods.iter().map(|method| self.make_one(&mut session, &settings(method), tick)).collect()
-    }
-}
-
-fn warm_up(steps: usize, step: &mut dyn FnMut() -> Result<(), GenerateError>) -> Result<(), GenerateError> {
-    (0..steps.min(2)).try_for_each(|_| step())
-}
-
-/// Pictures of prompts, one by one; prompts of one length share a session.
-pub struct Prompts<'a> {
-    pub(super) model: &'a TextModel,
-    pub(super) device: &'a Device,
-    /// Indices of the pictures whose prompts have so many tokens.
-    pub(super) by_length: BTreeMap<usize, Vec<usize>>,
-    pub(super) ids: Vec<Vec<u32>>,
+/// Makes all pictures of a comparison, in batches; prompts of one length go together.
+#[derive(Debug)]
+pub struct Maker<'a> {
+    pub(super) engine: &'a mut Engine,
+    pub(super) jobs: Vec<Job>,
     wanted: Vec<Wanted>,
-    pub(super) seed: u64,
+    at_once: u32,
 }
 
-impl<'a> Prompts<'a> {
-    /// Prompts and what their pictures have to show.
+impl<'a> Maker<'a> {
+    /// Subjects and what their pictures have to show. Seeds count up from `seed`.
     ///
     /// # Errors
-    /// A prompt with a word that the model does not know: its pictures would be blamed for it.
+    /// A subject that is not the engine's model's, or a word that it does not know: its pictures would be blamed for it.
     pub fn new(
-        model: &'a TextModel,
-        device: &'a Device,
-        pictures: Vec<(String, Wanted)>,
+        engine: &'a mut Engine,
+        pictures: Vec<(Subject, Wanted)>,
         seed: u64,
+        at_once: u32,
     ) -> Result<Self, GenerateError> {
-        let (mut by_length, mut ids, mut wanted) =
-            (BTreeMap::<usize, Vec<usize>>::new(), Vec::new(), Vec::new());
-        for (index, (prompt, asked)) in pictures.into_iter().enumerate() {
-            if let Some(word) = model.prompts.unknown_words(&prompt).first() {
+        let model = engine.model()?;
+        let (mut jobs, mut wanted) = (Vec::new(), Vec::new());
+        for (index, (subject, asked)) in pictures.into_iter().enumerate() {
+            if let (Some(prompts), Subject::Prompt(prompt)) = (model.prompts(), &subject)
+                && let Some(word) = prompts.unknown_words(prompt).first()
+            {
                 let message = format!(
                     "the model does not know {word:?} of {prompt:?}; is the judge of another vocabulary than the model?"
                 );
                 return Err(GenerateError::Setting(message));
             }
-            let prompt = model.prompts.encode(&prompt)?;
-            by_length.entry(prompt.len()).or_default().push(index);
-            ids.push(prompt);
+            let seed = seed.wrapping_add(index as u64);
+            jobs.push(Job { condition: model.condition(&subject)?, seed });
             wanted.push(asked);
         }
-        Ok(Self { model, device, by_length, ids, wanted, seed })
+        let at_once = at_once.clamp(1, jobs.len().max(1) as u32);
+        Ok(Self { engine, jobs, wanted, at_once })
     }
 
-    fn settings(&self, method: &Method) -> Settings {
-        let mut sampling = self.model.config.sampling;
-        sampling.steps = method.steps;
-        let predictor = method.predictor.unwrap_or_default();
-        Settings { sampling, refresh: method.refresh.clone(), predictor }
-    }
-}
-
-/// A picture before it is put among the others.
-struct One {
-    tokens: Vec<u32>,
-    features: Vec<f32>,
-    picture: Vec<f32>,
-}
-
-impl Maker for Prompts<'_> {
-    fn size(&self) -> [u32; 2] {
-        self.model.config.transformer.grid.map(|tokens| tokens * self.model.config.tokenizer.factor())
+    /// Pixels down and across.
+    ///
+    /// # Errors
+    /// No model is open.
+    pub fn size(&self) -> Result<[u32; 2], GenerateError> {
+        Ok(self.engine.model()?.family().size())
     }
 
-    fn wanted(&self) -> &[Wanted] {
+    /// What each picture has to show.
+    pub fn wanted(&self) -> &[Wanted] {
         &self.wanted
     }
 
-    fn make(
+    /// Indices of jobs whose prompts are of one length.
+    pub(super) fn by_length(&self) -> Vec<Vec<usize>> {
+        let mut groups = std::collections::BTreeMap::<[u32; 2], Vec<usize>>::new();
+        for (index, job) in self.jobs.iter().enumerate() {
+            groups.entry(job.condition.prompt_tokens()).or_default().push(index);
+        }
+        groups.into_values().collect()
+    }
+
+    /// All pictures by each method; the methods are all with this predictor. `tick` is called now and then.
+    ///
+    /// # Errors
+    /// The device failed, or the model has no such predictor.
+    pub fn make(
         &mut self,
-        _: Option<Predictor>,
+        predictor: Option<Predictor>,
         methods: &[Method],
         tick: &mut dyn FnMut(),
     ) -> Result<Vec<Made>, GenerateError> {
-        let Some(first) = methods.first() else { return Ok(Vec::new()) };
+        let sampling = self.engine.model()?.config.sampling;
+        let predictor = predictor.unwrap_or_default();
+        let settings = |method: &Method| {
+            let sampling = sampling.with_steps(method.steps);
+            Settings { sampling, refresh: method.refresh.clone(), predictor }
+        };
         let mut clocks: Vec<Clock> = methods.iter().map(|_| Clock::default()).collect();
         let mut made: Vec<Made> = methods.iter().map(|_| Made::default()).collect();
-        let mut pictures: Vec<BTreeMap<usize, One>> = methods.iter().map(|_| BTreeMap::new()).collect();
-        let unconditional = self.model.prompts.unconditional()?;
-        for indices in self.by_length.values() {
-            let Some(&any) = indices.first() else { continue };
-            let settings = self.settings(first);
-            let mut prompts = vec![self.ids[any].clone()];
-            if settings.sampling.guidance != 0.0 {
-                prompts.push(unconditional.clone());
+        // Outside of the methods: they share the session that a length of prompts asks for.
+        for indices in self.by_length() {
+            if let Some(method) = methods.first() {
+                self.warm_up(&settings(method), &indices)?;
             }
-            let (config, formats) = (&self.model.config, self.model.formats());
-            let mut weights = self.model.weights()?;
-            let mut session = TextSession::with_weights(
-                config,
-                &prompts,
-                1,
-                &settings,
-                self.device,
-                formats,
-                &mut weights,
-            )?;
-            session.start(&[0])?;
-            warm_up(session.plan().len(), &mut || session.step().map(drop))?;
-            session.executor().wait()?;
-            for (method, settings) in methods.iter().map(|method| self.settings(method)).enumerate() {
-                let clock = &mut clocks[method];
-                for &index in indices {
-                    session.set_prompt(&self.ids[index])?;
-                    let plan = session.configure(&settings)?;
-                    made[method].steps = plan.len();
-                    let kinds = plan.iter().filter(|step| step.kind == StepKind::Full);
-                    made[method].full_steps = kinds.count();
-                    session.start(&[self.seed.wrapping_add(index as u64)])?;
-                    let start = Instant::now();
-                    while session.step()?.is_some() {}
-                    session.executor().wait()?;
-                    clock.steps.push(start.elapsed().as_secs_f64());
-                    let tokens = block_on(session.tokens())?;
-                    let features = if index < FEATURED { block_on(session.features())? } else { Vec::new() };
-                    let start = Instant::now();
-                    let (mut picture, ..) = block_on(session.decode(&tokens))?;
-                    clock.decode.push(start.elapsed().as_secs_f64());
-                    // This tokenizer's pictures are in [0, 1].
-                    picture.iter_mut().for_each(|value| *value = 2.0 * *value - 1.0);
-                    pictures[method].insert(index, One { tokens, features, picture });
-                    tick();
-                }
+            for ((method, made), clock) in methods.iter().zip(&mut made).zip(&mut clocks) {
+                self.make_one(&settings(method), &indices, made, clock, tick)?;
             }
         }
-        for ((made, clock), pictures) in made.iter_mut().zip(clocks).zip(pictures) {
-            for one in pictures.into_values() {
-                made.tokens.extend(one.tokens);
-                made.features.extend(one.features);
-                made.pictures.extend(one.picture);
-            }
-            *made = clock.into(std::mem::take(made));
+        Ok(made.into_iter().zip(clocks).map(|(made, clock)| clock.into(made)).collect())
+    }
+
+    /// Pipelines, page faults, clocks: a step of each kind, before anything is timed.
+    fn warm_up(&mut self, settings: &Settings, indices: &[usize]) -> Result<(), GenerateError> {
+        let Some(&first) = indices.first() else { return Ok(()) };
+        let condition = &self.jobs[first].condition;
+        let images = self.at_once.min(indices.len() as u32);
+        let batch = Batch::of(condition, images, settings.sampling.guided());
+        let session = self.engine.session(settings, batch, None)?;
+        session.start(&vec![condition.clone(); images as usize], &vec![0; images as usize])?;
+        for _ in 0..2 {
+            session.step()?;
         }
-        Ok(made)
+        Ok(session.executor().wait()?)
+    }
+
+    fn make_one(
+        &mut self,
+        settings: &Settings,
+        indices: &[usize],
+        made: &mut Made,
+        clock: &mut Clock,
+        tick: &mut dyn FnMut(),
+    ) -> Result<(), GenerateError> {
+        let family = self.engine.model()?.family();
+        let tokens = family.tokens() as usize;
+        let values = family.size().iter().product::<u32>() as usize * 3;
+        made.tokens.resize(self.jobs.len() * tokens, 0);
+        made.pictures.resize(self.jobs.len() * values, 0.0);
+        let jobs = indices.iter().map(|&index| self.jobs[index].clone()).collect();
+        let mut run = self.engine.run(jobs, settings, None, Some(self.at_once))?;
+        let at_once = f64::from(run.at_once());
+        while let Some(event) = block_on(run.next())? {
+            let Event::Finished(batch) = event else { continue };
+            // A short last batch is filled up, and costs as much as a whole one.
+            clock.steps.push(batch.loop_ms * 1e-3 / at_once);
+            let session = run.session()?;
+            made.steps = session.plan().len();
+            made.full_steps = session.plan().iter().filter(|step| step.kind == StepKind::Full).count();
+            let length = session.feature_len();
+            let places = || batch.pictures.iter().map(|&picture| indices[picture]);
+            if places().any(|place| place < FEATURED) {
+                made.features.resize(self.jobs.len().min(FEATURED) * length, 0.0);
+                let features = block_on(session.features())?;
+                let featured = places().zip(features.chunks_exact(length)).filter(|(place, _)| *place < FEATURED);
+                featured.for_each(|(place, own)| made.features[place * length..][..length].copy_from_slice(own));
+            }
+            let start = Instant::now();
+            let pictures = block_on(session.decode(&batch.codes))?;
+            clock.decode.push(start.elapsed().as_secs_f64() / batch.pictures.len() as f64);
+            let each = pictures.chunks_exact(values).zip(batch.codes.chunks_exact(tokens));
+            for (place, (picture, codes)) in places().zip(each) {
+                made.pictures[place * values..][..values].copy_from_slice(picture);
+                made.tokens[place * tokens..][..tokens].copy_from_slice(codes);
+            }
+            tick();
+        }
+        Ok(())
     }
 }
 

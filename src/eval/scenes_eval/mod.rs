@@ -147,13 +147,8 @@ pub struct Report {
 }
 
 /// Names of predictors, as the command line has them.
-pub fn name_of(predictor: Option<Predictor>) -> &'static str {
-    match predictor {
-        None => "vanilla",
-        Some(Predictor::Shortcut) => "shortcut",
-        Some(Predictor::Reuse) => "reuse",
-        Some(Predictor::MlCache(_)) => "ml-cache",
-    }
+pub fn name_of(predictor: Option<Predictor>) -> String {
+    predictor.map_or_else(|| "vanilla".to_owned(), |predictor| predictor.name().to_owned())
 }
 
 /// Real scenes: those that the prompts are of, if there are such, and as many others to compare pictures with.
@@ -170,14 +165,14 @@ pub struct Real {
 /// # Errors
 /// The device failed, the plan makes no sense, or model and judge are of different sizes.
 pub fn evaluate(
-    maker: &mut dyn Maker,
+    maker: &mut Maker<'_>,
     judge: &mut Judge,
     real: &Real,
     plan: &Plan,
     tick: &mut dyn FnMut(&str),
 ) -> Result<Report, GenerateError> {
     let methods = plan.methods()?;
-    let [rows, columns] = maker.size();
+    let [rows, columns] = maker.size()?;
     if [rows, columns] != [judge.config.size; 2] {
         let size = judge.config.size;
         let message = format!(
@@ -205,7 +200,7 @@ pub fn evaluate(
     // Methods with one predictor share what a session loads and makes.
     for group in methods.chunk_by(|a, b| a.predictor == b.predictor) {
         let predictor = group.first().and_then(|method| method.predictor);
-        tick(name_of(predictor));
+        tick(&name_of(predictor));
         let made = maker.make(predictor, group, &mut || tick(""))?;
         for made in made {
             if rows.is_empty() {
@@ -216,7 +211,7 @@ pub fn evaluate(
             right.push(marks.iter().map(all_right).collect());
             let (Some(first), Some(last)) = (right.first(), right.last()) else { continue };
             rows.push(Row {
-                method: name_of(predictor).to_owned(),
+                method: name_of(predictor),
                 steps: made.steps,
                 full_steps: made.full_steps,
                 seconds_per_image: made.seconds,

@@ -2,7 +2,8 @@
 
 use super::Real;
 use crate::generate::GenerateError;
-use crate::generate::model::ModelConfig;
+use crate::generate::recipe::Subject;
+use crate::models::maskgit::Maskgit;
 use crate::models::judge;
 use std::ops::Range;
 
@@ -114,7 +115,7 @@ pub fn real_scenes(
 ///
 /// # Errors
 /// The judge knows none of them, or the classes have no names.
-pub fn known_classes(model: &ModelConfig, judge: &judge::Config) -> Result<Vec<(u32, usize)>, GenerateError> {
+pub fn known_classes(model: &Maskgit, judge: &judge::Config) -> Result<Vec<(u32, usize)>, GenerateError> {
     let noun_of = |label: &String| judge.nouns.iter().position(|noun| noun == label);
     let known: Vec<(u32, usize)> =
         (0..).zip(&model.labels).filter_map(|(class, label)| Some((class, noun_of(label)?))).collect();
@@ -130,12 +131,17 @@ pub fn known_classes(model: &ModelConfig, judge: &judge::Config) -> Result<Vec<(
 /// # Errors
 /// As [`known_classes`].
 pub fn class_pictures(
-    model: &ModelConfig,
+    model: &Maskgit,
     judge: &judge::Config,
     count: usize,
-) -> Result<Vec<(u32, Wanted)>, GenerateError> {
+) -> Result<Vec<(Subject, Wanted)>, GenerateError> {
     let known = known_classes(model, judge)?;
-    Ok(known.iter().cycle().take(count).map(|&(class, noun)| (class, Wanted::noun(noun))).collect())
+    Ok(known.iter().cycle().take(count).map(|&(class, noun)| class_picture(class, noun)).collect())
+}
+
+/// A picture of a class, and that it has to show a noun.
+pub fn class_picture(class: u32, noun: usize) -> (Subject, Wanted) {
+    (Subject::Class(class.to_string()), Wanted::noun(noun))
 }
 
 /// The prompt that asks for a noun of [`source_for`]'s words and leaves open its colour, the place and the light.

@@ -418,14 +418,15 @@ impl Executor for GpuExecutor {
 mod tests {
     use super::pace::SUBMISSION_FLOPS;
     use super::*;
-    use crate::eval::bench::preset;
-    use crate::models::{Batch, Model as _, build, keep_f32};
+    use crate::generate::published;
+    use crate::models::{Batch, build};
+    use crate::program::Formats;
 
     #[test]
     fn a_large_step_is_cut_into_submissions_that_no_watchdog_notices() {
-        let config = preset("maskgit-512").unwrap();
-        let batch = Batch { images: 1, guided: true };
-        let program = build("full", keep_f32, |b| config.transformer.features(b, batch)).unwrap();
+        let config = published::config("maskgit-512").unwrap();
+        let batch = Batch::of_classes(1, true);
+        let program = build("full", Formats::F32, |b| config.family.features(b, batch)).unwrap();
         let costs = costs(&program, &[StepValues { masked: 1024, ..StepValues::default() }]);
         assert_eq!(costs.len(), program.ops().len());
         let (mut start, mut submissions) = (0, 0);

@@ -20,7 +20,7 @@ use crate::eval::random::RandomWeights;
 use crate::kernels::philox::{Stream, draw, uniform};
 use crate::kernels::{Access, Slot, StepValues, WeightFormat};
 use crate::models::build;
-use crate::program::{Builder, Element, Program, Storage, WeightSpec};
+use crate::program::{Builder, Element, Formats, Program, Storage, WeightSpec};
 use pollster::block_on;
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -84,7 +84,7 @@ const POISON: u32 = 0x7fc0_beef; // a NaN, and a large integer
 impl Case<'_> {
     /// Runs on the CPU, and on the GPU where there is one, for tests that know what must come out.
     fn states(&self, body: impl Fn(&mut Builder)) -> Vec<HashMap<String, Vec<u32>>> {
-        let program = || build("case", crate::models::keep_f32, &body).unwrap();
+        let program = || build("case", Formats::F32, &body).unwrap();
         let mut weights = RandomWeights { seed: 3 };
         let cpu = CpuExecutor::new(vec![program()], &mut weights).unwrap();
         let mut executors: Vec<Box<dyn Executor>> = vec![Box::new(cpu)];
@@ -97,7 +97,7 @@ impl Case<'_> {
     /// Runs on both executors and compares all states.
     pub(crate) fn check(&self, format: WeightFormat, body: impl Fn(&mut Builder)) {
         let Some(gpu) = test_gpu() else { return };
-        let program = || build("case", formats(format), &body).unwrap();
+        let program = || build("case", formats(format), |b| b.block(&body)).unwrap();
         let reference = program();
         // Weights that f16 can hold, so that both executors multiply by the same numbers.
         let weights = || Rounded(RandomWeights { seed: 3 }, format);
@@ -178,14 +178,8 @@ fn floats(slot: usize, len: u32, scale: f32) -> Vec<u32> {
     random(slot, len).map(|bits| ((2.0 * uniform(bits) - 1.0) * scale).to_bits()).collect()
 }
 
-fn formats(format: WeightFormat) -> fn(&WeightSpec) -> WeightFormat {
-    match format {
-        WeightFormat::F32 => crate::models::keep_f32,
-        WeightFormat::F16 => crate::models::keep_f16,
-        WeightFormat::Int8 => |_| WeightFormat::Int8,
-        WeightFormat::Int4 { group: 32 } => |_| WeightFormat::Int4 { group: 32 },
-        WeightFormat::Int4 { .. } => |_| WeightFormat::Int4 { group: 64 },
-    }
+fn formats(format: WeightFormat) -> Formats {
+    Formats { half: format == WeightFormat::F16, quantize: format.quantization() }
 }
 
 struct Rounded(RandomWeights, WeightFormat);

@@ -1,13 +1,13 @@
 //! The left side: what is asked for, and how. The refresh budget is the one large control.
 
-use crate::generate::predict::{MlCache, Predictor};
+use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::schedule::Schedule;
 use crate::kernels::{ChoiceNoise, Quantization};
 use crate::studio::command::Command;
-use crate::studio::engine::ModelInfo;
+use crate::studio::model::ModelInfo;
 use crate::studio::panels::{command_button, labelled};
-use crate::studio::recipe::{Recipe, Subject};
+use crate::generate::recipe::{Recipe, Subject};
 use crate::studio::state::State;
 use crate::studio::theme::Palette;
 use eframe::egui::{self, ComboBox, DragValue, RichText, Slider, TextEdit, Ui};
@@ -303,28 +303,17 @@ fn budget(
     place
 }
 
-fn predictor_text(predictor: Predictor) -> (&'static str, &'static str) {
-    match predictor {
-        Predictor::Shortcut => {
-            ("Shortcut", "A small learned model moves the features on, steered by the tokens just revealed")
-        }
-        Predictor::Reuse => ("Reuse", "The last features as they are: the plainest baseline"),
-        Predictor::MlCache(_) => {
-            ("ML-Cache", "A tenth of the rows through the full model, the others from a cache")
-        }
-    }
-}
-
 fn predictor(ui: &mut Ui, model: &ModelInfo, recipe: &mut Recipe) {
-    let (text, tooltip) = predictor_text(recipe.predictor);
+    let present = recipe.predictor;
+    let (text, tooltip) = (present.predict().title(), present.predict().about());
     ComboBox::from_id_salt("predictor")
         .selected_text(text)
         .show_ui(ui, |ui| {
-            for choice in [Predictor::Shortcut, Predictor::Reuse, Predictor::MlCache(MlCache::OFFICIAL)] {
+            for choice in Predictor::ALL {
                 if choice == Predictor::Shortcut && !model.has_shortcut {
                     continue;
                 }
-                let (text, tooltip) = predictor_text(choice);
+                let (text, tooltip) = (choice.predict().title(), choice.predict().about());
                 ui.selectable_value(&mut recipe.predictor, choice, text).on_hover_text(tooltip);
             }
         })

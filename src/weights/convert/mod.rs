@@ -380,7 +380,9 @@ impl Candidate {
         let name = self.short(&tensor.name);
         let is_matrix = tensor.shape.len() == 2 && name.ends_with("weight") && is_float(tensor.dtype);
         let quantize = quantize.filter(|_| is_matrix && !self.part.is_some_and(Part::is_tokenizer))?;
-        Some(quantize.of_matrix(name))
+        // By official name what programs declare by role: four bits are for blocks, see `Role`.
+        let in_block = name.split('.').any(|part| part == "layers" || part == "blocks");
+        Some(if in_block { quantize } else { Quantization::Int8 })
     }
 
     /// Holds the tensors to what the programs of the model ask for.

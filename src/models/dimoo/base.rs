@@ -5,8 +5,8 @@
 //! and the unconditional sequence are programs of their own, one sequence each, over one set of image tokens: those
 //! stand in the states as codes of the grid ([`states::IDS`] and the rest), and a template per sequence says where they go.
 
-use super::cache::{self, KeysAndValues};
-use super::{Batch, Model, states};
+use crate::models::cache::{self, KeysAndValues};
+use crate::models::states;
 use crate::kernels::attention::Operand;
 use crate::kernels::embed_sequence::{EmbedSequence, IMAGE};
 use crate::kernels::masked_logits::MaskedLogits;
@@ -311,7 +311,7 @@ impl Config {
                 mlp: self.mlp,
             };
             let keys = keys(b, layer);
-            b.scope(format!("layers.{layer}"), |b| block.append(b, x, positions, keys));
+            b.scope(format!("layers.{layer}"), |b| b.block(|b| block.append(b, x, positions, keys)));
         }
         let weight = b.vector("dimoo.model.transformer.ln_f.weight", self.d_model);
         b.rms_norm_into(x, weight, EPS, None, features);
@@ -360,7 +360,8 @@ impl Config {
         logits
     }
 
-    fn tokens(&self) -> u32 {
+    /// Image tokens.
+    pub fn tokens(&self) -> u32 {
         self.grid[0] * self.grid[1]
     }
 }
@@ -450,49 +451,12 @@ impl Block {
     }
 }
 
-/// A model and the sequences of a run, conditional first: what sampling asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sequences {
-    /// The model.
-    pub config: Config,
-    /// One, or two for guidance.
-    pub sequences: Vec<Sequence>,
-}
-
-impl Sequences {
-    /// The images of the sequences, guided if there are two.
-    pub fn batch(&self) -> Batch {
-        let images = self.sequences.first().map_or(1, |sequence| sequence.images);
-        Batch { images, guided: self.sequences.len() > 1 }
-    }
-}
-
-impl Model for Sequences {
-    fn tokens(&self) -> u32 {
-        self.config.tokens()
-    }
-
-    fn codebook(&self) -> u32 {
-        self.config.codebook
-    }
-
-    fn features(&self, b: &mut Builder, _: Batch) {
-        for sequence in &self.sequences {
-            self.config.features_of(b, sequence);
-        }
-    }
-
-    fn logits(&self, b: &mut Builder, _: Batch, masked: RowRange) -> Slot {
-        self.config.logits_of(b, &self.sequences, masked)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kernels::Quantization;
-    use crate::models::{build, formats, keep_f32, parameters, tensors};
-    use crate::program::BINDING_BYTES;
+    use crate::models::{build, parameters, tensors};
+    use crate::program::{BINDING_BYTES, Formats};
 
     #[test]
     fn the_official_model_has_eight_billion_parameters() {
@@ -503,7 +467,7 @@ mod tests {
         assert!(Config { grid: [0, 64], ..config }.check().is_err());
         let sequence = config.sequence(Branch::Conditional, 50);
         assert_eq!(sequence.length, 50 + 4164);
-        let program = build("full", keep_f32, |b| {
+        let program = build("full", Formats::F32, |b| {
             config.features_of(b, &sequence);
             config.logits_of(b, &[sequence], RowRange::all(config.tokens()));
         });
@@ -522,7 +486,7 @@ mod tests {
             (true, Some(Quantization::Int8)),
             (true, Some(Quantization::Int4 { group: 64 })),
         ] {
-            let program = build("full", formats(half, quantize), |b| {
+            let program = build("full", Formats { half, quantize }, |b| {
                 config.features_and_cache_of(b, &sequence);
                 config.choose_rows(b, &sequence, 400);
                 config.refresh_rows(b, &sequence, 400);

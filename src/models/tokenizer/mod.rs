@@ -1,6 +1,9 @@
-//! The image tokenizer of a class model: taming's VQGAN, as published, or aMUSEd's, which text models have too.
+//! The image tokenizer: taming's VQGAN, as published with MaskGIT, or aMUSEd's, which text models have.
 
-use super::{amused_vq, vqgan};
+pub mod amused;
+pub(super) mod resnet;
+pub mod vqgan;
+
 use crate::program::Builder;
 use serde_json::Value;
 
@@ -11,7 +14,7 @@ pub enum Tokenizer {
     /// taming-transformers' autoencoder, with attention; its file is `vqgan.safetensors`.
     Taming(vqgan::Config),
     /// diffusers' `VQModel`, without; its file is `vq.safetensors`.
-    Amused(amused_vq::Config),
+    Amused(amused::Config),
 }
 
 /// What `kind` says of aMUSEd's.
@@ -43,6 +46,28 @@ impl From<Tokenizer> for Value {
                 value["kind"] = AMUSED.into();
                 value
             }
+        }
+    }
+}
+
+/// Reads and writes the tokenizer of a text model, which is aMUSEd's where `kind` is left out.
+pub(super) mod amused_by_default {
+    use super::{AMUSED, Tokenizer, Value};
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(crate) fn deserialize<'a, D: Deserializer<'a>>(given: D) -> Result<Tokenizer, D::Error> {
+        let mut value = Value::deserialize(given)?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.entry("kind").or_insert_with(|| AMUSED.into());
+        }
+        Tokenizer::try_from(value).map_err(D::Error::custom)
+    }
+
+    pub(crate) fn serialize<S: Serializer>(tokenizer: &Tokenizer, to: S) -> Result<S::Ok, S::Error> {
+        match tokenizer {
+            Tokenizer::Amused(config) => config.serialize(to),
+            Tokenizer::Taming(_) => tokenizer.serialize(to),
         }
     }
 }
@@ -81,7 +106,7 @@ impl Tokenizer {
         }
     }
 
-    /// Appends the decoder: [`super::states::CODES`] of `images` grids of `height x width` to [`super::states::IMAGE`].
+    /// Appends the decoder: [`crate::models::states::CODES`] of `images` grids of `height x width` to [`crate::models::states::IMAGE`].
     pub fn decode(&self, b: &mut Builder, codes: u32, images: u32, height: u32, width: u32) {
         match self {
             Self::Taming(config) => config.decode(b, codes, images, height, width),
@@ -89,8 +114,8 @@ impl Tokenizer {
         }
     }
 
-    /// Appends the encoder: [`super::states::IMAGE`] of `images` pictures to [`super::states::LATENTS`] and
-    /// [`super::states::CODES`].
+    /// Appends the encoder: [`crate::models::states::IMAGE`] of `images` pictures to [`crate::models::states::LATENTS`] and
+    /// [`crate::models::states::CODES`].
     pub fn encode(&self, b: &mut Builder, codes: u32, images: u32, height: u32, width: u32) {
         match self {
             Self::Taming(config) => config.encode(b, codes, images, height, width),
@@ -98,10 +123,17 @@ impl Tokenizer {
         }
     }
 
-    /// Brings decoded values, nominally in [0, 1] or [-1, 1], to [-1, 1].
+    /// Brings what the decoder gives, nominally in [0, 1] or [-1, 1], to [-1, 1]: pictures are so everywhere else.
     pub fn to_signed(&self, values: &mut [f32]) {
         if matches!(self, Self::Amused(_)) {
             values.iter_mut().for_each(|value| *value = 2.0 * *value - 1.0);
+        }
+    }
+
+    /// Brings values in [-1, 1] to what the encoder takes.
+    pub fn from_signed(&self, values: &mut [f32]) {
+        if matches!(self, Self::Amused(_)) {
+            values.iter_mut().for_each(|value| *value = (*value + 1.0) / 2.0);
         }
     }
 

@@ -5,7 +5,9 @@
 //! mask ratio, and a residual onto the features. Keys and values come from inputs that were *not* normalised: the
 //! official PreNorm wraps the query alone. Try it: `migm generate --class fox --budget 4`.
 
-use super::{Batch, Model as _, maskgit, states};
+use super::base;
+use crate::models::family::within;
+use crate::models::{Batch, states};
 use crate::kernels::attention::Operand;
 use crate::kernels::copy::Copy;
 use crate::kernels::linear::Activation;
@@ -35,25 +37,49 @@ impl Config {
     /// The official shortcut of one block (the command line's default; see section 0 of the specification).
     pub const OFFICIAL: Self = Self { blocks: 1, bottleneck_ratio: 2, heads: 16 };
 
+    /// Whether the sizes go together, and with the base's.
+    ///
+    /// # Errors
+    /// A sentence on the first that does not.
+    pub fn check(&self, base: &base::Config) -> Result<(), String> {
+        within("shortcut.n_block", self.blocks, 64)?;
+        within("shortcut.bottleneck_ratio", self.bottleneck_ratio, 64)?;
+        within("shortcut.heads", self.heads, 1024)?;
+        let (hidden, ratio) = (base.hidden, self.bottleneck_ratio);
+        if !hidden.is_multiple_of(ratio) {
+            return Err(format!("`hidden` {hidden} is not a multiple of `shortcut.bottleneck_ratio` {ratio}"));
+        }
+        let (width, heads) = (self.width(base), self.heads);
+        if !width.is_multiple_of(heads) {
+            return Err(format!("the shortcut's width {width} is not a multiple of its {heads} heads"));
+        }
+        if width / heads > 1024 {
+            return Err(format!("the shortcut's heads of width {} are wider than 1024", width / heads));
+        }
+        Ok(())
+    }
+
     /// Width inside.
-    pub fn width(&self, base: &maskgit::Config) -> u32 {
+    pub fn width(&self, base: &base::Config) -> u32 {
         base.hidden / self.bottleneck_ratio
     }
 
     /// Appends the shortcut: [`states::FEATURES`] moves on by a step, given [`states::NEW_IDS`] and [`states::NEW_POSITIONS`].
-    pub fn predict(&self, b: &mut Builder, base: &maskgit::Config, batch: Batch) {
+    pub fn predict(&self, b: &mut Builder, base: &base::Config, batch: Batch) {
         let features = base.features_state(b, batch);
         let modulation = b.scope("time", |b| modulation(b, self.width(base)));
         let new = b.scope("new_tokens", |b| self.new_tokens(b, base, batch));
         let x = b.scope("proj_in", |b| self.proj_in(b, base, batch, features));
         for block in 0..self.blocks {
-            b.scope(format!("blocks.{block}"), |b| self.block(b, base, batch, x, new, block));
+            b.scope(format!("blocks.{block}"), |b| {
+                b.block(|b| self.block(b, base, batch, x, new, block));
+            });
         }
         b.scope("last_layer", |b| self.last_layer(b, base, x, modulation, features));
     }
 
     /// The base's embedding of what was just revealed, projected; one set for both halves of a guided batch.
-    fn new_tokens(&self, b: &mut Builder, base: &maskgit::Config, batch: Batch) -> Slot {
+    fn new_tokens(&self, b: &mut Builder, base: &base::Config, batch: Batch) -> Slot {
         let tokens = base.tokens();
         let rows = Extent::symbolic(batch.images, Symbol::NewTokens, tokens);
         let x = b.temporary("embedding", rows, base.hidden);
@@ -80,7 +106,7 @@ impl Config {
         b.linear(x, project)
     }
 
-    fn proj_in(&self, b: &mut Builder, base: &maskgit::Config, batch: Batch, features: Slot) -> Slot {
+    fn proj_in(&self, b: &mut Builder, base: &base::Config, batch: Batch, features: Slot) -> Slot {
         if self.bottleneck_ratio == 1 {
             let rows = Extent::fixed(batch.sequences() * base.length());
             let x = b.temporary("copy", rows, base.hidden);
@@ -92,7 +118,7 @@ impl Config {
     }
 
     /// `x += CA(LN(x), new); x += FF(LN(x)); x += SA(LN(x), x); x += FF(LN(x))`, in place.
-    fn block(&self, b: &mut Builder, base: &maskgit::Config, batch: Batch, x: Slot, new: Slot, block: u32) {
+    fn block(&self, b: &mut Builder, base: &base::Config, batch: Batch, x: Slot, new: Slot, block: u32) {
         let name = format!("shortcut.blocks.{block}");
         b.scope("cross_attn", |b| {
             self.attend(b, base, &format!("{name}.cross_attn"), x, new, (batch.sequences(), batch.images));
@@ -108,7 +134,7 @@ impl Config {
     fn attend(
         &self,
         b: &mut Builder,
-        base: &maskgit::Config,
+        base: &base::Config,
         name: &str,
         x: Slot,
         source: Slot,
@@ -135,7 +161,7 @@ impl Config {
         b.linear_add(h, out, x);
     }
 
-    fn feed_forward(&self, b: &mut Builder, base: &maskgit::Config, name: &str, x: Slot) {
+    fn feed_forward(&self, b: &mut Builder, base: &base::Config, name: &str, x: Slot) {
         let width = self.width(base);
         let norm = b.norm(&format!("{name}.norm"), width);
         let expand = b.layer(&format!("{name}.fn.net.0"), 4 * width, width);
@@ -146,7 +172,7 @@ impl Config {
     }
 
     /// LN, Linear, GELU, LN with scale-shift; then the projection out, onto the features.
-    fn last_layer(&self, b: &mut Builder, base: &maskgit::Config, x: Slot, modulation: Slot, features: Slot) {
+    fn last_layer(&self, b: &mut Builder, base: &base::Config, x: Slot, modulation: Slot, features: Slot) {
         let width = self.width(base);
         let norm = b.norm("shortcut.last_layer.0", width);
         let h = b.layer_norm(x, norm, OUTER_EPS);
@@ -166,7 +192,7 @@ impl Config {
 }
 
 /// `Linear(SiLU(Linear(sinusoid(1000 * mask_ratio))))`, then the adaLN layer: `[1, 2 * width]`, scale first.
-pub(super) fn modulation(b: &mut Builder, width: u32) -> Slot {
+pub(in crate::models) fn modulation(b: &mut Builder, width: u32) -> Slot {
     // Between the two layers, the geometric mean of what goes in and out.
     let middle = (f64::from(width) * f64::from(SINUSOID)).sqrt().round_ties_even() as u32;
     let sinusoid = b.temporary("sinusoid", Extent::fixed(1), SINUSOID);

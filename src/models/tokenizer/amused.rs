@@ -4,7 +4,7 @@
 //! [0, 1].
 
 use super::resnet::Map;
-use super::states;
+use crate::models::states;
 use crate::kernels::conv2d::ConvForm;
 use crate::kernels::nearest_code::NearestCode;
 use crate::kernels::{Extent, Slot};
@@ -143,7 +143,8 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{build, keep_f32, parameters, tensors};
+    use crate::models::{build, parameters, tensors};
+    use crate::program::Formats;
 
     #[test]
     fn the_official_tokenizer_has_146_million_parameters() {
@@ -153,8 +154,8 @@ mod tests {
         assert!(Config { groups: 48, ..Config::official() }.check().is_err());
         assert_eq!(config.factor(), 16);
         let programs = [
-            build("decode", keep_f32, |b| config.decode(b, 8192, 1, 64, 64)).unwrap(),
-            build("encode", keep_f32, |b| config.encode(b, 8192, 1, 1024, 1024)).unwrap(),
+            build("decode", Formats::F32, |b| config.decode(b, 8192, 1, 64, 64)).unwrap(),
+            build("encode", Formats::F32, |b| config.encode(b, 8192, 1, 1024, 1024)).unwrap(),
         ];
         assert_eq!(parameters(&tensors(&programs)), 146_244_675);
     }

@@ -4,8 +4,8 @@
 //! New tokens have no added position: rotary embedding puts keys where the tokens stand. Everything is normalised, keys'
 //! sources by the weight of the queries'. The conditional sequence counts its prompt among the new tokens at every step.
 
-use super::dimoo::{self, Block, EPS, Keys, Sequence};
-use super::{shortcut, states};
+use super::base::{self, Block, EPS, Keys, Sequence};
+use crate::models::{maskgit, states};
 use crate::kernels::rope::Positions;
 use crate::kernels::{Extent, Slot, Symbol};
 use crate::program::{Builder, Element};
@@ -28,27 +28,27 @@ impl Config {
     ///
     /// # Errors
     /// A sentence on the first that does not.
-    pub fn check(&self, base: &dimoo::Config) -> Result<(), String> {
+    pub fn check(&self, base: &base::Config) -> Result<(), String> {
         if self.blocks == 0 || self.blocks > 64 {
             return Err(format!("`sc_blocks` is {}; 1 to 64 makes sense", self.blocks));
         }
         if self.ratio == 0 || !base.d_model.is_multiple_of(self.ratio) {
             return Err(format!("`d_model` {} is not a multiple of `ratio` {}", base.d_model, self.ratio));
         }
-        dimoo::check_heads("the shortcut's width", self.width(base), base.heads)
+        base::check_heads("the shortcut's width", self.width(base), base.heads)
     }
 
     /// Width inside.
-    pub fn width(&self, base: &dimoo::Config) -> u32 {
+    pub fn width(&self, base: &base::Config) -> u32 {
         base.d_model / self.ratio
     }
 
     /// Appends the shortcut over one sequence: its features move on by a step, given [`states::NEW_IDS`] and
     /// [`states::NEW_POSITIONS`].
-    pub fn predict(&self, b: &mut Builder, base: &dimoo::Config, sequence: &Sequence) {
+    pub fn predict(&self, b: &mut Builder, base: &base::Config, sequence: &Sequence) {
         let width = self.width(base);
         let features = base.features_state(b, sequence);
-        let modulation = b.scope("time", |b| shortcut::modulation(b, width));
+        let modulation = b.scope("time", |b| maskgit::shortcut::modulation(b, width));
         let (new, positions) = b.scope("new_tokens", |b| self.new_tokens(b, base, sequence));
         let project = b.layer("shortcut.proj_in", width, base.d_model);
         let x = b.scope("proj_in", |b| b.linear(features, project));
@@ -61,12 +61,13 @@ impl Config {
                 heads: base.heads,
                 mlp: base.mlp,
             };
-            b.scope(format!("blocks.{block}"), |b| {
+            let append = |b: &mut Builder| {
                 let cross = part("cross_attn");
                 b.scope("cross_attn", |b| cross.attend(b, x, rows, Keys::Of(new, positions)));
                 b.scope("cross_attn_ff", |b| cross.feed_forward(b, x));
                 b.scope("self_attn", |b| part("self_attn").append(b, x, rows, Keys::Own));
-            });
+            };
+            b.scope(format!("blocks.{block}"), |b| b.block(append));
         }
         b.scope("last_layer", |b| {
             let weight = b.vector("shortcut.ln_f.weight", width);
@@ -78,7 +79,7 @@ impl Config {
     }
 
     /// The prompt if it counts as new, then what was just revealed: embedded and projected.
-    fn new_tokens(&self, b: &mut Builder, base: &dimoo::Config, sequence: &Sequence) -> (Slot, Positions) {
+    fn new_tokens(&self, b: &mut Builder, base: &base::Config, sequence: &Sequence) -> (Slot, Positions) {
         let tokens = base.grid[0] * base.grid[1];
         let of = |images| Extent::symbolic(images, Symbol::NewTokens, tokens).plus(images * sequence.prompt);
         let (entries, rows) = (of(1), of(sequence.images));
@@ -98,15 +99,16 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{build, keep_f32, parameters, tensors};
+    use crate::models::{build, parameters, tensors};
+    use crate::program::Formats;
 
     #[test]
     fn the_official_shortcut_has_220_million_parameters() {
-        let base = dimoo::Config::OFFICIAL;
+        let base = base::Config::OFFICIAL;
         assert_eq!(Config::OFFICIAL.check(&base), Ok(()));
         assert!(Config { ratio: 0, ..Config::OFFICIAL }.check(&base).is_err());
-        let sequence = base.sequence(dimoo::Branch::Conditional, 50);
-        let program = build("shortcut", keep_f32, |b| Config::OFFICIAL.predict(b, &base, &sequence)).unwrap();
+        let sequence = base.sequence(base::Branch::Conditional, 50);
+        let program = build("shortcut", Formats::F32, |b| Config::OFFICIAL.predict(b, &base, &sequence)).unwrap();
         let mut tensors = tensors([&program]);
         tensors.retain(|(name, _)| name.starts_with("shortcut."));
         assert_eq!(parameters(&tensors), 219_797_204);

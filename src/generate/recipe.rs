@@ -1,9 +1,13 @@
-//! A recipe: all that a picture is made from. It is what the controls edit, what a run is started with, what history keeps,
-//! what stands in a saved PNG and in a link. Pictures are made again from it, token for token.
+//! A recipe: all that pictures are made from. It is what the studio's controls edit, what a run is started with, what history
+//! keeps, what stands in a saved PNG and in a link. Pictures are made again from it, token for token.
 
-use crate::generate::predict::Predictor;
-use crate::generate::refresh::Refresh;
-use crate::generate::sampling::Sampling;
+use super::GenerateError;
+use super::engine::Job;
+use super::model::Model;
+use super::predict::Predictor;
+use super::refresh::Refresh;
+use super::sampling::Sampling;
+use super::session::Settings;
 use crate::kernels::Quantization;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,6 +31,26 @@ impl Subject {
             Self::Class(class) => class,
         }
     }
+}
+
+/// What a PNG carries of the pictures in it, a subject and a seed each: enough to make them again. Pictures of prompts are of one.
+pub fn metadata(
+    model: &str,
+    quantize: Option<Quantization>,
+    settings: &Settings,
+    pictures: &[(Subject, u64)],
+) -> Value {
+    let seeds: Vec<u64> = pictures.iter().map(|(_, seed)| *seed).collect();
+    let mut out = serde_json::json!({
+        "model": model, "quantize": quantize, "seeds": seeds, "settings": settings, "version": env!("CARGO_PKG_VERSION"),
+    });
+    if let Some((Subject::Prompt(prompt), _)) = pictures.first() {
+        out["prompt"] = prompt.as_str().into();
+    } else {
+        let classes: Vec<&str> = pictures.iter().map(|(subject, _)| subject.title()).collect();
+        out["classes"] = serde_json::json!(classes);
+    }
+    out
 }
 
 /// Reads how tokens are drawn. Links and histories of earlier versions name the kind of model around it.
@@ -77,19 +101,25 @@ impl Recipe {
         Some(full.into_iter().filter(|full| *full).count())
     }
 
-    /// What a PNG carries: the form of `migm generate`.
+    /// What a session is configured with.
+    pub fn settings(&self) -> Settings {
+        Settings { sampling: self.draw, refresh: self.refresh.clone(), predictor: self.predictor }
+    }
+
+    /// The pictures to make: seeds count up.
+    ///
+    /// # Errors
+    /// A subject that is not the model's.
+    pub fn jobs(&self, model: &Model) -> Result<Vec<Job>, GenerateError> {
+        let condition = model.condition(&self.subject)?;
+        let job = |i| Job { condition: condition.clone(), seed: self.seed.wrapping_add(i) };
+        Ok((0..u64::from(self.images.max(1))).map(job).collect())
+    }
+
+    /// What a PNG carries: [`metadata`] of pictures of this subject.
     pub fn metadata(&self, seeds: &[u64]) -> Value {
-        let settings = serde_json::json!({
-            "sampling": self.draw, "refresh": self.refresh, "predictor": self.predictor,
-        });
-        let mut out = serde_json::json!({
-            "model": self.model, "quantize": self.quantize, "seeds": seeds, "settings": settings, "version": env!("CARGO_PKG_VERSION"),
-        });
-        match &self.subject {
-            Subject::Prompt(prompt) => out["prompt"] = prompt.as_str().into(),
-            Subject::Class(class) => out["classes"] = serde_json::json!(vec![class; seeds.len().max(1)]),
-        }
-        out
+        let pictures: Vec<(Subject, u64)> = seeds.iter().map(|&seed| (self.subject.clone(), seed)).collect();
+        metadata(&self.model, self.quantize, &self.settings(), &pictures)
     }
 
     /// From what a PNG carries, of this program or of `migm generate`.
@@ -142,7 +172,7 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::predict::MlCache;
+    use super::super::predict::MlCache;
     use proptest::prelude::*;
 
     fn recipe(text: bool, seed: u64, images: u32, budget: u32) -> Recipe {

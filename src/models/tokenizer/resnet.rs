@@ -6,21 +6,21 @@ use crate::program::Builder;
 
 /// An activation: its slot, `[images * height * width, channels]`.
 #[derive(Clone, Copy)]
-pub(super) struct Map {
-    pub(super) slot: Slot,
-    pub(super) images: u32,
-    pub(super) height: u32,
-    pub(super) width: u32,
-    pub(super) channels: u32,
+pub(in crate::models) struct Map {
+    pub(in crate::models) slot: Slot,
+    pub(in crate::models) images: u32,
+    pub(in crate::models) height: u32,
+    pub(in crate::models) width: u32,
+    pub(in crate::models) channels: u32,
 }
 
 impl Map {
-    pub(super) fn shape(&self) -> [u32; 3] {
+    pub(in crate::models) fn shape(&self) -> [u32; 3] {
         [self.images, self.height, self.width]
     }
 
     /// The 3x3 convolution `name` of this.
-    pub(super) fn conv(self, b: &mut Builder, name: &str, channels: u32, form: ConvForm) -> Self {
+    pub(in crate::models) fn conv(self, b: &mut Builder, name: &str, channels: u32, form: ConvForm) -> Self {
         let slot = b.conv3x3(self.slot, name, channels, self.shape(), form);
         let (height, width) = form.output_size(self.height, self.width);
         Self { slot, height, width, channels, ..self }
@@ -28,7 +28,7 @@ impl Map {
 
     /// GN, SiLU, conv, GN, SiLU, conv; the skip is this itself or its 1x1 convolution `{name}.{shortcut}`, and the sum is
     /// in place.
-    pub(super) fn res_block(
+    pub(in crate::models) fn res_block(
         self,
         b: &mut Builder,
         name: &str,

@@ -3,8 +3,8 @@
 //! Chang et al. 2022 (arXiv 2202.04200), in the form of valeoai's PyTorch port, whose tensor names are used as they
 //! are. Try it: `migm generate --class fox`.
 
-use super::cache::{self, KeysAndValues};
-use super::{Batch, Model, states};
+use crate::models::cache::{self, KeysAndValues};
+use crate::models::{Batch, states};
 use crate::kernels::attention::Operand;
 use crate::kernels::linear::Activation;
 use crate::kernels::masked_logits::MaskedLogits;
@@ -186,12 +186,14 @@ impl Config {
         for layer in 0..self.depth {
             let name = format!("maskgit.transformer.layers.{layer}");
             let cache = cache(b, layer);
-            b.scope(format!("layers.{layer}"), |b| self.block(b, x, batch.sequences(), &name, cache));
+            b.scope(format!("layers.{layer}"), |b| {
+                b.block(|b| self.block(b, x, batch.sequences(), &name, cache));
+            });
         }
         b.scope("last_layer", |b| self.last_layer(b, x, features));
     }
 
-    /// Appends the full model as [`Model::features`] does, keeping every layer's keys and values for
+    /// Appends the full model as [`Config::features`] does, keeping every layer's keys and values for
     /// [`Config::refresh_rows`].
     pub fn features_and_cache(&self, b: &mut Builder, batch: Batch) {
         let features = self.features_state(b, batch);
@@ -238,22 +240,21 @@ impl Config {
     }
 }
 
-impl Model for Config {
-    fn tokens(&self) -> u32 {
+impl Config {
+    /// Image tokens.
+    pub fn tokens(&self) -> u32 {
         self.grid * self.grid
     }
 
-    fn codebook(&self) -> u32 {
-        self.codebook
-    }
-
-    fn features(&self, b: &mut Builder, batch: Batch) {
+    /// Appends the full model: from [`states::IDS`] and [`states::LABELS`] to [`states::FEATURES`].
+    pub fn features(&self, b: &mut Builder, batch: Batch) {
         let features = self.features_state(b, batch);
         self.transformer(b, batch, None, features, |_, _| None);
     }
 
+    /// Appends the head at a range of each image's masked positions: logits `[sequences * masked, codebook]`.
     /// The head is tied to the token table, with a bias of its own for each position; only codes can be drawn.
-    fn logits(&self, b: &mut Builder, batch: Batch, masked: RowRange) -> Slot {
+    pub fn logits(&self, b: &mut Builder, batch: Batch, masked: RowRange) -> Slot {
         let features = self.features_state(b, batch);
         let positions = b.state(states::POSITIONS, batch.images, self.tokens(), Element::U32);
         let table = self.token_table(b);

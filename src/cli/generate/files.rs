@@ -1,0 +1,117 @@
+//! Where `migm generate` writes pictures: a file each, a sheet, and their steps as an animation.
+
+use super::super::CliError;
+use super::super::frames::{columns, write_frames};
+use super::Arguments;
+use crate::generate::GenerateError;
+use crate::generate::model::Model;
+use crate::generate::picture::{Picture, write_png};
+use crate::generate::recipe::{Subject, metadata};
+use crate::generate::session::Settings;
+use crate::kernels::Quantization;
+use std::path::{Path, PathBuf};
+
+/// Files of a run. Pictures that get a file each are written as they come.
+pub(super) struct Files<'a> {
+    arguments: &'a Arguments,
+    model: String,
+    quantize: Option<Quantization>,
+    settings: &'a Settings,
+    pictures: Vec<(Subject, u64)>,
+    /// A folder; else a sheet, or one picture.
+    folder: Option<&'a PathBuf>,
+    /// By picture, what a sheet or an animation waits for.
+    kept: Vec<Option<Picture>>,
+    /// By picture and step.
+    frames: Vec<Vec<Picture>>,
+    /// What was written.
+    pub(super) written: Vec<PathBuf>,
+}
+
+impl<'a> Files<'a> {
+    pub(super) fn new(
+        arguments: &'a Arguments,
+        model: &Model,
+        settings: &'a Settings,
+        subjects: &[Subject],
+        seeds: &[u64],
+    ) -> Self {
+        let is_picture = |out: &Path| {
+            out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) && !out.is_dir()
+        };
+        Self {
+            arguments,
+            model: model.name.clone(),
+            quantize: model.formats().quantize,
+            settings,
+            pictures: subjects.iter().cloned().zip(seeds.iter().copied()).collect(),
+            folder: arguments.out.as_ref().filter(|out| !is_picture(out)),
+            kept: vec![None; subjects.len()],
+            frames: vec![Vec::new(); subjects.len()],
+            written: Vec::new(),
+        }
+    }
+
+    /// A batch, by index of the pictures in it; `frames` are of its steps.
+    pub(super) fn take(
+        &mut self,
+        indices: &[usize],
+        pictures: Vec<Picture>,
+        frames: &[Vec<Picture>],
+    ) -> Result<(), CliError> {
+        let keep = self.folder.is_none() || self.arguments.gif.is_some();
+        for (place, (&index, picture)) in indices.iter().zip(pictures).enumerate() {
+            self.frames[index] = frames.iter().filter_map(|step| step.get(place).cloned()).collect();
+            if let Some(folder) = self.folder {
+                std::fs::create_dir_all(folder)
+                    .map_err(|source| GenerateError::File { path: folder.display().to_string(), source })?;
+                self.write(folder.join(self.name(index)), &picture, &self.pictures[index..=index].to_vec())?;
+            }
+            self.kept[index] = keep.then_some(picture);
+        }
+        Ok(())
+    }
+
+    /// What waits for all pictures.
+    pub(super) fn finish(&mut self) -> Result<(), CliError> {
+        let pictures: Vec<Picture> = self.kept.iter_mut().filter_map(Option::take).collect();
+        if self.folder.is_none() {
+            let default = || PathBuf::from(if pictures.len() == 1 { self.name(0) } else { "migm.png".to_owned() });
+            let path = self.arguments.out.clone().unwrap_or_else(default);
+            let sheet = Picture::sheet(&pictures, columns(pictures.len()));
+            self.write(path, &sheet, &self.pictures.clone())?;
+        }
+        if let Some(path) = &self.arguments.gif {
+            write_frames(path, &self.frames, &pictures)?;
+            self.wrote(path.clone());
+        }
+        Ok(())
+    }
+
+    /// The name of a picture that gets a file of its own.
+    fn name(&self, index: usize) -> String {
+        let Some((subject, seed)) = self.pictures.get(index) else { return "migm.png".to_owned() };
+        let stem = match subject {
+            Subject::Class(class) => {
+                class.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect()
+            }
+            Subject::Prompt(_) => "migm".to_owned(),
+        };
+        format!("{stem}-{seed}.png")
+    }
+
+    fn write(&mut self, path: PathBuf, picture: &Picture, of: &[(Subject, u64)]) -> Result<(), CliError> {
+        let made_from = metadata(&self.model, self.quantize, self.settings, of);
+        let software = ("Software", format!("migm {}", env!("CARGO_PKG_VERSION")));
+        write_png(&path, picture, &[software, ("migm", made_from.to_string())])?;
+        self.wrote(path);
+        Ok(())
+    }
+
+    fn wrote(&mut self, path: PathBuf) {
+        if !self.arguments.json {
+            eprintln!("wrote {}", path.display());
+        }
+        self.written.push(path);
+    }
+}

@@ -1,0 +1,436 @@
+//! `migm generate`: pictures of a prompt or of classes, and what each step cost.
+
+mod files;
+
+use super::strip::strip;
+use super::{Backend, CliError};
+use crate::generate::GenerateError;
+use crate::generate::engine::{Engine, Event, Glimpse, Job, Run};
+use crate::generate::model::Model;
+use crate::generate::picture::{Picture, write_whole};
+use crate::generate::predict::{MlCache, Predictor};
+use crate::generate::refresh::Refresh;
+use crate::generate::report::{Report, Subjects, Tally, Totals};
+use crate::generate::recipe::Subject;
+use crate::generate::sampling::Sampling;
+use crate::generate::schedule::Schedule;
+use crate::generate::session::{PlannedStep, Session, Settings, StepKind};
+use crate::kernels::{ChoiceNoise, Quantization};
+use crate::models::Condition;
+use files::Files;
+use pollster::block_on;
+use std::collections::BTreeSet;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Known words that are offered for an unknown one.
+const OFFERED: usize = 3;
+/// Letters that are shown of an unknown word.
+const LONGEST_SHOWN: usize = 40;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// What to generate, with a text model; "" for anything
+    #[arg(value_name = "PROMPT", conflicts_with = "classes")]
+    prompt: Option<String>,
+    /// Class to generate, by name or number; repeat it for several, or say "all"
+    #[arg(long = "class", value_name = "NAME|ID")]
+    classes: Vec<String>,
+    /// Model folder, or the name of a bundled model (default: scenes-text for a prompt, scenes-class for classes)
+    #[arg(long, value_name = "DIR|NAME", value_hint = clap::ValueHint::DirPath)]
+    model: Option<PathBuf>,
+    /// Quantise matrices while loading: int8, int4 (groups of 64) or int4:32
+    #[arg(long, value_name = "FORMAT")]
+    quantize: Option<Quantization>,
+    /// Steps (default: the model's)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: Option<u32>,
+    /// Full steps in all, evenly spread: the refresh budget (default: an eighth of the steps; ml-cache has a plan of its own)
+    #[arg(long, value_name = "B", conflicts_with = "refresh")]
+    budget: Option<u32>,
+    /// Which steps run in full: every, uniform:B, list:0,3,7, or interval:SHARE,K (a share first, then every Kth)
+    #[arg(long, value_name = "RULE")]
+    refresh: Option<Refresh>,
+    /// What stands in for the full model at the other steps
+    #[arg(long, value_name = "NAME", value_parser = super::predictor(), default_value = "shortcut")]
+    predictor: Predictor,
+    /// ml-cache: share of rows that a partial step takes from the cache (default: 0.9)
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    cache_ratio: Option<f32>,
+    /// ml-cache: share of steps that are full in the beginning (default: 0.3)
+    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with_all = ["budget", "refresh"])]
+    cache_warmup: Option<f32>,
+    /// ml-cache: after them, one step in so many is full (default: 5)
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["budget", "refresh"])]
+    cache_interval: Option<u32>,
+    /// Seed of the first picture; the next ones count up from it
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Pictures of the prompt, or of each class
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    count: u32,
+    /// Guidance weight (default: the model's)
+    #[arg(long, value_name = "W", allow_negative_numbers = true)]
+    guidance: Option<f32>,
+    /// Unmasking schedule (default: the model's)
+    #[arg(long, value_enum)]
+    schedule: Option<Schedule>,
+    /// Temperature of the draw, and for text models of the choice where that has none of its own (default: the model's)
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    temperature: Option<f32>,
+    /// Round noise as the official code of Lumina-DiMOO does on CUDA
+    #[arg(long)]
+    bf16_gumbel: bool,
+    /// Temperature of the choice (default: the model's)
+    #[arg(long, allow_negative_numbers = true)]
+    choice_temperature: Option<f32>,
+    /// Inverse temperature of the draw (default: the model's)
+    #[arg(long, allow_negative_numbers = true)]
+    softmax_temperature: Option<f32>,
+    /// What the choice is made by (default: the model's)
+    #[arg(long, value_enum)]
+    choice_noise: Option<ChoiceNoise>,
+    /// Pictures computed at once (default: as many as fit in moderate memory, at most 8)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    batch: Option<u32>,
+    /// A .png file (several pictures make a sheet) or a folder (a file each)
+    #[arg(long, value_name = "FILE.png|DIR", value_hint = clap::ValueHint::AnyPath)]
+    out: Option<PathBuf>,
+    /// Also write the pictures resolving step by step
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    gif: Option<PathBuf>,
+    /// Also write times and tokens of every step
+    #[arg(long, value_name = "FILE.json", value_hint = clap::ValueHint::FilePath)]
+    report: Option<PathBuf>,
+    /// Do not run every step in full afterwards to measure the speed-up
+    #[arg(long)]
+    no_compare: bool,
+    /// Print the report as JSON instead of text
+    #[arg(long)]
+    json: bool,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t)]
+    backend: Backend,
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    let share = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("a share is between 0 and 1".to_owned()) }
+}
+
+/// The predictor and the full steps. Who names the full steps has them; otherwise the predictor's own plan holds.
+fn acceleration(
+    arguments: &Arguments,
+    steps: u32,
+    has_shortcut: bool,
+) -> Result<(Predictor, Refresh), CliError> {
+    let cache = [
+        ("--cache-ratio", arguments.cache_ratio.is_some()),
+        ("--cache-warmup", arguments.cache_warmup.is_some()),
+        ("--cache-interval", arguments.cache_interval.is_some()),
+    ];
+    let predictor = match arguments.predictor {
+        Predictor::MlCache(MlCache { cache_ratio }) => {
+            Predictor::MlCache(MlCache { cache_ratio: arguments.cache_ratio.unwrap_or(cache_ratio) })
+        }
+        other => other,
+    };
+    if !matches!(predictor, Predictor::MlCache(_))
+        && let Some((name, _)) = cache.iter().find(|(_, given)| *given)
+    {
+        let message = format!("{name} is a setting of ML-Cache; add --predictor ml-cache to use it");
+        return Err(GenerateError::Setting(message).into());
+    }
+    let refresh = match (&arguments.refresh, arguments.budget) {
+        (Some(refresh), _) => refresh.clone(),
+        (None, Some(budget)) => Refresh::Uniform(budget),
+        (None, None) if !has_shortcut && predictor == Predictor::Shortcut => Refresh::Every,
+        (None, None) => match predictor.default_refresh(steps) {
+            Refresh::Interval { warmup, interval } => Refresh::Interval {
+                warmup: arguments.cache_warmup.unwrap_or(warmup),
+                interval: arguments.cache_interval.unwrap_or(interval),
+            },
+            other => other,
+        },
+    };
+    Ok((predictor, refresh))
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let bundled = match arguments.prompt {
+        Some(_) => Model::bundled_text,
+        None => Model::bundled_class,
+    };
+    if arguments.prompt.is_none() && arguments.classes.is_empty() && arguments.model.is_none() {
+        return Err(refused("there is nothing to generate: give a prompt, or --class NAME"));
+    }
+    let model = super::open_model(arguments.model.as_ref(), bundled)?.quantized(arguments.quantize);
+    let (subjects, seeds) = pictures(arguments, &model)?;
+    let jobs: Vec<Job> = subjects.iter().zip(&seeds).map(|(subject, &seed)| job(&model, subject, seed)).collect::<Result<_, _>>()?;
+    let settings = settings(arguments, model.config.sampling, model.family().has_shortcut())?;
+    let plan = settings.plan(model.family().tokens())?;
+    for path in [&arguments.out, &arguments.gif, &arguments.report].into_iter().flatten() {
+        check_writable(path)?;
+    }
+    let mut files = Files::new(arguments, &model, &settings, &subjects, &seeds);
+    let (device, reason) = arguments.backend.open()?;
+    let name = model.name.clone();
+    let mut engine = Engine::of(model, device);
+    if !arguments.json {
+        eprintln!("{name} on {} ({reason})", engine.describe());
+    }
+
+    let mut tally = Tally::new(jobs.len());
+    let mut run = engine.run(jobs.clone(), &settings, None, arguments.batch)?;
+    let at_once = run.at_once();
+    let bar = progress(arguments.json, (run.batches_left() * plan.len()) as u64);
+    let (mut decode_ms, mut frames) = (0.0, Vec::new());
+    while let Some(event) = block_on(run.next())? {
+        match event {
+            Event::Began(_) => frames.clear(),
+            Event::Stepped(step) => {
+                bar.set_message(kind_in_words(step.kind, settings.predictor));
+                bar.inc(1);
+                if arguments.gif.is_some() {
+                    frames.push(frame(&mut run)?);
+                }
+            }
+            Event::Finished(batch) => {
+                tally.add(&batch);
+                let session = run.session()?;
+                let start = Instant::now();
+                let pictures = block_on(session.pictures(&batch.codes))?;
+                decode_ms += start.elapsed().as_secs_f64() * 1e3;
+                if tally.is_first() && session.decodes_on_the_cpu() && !arguments.json {
+                    eprintln!("note: this adapter binds too little at once for pictures of this size: the CPU decodes them");
+                }
+                bar.suspend(|| files.take(&batch.pictures, pictures, &frames))?;
+            }
+        }
+    }
+    bar.finish_and_clear();
+    files.finish()?;
+    let files = files.written;
+
+    let vanilla = if plan.iter().any(|step| step.kind == StepKind::Predicted) && !arguments.no_compare {
+        let mut vanilla = Tally::new(jobs.len());
+        let mut run = engine.run(jobs, &settings.vanilla(), None, Some(at_once))?;
+        let bar = progress(arguments.json, (run.batches_left() * plan.len()) as u64);
+        while let Some(event) = block_on(run.next())? {
+            match event {
+                Event::Finished(batch) => vanilla.add(&batch),
+                Event::Stepped(_) => {
+                    bar.set_message("to compare");
+                    bar.inc(1);
+                }
+                Event::Began(_) => {}
+            }
+        }
+        bar.finish_and_clear();
+        Some(vanilla)
+    } else {
+        None
+    };
+    let report = Report {
+        model: name,
+        device: engine.present().map(Session::describe)?,
+        settings,
+        subjects: Subjects::of(&subjects),
+        seeds,
+        files,
+        steps: tally.steps(&plan),
+        totals: tally.totals(&plan, vanilla.as_ref(), decode_ms),
+        tokens: tally.tokens,
+        memory_bytes: engine.memory(),
+    };
+    let text = serde_json::to_string_pretty(&report).unwrap_or_default();
+    if let Some(path) = &arguments.report {
+        write_whole(path, text.as_bytes())?;
+    }
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{text}")?;
+        return Ok(());
+    }
+    print_steps(&mut out, &plan, report.settings.predictor, &report.totals)
+}
+
+fn refused(message: &str) -> CliError {
+    GenerateError::Setting(message.to_owned()).into()
+}
+
+fn job(model: &Model, subject: &Subject, seed: u64) -> Result<Job, GenerateError> {
+    Ok(Job { condition: model.condition(subject)?, seed })
+}
+
+/// Subjects, named as the model names them, and seeds.
+fn pictures(arguments: &Arguments, model: &Model) -> Result<(Vec<Subject>, Vec<u64>), CliError> {
+    let mut subjects = Vec::new();
+    if let Some(prompt) = &arguments.prompt {
+        note_unknown_words(model, prompt);
+        subjects.push(Subject::Prompt(prompt.clone()));
+    }
+    for class in &arguments.classes {
+        match model.classes() {
+            Some(classes) if class == "all" => {
+                subjects.extend((0..classes.transformer.classes).map(|class| named(model, class)));
+            }
+            // Refused with a sentence where the model takes none.
+            _ => match model.condition(&Subject::Class(class.clone()))? {
+                Condition::Class(Some(class)) => subjects.push(named(model, class)),
+                _ => subjects.push(Subject::Class(class.clone())),
+            },
+        }
+    }
+    if subjects.is_empty() {
+        return Err(refused(match model.classes() {
+            Some(_) => "the model is of classes: name one with --class",
+            None => "the model takes a prompt: migm generate \"PROMPT\" --model ...",
+        }));
+    }
+    let each = u64::from(arguments.count);
+    let seeds = (0..each).map(|i| arguments.seed.wrapping_add(i));
+    let seeds: Vec<u64> = seeds.cycle().take(subjects.len() * each as usize).collect();
+    let repeated = subjects.into_iter().flat_map(|subject| std::iter::repeat_n(subject, each as usize));
+    Ok((repeated.collect(), seeds))
+}
+
+/// A class by its name.
+fn named(model: &Model, class: u32) -> Subject {
+    Subject::Class(model.classes().map_or_else(|| class.to_string(), |classes| classes.class_name(class)))
+}
+
+/// Says which words of a prompt the model has never seen, each once, and what they may be slips for.
+pub(super) fn note_unknown_words(model: &Model, prompt: &str) {
+    let Some(prompts) = model.prompts() else { return };
+    let unknown: BTreeSet<&str> = prompts.unknown_words(prompt).into_iter().collect();
+    for word in unknown {
+        let near = prompts.nearest_words(word, OFFERED).join(", ");
+        // A word can be a page long.
+        let shown: String = word.chars().take(LONGEST_SHOWN).collect();
+        if near.is_empty() {
+            eprintln!(
+                "note: the model does not know {shown:?}, and makes the picture as if it were not there"
+            );
+        } else {
+            eprintln!("note: the model does not know {shown:?}; the nearest that it knows: {near}");
+        }
+    }
+}
+
+/// Finds out before the work rather than after it that a file cannot go where it should.
+pub(super) fn check_writable(path: &Path) -> Result<(), CliError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A folder for pictures may be several levels deep, and is made; a file's folder must be there.
+    let made = path.extension().is_none();
+    match std::fs::metadata(parent) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Err(error) if made && error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => {
+            let source =
+                other.err().unwrap_or_else(|| std::io::Error::from(std::io::ErrorKind::NotADirectory));
+            Err(GenerateError::File { path: path.display().to_string(), source }.into())
+        }
+    }
+}
+
+/// What the command line asks for, over the defaults of a model.
+fn settings(
+    arguments: &Arguments,
+    defaults: Sampling,
+    has_shortcut: bool,
+) -> Result<Settings, CliError> {
+    let choice_temperature = arguments.choice_temperature.or(match defaults.choice_noise {
+        // Where noise stays as it is, one temperature is of both, as in the official code.
+        ChoiceNoise::Constant => arguments.temperature,
+        _ => None,
+    });
+    let sampling = Sampling {
+        steps: arguments.steps.unwrap_or(defaults.steps),
+        schedule: arguments.schedule.unwrap_or(defaults.schedule),
+        guidance: arguments.guidance.unwrap_or(defaults.guidance),
+        draw_temperature: arguments.temperature.unwrap_or(defaults.draw_temperature),
+        softmax_temperature: arguments.softmax_temperature.unwrap_or(defaults.softmax_temperature),
+        choice_temperature: choice_temperature.unwrap_or(defaults.choice_temperature),
+        choice_noise: arguments.choice_noise.unwrap_or(defaults.choice_noise),
+        bf16_gumbel: arguments.bf16_gumbel || defaults.bf16_gumbel,
+        ..defaults
+    };
+    let (predictor, refresh) = acceleration(arguments, sampling.steps, has_shortcut)?;
+    Ok(Settings { sampling, refresh, predictor })
+}
+
+/// A bar over steps, on a terminal.
+fn progress(quiet: bool, steps: u64) -> indicatif::ProgressBar {
+    let bar = if quiet { indicatif::ProgressBar::hidden() } else { indicatif::ProgressBar::new(steps) };
+    bar.set_style(
+        indicatif::ProgressStyle::with_template("{msg:>10} {wide_bar} step {pos}/{len} {eta}")
+            .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
+    );
+    bar
+}
+
+fn kind_in_words(kind: StepKind, predictor: Predictor) -> &'static str {
+    match kind {
+        StepKind::Full => "full",
+        StepKind::Predicted => predictor.name(),
+    }
+}
+
+/// The present draws of each picture of a batch, masked cells veiled.
+fn frame(run: &mut Run<'_>) -> Result<Vec<Picture>, CliError> {
+    let Glimpse { codes, drawn } = block_on(run.glimpse())?;
+    let session = run.session()?;
+    let pictures = block_on(session.pictures(&drawn))?;
+    let (family, mask) = (session.family(), session.family().codebook());
+    let veiled = pictures.iter().zip(codes.chunks(family.tokens() as usize)).map(|(picture, codes)| {
+        let masked: Vec<bool> = codes.iter().map(|&code| code == mask).collect();
+        picture.veiled(&masked, family.grid())
+    });
+    Ok(veiled.collect())
+}
+
+/// The strip of steps, and what each kind cost.
+fn print_steps(
+    out: &mut impl std::io::Write,
+    plan: &[PlannedStep],
+    predictor: Predictor,
+    totals: &Totals,
+) -> Result<(), CliError> {
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    writeln!(out, "steps     {}", strip(plan, colour))?;
+    let each = |ms: f64, n: usize| if n == 0 { 0.0 } else { ms / (n * totals.batches) as f64 };
+    let a_batch = if totals.batches == 1 { "" } else { " a batch" };
+    writeln!(
+        out,
+        "full      {:>3} steps, {:.1} ms each{a_batch}",
+        totals.full_steps,
+        each(totals.full_milliseconds, totals.full_steps)
+    )?;
+    writeln!(
+        out,
+        "{:<9} {:>3} steps, {:.1} ms each{a_batch}",
+        predictor.to_string(),
+        totals.predicted_steps,
+        each(totals.predicted_milliseconds, totals.predicted_steps)
+    )?;
+    writeln!(
+        out,
+        "in all    {:.1} ms for {} {}, and {:.1} ms to decode",
+        totals.loop_milliseconds,
+        totals.images,
+        if totals.images == 1 { "picture" } else { "pictures" },
+        totals.decode_milliseconds
+    )?;
+    if let (Some(ms), Some(speed_up), Some(agreement)) =
+        (totals.every_step_full_milliseconds, totals.speed_up, totals.token_agreement)
+    {
+        writeln!(
+            out,
+            "measured  {ms:.1} ms with every step in full: {speed_up:.2}x faster, {:.1} % of tokens equal",
+            100.0 * agreement
+        )?;
+    }
+    Ok(())
+}

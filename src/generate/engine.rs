@@ -1,0 +1,509 @@
+//! The engine: a model on a device, sessions held for it, and runs over many pictures as a stream of events, which the command
+//! line, `eval` and the studio drain alike.
+//!
+//! A [`Run`] makes [`Job`]s (a condition and a seed each) a batch at a time. Between two events its session can be
+//! looked at: for a preview, for features, or not at all, as only the run's own work is on its clock.
+
+use super::GenerateError;
+use super::model::{Device, Model};
+use super::session::{PlannedStep, Programs, Session, Settings, Shape, StepKind};
+use crate::exec::Memory;
+use crate::kernels::Quantization;
+use crate::models::{Batch, Condition};
+use crate::program::{Formats, Program, Tensor};
+use crate::weights::ModelFolder;
+use std::path::Path;
+
+/// Sessions held at once: enough to go back and forth between two methods.
+const HELD: usize = 2;
+/// The most pictures at once where nobody says how many.
+const MOST_AT_ONCE: u32 = 8;
+/// States and temporaries beyond this make the default batch smaller.
+const MODERATE: u64 = 1 << 30;
+
+/// The clock, in milliseconds; only differences mean something.
+pub fn now_ms() -> f64 {
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        use std::sync::OnceLock;
+        use std::time::Instant;
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed().as_secs_f64() * 1e3
+    }
+    #[cfg(target_arch = "wasm32")]
+    web_sys::window().and_then(|window| window.performance()).map_or(0.0, |clock| clock.now())
+}
+
+/// A picture to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// What it is made under.
+    pub condition: Condition,
+    /// Its seed.
+    pub seed: u64,
+}
+
+/// A session, and how it keeps weights.
+#[derive(Debug)]
+struct Held {
+    session: Session,
+    formats: Formats,
+}
+
+/// A model on a device.
+#[derive(Debug)]
+pub struct Engine {
+    device: Device,
+    model: Option<Model>,
+    /// The one in use first.
+    held: Vec<Held>,
+    /// What a submission may take, in milliseconds, where others draw with the same device.
+    pace: Option<f64>,
+}
+
+fn no_model() -> GenerateError {
+    GenerateError::Setting("no model is open; open one first".to_owned())
+}
+
+impl Engine {
+    /// An engine without a model.
+    pub fn new(device: Device) -> Self {
+        Self { device, model: None, held: Vec::new(), pace: None }
+    }
+
+    /// An engine of a model.
+    pub fn of(model: Model, device: Device) -> Self {
+        Self { model: Some(model), ..Self::new(device) }
+    }
+
+    /// The same for a device that others draw with: no submission takes longer than so many milliseconds.
+    #[must_use]
+    pub fn paced(self, milliseconds: f64) -> Self {
+        Self { pace: Some(milliseconds), ..self }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Goes on with the same model on another device.
+    pub fn replace_device(&mut self, device: Device) {
+        self.held.clear();
+        self.device = device;
+    }
+
+    /// The model that is open.
+    ///
+    /// # Errors
+    /// None is.
+    pub fn model(&self) -> Result<&Model, GenerateError> {
+        self.model.as_ref().ok_or_else(no_model)
+    }
+
+    /// Opens a folder or a bundled model in place of the present one, which stays if this fails.
+    ///
+    /// # Errors
+    /// It is no model folder, or a broken one.
+    pub fn open(&mut self, source: &str) -> Result<&Model, GenerateError> {
+        self.open_folder(ModelFolder::open(Path::new(source))?)
+    }
+
+    /// The same of a folder that is open.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_folder(&mut self, folder: ModelFolder) -> Result<&Model, GenerateError> {
+        let model = Model::from_folder(folder)?;
+        self.held.clear();
+        Ok(self.model.insert(model))
+    }
+
+    /// A session for settings: one that is held, if it was made for as much, or a new one. Vanilla runs in a session of the
+    /// predictor that it will be compared with, where the model has that.
+    ///
+    /// # Errors
+    /// Settings out of range, weights that cannot be read, or a device that is too small.
+    pub fn session(
+        &mut self,
+        settings: &Settings,
+        batch: Batch,
+        quantize: Option<Quantization>,
+    ) -> Result<&mut Session, GenerateError> {
+        let model = self.model.as_ref().ok_or_else(no_model)?;
+        // Before weights are loaded, which may take minutes.
+        let plan = settings.plan(model.family().tokens())?;
+        let predicted = plan.iter().any(|step| step.kind == StepKind::Predicted);
+        let formats = model.formats().quantized(quantize);
+        let fits = |held: &Held| {
+            let made = held.session.shape();
+            made.batch == batch
+                && held.formats == formats
+                && (made.predictor == Some(settings.predictor) || !predicted)
+        };
+        let held = match self.held.iter().position(fits) {
+            Some(at) => self.held.remove(at),
+            None => {
+                self.held.truncate(HELD - 1);
+                let has = model.family().has_shortcut();
+                let possible = settings.predictor != super::predict::Predictor::Shortcut || has;
+                let shape = Shape::new(batch, (predicted || possible).then_some(settings.predictor));
+                let (family, weights) = (&model.config.family, &mut *model.weights()?);
+                Held { session: Session::with_weights(family, shape, &self.device, formats, weights)?, formats }
+            }
+        };
+        self.held.insert(0, held);
+        let session = &mut self.held[0].session;
+        session.executor().pace(self.pace);
+        session.configure(settings)?;
+        Ok(session)
+    }
+
+    /// The session in use.
+    ///
+    /// # Errors
+    /// There is none yet.
+    pub fn present(&mut self) -> Result<&mut Session, GenerateError> {
+        self.held.first_mut().map(|held| &mut held.session).ok_or_else(no_model)
+    }
+
+    /// As many pictures at once as there are, as fit in moderate memory and in the device's bindings, and no more than eight.
+    ///
+    /// # Errors
+    /// Settings that make no program.
+    pub fn largest_batch(&self, settings: &Settings, pictures: &[Job]) -> Result<u32, GenerateError> {
+        let Some(first) = pictures.first() else { return Ok(1) };
+        let model = self.model()?;
+        let limit = match &self.device {
+            Device::Cpu => u64::MAX,
+            Device::Gpu(gpu) => gpu.largest_binding(),
+        };
+        for images in (2..=MOST_AT_ONCE.min(pictures.len() as u32)).rev() {
+            let batch = Batch::of(&first.condition, images, settings.sampling.guided());
+            let shape = Shape::new(batch, Some(settings.predictor).filter(|_| settings.predicts()));
+            let programs = Programs::new(model.family(), shape, model.formats())?.list;
+            let largest = programs.iter().flat_map(Program::tensors).map(Tensor::bytes).max();
+            let planned = Memory::planned(&programs);
+            if planned.states + planned.temporaries <= MODERATE && largest.unwrap_or(0) <= limit {
+                return Ok(images);
+            }
+        }
+        Ok(1)
+    }
+
+    /// Makes pictures under settings, so many at once or, with `None`, [as many as fit](Self::largest_batch). Prompts of one
+    /// length go together; a batch that is short is filled up with its last picture.
+    ///
+    /// # Errors
+    /// Settings out of range.
+    pub fn run(
+        &mut self,
+        pictures: Vec<Job>,
+        settings: &Settings,
+        quantize: Option<Quantization>,
+        at_once: Option<u32>,
+    ) -> Result<Run<'_>, GenerateError> {
+        let at_once = match at_once {
+            Some(at_once) => at_once.min(pictures.len() as u32).max(1),
+            None => self.largest_batch(settings, &pictures)?,
+        };
+        let mut by_length: Vec<([u32; 2], Vec<usize>)> = Vec::new();
+        for (index, picture) in pictures.iter().enumerate() {
+            let length = picture.condition.prompt_tokens();
+            match by_length.iter_mut().find(|(known, _)| *known == length) {
+                Some((_, indices)) => indices.push(index),
+                None => by_length.push((length, vec![index])),
+            }
+        }
+        let chunks = by_length.iter().flat_map(|(_, indices)| indices.chunks(at_once as usize));
+        let mut batches: Vec<Vec<usize>> = chunks.map(<[usize]>::to_vec).collect();
+        batches.reverse();
+        let settings = settings.clone();
+        Ok(Run { engine: self, pictures, settings, quantize, at_once, batches, now: None })
+    }
+
+    /// Memory held on the device by all sessions.
+    pub fn memory(&self) -> Memory {
+        let mut all = Memory::default();
+        for held in &self.held {
+            let memory = held.session.memory();
+            all.weights += memory.weights;
+            all.states += memory.states;
+            all.temporaries += memory.temporaries;
+            all.other += memory.other;
+        }
+        all
+    }
+
+    /// The adapter's name, or the processor's threads.
+    pub fn describe(&self) -> String {
+        self.device.describe()
+    }
+}
+
+/// What happened in a run.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A batch begins: everything of it is masked.
+    Began(Began),
+    /// A step was enqueued; on a GPU it may still be under way.
+    Stepped(PlannedStep),
+    /// A batch is complete.
+    Finished(Finished),
+}
+
+/// A batch in the making.
+#[derive(Clone, Debug)]
+pub struct Began {
+    /// Which of the pictures are in it, by index.
+    pub pictures: Vec<usize>,
+    /// The steps to come.
+    pub steps: usize,
+}
+
+/// What a batch gave.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Which of the pictures were in it, by index.
+    pub pictures: Vec<usize>,
+    /// Codes `[pictures, tokens]`.
+    pub codes: Vec<u32>,
+    /// Milliseconds of its steps on the run's clock.
+    pub loop_ms: f64,
+    /// Milliseconds of each step as the device measured it; where it cannot, the loop's time shared out evenly.
+    pub step_ms: Vec<f64>,
+}
+
+/// The batch under way.
+#[derive(Debug)]
+struct Now {
+    pictures: Vec<usize>,
+    spent: f64,
+}
+
+/// Pictures in the making.
+#[derive(Debug)]
+pub struct Run<'a> {
+    engine: &'a mut Engine,
+    pictures: Vec<Job>,
+    settings: Settings,
+    quantize: Option<Quantization>,
+    at_once: u32,
+    /// What is left, the next one last.
+    batches: Vec<Vec<usize>>,
+    now: Option<Now>,
+}
+
+impl Run<'_> {
+    /// Goes on until something happens; `None` when all pictures are made.
+    ///
+    /// # Errors
+    /// The device failed, or weights cannot be read.
+    pub async fn next(&mut self) -> Result<Option<Event>, GenerateError> {
+        let Some(now) = &mut self.now else { return self.begin() };
+        let began = now_ms();
+        let session = self.engine.present()?;
+        if let Some(step) = session.step()? {
+            now.spent += now_ms() - began;
+            return Ok(Some(Event::Stepped(step)));
+        }
+        session.executor().wait()?;
+        let count = now.pictures.len() * session.family().tokens() as usize;
+        let mut codes = session.tokens().await?;
+        now.spent += now_ms() - began;
+        codes.truncate(count);
+        let times = session.step_times().await?;
+        let each = now.spent / times.len().max(1) as f64;
+        let step_ms = times.into_iter().map(|ms| ms.unwrap_or(each)).collect();
+        let finished = self.now.take().map(|now| {
+            Event::Finished(Finished { pictures: now.pictures, codes, loop_ms: now.spent, step_ms })
+        });
+        Ok(finished)
+    }
+
+    fn begin(&mut self) -> Result<Option<Event>, GenerateError> {
+        let Some(indices) = self.batches.pop() else { return Ok(None) };
+        let of = |i: usize| &self.pictures[*indices.get(i).or(indices.last()).unwrap_or(&0)];
+        let batch = Batch::of(&of(0).condition, self.at_once, self.settings.sampling.guided());
+        let all = || (0..self.at_once as usize).map(of);
+        let conditions: Vec<Condition> = all().map(|picture| picture.condition.clone()).collect();
+        let seeds: Vec<u64> = all().map(|picture| picture.seed).collect();
+        let session = self.engine.session(&self.settings, batch, self.quantize)?;
+        session.start(&conditions, &seeds)?;
+        let steps = session.plan().len();
+        self.now = Some(Now { pictures: indices.clone(), spent: 0.0 });
+        Ok(Some(Event::Began(Began { pictures: indices, steps })))
+    }
+
+    /// The rest of the batch under way, or the next one; `None` when all pictures are made.
+    ///
+    /// # Errors
+    /// As [`Run::next`].
+    pub async fn batch(&mut self) -> Result<Option<Finished>, GenerateError> {
+        loop {
+            match self.next().await? {
+                Some(Event::Finished(finished)) => return Ok(Some(finished)),
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Tokens as they are and as the last step drew them `[pictures, tokens]`, when that step has run, on the run's clock.
+    ///
+    /// # Errors
+    /// No batch is under way, or the device failed.
+    pub async fn glimpse(&mut self) -> Result<Glimpse, GenerateError> {
+        let began = now_ms();
+        let session = self.engine.present()?;
+        let (mut codes, mut drawn) = (session.tokens().await?, session.drawn().await?);
+        if let Some(now) = &mut self.now {
+            now.spent += now_ms() - began;
+            let count = now.pictures.len() * session.family().tokens() as usize;
+            codes.truncate(count);
+            drawn.truncate(count);
+        }
+        Ok(Glimpse { codes, drawn })
+    }
+
+    /// The session of the batch under way, or of the last one: to read features, or to decode. Off the run's clock.
+    ///
+    /// # Errors
+    /// No batch has begun.
+    pub fn session(&mut self) -> Result<&mut Session, GenerateError> {
+        self.engine.present()
+    }
+
+    /// Memory held on the device.
+    pub fn memory(&self) -> Memory {
+        self.engine.memory()
+    }
+
+    /// Pictures at once.
+    pub fn at_once(&self) -> u32 {
+        self.at_once
+    }
+
+    /// Batches that are still to begin.
+    pub fn batches_left(&self) -> usize {
+        self.batches.len()
+    }
+}
+
+/// Tokens in the making.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glimpse {
+    /// Codes `[pictures, tokens]`; the number of codes where masked.
+    pub codes: Vec<u32>,
+    /// The latest draw at every position `[pictures, tokens]`.
+    pub drawn: Vec<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::fixtures::{FIXTURE, text_fixture};
+    use crate::generate::predict::{MlCache, Predictor};
+    use crate::generate::recipe::{Recipe, Subject};
+    use crate::generate::refresh::Refresh;
+    use pollster::block_on;
+
+    fn recipe(model: &Model, subject: Subject) -> Recipe {
+        Recipe {
+            model: model.name.clone(),
+            subject,
+            seed: 7,
+            images: 1,
+            draw: model.config.sampling,
+            refresh: Refresh::Uniform(3),
+            predictor: Predictor::Shortcut,
+            quantize: None,
+        }
+    }
+
+    /// What *Compare methods* does: runs that differ in what stands in for the model, and vanilla among them.
+    #[test]
+    fn methods_are_compared_again_and_again() {
+        let (folder, _) = text_fixture();
+        let mut engine = Engine::new(Device::Cpu);
+        for (source, subject) in [
+            (folder.path().to_str().unwrap(), Subject::Prompt("w5 w17 w9".to_owned())),
+            (FIXTURE, Subject::Class("fox".to_owned())),
+        ] {
+            let shortcut = recipe(engine.open(source).unwrap(), subject);
+            let with = |predictor| Recipe { predictor, ..shortcut.clone() };
+            let reuse = with(Predictor::Reuse);
+            let cached = with(Predictor::MlCache(MlCache::OFFICIAL));
+            let all = [&reuse, &shortcut.vanilla(), &shortcut, &reuse.vanilla(), &cached, &shortcut];
+            let mut first: Vec<Vec<u32>> = Vec::new();
+            for round in 0..2 {
+                for (index, recipe) in all.into_iter().enumerate() {
+                    let jobs = recipe.jobs(engine.model().unwrap()).unwrap();
+                    let mut run = engine.run(jobs, &recipe.settings(), None, None).unwrap();
+                    let made = block_on(run.batch()).unwrap().unwrap();
+                    assert!(block_on(run.next()).unwrap().is_none());
+                    assert_eq!(run.session().unwrap().plan().len(), recipe.draw.steps as usize);
+                    match first.get(index) {
+                        Some(before) => assert_eq!(*before, made.codes, "{:?}, {round}", recipe.predictor),
+                        None => first.push(made.codes),
+                    }
+                }
+            }
+            assert_eq!(first[1], first[3], "vanilla does not depend on the predictor at hand");
+            assert_eq!(first[2], first[5]);
+            assert_ne!(first[1], first[2]);
+        }
+    }
+
+    /// Prompts of two lengths, more of them than go together, in any order: each as it is alone.
+    #[test]
+    fn pictures_do_not_depend_on_what_is_made_beside_them() {
+        let (_folder, model) = text_fixture();
+        let of = |words: &str| model.condition(&Subject::Prompt(words.to_owned())).unwrap();
+        let words = ["w5 w17 w9", "w5", "w7 w3 w30", "w9", "w5 w17 w9"];
+        let jobs: Vec<Job> =
+            words.iter().zip(3..).map(|(words, seed)| Job { condition: of(words), seed }).collect();
+        let settings = recipe(&model, Subject::Prompt(String::new())).settings();
+        let mut engine = Engine::of(model, Device::Cpu);
+        let mut together = vec![Vec::new(); jobs.len()];
+        let mut run = engine.run(jobs.clone(), &settings, None, Some(2)).unwrap();
+        assert_eq!((run.at_once(), run.batches_left()), (2, 3));
+        let mut steps = 0;
+        while let Some(event) = block_on(run.next()).unwrap() {
+            match event {
+                Event::Began(batch) => assert!(batch.pictures.len() <= 2 && batch.steps > 0),
+                Event::Stepped(_) => {
+                    let glimpse = block_on(run.glimpse()).unwrap();
+                    assert_eq!(glimpse.codes.len(), glimpse.drawn.len());
+                    steps += 1;
+                }
+                Event::Finished(batch) => {
+                    let each = batch.codes.len() / batch.pictures.len();
+                    assert!(batch.loop_ms > 0.0 && batch.step_ms.iter().all(|ms| *ms > 0.0), "{batch:?}");
+                    for (&picture, codes) in batch.pictures.iter().zip(batch.codes.chunks_exact(each)) {
+                        together[picture] = codes.to_vec();
+                    }
+                }
+            }
+        }
+        assert_eq!(steps, 3 * settings.sampling.steps as usize);
+        for (job, together) in jobs.into_iter().zip(together) {
+            let mut run = engine.run(vec![job], &settings, None, None).unwrap();
+            assert_eq!(block_on(run.batch()).unwrap().unwrap().codes, together);
+        }
+    }
+
+    #[test]
+    fn what_an_engine_cannot_do_is_said() {
+        let mut engine = Engine::new(Device::Cpu);
+        assert!(engine.model().unwrap_err().to_string().contains("no model is open"));
+        let model = engine.open(FIXTURE).unwrap();
+        let error = model.condition(&Subject::Prompt("a fox".to_owned())).unwrap_err().to_string();
+        assert!(error.contains("takes no prompt"), "{error}");
+        let settings = recipe(model, Subject::Class("fox".to_owned())).settings();
+        assert!(engine.open("nowhere").is_err());
+        assert_eq!(engine.model().unwrap().name, "scenes-v0", "the model stays");
+        let mut none = engine.run(Vec::new(), &settings, None, None).unwrap();
+        assert!(block_on(none.next()).unwrap().is_none());
+    }
+}

@@ -1,0 +1,119 @@
+//! What stands in for the full model between refreshes.
+//!
+//! A predictor is a [`Predict`]: it appends programs that move the features of a network on by a step. To add one, write a file
+//! here and give [`Predictor`] an arm; one from outside of this crate is [`Predictor::Custom`], see `examples/predictor.rs`.
+
+pub mod ml_cache;
+mod reuse;
+mod shortcut;
+
+pub use ml_cache::MlCache;
+
+use super::GenerateError;
+use super::refresh::Refresh;
+use crate::models::Network;
+use crate::program::Builder;
+
+/// Appends a program.
+pub type Body<'a> = Box<dyn FnOnce(&mut Builder) + 'a>;
+
+/// Makes features without running the full model.
+pub trait Predict: std::fmt::Debug + Sync {
+    /// As the command line takes it, and reports call it.
+    fn name(&self) -> &'static str;
+
+    /// As a person would name it.
+    fn title(&self) -> &'static str {
+        self.name()
+    }
+
+    /// A sentence on what it does.
+    fn about(&self) -> &'static str {
+        ""
+    }
+
+    /// Whether full steps have to keep keys and values.
+    fn keeps(&self) -> bool {
+        false
+    }
+
+    /// The programs that a step runs in place of the full model, by name and in order: from the features of the step before,
+    /// what it revealed ([`states::NEW_IDS`](crate::models::states::NEW_IDS),
+    /// [`states::NEW_POSITIONS`](crate::models::states::NEW_POSITIONS)), and states of their own, to new features.
+    ///
+    /// # Errors
+    /// A setting is out of range.
+    fn programs<'a>(&'a self, network: &'a dyn Network) -> Result<Vec<(&'a str, Body<'a>)>, GenerateError>;
+
+    /// The full steps where nobody says which: an eighth of all. Where a predicted step costs a tenth of a full one, as with the
+    /// bundled models, that is four times as fast.
+    fn default_refresh(&self, steps: u32) -> Refresh {
+        Refresh::Uniform(steps.div_ceil(8))
+    }
+}
+
+/// A way to have features without running the full model.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Predictor {
+    /// The learned shortcut.
+    #[default]
+    Shortcut,
+    /// The last features as they are: the plainest baseline.
+    Reuse,
+    /// Some rows through the full model, among cached keys and values of the others.
+    MlCache(MlCache),
+    /// One from outside. Files cannot name it.
+    #[serde(skip)]
+    Custom(&'static dyn Predict),
+}
+
+impl Predictor {
+    /// Every predictor of this crate, with official settings.
+    pub const ALL: [Self; 3] = [Self::Shortcut, Self::Reuse, Self::MlCache(MlCache::OFFICIAL)];
+
+    /// The predictor of a name, with official settings.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|predictor| predictor.name() == name)
+    }
+
+    /// What it does.
+    pub fn predict(&self) -> &dyn Predict {
+        match self {
+            Self::Shortcut => &shortcut::Shortcut,
+            Self::Reuse => &reuse::Reuse,
+            Self::MlCache(cache) => cache,
+            Self::Custom(other) => *other,
+        }
+    }
+
+    /// As the command line takes it.
+    pub fn name(&self) -> &'static str {
+        self.predict().name()
+    }
+
+    /// The full steps where nobody says which.
+    pub fn default_refresh(&self, steps: u32) -> Refresh {
+        self.predict().default_refresh(steps)
+    }
+
+    /// The shortcut if there is one, else what needs nothing.
+    pub fn of_model(has_shortcut: bool) -> Self {
+        if has_shortcut { Self::Shortcut } else { Self::Reuse }
+    }
+}
+
+impl PartialEq for Predictor {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::MlCache(a), Self::MlCache(b)) => a == b,
+            _ => self.name() == other.name(),
+        }
+    }
+}
+
+impl std::fmt::Display for Predictor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}

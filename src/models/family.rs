@@ -1,0 +1,154 @@
+//! What families of models have in common: enough for one session, one verifier and one engine over all of them.
+//!
+//! A [`Family`] is a model's sizes. It says what its folder holds, what a condition (a class, a prompt) becomes in the
+//! states, and how the programs of a step are made: its [`Network`]s go from ids to features, its head from features to
+//! logits. To add one, write a folder beside `maskgit/` and `dimoo/`, and give [`Known`](super::Known) an arm.
+
+use super::tokenizer::Tokenizer;
+use crate::kernels::{RowRange, Slot};
+use crate::program::Builder;
+
+/// What programs are built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Images at once.
+    pub images: u32,
+    /// Whether an unconditional sequence goes with each image, for guidance.
+    pub guided: bool,
+    /// Tokens of each image's prompt, and of the one that stands for none; nothing where models take classes.
+    pub prompt: [u32; 2],
+}
+
+impl Batch {
+    /// Of images of classes.
+    pub fn of_classes(images: u32, guided: bool) -> Self {
+        Self { images, guided, prompt: [0, 0] }
+    }
+
+    /// Of so many images under such a condition.
+    pub fn of(condition: &Condition, images: u32, guided: bool) -> Self {
+        Self { images, guided, prompt: condition.prompt_tokens() }
+    }
+
+    /// Sequences through the transformer: conditional ones first.
+    pub fn sequences(self) -> u32 {
+        if self.guided { 2 * self.images } else { self.images }
+    }
+}
+
+/// What an image is made under, in a model's own numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// A class, or none.
+    Class(Option<u32>),
+    /// The ids of a prompt, and of the one that stands for none.
+    Prompt {
+        /// Of the prompt.
+        ids: Vec<u32>,
+        /// Of no prompt.
+        without: Vec<u32>,
+    },
+}
+
+impl Condition {
+    /// Tokens of the prompt and of the one that stands for none.
+    pub fn prompt_tokens(&self) -> [u32; 2] {
+        match self {
+            Self::Class(_) => [0, 0],
+            Self::Prompt { ids, without } => [ids.len() as u32, without.len() as u32],
+        }
+    }
+}
+
+/// A state and what it is to hold.
+pub type Written = (String, Vec<u32>);
+
+/// A model's sizes, and how its programs are made.
+///
+/// In every family, [`states::IDS`](super::states::IDS) holds codes, and the number of codes where a token is masked.
+pub trait Family: std::fmt::Debug + Send + Sync {
+    /// What `config.json` calls the family.
+    fn architecture(&self) -> &'static str;
+    /// The transformer's part of the folder, as in `PART.safetensors`.
+    fn part(&self) -> &'static str;
+    /// Rows and columns of image tokens.
+    fn grid(&self) -> [u32; 2];
+    /// Codes that a token can be.
+    fn codebook(&self) -> u32;
+    /// Width of a feature.
+    fn width(&self) -> u32;
+    /// The transformer's layers.
+    fn layers(&self) -> u32;
+    /// The image tokenizer.
+    fn tokenizer(&self) -> &Tokenizer;
+    /// Whether there is a learned shortcut.
+    fn has_shortcut(&self) -> bool;
+    /// Whether the sizes go together, and are such as kernels take.
+    ///
+    /// # Errors
+    /// A sentence on the first that does not.
+    fn check(&self) -> Result<(), String>;
+    /// What goes from ids to features: all sequences at once, or those of one length each.
+    fn networks(&self, batch: Batch) -> Vec<Box<dyn Network + '_>>;
+    /// Appends the head at a range of each image's masked positions: from features to logits
+    /// `[sequences * positions of the range that are masked, codebook]`.
+    fn logits(&self, b: &mut Builder, batch: Batch, masked: RowRange) -> Slot;
+    /// What the states hold that say what is to be made, one condition an image.
+    ///
+    /// # Errors
+    /// A sentence on a condition that is not of this family, out of range, or longer than the batch's.
+    fn condition(&self, batch: Batch, conditions: &[Condition]) -> Result<Vec<Written>, String>;
+
+    /// Positions of an image that hold a token.
+    fn tokens(&self) -> u32 {
+        let [rows, columns] = self.grid();
+        rows * columns
+    }
+
+    /// Height and width of a picture, in pixels.
+    fn size(&self) -> [u32; 2] {
+        self.grid().map(|tokens| tokens * self.tokenizer().factor())
+    }
+
+    /// The folder's parts, the transformer first.
+    fn parts(&self) -> Vec<&'static str> {
+        let shortcut = self.has_shortcut().then_some("shortcut");
+        [self.part(), self.tokenizer().part()].into_iter().chain(shortcut).collect()
+    }
+
+    /// Appends the full model over all sequences.
+    fn features(&self, b: &mut Builder, batch: Batch) {
+        for network in self.networks(batch) {
+            network.full(b, false);
+        }
+    }
+}
+
+/// What goes from ids to features in programs of its own: all sequences of a batch, or one of several that differ in length.
+pub trait Network {
+    /// A program's name, different for every network of a run.
+    fn name(&self, program: &str) -> String;
+    /// Sequences in it; those that are conditional come first.
+    fn sequences(&self) -> u32;
+    /// Rows of one sequence.
+    fn length(&self) -> u32;
+    /// The features `[sequences * length, width]`: what a full step leaves and a predictor moves on.
+    fn features(&self, b: &mut Builder) -> Slot;
+    /// Appends the full model; `keep` also writes what [`Network::partial`] reads.
+    fn full(&self, b: &mut Builder, keep: bool);
+    /// Appends what lists the `count` rows of each sequence whose best code has the lowest logit.
+    fn choose(&self, b: &mut Builder, count: u32);
+    /// Appends the model over the listed rows, among kept keys and values of the others.
+    fn partial(&self, b: &mut Builder, count: u32);
+    /// Appends the learned shortcut, if there is one.
+    fn shortcut(&self, b: &mut Builder);
+}
+
+/// Refuses a size beyond what makes sense: 1 to `most`.
+pub(crate) fn within(name: &str, value: u32, most: u32) -> Result<(), String> {
+    match value {
+        0 => Err(format!("`{name}` is 0")),
+        v if v > most => Err(format!("`{name}` is {v}; at most {most} makes sense")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,218 @@
+//! MaskGIT as a family: a transformer over a grid of tokens and a class, its shortcut, and an image tokenizer.
+
+pub mod base;
+pub mod shortcut;
+
+pub use base::Config;
+
+use super::family::{Batch, Condition, Family, Network, Written, within};
+use super::prompts::distance;
+use super::states;
+use super::tokenizer::Tokenizer;
+use crate::kernels::{RowRange, Slot};
+use crate::program::Builder;
+
+/// The architecture that `config.json` names.
+pub const ARCHITECTURE: &str = "maskgit";
+
+/// What `config.json` says of a MaskGIT.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Maskgit {
+    /// Pixels along a side.
+    pub image_size: u32,
+    /// The transformer's sizes.
+    #[serde(flatten)]
+    pub transformer: Config,
+    /// Class names in order of class; empty where classes are only numbered.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// The tokenizer's sizes.
+    pub tokenizer: Tokenizer,
+    /// The shortcut's sizes, where there is one.
+    #[serde(default)]
+    pub shortcut: Option<shortcut::Config>,
+}
+
+impl Maskgit {
+    /// The class of a name or number.
+    ///
+    /// # Errors
+    /// There is no such class; the sentence names the nearest ones, or the range.
+    pub fn class(&self, wanted: &str) -> Result<u32, String> {
+        let wanted = wanted.trim();
+        let range = format!("classes are numbered 0 to {}", self.transformer.classes.saturating_sub(1));
+        if let Ok(number) = wanted.parse::<u32>() {
+            return if number < self.transformer.classes { Ok(number) } else { Err(range) };
+        }
+        if self.labels.is_empty() {
+            return Err(format!("this model has no class names; {range}"));
+        }
+        let lower = wanted.to_lowercase();
+        if let Some(class) = self.labels.iter().position(|label| label.to_lowercase() == lower) {
+            return Ok(class as u32);
+        }
+        // A word of a name will do where only one name has it: `cat` for `cat face`.
+        let with_word: Vec<usize> = (0..self.labels.len())
+            .filter(|&i| self.labels[i].to_lowercase().split_whitespace().any(|word| word == lower))
+            .collect();
+        if let [class] = with_word[..] {
+            return Ok(class as u32);
+        }
+        let mut near: Vec<&String> = self.labels.iter().collect();
+        near.sort_by_key(|label| {
+            let label = label.to_lowercase();
+            label.split_whitespace().chain([label.as_str()]).map(|word| distance(word, &lower)).min()
+        });
+        near.truncate(3);
+        let near: Vec<&str> = near.into_iter().map(String::as_str).collect();
+        Err(format!("the nearest are: {}; {range}", near.join(", ")))
+    }
+
+    /// The name of a class, or its number.
+    pub fn class_name(&self, class: u32) -> String {
+        self.labels.get(class as usize).cloned().unwrap_or_else(|| format!("class {class}"))
+    }
+}
+
+impl Family for Maskgit {
+    fn architecture(&self) -> &'static str {
+        ARCHITECTURE
+    }
+
+    fn part(&self) -> &'static str {
+        ARCHITECTURE
+    }
+
+    fn grid(&self) -> [u32; 2] {
+        [self.transformer.grid; 2]
+    }
+
+    fn codebook(&self) -> u32 {
+        self.transformer.codebook
+    }
+
+    fn width(&self) -> u32 {
+        self.transformer.hidden
+    }
+
+    fn layers(&self) -> u32 {
+        self.transformer.depth
+    }
+
+    fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    fn has_shortcut(&self) -> bool {
+        self.shortcut.is_some()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let t = &self.transformer;
+        t.check()?;
+        if !self.labels.is_empty() && self.labels.len() != t.classes as usize {
+            return Err(format!("{} labels for {} classes", self.labels.len(), t.classes));
+        }
+        self.tokenizer.check()?;
+        let factor = self.tokenizer.factor();
+        let pixels = t.grid * factor;
+        if pixels != self.image_size {
+            return Err(format!(
+                "`image_size` is {}, but a grid of {} tokens of {factor} pixels makes {pixels}",
+                self.image_size, t.grid
+            ));
+        }
+        self.shortcut.as_ref().map_or(Ok(()), |shortcut| shortcut.check(t))
+    }
+
+    fn networks(&self, batch: Batch) -> Vec<Box<dyn Network + '_>> {
+        vec![Box::new(WholeBatch { model: self, batch })]
+    }
+
+    fn logits(&self, b: &mut Builder, batch: Batch, masked: RowRange) -> Slot {
+        self.transformer.logits(b, batch, masked)
+    }
+
+    /// Labels of the conditional sequences, then of the others.
+    fn condition(&self, batch: Batch, conditions: &[Condition]) -> Result<Vec<Written>, String> {
+        let t = &self.transformer;
+        let label = |condition: &Condition| match condition {
+            Condition::Class(None) => Ok(t.unconditional_id()),
+            Condition::Class(Some(class)) => self.class(&class.to_string()).map(|class| t.class_id(class)),
+            Condition::Prompt { .. } => Err("the model is of classes and takes no prompt".to_owned()),
+        };
+        let mut labels: Vec<u32> = conditions.iter().map(label).collect::<Result<_, _>>()?;
+        labels.resize(batch.sequences() as usize, t.unconditional_id());
+        Ok(vec![(states::LABELS.to_owned(), labels)])
+    }
+}
+
+/// All sequences of a batch: they are of one length.
+struct WholeBatch<'a> {
+    model: &'a Maskgit,
+    batch: Batch,
+}
+
+impl Network for WholeBatch<'_> {
+    fn name(&self, program: &str) -> String {
+        program.to_owned()
+    }
+
+    fn sequences(&self) -> u32 {
+        self.batch.sequences()
+    }
+
+    fn length(&self) -> u32 {
+        self.model.transformer.length()
+    }
+
+    fn features(&self, b: &mut Builder) -> Slot {
+        self.model.transformer.features_state(b, self.batch)
+    }
+
+    fn full(&self, b: &mut Builder, keep: bool) {
+        let t = &self.model.transformer;
+        if keep {
+            t.features_and_cache(b, self.batch);
+        } else {
+            t.features(b, self.batch);
+        }
+    }
+
+    fn choose(&self, b: &mut Builder, count: u32) {
+        self.model.transformer.choose_rows(b, self.batch, count);
+    }
+
+    fn partial(&self, b: &mut Builder, count: u32) {
+        self.model.transformer.refresh_rows(b, self.batch, count);
+    }
+
+    fn shortcut(&self, b: &mut Builder) {
+        if let Some(shortcut) = &self.model.shortcut {
+            shortcut.predict(b, &self.model.transformer, self.batch);
+        }
+    }
+}
+
+impl Config {
+    /// Whether the sizes go together, and are such as kernels take.
+    ///
+    /// # Errors
+    /// A sentence on the first that does not.
+    pub fn check(&self) -> Result<(), String> {
+        within("grid", self.grid, 256)?;
+        within("hidden", self.hidden, 1 << 16)?;
+        within("depth", self.depth, 1024)?;
+        within("heads", self.heads, 1024)?;
+        within("mlp", self.mlp, 1 << 18)?;
+        within("codebook", self.codebook, 1 << 20)?;
+        within("classes", self.classes, 1 << 20)?;
+        if !self.hidden.is_multiple_of(self.heads) {
+            return Err(format!("`hidden` {} is not a multiple of `heads` {}", self.hidden, self.heads));
+        }
+        if self.hidden / self.heads > 1024 {
+            return Err(format!("heads of width {} are wider than 1024", self.hidden / self.heads));
+        }
+        Ok(())
+    }
+}
