@@ -6,8 +6,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use migm::eval::bench;
 use migm::eval::random::RandomWeights;
 use migm::generate::model::{Device, Model};
-use migm::generate::published;
 use migm::generate::predict::Predictor;
+use migm::generate::published;
 use migm::generate::refresh::Refresh;
 use migm::generate::session::{Session, Settings, Shape};
 use migm::models::Condition;
@@ -39,14 +39,19 @@ fn pictures(c: &mut Criterion) {
 
 /// The two kinds of step at the width of the official models, on a grid of 16 x 16 and two layers.
 fn steps(c: &mut Criterion) {
-    let Some(Ok(config)) = published::config("maskgit-256").map(|config| config.resized(Some(2), None)) else {
+    let Some(Ok(config)) = published::config("maskgit-256").map(|config| config.resized(Some(2), None))
+    else {
         return;
     };
     let sampling = config.sampling;
     let shape = Shape::new(bench::batch(&config.family, 1, &sampling), Some(Predictor::Shortcut));
-    let Ok(mut session) =
-        Session::with_weights(&config.family, shape, &Device::Cpu, Formats::F32, &mut RandomWeights { seed: 1 })
-    else {
+    let Ok(mut session) = Session::with_weights(
+        &config.family,
+        shape,
+        &Device::Cpu,
+        Formats::F32,
+        &mut RandomWeights { seed: 1 },
+    ) else {
         return;
     };
     let settings = Settings { sampling, refresh: Refresh::Uniform(4), predictor: Predictor::Shortcut };

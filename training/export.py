@@ -56,14 +56,17 @@ def words_json(vocabulary):
 
 
 def exportable(student, metadata):
-    """A shortcut as the engine computes it, or a sentence on why it cannot."""
-    if not metadata["options"]["cross_attention"]:
-        raise SystemExit("error: migm has no shortcut without cross-attention; its figures are in the run's CSV")
+    """A shortcut as the engine computes it."""
     if not metadata["options"]["time"]:
         # A scale-shift of zero is none.
         student.adaLN_modulation.weight.zero_()
         student.adaLN_modulation.bias.zero_()
     return student
+
+
+def parts_of(student):
+    """What the engine is told of a shortcut that was trained without something."""
+    return {} if student.options["cross_attention"] else {"cross_attention": False}
 
 
 def tokenizer_config(config):
@@ -117,14 +120,18 @@ def export(run, arch, folder, shortcut_name=""):
         write_json(folder / "tokenizer.json", words_json(vocabulary))
         values = {"architecture": "lumina-dimoo", "transformer": text_transformer(model, config, vocabulary)}
         values |= {"tokenizer": tokenizer_config(config)}
-        values |= {"shortcut": {"sc_blocks": sizes.blocks, "ratio": sizes.ratio}} if student else {}
+        values |= {"shortcut": {"sc_blocks": sizes.blocks, "ratio": sizes.ratio} | parts_of(student)} if student else {}
         values |= {"sampling": config.text_sampling, "prompt_template": "{prompt}"}
+        header = metadata["header"]
+        kinds = {"things": header["nouns"], **{kind: header[kind] for kind in ("colours", "places", "lights")}}
+        values |= {"words": [{"kind": kind, "words": words} for kind, words in kinds.items()]}
     else:
         write_part(folder / "maskgit.safetensors", model)
         values = {"architecture": "maskgit", "image_size": config.size, **class_transformer(model, config)}
         values |= {"labels": metadata["header"]["nouns"], "tokenizer": {"kind": "amused", **tokenizer_config(config)}}
         if student:
-            values["shortcut"] = {"n_block": sizes.blocks, "bottleneck_ratio": sizes.ratio, "heads": model.heads}
+            sizes = {"n_block": sizes.blocks, "bottleneck_ratio": sizes.ratio, "heads": model.heads}
+            values["shortcut"] = sizes | parts_of(student)
         values |= {"sampling": config.class_sampling}
     if student:
         write_part(folder / "shortcut.safetensors", student)

@@ -102,6 +102,11 @@ def example(run):
     return run.features[0], ids, rows, torch.full((run.batch,), run.masked()[1])
 
 
+def without(student):
+    """The official code's flags of what a shortcut is trained without."""
+    return {} if student.options["cross_attention"] else {"no_ca": True}
+
+
 @torch.no_grad()
 def record(run_folder, arch, path, seed=0, budget=0, shortcut_name=""):
     """Writes a recording of a run's models."""
@@ -122,7 +127,7 @@ def record(run_folder, arch, path, seed=0, budget=0, shortcut_name=""):
         settings = config.text_sampling
         condition = torch.randint(len(vocabulary.words), (1, 7))
         about = export.text_transformer(model, config, vocabulary) | {"vq": export.tokenizer_config(config)}
-        about |= {"sc_blocks": sizes.blocks, "ratio": sizes.ratio} if student else {}
+        about |= {"sc_blocks": sizes.blocks, "ratio": sizes.ratio} | without(student) if student else {}
         kept = {"steps": settings["steps"], "temp": settings["choice_temperature"], "cfg": settings["guidance"]}
         settings = settings | {"draw_temperature": settings["choice_temperature"]}  # recordings have one for both
         codes = torch.randint(model.codebook + 1, (1, model.tokens))
@@ -141,7 +146,8 @@ def record(run_folder, arch, path, seed=0, budget=0, shortcut_name=""):
         labels = torch.randint(model.classes, (2,))
         condition = model.class_id(labels)
         about = export.class_transformer(model, config)
-        about |= {"sc": {"blocks": sizes.blocks, "ratio": sizes.ratio, "heads": model.heads}} if student else {}
+        sc = {"blocks": sizes.blocks, "ratio": sizes.ratio, "heads": model.heads}
+        about |= {"sc": sc | without(student)} if student else {}
         codes = torch.randint(model.codebook + 1, (2, model.tokens))
         features = model(torch.cat((codes, condition[:, None]), 1))
         out |= {"io.base.ids": codes.int(), "io.base.labels": labels.int(), "io.base.features": features}

@@ -105,9 +105,6 @@ class DiMOOShortcut(_Shortcut):
     def __init__(self, width, heads, mlp, ratio, blocks, options):
         inner = width // ratio
         super().__init__(width, inner, options)
-        if not self.narrow:  # the official code, and migm, always have them here
-            self.proj_in, self.proj_out = nn.Linear(width, inner), nn.Linear(inner, width)
-            self.new_token_proj_in, self.narrow = nn.Linear(width, inner), True
         self.heads, self.inner = heads, inner
         block = lambda: base.LlamaBlock(inner, heads, mlp)  # noqa: E731
         self.blocks = nn.ModuleList(nn.ModuleDict({"cross_attn": block(), "self_attn": block()}) for _ in range(blocks))

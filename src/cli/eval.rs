@@ -93,7 +93,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     let (device, reason) = arguments.backend.open()?;
     let mut judge = Judge::open(arguments.judge.as_deref(), &device)?;
-    let model = super::open_model(arguments.model.as_ref(), Model::bundled_text)?.quantized(arguments.quantize);
+    let model =
+        super::open_model(arguments.model.as_ref(), Model::bundled_text)?.quantized(arguments.quantize);
     let plan = plan(arguments, model.config.sampling.steps, model.family().has_shortcut())?;
     let Asked { pictures, real, open } = asked(arguments, &model, &judge.config)?;
     let name = model.name.clone();

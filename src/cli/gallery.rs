@@ -4,10 +4,10 @@ use super::{Backend, CliError};
 use crate::generate::GenerateError;
 use crate::generate::engine::{Engine, Job};
 use crate::generate::model::Model;
-use crate::generate::picture::{Picture, write_png};
+use crate::generate::picture::{Picture, Pixels, write_png};
 use crate::generate::predict::Predictor;
-use crate::generate::refresh::Refresh;
 use crate::generate::recipe::Subject;
+use crate::generate::refresh::Refresh;
 use crate::generate::session::Settings;
 use pollster::block_on;
 use std::io::Write as _;
@@ -48,8 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let rules: Vec<Refresh> = std::iter::once(Refresh::Every)
         .chain(arguments.budgets.iter().map(|&b| Refresh::Uniform(b)))
         .collect();
-    let default =
-        if arguments.prompt.is_some() { Model::bundled_text } else { Model::bundled_class };
+    let default = if arguments.prompt.is_some() { Model::bundled_text } else { Model::bundled_class };
     let model = super::open_model(arguments.model.as_ref(), default)?;
     let name = model.name.clone();
     let jobs = jobs(arguments, &model)?;
@@ -65,7 +64,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     for refresh in &rules {
         let mut run = engine.run(jobs.clone(), &settings(refresh), None, None)?;
         while let Some(batch) = block_on(run.batch())? {
-            pictures.extend(block_on(run.session()?.pictures(&batch.codes))?);
+            pictures.extend(block_on(run.session()?.pictures(&batch.codes, Pixels::Signed))?);
         }
     }
     let sheet = Picture::sheet(&pictures, arguments.seeds).enlarged(arguments.scale);
@@ -102,13 +101,14 @@ fn jobs(arguments: &Arguments, model: &Model) -> Result<Vec<Job>, CliError> {
             return refused(format!("{} is a class model; use --class instead of a prompt", model.name));
         }
         None if model.classes().is_none() => {
-            return refused(format!("{} is a text model; say what to show: migm gallery \"PROMPT\"", model.name));
+            return refused(format!(
+                "{} is a text model; say what to show: migm gallery \"PROMPT\"",
+                model.name
+            ));
         }
         Some(prompt) => super::generate::note_unknown_words(model, prompt),
         None => {}
     }
-    let job = |seed: u32| {
-        Ok(Job { condition: model.condition(&subject(seed))?, seed: u64::from(seed) })
-    };
+    let job = |seed: u32| Ok(Job { condition: model.condition(&subject(seed))?, seed: u64::from(seed) });
     Ok((0..arguments.seeds).map(job).collect::<Result<_, GenerateError>>()?)
 }

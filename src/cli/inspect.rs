@@ -91,7 +91,8 @@ fn in_words(predictor: Option<Predictor>) -> &'static str {
 fn sizes(model: &Model) -> String {
     let family = model.family();
     let ([rows, columns], [height, width]) = (family.grid(), family.size());
-    let classes = model.classes().map_or_else(String::new, |of| format!(", {} classes", of.transformer.classes));
+    let classes =
+        model.classes().map_or_else(String::new, |of| format!(", {} classes", of.transformer.classes));
     format!("{height} x {width} px, {rows} x {columns} tokens of {} codes{classes}", family.codebook())
 }
 
@@ -118,8 +119,7 @@ fn folder(path: Option<&PathBuf>, arguments: &Arguments) -> Result<(), CliError>
         .quantized(arguments.quantize)
         .resized(arguments.layers, arguments.grid)?;
     let (family, sampling) = (model.family(), model.config.sampling);
-    let predictor =
-        arguments.predictor.or_else(|| family.has_shortcut().then_some(Predictor::Shortcut));
+    let predictor = arguments.predictor.or_else(|| family.has_shortcut().then_some(Predictor::Shortcut));
     let batch = bench::batch(&model.config.family, arguments.batch, &sampling);
     let programs_in = |formats| Programs::new(family, Shape::new(batch, predictor), formats);
     let programs = programs_in(model.formats())?.list;

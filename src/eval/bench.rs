@@ -2,12 +2,12 @@
 
 use crate::exec::Memory;
 use crate::generate::GenerateError;
+use crate::generate::engine::Job;
 use crate::generate::model::Device;
 use crate::generate::predict::Predictor;
+use crate::generate::published::PROMPT_TOKENS;
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
-use crate::generate::engine::Job;
-use crate::generate::published::PROMPT_TOKENS;
 use crate::generate::session::{Session, Settings, StepKind};
 use crate::kernels::fma_peak::FmaPeak;
 use crate::kernels::{Product, StepValues};
@@ -156,9 +156,7 @@ pub fn measure(
             .iter()
             .zip(&times)
             .filter(|(step, _)| step.kind == kind)
-            .filter_map(|(step, ms)| {
-                ms.map(|ms| (ms, flops(step_programs, &step.values)))
-            })
+            .filter_map(|(step, ms)| ms.map(|ms| (ms, flops(step_programs, &step.values))))
             .collect();
         steps.sort_by(|a, b| a.0.total_cmp(&b.0));
         let Some(&(median_ms, work)) = steps.get(steps.len() / 2) else { return StepTimes::default() };

@@ -109,6 +109,11 @@ impl CpuExecutor {
         if len > held { Err(error(format!("holds {held} elements, not {len}"))) } else { Ok(index) }
     }
 
+    fn values(&self, step: usize) -> Result<StepValues, ExecError> {
+        let prepared = self.steps.len();
+        self.steps.get(step).copied().ok_or(ExecError::Unprepared { step, prepared })
+    }
+
     fn run_op(&mut self, program: usize, op: usize, step: &StepValues) {
         let kernel = &self.programs[program].ops()[op].kernel;
         if kernel.workgroups(step).contains(&0) {
@@ -156,7 +161,7 @@ impl Executor for CpuExecutor {
 
     fn run(&mut self, programs: &[usize], step: usize, timed: bool) -> Result<(), ExecError> {
         let start = Instant::now();
-        let values = self.steps[step];
+        let values = self.values(step)?;
         for &program in programs {
             for op in 0..self.programs[program].ops().len() {
                 self.run_op(program, op, &values);
@@ -191,7 +196,10 @@ impl Executor for CpuExecutor {
     }
 
     fn profile(&mut self, program: usize, step: usize) -> LocalFuture<'_, Result<Vec<OpTime>, ExecError>> {
-        let values = self.steps[step];
+        let values = match self.values(step) {
+            Ok(values) => values,
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        };
         let times = (0..self.programs[program].ops().len())
             .map(|op| {
                 let start = Instant::now();

@@ -28,6 +28,14 @@ pub enum ExecError {
     /// The graphics device could not be had or failed.
     #[error(transparent)]
     Device(#[from] gpu::device::DeviceError),
+    /// A step is run that [`Executor::prepare`] was not told of.
+    #[error("step {step} was not prepared: {prepared} are")]
+    Unprepared {
+        /// The step.
+        step: usize,
+        /// Steps that were.
+        prepared: usize,
+    },
     /// A state is asked for that no program declares, or with another size.
     #[error("state `{name}`: {what}")]
     State {

@@ -149,7 +149,10 @@ impl Engine {
                 let possible = settings.predictor != super::predict::Predictor::Shortcut || has;
                 let shape = Shape::new(batch, (predicted || possible).then_some(settings.predictor));
                 let (family, weights) = (&model.config.family, &mut *model.weights()?);
-                Held { session: Session::with_weights(family, shape, &self.device, formats, weights)?, formats }
+                Held {
+                    session: Session::with_weights(family, shape, &self.device, formats, weights)?,
+                    formats,
+                }
             }
         };
         self.held.insert(0, held);

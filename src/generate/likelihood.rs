@@ -7,7 +7,7 @@
 use super::GenerateError;
 use super::model::{Device, Model};
 use crate::exec::{Executor, read_f32, write_f32};
-use crate::kernels::copy::Copy;
+use crate::kernels::combine::Combine;
 use crate::kernels::{Extent, RowRange, StepValues, Symbol, philox};
 use crate::models::tokenizer::Tokenizer;
 use crate::models::{self, Batch, Condition, Known, states};
@@ -58,7 +58,7 @@ impl Likelihood {
             let x = family.logits(b, batch, RowRange::all(masked));
             let y = b.state(states::LOGITS, masked, codebook, Element::F32);
             let rows = Extent::symbolic(1, Symbol::Masked, masked);
-            b.push(Copy { x, y, rows, width: codebook, accumulate: false });
+            b.push(Combine::copy(x, y, rows, codebook));
         })?;
         let mut executor = device.executor(vec![program], weights)?;
         let mask_ratio = 1.0 / MASKED_SHARE as f32;
@@ -222,7 +222,7 @@ mod tests {
             let x = family.logits(b, batch, RowRange::all(tokens));
             let y = b.state(states::LOGITS, tokens, width, Element::F32);
             let rows = Extent::symbolic(1, Symbol::Masked, tokens);
-            b.push(Copy { x, y, rows, width, accumulate: false });
+            b.push(Combine::copy(x, y, rows, width));
         });
         let weights = &mut *model.weights().unwrap();
         let mut executor = Device::Cpu.executor(vec![program.unwrap()], weights).unwrap();
@@ -266,8 +266,7 @@ mod tests {
             let codes: Vec<u32> = (0..tokens).map(|i| (i * 37 + 5) % codebook).collect();
             let mut likelihood = Likelihood::new(&model, &condition, &Device::Cpu).unwrap();
             let found = block_on(likelihood.coherence(&condition, &codes, 11)).unwrap();
-            let wanted =
-                reference(&codes, codebook, 11, &mut |ids| all_logits(&model, &condition, ids));
+            let wanted = reference(&codes, codebook, 11, &mut |ids| all_logits(&model, &condition, ids));
             assert!((found - wanted).abs() < 1e-2 * wanted.abs(), "{found}, not {wanted}");
             assert!(found < 0.0);
             let error = block_on(likelihood.coherence(&condition, &codes[1..], 11)).unwrap_err().to_string();

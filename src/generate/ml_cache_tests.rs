@@ -53,7 +53,8 @@ fn a_cache_of_which_nothing_is_used_is_vanilla() {
     let (of, seeds) = ([Some(2), Some(0)], [5, 6]);
     let open = |odd_sizes: bool, shape: Shape, device: &Device| {
         if odd_sizes {
-            Session::with_weights(&odd.family, shape, device, Formats::F32, &mut RandomWeights { seed: 2 }).unwrap()
+            Session::with_weights(&odd.family, shape, device, Formats::F32, &mut RandomWeights { seed: 2 })
+                .unwrap()
         } else {
             Session::new(&bundled, shape, device).unwrap()
         }

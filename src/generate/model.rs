@@ -7,6 +7,7 @@ use super::sampling::Sampling;
 use crate::assets;
 use crate::exec::{Executor, cpu::CpuExecutor, gpu};
 use crate::kernels::{Quantization, Quantized};
+use crate::models::dimoo::Kind;
 use crate::models::maskgit::Maskgit;
 use crate::models::prompts::PromptEncoder;
 use crate::models::{Condition, Family, Known, dimoo, maskgit, part_tensors};
@@ -134,6 +135,44 @@ pub struct Model {
     formats: Formats,
 }
 
+/// A word that a model has never seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// The word, clipped: it can be a page long.
+    pub word: String,
+    /// Known words of nearly the same spelling.
+    pub near: Vec<String>,
+    /// What it knows instead.
+    pub kinds: Vec<Kind>,
+}
+
+impl std::fmt::Display for Unknown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the model does not know {:?}", self.word)?;
+        if !self.near.is_empty() {
+            return write!(f, "; the nearest that it knows: {}", self.near.join(", "));
+        }
+        write!(f, ", and makes the picture as if it were not there")?;
+        let mut before = "; it knows ";
+        for Kind { kind, words } in &self.kinds {
+            let some: Vec<&str> = words.iter().take(SOME_OF_A_KIND).map(String::as_str).collect();
+            let more = if words.len() > some.len() { ", \u{2026}" } else { "" };
+            write!(f, "{before}{kind} ({}{more})", some.join(", "))?;
+            before = ", ";
+        }
+        Ok(())
+    }
+}
+
+/// Known words that are offered for an unknown one.
+const OFFERED: usize = 3;
+/// Letters that are shown of an unknown word.
+const LONGEST_SHOWN: usize = 40;
+/// Unknown words that are named.
+const MOST_NAMED: usize = 12;
+/// Words that are named of a kind.
+const SOME_OF_A_KIND: usize = 4;
+
 /// Prompts to ids.
 const TOKENIZER: &str = "tokenizer.json";
 
@@ -175,7 +214,8 @@ impl Model {
                 let label = format!("{TOKENIZER} of {name}");
                 let bytes = folder.read(TOKENIZER)?;
                 let vocabulary = model.transformer.text_vocab;
-                Some(PromptEncoder::new(&label, &bytes, &model.prompt_template, vocabulary)?)
+                let prompts = PromptEncoder::new(&label, &bytes, &model.prompt_template, vocabulary)?;
+                Some(if model.trim_prompt { prompts } else { prompts.untrimmed() })
             }
         };
         let mut formats = Formats::F16;
@@ -209,7 +249,8 @@ impl Model {
     /// There are none, or a file went away since the folder was opened.
     pub fn weights(&self) -> Result<Box<dyn WeightSource>, GenerateError> {
         let Some(folder) = &self.folder else {
-            let message = format!("{} is not here, only its sizes are known; migm pull {0} fetches it", self.name);
+            let message =
+                format!("{} is not here, only its sizes are known; migm pull {0} fetches it", self.name);
             return Err(GenerateError::Setting(message));
         };
         Ok(Box::new(FolderWeights::open(folder, self.config.family.parts().into_iter())?))
@@ -252,6 +293,23 @@ impl Model {
         self.prompts.as_ref()
     }
 
+    /// Words of a prompt that the model has never seen, each once, with what may have been meant: the nearest in spelling, and
+    /// where there are none, the kinds of words that it knows.
+    pub fn unknown_words(&self, prompt: &str) -> Vec<Unknown> {
+        let (Some(prompts), Known::Dimoo(family)) = (&self.prompts, &self.config.family) else {
+            return Vec::new();
+        };
+        let mut unknown = prompts.unknown_words(prompt);
+        unknown.sort_unstable();
+        unknown.dedup();
+        let of = |word: &str| {
+            let near = prompts.nearest_words(word, OFFERED);
+            let kinds = if near.is_empty() { family.words.clone() } else { Vec::new() };
+            Unknown { word: word.chars().take(LONGEST_SHOWN).collect(), near, kinds }
+        };
+        unknown.into_iter().take(MOST_NAMED).map(of).collect()
+    }
+
     /// What an image of a subject is made under.
     ///
     /// # Errors
@@ -289,10 +347,7 @@ impl Model {
 }
 
 /// How the matrices of a checkpoint are stored: in four bits if any are, whose outer layers are in eight.
-fn stored_quantization(
-    checkpoint: &Checkpoint,
-    expected: &[(String, Vec<usize>)],
-) -> Option<Quantization> {
+fn stored_quantization(checkpoint: &Checkpoint, expected: &[(String, Vec<usize>)]) -> Option<Quantization> {
     let matrices = expected.iter().filter(|(_, shape)| shape.len() == 2);
     let found = matrices.filter_map(|(name, _)| checkpoint.quantization(name));
     found.reduce(|a, b| if a == Quantization::Int8 { b } else { a })

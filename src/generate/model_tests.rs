@@ -51,9 +51,7 @@ fn what_is_stored_quantised_is_what_programs_quantise() {
     use crate::weights::{ConvertOptions, Part, convert};
     let folder = tempfile::tempdir().unwrap();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURE);
-    for quantize in
-        [Quantization::Int8, Quantization::Int4 { group: 64 }, Quantization::Int4 { group: 32 }]
-    {
+    for quantize in [Quantization::Int8, Quantization::Int4 { group: 64 }, Quantization::Int4 { group: 32 }] {
         let options = ConvertOptions { quantize: Some(quantize), ..ConvertOptions::default() };
         convert(std::slice::from_ref(&source), folder.path(), &options, &mut |_| {}).unwrap();
         let model = Model::open(folder.path()).unwrap();
@@ -104,9 +102,8 @@ fn a_quantised_matrix_needs_its_scales() {
     use crate::weights::{Dtype, TensorSpec, account, encode_safetensors};
     let expected = [("w".to_owned(), vec![2, 33])];
     let check = |values: (Dtype, Vec<usize>), scales: Option<(&str, Dtype, Vec<usize>)>| {
-        let bytes = |dtype: Dtype, shape: &[usize]| {
-            vec![0_u8; shape.iter().product::<usize>() * dtype.bitsize() / 8]
-        };
+        let bytes =
+            |dtype: Dtype, shape: &[usize]| vec![0_u8; shape.iter().product::<usize>() * dtype.bitsize() / 8];
         let mut tensors =
             vec![(TensorSpec::new("w", values.0, values.1.clone()), bytes(values.0, &values.1))];
         if let Some((name, dtype, shape)) = scales {

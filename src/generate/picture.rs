@@ -22,6 +22,18 @@ impl Picture {
         Self { width, height, rgb }
     }
 
+    /// The same by one of the two rules.
+    pub fn of(values: &[f32], width: u32, height: u32, pixels: Pixels) -> Self {
+        let bounds = |(least, most): (f32, f32), v: &f32| (least.min(*v), most.max(*v));
+        let (least, most) = match pixels {
+            Pixels::Signed => return Self::from_values(values, width, height),
+            Pixels::MinMax => values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), bounds),
+        };
+        let scale = 2.0 / (most - least).max(f32::MIN_POSITIVE);
+        let values: Vec<f32> = values.iter().map(|v| (v - least) * scale - 1.0).collect();
+        Self::from_values(&values, width, height)
+    }
+
     /// Pictures of one size side by side, `columns` in a row.
     pub fn sheet(pictures: &[Self], columns: u32) -> Self {
         let Some(first) = pictures.first() else { return Self { width: 0, height: 0, rgb: Vec::new() } };
@@ -74,6 +86,20 @@ impl Picture {
         }
         Self { width, height, rgb }
     }
+}
+
+/// How decoded values become pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(clap::ValueEnum))]
+#[serde(rename_all = "snake_case")]
+pub enum Pixels {
+    /// From [-1, 1], clamped to it.
+    #[default]
+    Signed,
+    /// From each picture's own least and largest value, over all channels: MaskGIT's official evaluation, and so its FID.
+    #[cfg_attr(not(target_arch = "wasm32"), value(name = "minmax"))]
+    #[serde(rename = "minmax")]
+    MinMax,
 }
 
 /// Writes a file whole or not at all: through a temporary name in the same folder.

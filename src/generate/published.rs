@@ -2,11 +2,11 @@
 
 use super::model::Config;
 use super::sampling::Sampling;
+use crate::models::Known;
 use crate::models::dimoo::{self, Dimoo};
 use crate::models::maskgit::{self, Maskgit};
 use crate::models::prompts::DIMOO_TEMPLATE;
 use crate::models::tokenizer::{Tokenizer, amused, vqgan};
-use crate::models::Known;
 
 /// Their names.
 pub const NAMES: [&str; 3] = ["maskgit-512", "maskgit-256", "lumina-dimoo"];
@@ -31,8 +31,11 @@ pub fn config(name: &str) -> Option<Config> {
             tokenizer: Tokenizer::Amused(amused::Config::official()),
             shortcut: Some(dimoo::shortcut::Config::OFFICIAL),
             prompt_template: DIMOO_TEMPLATE.to_owned(),
+            words: Vec::new(),
+            trim_prompt: true,
         });
-        Config { family, sampling: Sampling::DIMOO }
+        // The official code draws its noise in bf16.
+        Config { family, sampling: Sampling { bf16_gumbel: true, ..Sampling::DIMOO } }
     };
     match name {
         "maskgit-512" => Some(classes(maskgit::Config::OFFICIAL_512, Sampling::MASKGIT_512)),

@@ -88,6 +88,27 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// What a model does unless told otherwise: one picture, an eighth of the steps in full.
+    pub fn new(model: &Model, subject: Subject) -> Self {
+        let (draw, predictor) = (model.config.sampling, Predictor::of_model(model.family().has_shortcut()));
+        Self {
+            model: model.name.clone(),
+            subject,
+            seed: 0,
+            images: 1,
+            draw,
+            refresh: predictor.default_refresh(draw.steps),
+            predictor,
+            quantize: None,
+        }
+    }
+
+    /// The same with another seed.
+    #[must_use]
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
     /// The same with every step in full.
     #[must_use]
     pub fn vanilla(&self) -> Self {
@@ -116,10 +137,10 @@ impl Recipe {
         Ok((0..u64::from(self.images.max(1))).map(job).collect())
     }
 
-    /// What a PNG carries: [`metadata`] of pictures of this subject.
-    pub fn metadata(&self, seeds: &[u64]) -> Value {
+    /// What a PNG carries: [`metadata`] of pictures of this subject, by the model's name.
+    pub fn metadata(&self, model: &str, seeds: &[u64]) -> Value {
         let pictures: Vec<(Subject, u64)> = seeds.iter().map(|&seed| (self.subject.clone(), seed)).collect();
-        metadata(&self.model, self.quantize, &self.settings(), &pictures)
+        metadata(model, self.quantize, &self.settings(), &pictures)
     }
 
     /// From what a PNG carries, of this program or of `migm generate`.
@@ -128,6 +149,9 @@ impl Recipe {
     /// A sentence on what is missing or wrong.
     pub fn from_metadata(value: &Value) -> Result<Self, String> {
         let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        if value.get("pixels").is_some_and(|pixels| *pixels != "signed") {
+            return Err("the picture's pixels are scaled by --pixels, which runs here do not do".to_owned());
+        }
         let settings =
             value.get("settings").ok_or("the picture does not say with what settings it was made")?;
         let part = |key: &str| settings.get(key).cloned().unwrap_or(Value::Null);
@@ -171,8 +195,8 @@ impl Recipe {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::predict::MlCache;
+    use super::*;
     use proptest::prelude::*;
 
     fn recipe(text: bool, seed: u64, images: u32, budget: u32) -> Recipe {
@@ -194,7 +218,7 @@ mod tests {
         fn a_recipe_survives_in_a_picture(text: bool, seed: u64, images in 1_u32..10, budget in 0_u32..9) {
             let recipe = recipe(text, seed, images, budget);
             let seeds: Vec<u64> = (0..images).map(|i| seed.wrapping_add(u64::from(i))).collect();
-            let value: Value = serde_json::from_str(&recipe.metadata(&seeds).to_string()).unwrap();
+            let value: Value = serde_json::from_str(&recipe.metadata(&recipe.model, &seeds).to_string()).unwrap();
             prop_assert_eq!(Recipe::from_metadata(&value).unwrap(), recipe);
         }
     }
@@ -213,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_a_run_cannot_be_is_refused() {
-        let sheet = recipe(false, 5, 3, 4).metadata(&[5, 6, 7]);
+        let sheet = recipe(false, 5, 3, 4).metadata("m", &[5, 6, 7]);
         let with = |key: &str, value: Value| {
             let mut changed = sheet.clone();
             changed[key] = value;

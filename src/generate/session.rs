@@ -5,7 +5,7 @@
 
 use super::GenerateError;
 use super::model::{Device, Model};
-use super::picture::Picture;
+use super::picture::{Picture, Pixels};
 use super::predict::Predictor;
 use super::refresh::Refresh;
 use super::sampling::{self, Sampling};
@@ -13,7 +13,8 @@ use crate::exec::gpu::device::Gpu;
 use crate::exec::{Executor, Memory, read_f32};
 use crate::kernels::{StepValues, philox};
 use crate::models::{self, Batch, Condition, Family, Known, states};
-use crate::program::{Builder, Formats, Program, WeightSource};
+use crate::program::{Builder, Formats, Program, Storage, Tensor, WeightSource};
+use std::collections::BTreeMap;
 
 /// How to generate: what is sampled, and which steps run in full.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -104,6 +105,8 @@ pub struct Programs {
     pub predicted: Vec<usize>,
     /// From codes to pictures, where that is asked for.
     pub decode: Option<usize>,
+    /// States of the predictor's own, and their sizes.
+    own: Vec<(String, usize)>,
 }
 
 impl Programs {
@@ -118,36 +121,45 @@ impl Programs {
             return Err(GenerateError::Setting(message.to_owned()));
         }
         let mut list = Vec::new();
-        let mut add = |name: &str, body: &mut dyn FnMut(&mut Builder)| -> Result<usize, GenerateError> {
+        let add = |list: &mut Vec<Program>, name: &str, body: &mut dyn FnMut(&mut Builder)| {
             list.push(models::build(name, formats, body)?);
-            Ok(list.len() - 1)
+            Ok::<_, GenerateError>(list.len() - 1)
         };
         let (mut full, mut predicted) = (Vec::new(), Vec::new());
         let keep = predictor.is_some_and(|predictor| predictor.predict().keeps());
         for network in family.networks(batch) {
-            full.push(add(&network.name("full"), &mut |b| network.full(b, keep))?);
+            full.push(add(&mut list, &network.name("full"), &mut |b| network.full(b, keep))?);
         }
-        let sample = add("sample", &mut |b| sampling::append(b, family, batch, recorded_noise))?;
+        let sample = add(&mut list, "sample", &mut |b| sampling::append(b, family, batch, recorded_noise))?;
+        let shared = list.len();
         for network in family.networks(batch) {
-            let Some(predictor) = &predictor else { break };
-            for (name, body) in predictor.predict().programs(network.as_ref())? {
-                let mut body = Some(body);
-                let name = network.name(name);
-                predicted.push(add(&name, &mut |b| body.take().into_iter().for_each(|body| body(b)))?);
+            let Some(predictor) = predictor.as_ref().map(Predictor::predict) else { break };
+            for (step, bodies) in [
+                (&mut full, predictor.observe(network.as_ref())?),
+                (&mut predicted, predictor.programs(network.as_ref())?),
+            ] {
+                for (name, body) in bodies {
+                    let mut body = Some(body);
+                    let name = network.name(name);
+                    step.push(add(&mut list, &name, &mut |b| {
+                        body.take().into_iter().for_each(|body| body(b))
+                    })?);
+                }
             }
         }
         full.push(sample);
         predicted.push(sample);
+        let own = own_states(&list[..shared], &list[shared..]);
         let decode = if decoder {
             let [rows, columns] = family.grid();
             let images = decode_images(family, batch.images);
-            Some(add("decode", &mut |b| {
+            Some(add(&mut list, "decode", &mut |b| {
                 family.tokenizer().decode(b, family.codebook(), images, rows, columns);
             })?)
         } else {
             None
         };
-        Ok(Self { list, full, predicted, decode })
+        Ok(Self { list, full, predicted, decode, own })
     }
 
     /// What a step runs.
@@ -157,6 +169,17 @@ impl Programs {
             StepKind::Predicted => &self.predicted,
         }
     }
+}
+
+/// The states of a predictor's programs that neither the model nor the sampling has.
+fn own_states(shared: &[Program], predictor: &[Program]) -> Vec<(String, usize)> {
+    let is_state = |tensor: &&Tensor| tensor.storage == Storage::State;
+    let states = |programs: &[Program]| -> BTreeMap<String, usize> {
+        let tensors = programs.iter().flat_map(|program| program.tensors().iter().filter(is_state));
+        tensors.map(|tensor| (tensor.name.clone(), tensor.elements() as usize)).collect()
+    };
+    let known = states(shared);
+    states(predictor).into_iter().filter(|(name, _)| !known.contains_key(name)).collect()
 }
 
 /// Images decoded at once: as many as keep the largest activation within [`DECODE_BYTES`].
@@ -175,6 +198,8 @@ pub struct Session {
     apart: Option<Box<dyn Executor>>,
     full: Vec<usize>,
     predicted: Vec<usize>,
+    /// The predictor's own states.
+    own: Vec<(String, usize)>,
     decode: Option<usize>,
     decode_images: u32,
     plan: Vec<PlannedStep>,
@@ -210,9 +235,10 @@ impl Session {
         formats: Formats,
         weights: &mut dyn WeightSource,
     ) -> Result<Self, GenerateError> {
-        let Programs { mut list, full, predicted, decode } = Programs::new(&**family, shape, formats)?;
-        let too_wide =
-            |gpu: &Gpu, program: &Program| program.tensors().iter().any(|t| t.bytes() > gpu.largest_binding());
+        let Programs { mut list, full, predicted, decode, own } = Programs::new(&**family, shape, formats)?;
+        let too_wide = |gpu: &Gpu, program: &Program| {
+            program.tensors().iter().any(|t| t.bytes() > gpu.largest_binding())
+        };
         let apart = match (device, list.last()) {
             (Device::Gpu(gpu), Some(last)) if decode.is_some() && too_wide(gpu, last) => {
                 let program = list.pop().into_iter().collect();
@@ -227,6 +253,7 @@ impl Session {
             apart,
             full,
             predicted,
+            own,
             decode,
             decode_images: decode_images(&**family, shape.batch.images),
             family: family.clone(),
@@ -279,6 +306,10 @@ impl Session {
         self.executor.write(states::SEEDS, &seeds)?;
         for (state, values) in written {
             self.executor.write(&state, &values)?;
+        }
+        // What a predictor remembers is of this run alone.
+        for (state, len) in &self.own {
+            self.executor.write(state, &vec![0; *len])?;
         }
         self.next = 0;
         Ok(())
@@ -352,7 +383,8 @@ impl Session {
     /// # Errors
     /// The device failed.
     pub async fn features(&mut self) -> Result<Vec<f32>, GenerateError> {
-        let sequences = self.family.networks(self.shape.batch).first().map_or(0, |network| network.sequences());
+        let sequences =
+            self.family.networks(self.shape.batch).first().map_or(0, |network| network.sequences());
         let len = sequences as usize * self.feature_len();
         Ok(read_f32(self.executor.as_mut(), states::FEATURES, len).await?)
     }
@@ -393,11 +425,11 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::decode`].
-    pub async fn pictures(&mut self, codes: &[u32]) -> Result<Vec<Picture>, GenerateError> {
+    pub async fn pictures(&mut self, codes: &[u32], pixels: Pixels) -> Result<Vec<Picture>, GenerateError> {
         let [height, width] = self.family.size();
         let values = self.decode(codes).await?;
         let each = values.chunks_exact((height * width * 3) as usize);
-        Ok(each.map(|values| Picture::from_values(values, width, height)).collect())
+        Ok(each.map(|values| Picture::of(values, width, height, pixels)).collect())
     }
 
     /// Whether pictures are decoded on the CPU because the graphics device cannot bind their widest map.

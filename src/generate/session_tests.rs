@@ -1,15 +1,17 @@
 //! What a session promises, on a small trained model and on the CPU; the GPU where one is at hand.
 
-use super::fixtures::{FIXTURE, classes, fixture, sizes};
+use super::GenerateError;
+use super::fixtures::{FIXTURE, classes, fixture, prompt, sizes, text_fixture};
 use super::model::{Device, Model};
-use super::predict::Predictor;
+use super::picture::Pixels;
+use super::predict::{Body, Predict, Predictor};
 use super::refresh::Refresh;
 use super::sampling::Sampling;
 use super::session::{Programs, Session, Settings, Shape, StepKind};
 use crate::exec::Memory;
 use crate::exec::twins::test_gpu;
 use crate::kernels::{ChoiceNoise, Quantization};
-use crate::models::{self, Batch, Known, part_tensors};
+use crate::models::{self, Batch, Condition, Known, Network, part_tensors};
 use crate::program::Formats;
 use pollster::block_on;
 
@@ -173,8 +175,8 @@ fn states_and_temporaries_are_as_planned() {
 #[test]
 fn odd_sizes_agree_between_executors() {
     use crate::eval::random::RandomWeights;
-    use crate::models::tokenizer::Tokenizer;
     use crate::models::maskgit::{self, shortcut};
+    use crate::models::tokenizer::Tokenizer;
     use crate::models::tokenizer::{amused, vqgan};
     let Some(gpu) = test_gpu() else { return };
     let base = fixture();
@@ -184,7 +186,12 @@ fn odd_sizes_agree_between_executors() {
         let mut config = sizes(&base).clone();
         config.transformer =
             maskgit::Config { grid, hidden, depth: 2, heads, mlp: 2 * hidden + 1, codebook: 37, classes: 3 };
-        config.shortcut = Some(shortcut::Config { blocks, bottleneck_ratio: ratio, heads: shortcut_heads });
+        config.shortcut = Some(shortcut::Config {
+            blocks,
+            bottleneck_ratio: ratio,
+            heads: shortcut_heads,
+            parts: Default::default(),
+        });
         config.tokenizer = if blocks == 2 {
             Tokenizer::Amused(amused::Config { channels: vec![6, 10], layers: 1, latent: 5, groups: 2 })
         } else {
@@ -272,11 +279,92 @@ fn a_class_model_with_the_tokenizer_of_text_models_works_from_a_folder() {
     assert!(error.contains("are both tokenizers"), "{error}");
 }
 
+/// What a predictor from outside remembers: the features of the last full step, and half of their last move.
+#[derive(Debug)]
+struct Halfway;
+
+impl Predict for Halfway {
+    fn name(&self) -> &'static str {
+        "halfway"
+    }
+
+    fn observe<'a>(&'a self, network: &'a dyn Network) -> Result<Vec<(&'a str, Body<'a>)>, GenerateError> {
+        let body: Body<'a> = Box::new(|b| {
+            let features = network.features(b);
+            let [rows, width] = b.size(features);
+            let [last, next] = ["last", "next"]
+                .map(|name| b.state(&network.name(name), rows, width, crate::program::Element::F32));
+            b.combine(0.5, features, 0.0, next);
+            b.combine(-0.5, last, 1.0, next);
+            b.combine(1.0, features, 0.0, last);
+        });
+        Ok(vec![("observe", body)])
+    }
+
+    fn programs<'a>(&'a self, network: &'a dyn Network) -> Result<Vec<(&'a str, Body<'a>)>, GenerateError> {
+        let body: Body<'a> = Box::new(|b| {
+            let features = network.features(b);
+            let [rows, width] = b.size(features);
+            let next = b.state(&network.name("next"), rows, width, crate::program::Element::F32);
+            b.combine(1.0, next, 1.0, features);
+        });
+        Ok(vec![("halfway", body)])
+    }
+}
+
+#[test]
+fn a_predictor_from_outside_runs_with_every_family_and_forgets_earlier_runs() {
+    let (_folder, text) = text_fixture();
+    let words = prompt(&text, "w5 w17 w9");
+    for (model, condition) in [(fixture(), Condition::Class(Some(2))), (text, words)] {
+        let predictor = Predictor::Custom(&Halfway);
+        let settings = Settings { predictor, ..settings(&model, Refresh::Uniform(3)) };
+        let shape = Shape::new(Batch::of(&condition, 1, true), Some(predictor));
+        let mut all: Vec<Vec<u32>> = Vec::new();
+        for device in
+            [Some(Device::Cpu), test_gpu().map(|gpu| Device::Gpu(Box::new(gpu)))].into_iter().flatten()
+        {
+            let mut session = Session::new(&model, shape, &device).unwrap();
+            for seed in [3, 4, 3] {
+                session.configure(&settings).unwrap();
+                session.start(std::slice::from_ref(&condition), &[seed]).unwrap();
+                session.finish().unwrap();
+                let found = block_on(session.tokens()).unwrap();
+                assert!(found.iter().all(|code| *code < model.family().codebook()));
+                all.push(found);
+            }
+        }
+        for runs in all.chunks(3) {
+            assert_eq!((&runs[0], &runs[1]), (&runs[2], &all[1]));
+            assert_eq!(runs[0], all[0]);
+        }
+        // It is named in reports, and files cannot bring it back.
+        assert_eq!(predictor.name(), "halfway");
+        assert!(Predictor::named("halfway").is_none());
+        assert_eq!(serde_json::json!(predictor), serde_json::json!({ "custom": "halfway" }));
+    }
+}
+
+#[test]
+fn a_step_that_was_not_prepared_is_an_error() {
+    let model = fixture();
+    let devices = [Some(Device::Cpu), test_gpu().map(|gpu| Device::Gpu(Box::new(gpu)))];
+    for device in devices.into_iter().flatten() {
+        let mut session = Session::new(&model, shape(1, true), &device).unwrap();
+        let codes = vec![0; model.family().tokens() as usize];
+        let error = block_on(session.decode(&codes)).unwrap_err().to_string();
+        assert!(error.contains("was not prepared"), "{error}");
+        session.configure(&settings(&model, Refresh::Every)).unwrap();
+        assert_eq!(block_on(session.pictures(&codes, Pixels::Signed)).unwrap().len(), 1);
+        let beyond = session.plan().len();
+        let error = session.executor().run(&[0], beyond, false).unwrap_err().to_string();
+        assert!(error.contains("was not prepared"), "{error}");
+        assert!(block_on(session.executor().profile(0, beyond)).is_err());
+    }
+}
+
 /// Relative L2 distance of the features after a full step on half-masked pictures from those of unquantised weights.
-fn features_move(
-    model: &Model,
-    formats: Formats,
-) -> f64 {
+fn features_move(model: &Model, formats: Formats) -> f64 {
     let (of, seeds) = (classes(&[Some(2), Some(8), Some(13), Some(20)]), [1, 2, 3, 4]);
     let every = settings(model, Refresh::Every);
     let mut plain = Session::new(model, shape(4, true), &Device::Cpu).unwrap();
@@ -288,7 +376,8 @@ fn features_move(
     let ids = block_on(plain.tokens()).unwrap();
     let mut weights = model.weights().unwrap();
     let mut quantized =
-        Session::with_weights(&model.config.family, shape(4, true), &Device::Cpu, formats, &mut *weights).unwrap();
+        Session::with_weights(&model.config.family, shape(4, true), &Device::Cpu, formats, &mut *weights)
+            .unwrap();
     quantized.configure(&every).unwrap();
     quantized.start(&of, &seeds).unwrap();
     let features = |session: &mut Session| {
@@ -351,12 +440,12 @@ fn quantised_weights_are_as_large_as_planned_and_the_same_on_both_executors() {
     let every = settings(&model, Refresh::Uniform(2));
     for quantize in [Quantization::Int8, Quantization::Int4 { group: 64 }] {
         let formats = Formats::F16.quantized(Some(quantize));
-        let planned =
-            Memory::planned(&Programs::new(model.family(), shape(1, true), formats).unwrap().list);
+        let planned = Memory::planned(&Programs::new(model.family(), shape(1, true), formats).unwrap().list);
         let run = |device: Device| {
             let mut weights = model.weights().unwrap();
             let mut session =
-                Session::with_weights(&model.config.family, shape(1, true), &device, formats, &mut *weights).unwrap();
+                Session::with_weights(&model.config.family, shape(1, true), &device, formats, &mut *weights)
+                    .unwrap();
             let held = session.memory();
             (tokens(&mut session, &every, &[Some(2)], &[3]), held)
         };

@@ -2,6 +2,7 @@
 
 use super::fixtures::{prompt, text_fixture};
 use super::model::{Device, Model};
+use super::picture::Pixels;
 use super::predict::{MlCache, Predictor};
 use super::refresh::Refresh;
 use super::sampling::Sampling;
@@ -59,7 +60,8 @@ fn a_session_holds_what_was_planned() {
     for predictor in PREDICTORS {
         let settings = settings(&model, predictor);
         let session = session(&model, &settings, &Device::Gpu(Box::new(gpu.clone())));
-        let programs = Programs::new(model.family(), shape(&model, &settings, 1), model.formats()).unwrap().list;
+        let programs =
+            Programs::new(model.family(), shape(&model, &settings, 1), model.formats()).unwrap().list;
         let planned = Memory::planned(&programs);
         let held = session.memory();
         assert_eq!(
@@ -155,8 +157,8 @@ fn pictures_of_a_batch_are_those_made_alone() {
                 let alone = run(&mut one, &settings, condition, seeds[image]);
                 assert_eq!(alone, together[image * each..][..each], "{predictor}, guided: {guided}, {image}");
             }
-            let shown = block_on(three.pictures(&together)).unwrap();
-            let alone = block_on(one.pictures(&together[each..2 * each])).unwrap();
+            let shown = block_on(three.pictures(&together, Pixels::Signed)).unwrap();
+            let alone = block_on(one.pictures(&together[each..2 * each], Pixels::Signed)).unwrap();
             assert_eq!(shown[1], alone[0]);
         }
     }

@@ -8,9 +8,9 @@
 use std::fmt::Debug;
 
 pub(crate) mod attention;
+pub(crate) mod combine;
 pub(crate) mod commit;
 pub(crate) mod conv2d;
-pub(crate) mod copy;
 pub(crate) mod embed_rows;
 pub(crate) mod embed_sequence;
 pub(crate) mod embed_tokens;

@@ -5,8 +5,8 @@
 //! between levels; what is left of a picture is averaged over its pixels. These means are the features that Fréchet distances
 //! are taken of, and one linear layer makes all readings of them. Activations are channels-last, pictures in [-1, 1].
 
-use super::tokenizer::resnet::Map;
 use super::states;
+use super::tokenizer::resnet::Map;
 use crate::kernels::conv2d::ConvForm;
 use crate::kernels::mean_pixels::MeanPixels;
 use crate::program::{Builder, Element};

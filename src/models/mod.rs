@@ -109,7 +109,8 @@ pub fn part_tensors(family: &dyn Family, part: &str) -> Result<Vec<(String, Vec<
             build("encode", Formats::F32, |b| tokenizer.encode(b, codes, 1, height, width))?,
         ]
     } else {
-        let shortcut = |b: &mut Builder| family.networks(batch).iter().for_each(|network| network.shortcut(b));
+        let shortcut =
+            |b: &mut Builder| family.networks(batch).iter().for_each(|network| network.shortcut(b));
         vec![build(part, Formats::F32, shortcut)?]
     };
     let prefix = format!("{part}.");

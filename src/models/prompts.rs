@@ -25,6 +25,16 @@ pub enum TextError {
     /// The prompt could not be encoded.
     #[error("the prompt could not be encoded: {0}")]
     Encode(String),
+    /// The prompt is too long.
+    #[error("the prompt has {found} {unit}, and at most {most} are taken; say it in fewer words")]
+    Long {
+        /// Its length.
+        found: usize,
+        /// In what.
+        unit: &'static str,
+        /// The limit.
+        most: usize,
+    },
     /// A token id lies outside of the model's vocabulary.
     #[error(
         "{file} gives id {id} to {token:?}, but the model's text vocabulary has {vocabulary} ids; is it from another model?"
@@ -46,6 +56,7 @@ pub enum TextError {
 pub struct PromptEncoder {
     tokenizer: tokenizers::Tokenizer,
     template: String,
+    trims: bool,
     file: String,
     vocabulary: u32,
 }
@@ -75,18 +86,47 @@ impl PromptEncoder {
         if let Some((token, id)) = highest.filter(|(_, id)| *id >= vocabulary) {
             return Err(TextError::Vocabulary { file: file.to_owned(), token, id, vocabulary });
         }
-        Ok(Self { tokenizer, template: template.to_owned(), file: file.to_owned(), vocabulary })
+        let (template, file) = (template.to_owned(), file.to_owned());
+        Ok(Self { tokenizer, template, trims: true, file, vocabulary })
     }
+
+    /// The same that leaves white space around a prompt as it is, unless there is nothing else.
+    #[must_use]
+    pub fn untrimmed(self) -> Self {
+        Self { trims: false, ..self }
+    }
+
+    /// The most tokens of a prompt, its template included: the largest published model was trained on fewer.
+    pub const MOST_TOKENS: usize = 1024;
+    /// The most bytes of a prompt.
+    pub const MOST_BYTES: usize = 1 << 16;
 
     /// The ids of a prompt within its template; those of the unconditional branch if the prompt is empty.
     ///
     /// # Errors
-    /// The tokenizer refuses the text.
+    /// The tokenizer refuses the text, or it is too long.
     pub fn encode(&self, prompt: &str) -> Result<Vec<u32>, TextError> {
-        let prompt = prompt.trim();
-        let text = self.template.replace("{prompt}", if prompt.is_empty() { UNCONDITION } else { prompt });
+        let text = self.text(prompt);
+        if text.len() > Self::MOST_BYTES {
+            return Err(TextError::Long { found: text.len(), unit: "bytes", most: Self::MOST_BYTES });
+        }
         let encoding = self.tokenizer.encode(text, false).map_err(|e| TextError::Encode(e.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
+        let ids = encoding.get_ids();
+        if ids.len() > Self::MOST_TOKENS {
+            return Err(TextError::Long { found: ids.len(), unit: "tokens", most: Self::MOST_TOKENS });
+        }
+        Ok(ids.to_vec())
+    }
+
+    /// A prompt within its template.
+    fn text(&self, prompt: &str) -> String {
+        let trimmed = prompt.trim();
+        let prompt = match (trimmed.is_empty(), self.trims) {
+            (true, _) => UNCONDITION,
+            (false, true) => trimmed,
+            (false, false) => prompt,
+        };
+        self.template.replace("{prompt}", prompt)
     }
 
     /// The ids of the unconditional branch.
@@ -197,6 +237,27 @@ mod tests {
         assert_eq!(ids, [1, 6, 7, 8, 9, 10, 11, 12, 13, 14, 2, 3, 15, 16, 17, 15, 18, 4]);
         assert_eq!(encoder.unconditional().unwrap(), [1, 6, 7, 8, 9, 10, 11, 12, 13, 14, 2, 3, 5, 4]);
         assert_eq!(encoder.encode("  ").unwrap(), encoder.unconditional().unwrap());
+    }
+
+    #[test]
+    fn a_prompt_has_a_longest_length() {
+        let encoder = PromptEncoder::new("tokenizer.json", &closed(), DIMOO_TEMPLATE, 100).unwrap();
+        let longest = PromptEncoder::MOST_TOKENS - encoder.encode("koala").unwrap().len() + 1;
+        assert_eq!(encoder.encode(&"koala ".repeat(longest)).unwrap().len(), PromptEncoder::MOST_TOKENS);
+        for (prompt, words) in [("koala ".repeat(longest + 1), "1025 tokens"), ("x".repeat(1 << 20), "bytes")]
+        {
+            let error = encoder.encode(&prompt).unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains("fewer words"), "{error}");
+        }
+    }
+
+    #[test]
+    fn white_space_around_a_prompt_is_kept_where_it_is_asked_for() {
+        let encoder = PromptEncoder::new("tokenizer.json", &closed(), "{prompt}|", 100).unwrap();
+        assert_eq!(encoder.text(" a koala "), "a koala|");
+        let kept = encoder.untrimmed();
+        assert_eq!(kept.text(" a koala "), " a koala |");
+        assert_eq!(kept.text("  "), format!("{UNCONDITION}|"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::matrix::Matrix;
 use super::{Element, Formats, Layout, Op, Program, ProgramError, Role, Storage, Tensor, WeightSpec};
 use crate::kernels::attention::{Attention, Operand};
+use crate::kernels::combine::Combine;
 use crate::kernels::conv2d::{Conv2d, ConvForm};
 use crate::kernels::gated_silu::GatedSilu;
 use crate::kernels::group_norm::{GroupNorm, GroupNormStats};
@@ -13,6 +14,7 @@ use crate::kernels::rms_norm::RmsNorm;
 use crate::kernels::rope::{Positions, Rope};
 use crate::kernels::rows::{GatherRows, ScatterRows};
 use crate::kernels::{Extent, Kernel, RowRange, Slot, WeightFormat};
+use std::collections::HashMap;
 
 /// Builds a [`Program`]. Slots are handed out in order; operations run in the order of the calls.
 #[derive(Debug)]
@@ -21,6 +23,9 @@ pub struct Builder {
     scope: Vec<String>,
     formats: Formats,
     role: Role,
+    /// What was handed out: a large model has tens of thousands.
+    states: HashMap<String, Slot>,
+    weights: HashMap<WeightSpec, Slot>,
 }
 
 /// Weight and bias of a linear layer or convolution, declared and ready to use.
@@ -62,7 +67,14 @@ impl Builder {
     /// An empty program. `formats` says in which precision a weight matrix is kept.
     pub fn new(name: &str, formats: Formats) -> Self {
         let program = Program { name: name.to_owned(), tensors: Vec::new(), ops: Vec::new() };
-        Self { program, scope: Vec::new(), formats, role: Role::default() }
+        Self {
+            program,
+            scope: Vec::new(),
+            formats,
+            role: Role::default(),
+            states: HashMap::new(),
+            weights: HashMap::new(),
+        }
     }
 
     /// The finished program.
@@ -116,20 +128,21 @@ impl Builder {
 
     /// The session's tensor of that name; asked for twice, it is the same slot.
     pub fn state(&mut self, name: &str, rows: u32, width: u32, element: Element) -> Slot {
-        let known = self.program.tensors.iter().position(|t| t.storage == Storage::State && t.name == name);
-        if let Some(index) = known {
-            return Slot(index as u32);
+        if let Some(&known) = self.states.get(name) {
+            return known;
         }
         let rows = Extent::fixed(rows);
-        self.tensor(Tensor { name: name.to_owned(), rows, width, element, storage: Storage::State })
+        let slot =
+            self.tensor(Tensor { name: name.to_owned(), rows, width, element, storage: Storage::State });
+        self.states.insert(name.to_owned(), slot);
+        slot
     }
 
     /// A weight by official name and shape; asked for twice, it is the same slot.
     pub fn weight(&mut self, name: &str, shape: &[usize], layout: Layout) -> Slot {
         let spec = self.spec(name, shape, layout);
-        let known = self.program.tensors.iter().position(|t| t.storage == Storage::Weight(spec.clone()));
-        if let Some(index) = known {
-            return Slot(index as u32);
+        if let Some(&known) = self.weights.get(&spec) {
+            return known;
         }
         self.weight_tensor(spec)
     }
@@ -147,7 +160,10 @@ impl Builder {
     pub(super) fn weight_tensor(&mut self, spec: WeightSpec) -> Slot {
         let (rows, width) = spec.extent();
         let (name, rows) = (spec.name.clone(), Extent::fixed(rows));
-        self.tensor(Tensor { name, rows, width, element: Element::F32, storage: Storage::Weight(spec) })
+        let storage = Storage::Weight(spec.clone());
+        let slot = self.tensor(Tensor { name, rows, width, element: Element::F32, storage });
+        self.weights.insert(spec, slot);
+        slot
     }
 
     /// A vector of `width`, unpadded f32.
@@ -444,6 +460,17 @@ impl Builder {
         let bias = Some(self.vector(&format!("{name}.bias"), cout));
         let format = self.format(weight);
         self.push(Conv2d { x, weight, format, bias, y, images, height, width, cin, cout, form, accumulate });
+    }
+
+    /// `y = a x + c y`, two tensors of one size; what `y` held is not read where `c` is 0.
+    pub fn combine(&mut self, a: f32, x: Slot, c: f32, y: Slot) {
+        let (rows, width) = (self.rows_of(x), self.width_of(x));
+        self.push(Combine { x, y, rows, width, a, b: c });
+    }
+
+    /// The features' size: rows at the largest step, and numbers in a row.
+    pub fn size(&self, slot: Slot) -> [u32; 2] {
+        [self.rows(slot), self.width_of(slot)]
     }
 
     /// `y[indices[r]] = x[r]`, all rows of `x`.

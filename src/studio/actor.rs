@@ -6,13 +6,13 @@
 use super::channel::{Receiver, Sender, Slot, breathe, channel};
 use super::failure::Failure;
 use super::model::{Files, ModelInfo};
-use crate::generate::recipe::Recipe;
 use crate::exec::Memory;
 use crate::exec::gpu::device::{Choice, Gpu};
 use crate::generate::GenerateError;
 use crate::generate::engine::{self, Engine, now_ms};
 use crate::generate::model::Device;
-use crate::generate::picture::Picture;
+use crate::generate::picture::{Picture, Pixels};
+use crate::generate::recipe::Recipe;
 use crate::generate::session::StepKind;
 use crate::kernels::StepValues;
 use crate::models::Batch;
@@ -347,7 +347,7 @@ impl Worker {
             let batch = Batch::of(&condition, 1, recipe.draw.guided());
             self.engine.session(&recipe.settings(), batch, recipe.quantize)?;
         }
-        self.engine.present()?.pictures(codes).await
+        self.engine.present()?.pictures(codes, Pixels::Signed).await
     }
 
     async fn generate(&mut self, id: RunId, recipe: &Recipe, trace: bool) -> Result<End, GenerateError> {
@@ -398,13 +398,14 @@ impl Worker {
                     step_ms[step] += ms / rounds as f64;
                     let session = run.session()?;
                     let features = if traced { Some(session.features().await?) } else { None };
-                    let missed = predicted.zip(features.as_ref()).map(|(ours, theirs)| distance(&ours, theirs));
+                    let missed =
+                        predicted.zip(features.as_ref()).map(|(ours, theirs)| distance(&ours, theirs));
                     let features = features.map(|mut values| {
                         values.truncate(session.feature_len());
                         Features { values: values.into(), width }
                     });
                     if step + 1 < plan.len() && preview.is_empty() {
-                        let pictures = session.pictures(&glimpse.drawn).await?;
+                        let pictures = session.pictures(&glimpse.drawn, Pixels::Signed).await?;
                         preview.put(Preview { id, step, image, pictures });
                     }
                     let (codes, drawn) = (glimpse.codes, glimpse.drawn);
@@ -425,7 +426,7 @@ impl Worker {
             }
         }
         let began = now_ms();
-        let pictures = run.session()?.pictures(&codes).await?;
+        let pictures = run.session()?.pictures(&codes, Pixels::Signed).await?;
         let decode_ms = now_ms() - began;
         tell(Event::Finished { id, step_ms, codes, pictures, decode_ms });
         Ok(End::Complete)

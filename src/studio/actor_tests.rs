@@ -2,8 +2,8 @@
 //! one that fails.
 
 use super::*;
-use crate::generate::refresh::Refresh;
 use crate::generate::recipe::Subject;
+use crate::generate::refresh::Refresh;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 struct Window {
@@ -175,19 +175,26 @@ fn pictures_of_steps_are_made_again() {
 }
 
 #[test]
-fn a_text_model_makes_one_picture_after_the_other() {
+fn a_text_model_makes_pictures_together_for_prompts_of_any_length() {
     let window = window("scenes-text");
     let recipe = Recipe { images: 2, ..window.info.recipe(Subject::Prompt("a koala".to_owned())) };
     window.run(1, &recipe);
     let events = window.until_the_end();
     let Some(Event::Finished { codes, pictures, .. }) = events.last() else { panic!("{events:?}") };
     assert_eq!((codes.len(), pictures.len()), (2 * window.info.tokens(), 2));
-    let images: Vec<usize> = events
-        .iter()
-        .filter_map(|event| if let Event::Stepped { done, .. } = event { Some(done.image) } else { None })
-        .collect();
-    let steps = recipe.draw.steps as usize;
-    assert_eq!((images.len(), images[0], images[2 * steps - 1]), (2 * steps, 0, 1));
+    let done = |event: &Event| match event {
+        Event::Stepped { done, .. } => Some((done.image, done.codes.len(), done.features.clone())),
+        _ => None,
+    };
+    let steps: Vec<_> = events.iter().filter_map(done).collect();
+    assert_eq!(steps.len(), recipe.draw.steps as usize);
+    for (image, codes, features) in steps {
+        assert_eq!((image, codes), (0, 2 * window.info.tokens()));
+        // Those of the first picture alone.
+        let features = features.unwrap();
+        let rows = features.values.len() / features.width;
+        assert!(rows > window.info.tokens() && rows < 2 * window.info.tokens(), "{rows} rows");
+    }
     // A prompt of another length, and back.
     for (id, prompt) in [(2, "a taxi on a beach at sunset"), (3, "a koala")] {
         window.run(id, &Recipe { subject: Subject::Prompt(prompt.to_owned()), ..recipe.clone() });

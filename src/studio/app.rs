@@ -9,11 +9,11 @@ use super::frames::Frames;
 use super::panels::canvas::View;
 use super::panels::status::DeviceNote;
 use super::panels::{canvas, compose, failure, hover, palette, side, status, timeline};
-use crate::generate::recipe::Recipe;
 use super::state::{Kept, State};
 use super::textures::Textures;
 use super::theme;
 use super::{keep, link};
+use crate::generate::recipe::Recipe;
 use crate::generate::refresh::Refresh;
 use eframe::egui::{self, CentralPanel, Context, Panel, ScrollArea, Ui};
 
@@ -448,10 +448,14 @@ impl Studio {
 
     /// Sets the controls, and opens the model that they are for if it is another.
     fn take_recipe(&mut self, recipe: Recipe, context: &Context) {
-        if self.state.model.as_ref().is_none_or(|model| model.source != recipe.model) {
-            self.open(&recipe.model, context);
+        let Some(model) = self.state.source_of(&recipe.model) else {
+            self.state.failure = Some(Failure::unknown_model(&recipe.model));
+            return;
+        };
+        if self.state.model.as_ref().is_none_or(|present| present.source != model) {
+            self.open(&model, context);
         }
-        self.state.recipe = Some(recipe);
+        self.state.recipe = Some(Recipe { model, ..recipe });
     }
 
     fn drops(&mut self, context: &Context) {

@@ -1,8 +1,8 @@
 //! The blind test: pairs of pictures of one seed, vanilla and accelerated, in an order that is hidden until the choice is made.
 
 use super::actor::RunId;
-use crate::generate::recipe::Recipe;
 use crate::eval::scenes_eval::stats::Share;
+use crate::generate::recipe::Recipe;
 use crate::kernels::philox;
 use serde::{Deserialize, Serialize};
 
@@ -149,9 +149,9 @@ pub fn csv(judged: &[Judged]) -> String {
 mod tests {
     use super::*;
     use crate::generate::predict::Predictor;
+    use crate::generate::recipe::Subject;
     use crate::generate::refresh::Refresh;
     use crate::generate::sampling::Sampling;
-    use crate::generate::recipe::Subject;
 
     fn pair(seed: u64) -> Pair {
         let recipe = Recipe {

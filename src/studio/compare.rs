@@ -2,9 +2,9 @@
 //! another; the race shows them again on a common clock, by the times that were measured.
 
 use super::actor::RunId;
-use crate::generate::recipe::Recipe;
 use super::run::{Progress, Run, agreement};
 use crate::generate::predict::Predictor;
+use crate::generate::recipe::Recipe;
 use crate::generate::refresh::Refresh;
 
 /// One way.
@@ -126,8 +126,8 @@ pub fn step_at(run: &Run, ms: f64) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::generate::picture::Picture;
-    use crate::generate::sampling::Sampling;
     use crate::generate::recipe::Subject;
+    use crate::generate::sampling::Sampling;
 
     fn recipe(refresh: Refresh, predictor: Predictor) -> Recipe {
         Recipe {

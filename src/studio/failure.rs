@@ -50,6 +50,15 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Of a picture whose model is nowhere to be found.
+    pub fn unknown_model(name: &str) -> Self {
+        Self {
+            title: "This picture's model is not here".to_owned(),
+            reason: format!("it was made by {name}; open that model's folder, then drop the picture again"),
+            remedies: vec![Remedy::OpenAnother],
+        }
+    }
+
     /// Of an error of the library.
     pub fn new(error: &GenerateError) -> Self {
         let (title, remedies): (&str, &[Remedy]) = match error {

@@ -3,12 +3,12 @@
 
 use super::channel::{Receiver, Sender, channel};
 use super::command::Command;
-use super::model::Files;
 use super::failure::{Failure, Remedy};
-use crate::generate::recipe::Recipe;
+use super::model::Files;
 use super::run::{Progress, Run};
 use super::state::State;
 use crate::generate::picture::{Picture, encode_gif, encode_png, png_texts};
+use crate::generate::recipe::Recipe;
 use eframe::egui::{Context, DroppedFileHandle};
 
 /// Milliseconds that a step is shown in an animation, and that the finished picture is.
@@ -199,6 +199,11 @@ fn columns(pictures: usize) -> u32 {
     (pictures as f64).sqrt().ceil() as u32
 }
 
+/// A model's name: the last part of the path that it was opened by, which is of no use elsewhere.
+pub(super) fn name_of(source: &str) -> &str {
+    source.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or(source)
+}
+
 type Made = Result<(String, Vec<u8>), String>;
 
 fn png(name: String, picture: &Picture, settings: &serde_json::Value) -> Made {
@@ -210,7 +215,7 @@ fn png(name: String, picture: &Picture, settings: &serde_json::Value) -> Made {
 
 fn pictures(run: &Run) -> Made {
     let sheet = Picture::sheet(&run.pictures, columns(run.pictures.len()));
-    png(file_name(run, "png"), &sheet, &run.recipe.metadata(&seeds(run)))
+    png(file_name(run, "png"), &sheet, &run.recipe.metadata(name_of(&run.recipe.model), &seeds(run)))
 }
 
 fn sheet(state: &State) -> Made {
@@ -222,7 +227,8 @@ fn sheet(state: &State) -> Made {
     let all =
         finished().flat_map(|run| &run.pictures).filter(|picture| (picture.width, picture.height) == size);
     let all: Vec<Picture> = all.cloned().collect();
-    let settings: Vec<_> = finished().map(|run| run.recipe.metadata(&seeds(run))).collect();
+    let settings: Vec<_> =
+        finished().map(|run| run.recipe.metadata(name_of(&run.recipe.model), &seeds(run))).collect();
     png(
         "migm-sheet.png".to_owned(),
         &Picture::sheet(&all, columns(all.len())),

@@ -1,7 +1,7 @@
 //! A run as a link: `?model=..&prompt=..&seed=..&steps=..&budget=..`, and back.
 
-use crate::generate::recipe::{Recipe, Subject};
 use crate::generate::predict::Predictor;
+use crate::generate::recipe::{Recipe, Subject};
 use crate::generate::refresh::Refresh;
 
 fn escape(text: &str) -> String {

@@ -2,9 +2,9 @@
 //! made again from tokens, so a run is small.
 
 use super::actor::{Event, RunId, StepDone, StepNote, distance};
-use crate::generate::recipe::Recipe;
 use crate::exec::Memory;
 use crate::generate::picture::Picture;
+use crate::generate::recipe::Recipe;
 use crate::generate::session::StepKind;
 use crate::kernels::StepValues;
 use serde::{Deserialize, Serialize};
@@ -280,9 +280,9 @@ pub fn agreement(ours: &[u32], theirs: &[u32]) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::generate::predict::Predictor;
+    use crate::generate::recipe::Subject;
     use crate::generate::refresh::Refresh;
     use crate::generate::sampling::Sampling;
-    use crate::generate::recipe::Subject;
 
     const MASK: u32 = 9;
 

@@ -1,14 +1,16 @@
 //! What the window shows and edits. Panels change it; [`super::app`] sends what follows from it to the actor.
 
+use super::BUNDLED;
 use super::actor::{Event, Preview, RunId};
 use super::blind::{BlindTest, Judged};
 use super::command::Command;
 use super::compare::Comparison;
-use super::model::ModelInfo;
 use super::failure::Failure;
-use crate::generate::recipe::{Recipe, Subject};
+use super::keep::name_of;
+use super::model::ModelInfo;
 use super::run::{KeptRun, Progress, Run, agreement};
 use super::why::Analysis;
+use crate::generate::recipe::{Recipe, Subject};
 use crate::generate::refresh::Refresh;
 use serde::{Deserialize, Serialize};
 
@@ -176,6 +178,18 @@ impl State {
             history: self.runs.iter().filter_map(Run::kept).collect(),
             judged: self.blind.judged.clone(),
         }
+    }
+
+    /// What opens the model that a picture or a link names: the present one, a bundled one, one that an earlier run had, or a folder
+    /// of that path.
+    pub fn source_of(&self, name: &str) -> Option<String> {
+        let present = self.model.iter().map(|model| model.source.as_str());
+        let runs = self.runs.iter().rev().map(|run| run.recipe.model.as_str());
+        let known = present.chain(BUNDLED).chain(runs);
+        let known = known.filter(|source| *source == name || name_of(source) == name);
+        let is_folder =
+            || cfg!(not(target_arch = "wasm32")) && std::path::Path::new(name).join("config.json").is_file();
+        known.map(str::to_owned).next().or_else(|| is_folder().then(|| name.to_owned()))
     }
 
     /// Adds a run of a recipe without showing it.
@@ -380,6 +394,23 @@ mod tests {
             stored_half: true,
             stored_quantized: None,
         }
+    }
+
+    #[test]
+    fn the_model_that_a_picture_names_is_found_again() {
+        let mut state = State { model: Some(info("/models/mine", true)), ..State::new(Kept::default()) };
+        assert_eq!(state.source_of("mine").as_deref(), Some("/models/mine"));
+        assert_eq!(state.source_of("/models/mine").as_deref(), Some("/models/mine"));
+        assert_eq!(state.source_of("scenes-class").as_deref(), Some("scenes-class"));
+        // A folder of that name where the program runs is not a model.
+        for other in ["other", "src", ""] {
+            assert_eq!(state.source_of(other), None, "{other:?}");
+        }
+        let recipe = info("/elsewhere/other", false).recipe(Subject::Class("fox".to_owned()));
+        state.add_run(recipe);
+        assert_eq!(state.source_of("other").as_deref(), Some("/elsewhere/other"));
+        let folder = crate::generate::fixtures::FIXTURE;
+        assert_eq!(state.source_of(folder).as_deref(), Some(folder));
     }
 
     #[test]

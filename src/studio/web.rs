@@ -2,8 +2,8 @@
 
 use super::actor::{Actor, Request, Wake};
 use super::app::Studio;
-use super::model::Files;
 use super::link;
+use super::model::Files;
 use super::panels::status::DeviceNote;
 use crate::exec::gpu::device::{Choice, Gpu};
 use crate::generate::model::Device;

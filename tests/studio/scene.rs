@@ -3,6 +3,7 @@
 use migm::exec::Memory;
 use migm::generate::picture::Picture;
 use migm::generate::predict::Predictor;
+use migm::generate::recipe::{Recipe, Subject};
 use migm::generate::refresh::Refresh;
 use migm::generate::sampling::Sampling;
 use migm::generate::session::StepKind;
@@ -10,7 +11,6 @@ use migm::studio::actor::{Event, Features, RunId, StepDone, StepNote};
 use migm::studio::blind::{Judged, Verdict};
 use migm::studio::compare::{Comparison, methods};
 use migm::studio::model::ModelInfo;
-use migm::generate::recipe::{Recipe, Subject};
 use migm::studio::state::{Kept, State};
 
 pub(crate) const GRID: [u32; 2] = [8, 8];

@@ -61,7 +61,7 @@ fn the_official_text_layout_becomes_a_model_folder() {
         },
         "tokenizer": { "ch": [32, 64], "layers": 1, "latent": 8, "groups": 16 },
         "shortcut": { "sc_blocks": 1, "ratio": 2 },
-        "sampling": { "steps": 64, "guidance": 4.0, "choice_temperature": 1.0 },
+        "sampling": { "steps": 64, "guidance": 4.0, "choice_temperature": 1.0, "bf16_gumbel": true },
     });
     assert_eq!(report.config, Some(sizes));
     Model::open(&destination).unwrap();

@@ -5,10 +5,11 @@ use super::super::frames::{columns, write_frames};
 use super::Arguments;
 use crate::generate::GenerateError;
 use crate::generate::model::Model;
-use crate::generate::picture::{Picture, write_png};
+use crate::generate::picture::{Picture, Pixels, write_png};
 use crate::generate::recipe::{Subject, metadata};
 use crate::generate::session::Settings;
 use crate::kernels::Quantization;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Files of a run. Pictures that get a file each are written as they come.
@@ -65,7 +66,7 @@ impl<'a> Files<'a> {
             if let Some(folder) = self.folder {
                 std::fs::create_dir_all(folder)
                     .map_err(|source| GenerateError::File { path: folder.display().to_string(), source })?;
-                self.write(folder.join(self.name(index)), &picture, &self.pictures[index..=index].to_vec())?;
+                self.write(folder.join(self.name(index)), &picture, index..index + 1)?;
             }
             self.kept[index] = keep.then_some(picture);
         }
@@ -76,10 +77,11 @@ impl<'a> Files<'a> {
     pub(super) fn finish(&mut self) -> Result<(), CliError> {
         let pictures: Vec<Picture> = self.kept.iter_mut().filter_map(Option::take).collect();
         if self.folder.is_none() {
-            let default = || PathBuf::from(if pictures.len() == 1 { self.name(0) } else { "migm.png".to_owned() });
+            let default =
+                || PathBuf::from(if pictures.len() == 1 { self.name(0) } else { "migm.png".to_owned() });
             let path = self.arguments.out.clone().unwrap_or_else(default);
             let sheet = Picture::sheet(&pictures, columns(pictures.len()));
-            self.write(path, &sheet, &self.pictures.clone())?;
+            self.write(path, &sheet, 0..self.pictures.len())?;
         }
         if let Some(path) = &self.arguments.gif {
             write_frames(path, &self.frames, &pictures)?;
@@ -100,8 +102,12 @@ impl<'a> Files<'a> {
         format!("{stem}-{seed}.png")
     }
 
-    fn write(&mut self, path: PathBuf, picture: &Picture, of: &[(Subject, u64)]) -> Result<(), CliError> {
-        let made_from = metadata(&self.model, self.quantize, self.settings, of);
+    fn write(&mut self, path: PathBuf, picture: &Picture, of: Range<usize>) -> Result<(), CliError> {
+        let of = self.pictures.get(of).unwrap_or_default();
+        let mut made_from = metadata(&self.model, self.quantize, self.settings, of);
+        if self.arguments.pixels != Pixels::Signed {
+            made_from["pixels"] = serde_json::json!(self.arguments.pixels);
+        }
         let software = ("Software", format!("migm {}", env!("CARGO_PKG_VERSION")));
         write_png(&path, picture, &[software, ("migm", made_from.to_string())])?;
         self.wrote(path);

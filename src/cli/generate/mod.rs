@@ -7,11 +7,11 @@ use super::{Backend, CliError};
 use crate::generate::GenerateError;
 use crate::generate::engine::{Engine, Event, Glimpse, Job, Run};
 use crate::generate::model::Model;
-use crate::generate::picture::{Picture, write_whole};
+use crate::generate::picture::{Picture, Pixels, write_whole};
 use crate::generate::predict::{MlCache, Predictor};
+use crate::generate::recipe::Subject;
 use crate::generate::refresh::Refresh;
 use crate::generate::report::{Report, Subjects, Tally, Totals};
-use crate::generate::recipe::Subject;
 use crate::generate::sampling::Sampling;
 use crate::generate::schedule::Schedule;
 use crate::generate::session::{PlannedStep, Session, Settings, StepKind};
@@ -19,15 +19,9 @@ use crate::kernels::{ChoiceNoise, Quantization};
 use crate::models::Condition;
 use files::Files;
 use pollster::block_on;
-use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-/// Known words that are offered for an unknown one.
-const OFFERED: usize = 3;
-/// Letters that are shown of an unknown word.
-const LONGEST_SHOWN: usize = 40;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -91,6 +85,9 @@ pub(super) struct Arguments {
     /// What the choice is made by (default: the model's)
     #[arg(long, value_enum)]
     choice_noise: Option<ChoiceNoise>,
+    /// How values become pixels: signed from -1 to 1, or minmax, each picture's own least and largest, as in the official evaluation of MaskGIT
+    #[arg(long, value_enum, default_value_t)]
+    pixels: Pixels,
     /// Pictures computed at once (default: as many as fit in moderate memory, at most 8)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     batch: Option<u32>,
@@ -167,7 +164,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     let model = super::open_model(arguments.model.as_ref(), bundled)?.quantized(arguments.quantize);
     let (subjects, seeds) = pictures(arguments, &model)?;
-    let jobs: Vec<Job> = subjects.iter().zip(&seeds).map(|(subject, &seed)| job(&model, subject, seed)).collect::<Result<_, _>>()?;
+    let jobs: Vec<Job> = subjects
+        .iter()
+        .zip(&seeds)
+        .map(|(subject, &seed)| job(&model, subject, seed))
+        .collect::<Result<_, _>>()?;
     let settings = settings(arguments, model.config.sampling, model.family().has_shortcut())?;
     let plan = settings.plan(model.family().tokens())?;
     for path in [&arguments.out, &arguments.gif, &arguments.report].into_iter().flatten() {
@@ -200,10 +201,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
                 tally.add(&batch);
                 let session = run.session()?;
                 let start = Instant::now();
-                let pictures = block_on(session.pictures(&batch.codes))?;
+                let pictures = block_on(session.pictures(&batch.codes, arguments.pixels))?;
                 decode_ms += start.elapsed().as_secs_f64() * 1e3;
                 if tally.is_first() && session.decodes_on_the_cpu() && !arguments.json {
-                    eprintln!("note: this adapter binds too little at once for pictures of this size: the CPU decodes them");
+                    eprintln!(
+                        "note: this adapter binds too little at once for pictures of this size: the CPU decodes them"
+                    );
                 }
                 bar.suspend(|| files.take(&batch.pictures, pictures, &frames))?;
             }
@@ -268,8 +271,11 @@ fn job(model: &Model, subject: &Subject, seed: u64) -> Result<Job, GenerateError
 fn pictures(arguments: &Arguments, model: &Model) -> Result<(Vec<Subject>, Vec<u64>), CliError> {
     let mut subjects = Vec::new();
     if let Some(prompt) = &arguments.prompt {
+        let subject = Subject::Prompt(prompt.clone());
+        // Refused with a sentence where the model takes none, or it is too long.
+        model.condition(&subject)?;
         note_unknown_words(model, prompt);
-        subjects.push(Subject::Prompt(prompt.clone()));
+        subjects.push(subject);
     }
     for class in &arguments.classes {
         match model.classes() {
@@ -301,21 +307,10 @@ fn named(model: &Model, class: u32) -> Subject {
     Subject::Class(model.classes().map_or_else(|| class.to_string(), |classes| classes.class_name(class)))
 }
 
-/// Says which words of a prompt the model has never seen, each once, and what they may be slips for.
+/// Says which words of a prompt the model has never seen.
 pub(super) fn note_unknown_words(model: &Model, prompt: &str) {
-    let Some(prompts) = model.prompts() else { return };
-    let unknown: BTreeSet<&str> = prompts.unknown_words(prompt).into_iter().collect();
-    for word in unknown {
-        let near = prompts.nearest_words(word, OFFERED).join(", ");
-        // A word can be a page long.
-        let shown: String = word.chars().take(LONGEST_SHOWN).collect();
-        if near.is_empty() {
-            eprintln!(
-                "note: the model does not know {shown:?}, and makes the picture as if it were not there"
-            );
-        } else {
-            eprintln!("note: the model does not know {shown:?}; the nearest that it knows: {near}");
-        }
+    for unknown in model.unknown_words(prompt) {
+        eprintln!("note: {unknown}");
     }
 }
 
@@ -336,11 +331,7 @@ pub(super) fn check_writable(path: &Path) -> Result<(), CliError> {
 }
 
 /// What the command line asks for, over the defaults of a model.
-fn settings(
-    arguments: &Arguments,
-    defaults: Sampling,
-    has_shortcut: bool,
-) -> Result<Settings, CliError> {
+fn settings(arguments: &Arguments, defaults: Sampling, has_shortcut: bool) -> Result<Settings, CliError> {
     let choice_temperature = arguments.choice_temperature.or(match defaults.choice_noise {
         // Where noise stays as it is, one temperature is of both, as in the official code.
         ChoiceNoise::Constant => arguments.temperature,
@@ -382,7 +373,7 @@ fn kind_in_words(kind: StepKind, predictor: Predictor) -> &'static str {
 fn frame(run: &mut Run<'_>) -> Result<Vec<Picture>, CliError> {
     let Glimpse { codes, drawn } = block_on(run.glimpse())?;
     let session = run.session()?;
-    let pictures = block_on(session.pictures(&drawn))?;
+    let pictures = block_on(session.pictures(&drawn, Pixels::Signed))?;
     let (family, mask) = (session.family(), session.family().codebook());
     let veiled = pictures.iter().zip(codes.chunks(family.tokens() as usize)).map(|(picture, codes)| {
         let masked: Vec<bool> = codes.iter().map(|&code| code == mask).collect();

@@ -13,11 +13,7 @@ impl Maker<'_> {
     ///
     /// # Errors
     /// The device failed.
-    pub fn coherence(
-        &self,
-        sets: &[&[u32]],
-        tick: &mut dyn FnMut(),
-    ) -> Result<Vec<Vec<f64>>, GenerateError> {
+    pub fn coherence(&self, sets: &[&[u32]], tick: &mut dyn FnMut()) -> Result<Vec<Vec<f64>>, GenerateError> {
         let model = self.engine.model()?;
         let tokens = model.family().tokens() as usize;
         let mut found = vec![vec![0.0; self.jobs.len()]; sets.len()];

@@ -260,7 +260,8 @@ fn classes_that_the_judge_does_not_know_are_left_out() {
     let nouns = ["comet", "fox", "owl"].map(str::to_owned);
     let judge = a_judge(64, &nouns);
     let pictures = class_pictures(sizes(&model), &judge.config, 3).unwrap();
-    let asked: Vec<(&str, &[usize])> = pictures.iter().map(|(class, w)| (class.title(), &w.nouns[..])).collect();
+    let asked: Vec<(&str, &[usize])> =
+        pictures.iter().map(|(class, w)| (class.title(), &w.nouns[..])).collect();
     assert_eq!(asked, [("2", &[1][..]), ("7", &[2]), ("2", &[1])]);
     let judge = a_judge(64, &nouns[..1]);
     let error = class_pictures(sizes(&model), &judge.config, 3).unwrap_err().to_string();

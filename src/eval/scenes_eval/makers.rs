@@ -4,8 +4,8 @@ use super::source::Wanted;
 use crate::generate::GenerateError;
 use crate::generate::engine::{Engine, Event, Job};
 use crate::generate::predict::Predictor;
-use crate::generate::refresh::Refresh;
 use crate::generate::recipe::Subject;
+use crate::generate::refresh::Refresh;
 use crate::generate::session::{Settings, StepKind};
 use crate::models::Batch;
 use pollster::block_on;
@@ -200,8 +200,10 @@ impl<'a> Maker<'a> {
             if places().any(|place| place < FEATURED) {
                 made.features.resize(self.jobs.len().min(FEATURED) * length, 0.0);
                 let features = block_on(session.features())?;
-                let featured = places().zip(features.chunks_exact(length)).filter(|(place, _)| *place < FEATURED);
-                featured.for_each(|(place, own)| made.features[place * length..][..length].copy_from_slice(own));
+                let featured =
+                    places().zip(features.chunks_exact(length)).filter(|(place, _)| *place < FEATURED);
+                featured
+                    .for_each(|(place, own)| made.features[place * length..][..length].copy_from_slice(own));
             }
             let start = Instant::now();
             let pictures = block_on(session.decode(&batch.codes))?;

@@ -3,8 +3,8 @@
 use super::Real;
 use crate::generate::GenerateError;
 use crate::generate::recipe::Subject;
-use crate::models::maskgit::Maskgit;
 use crate::models::judge;
+use crate::models::maskgit::Maskgit;
 use std::ops::Range;
 
 /// Which scenes: those whose combinations a model could be trained on, or those held out from training.

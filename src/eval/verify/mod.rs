@@ -10,7 +10,7 @@ mod trace;
 
 use crate::generate::GenerateError;
 use crate::generate::model::{Device, matrices_are_f16};
-use crate::models::{Known};
+use crate::models::Known;
 use crate::program::{Formats, WeightSource, WeightSpec};
 use crate::weights::{Checkpoint, WeightError};
 use recording::{Recording, Trace};
@@ -155,7 +155,12 @@ impl Verifier<'_> {
         let wanted = self.recorded.ids(recorded)?;
         let pairs = got.iter().zip(&wanted);
         let differing = pairs.filter(|(a, b)| a != b).count() + got.len().abs_diff(wanted.len());
-        self.parts.push(Part::exact(plain(recorded), &self.recorded.shape(recorded), differing, wanted.len()));
+        self.parts.push(Part::exact(
+            plain(recorded),
+            &self.recorded.shape(recorded),
+            differing,
+            wanted.len(),
+        ));
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use super::{Verifier, channels_first, channels_last};
 use crate::exec::{read_f32, write_f32};
 use crate::generate::GenerateError;
-use crate::kernels::copy::Copy;
+use crate::kernels::combine::Combine;
 use crate::kernels::{Extent, RowRange, StepValues, Symbol};
 use crate::models::dimoo::{Branch, Config, Dimoo, Sequence};
 use crate::models::maskgit::{self, Maskgit};
@@ -33,7 +33,7 @@ impl Verifier<'_> {
             let logits = t.logits(b, batch, RowRange::all(t.tokens()));
             let out = b.state(states::LOGITS, batch.images * t.tokens(), t.codebook, Element::F32);
             let rows = Extent::symbolic(batch.images, Symbol::Masked, t.tokens());
-            b.push(Copy { x: logits, y: out, rows, width: t.codebook, accumulate: false });
+            b.push(Combine::copy(logits, out, rows, t.codebook));
         })?];
         let ids = self.recorded.ids("io.base.ids")?;
         let dropped = if self.recorded.has("io.base.drop") {
@@ -116,7 +116,7 @@ impl Verifier<'_> {
             let logits = config.logits_of(b, &[sequence], RowRange::all(config.grid[0] * config.grid[1]));
             let out = b.state(states::LOGITS, length, width, Element::F32);
             let rows = Extent::symbolic(1, Symbol::Masked, length);
-            b.push(Copy { x: logits, y: out, rows, width, accumulate: false });
+            b.push(Combine::copy(logits, out, rows, width));
         })?];
         let mut executor = self.device.executor(programs, &mut self.recorded)?;
         let executor = executor.as_mut();

@@ -6,7 +6,7 @@ use crate::generate::sampling::Sampling;
 use crate::generate::schedule::Schedule;
 use crate::generate::session::Settings;
 use crate::models::dimoo::{self, Dimoo};
-use crate::models::maskgit::{self, Maskgit};
+use crate::models::maskgit::{self, Maskgit, shortcut::Parts};
 use crate::models::prompts::DIMOO_TEMPLATE;
 use crate::models::tokenizer::{Tokenizer, amused, vqgan};
 use crate::models::{Condition, Known};
@@ -67,6 +67,22 @@ struct RecordedShortcut {
     blocks: u32,
     ratio: u32,
     heads: u32,
+    #[serde(flatten)]
+    without: Without,
+}
+
+/// The official code's flags of ablations.
+#[derive(Clone, Copy, Default, serde::Deserialize)]
+#[serde(default)]
+struct Without {
+    no_embed_t: bool,
+    no_ca: bool,
+}
+
+impl From<Without> for Parts {
+    fn from(without: Without) -> Self {
+        Self { embed_t: !without.no_embed_t, cross_attention: !without.no_ca }
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -87,6 +103,8 @@ struct OfPrompts {
     model: dimoo::Config,
     #[serde(flatten)]
     shortcut: Option<dimoo::shortcut::Config>,
+    #[serde(flatten)]
+    without: Without,
     vq: Option<amused::Config>,
     #[serde(default)]
     traces: Vec<PromptTrace>,
@@ -133,6 +151,7 @@ fn of_classes(recorded: OfClasses) -> Recording {
         blocks: sc.blocks,
         bottleneck_ratio: sc.ratio,
         heads: sc.heads,
+        parts: sc.without.into(),
     });
     let settings = |trace: &ClassTrace| Settings {
         sampling: Sampling {
@@ -157,7 +176,8 @@ fn of_classes(recorded: OfClasses) -> Recording {
 }
 
 fn of_prompts(recorded: OfPrompts) -> Recording {
-    let OfPrompts { model, shortcut, vq, traces } = recorded;
+    let OfPrompts { model, shortcut, without, vq, traces } = recorded;
+    let shortcut = shortcut.map(|shortcut| dimoo::shortcut::Config { parts: without.into(), ..shortcut });
     let has_tokenizer = vq.is_some();
     let tokenizer = Tokenizer::Amused(vq.unwrap_or_else(amused::Config::official));
     let settings = |trace: PromptTrace| {
@@ -184,6 +204,13 @@ fn of_prompts(recorded: OfPrompts) -> Recording {
     let trace = |trace| Trace { settings: settings(trace), classes: None };
     let traces = traces.into_iter().map(trace).collect();
     let prompt_template = DIMOO_TEMPLATE.to_owned();
-    let family = Known::Dimoo(Dimoo { transformer: model, tokenizer, shortcut, prompt_template });
+    let family = Known::Dimoo(Dimoo {
+        transformer: model,
+        tokenizer,
+        shortcut,
+        prompt_template,
+        words: Vec::new(),
+        trim_prompt: true,
+    });
     Recording { family, has_tokenizer, traces }
 }

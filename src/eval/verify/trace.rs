@@ -28,7 +28,11 @@ impl Noise {
         let (cells, executor) = (masked.len(), session.executor());
         if !self.of_masked {
             let index = step.values.step as usize;
-            write_f32(executor, states::NOISE_TOKEN, &self.token[index * cells * codebook..][..cells * codebook])?;
+            write_f32(
+                executor,
+                states::NOISE_TOKEN,
+                &self.token[index * cells * codebook..][..cells * codebook],
+            )?;
             return Ok(write_f32(executor, states::NOISE_CHOICE, &self.choice[index * cells..][..cells])?);
         }
         let (mut token, mut choice) = (vec![0.0; cells * codebook], vec![0.0; cells]);

@@ -37,6 +37,8 @@ pub struct GpuExecutor {
     dispatches: Vec<Vec<Dispatch>>,
     /// By program: the work of each operation.
     costs: Vec<Vec<u64>>,
+    /// Steps that there are parameters for.
+    prepared: usize,
     pace: Pace,
     clock: StepClock,
     memory: Memory,
@@ -85,6 +87,7 @@ impl GpuExecutor {
             parameters: None,
             dispatches: Vec::new(),
             costs: Vec::new(),
+            prepared: 0,
             pace: Pace::default(),
             memory: Memory::default(),
             counters: Counters::default(),
@@ -195,6 +198,11 @@ impl GpuExecutor {
         Ok(index)
     }
 
+    fn check_prepared(&self, step: usize) -> Result<(), ExecError> {
+        let prepared = self.prepared;
+        if step < prepared { Ok(()) } else { Err(ExecError::Unprepared { step, prepared }) }
+    }
+
     /// Lays out parameter blocks: one for an operation that is alike in all steps, one a step otherwise.
     fn layout_parameters(&self, steps: &[StepValues]) -> Result<(Vec<u8>, Vec<Vec<StepTable>>), ExecError> {
         let limits = self.gpu.device.limits();
@@ -298,10 +306,12 @@ impl Executor for GpuExecutor {
             }
         }
         self.clock.reset(&self.gpu, steps.len(), &mut self.counters);
+        self.prepared = steps.len();
         Ok(self.gpu.check()?)
     }
 
     fn run(&mut self, programs: &[usize], step: usize, timed: bool) -> Result<(), ExecError> {
+        self.check_prepared(step)?;
         let last_program = programs.iter().rposition(|&program| !self.costs[program].is_empty());
         let mut is_first = true;
         for (at, &program) in programs.iter().enumerate() {
@@ -370,6 +380,7 @@ impl Executor for GpuExecutor {
 
     fn profile(&mut self, program: usize, step: usize) -> LocalFuture<'_, Result<Vec<OpTime>, ExecError>> {
         Box::pin(async move {
+            self.check_prepared(step)?;
             let ops = self.dispatches[program].len();
             let mut clock = StepClock::new(&self.gpu);
             clock.reset(&self.gpu, ops, &mut self.counters);

@@ -3,7 +3,6 @@
 use super::{Case, Fill};
 use crate::kernels::Extent;
 use crate::kernels::WeightFormat::F32;
-use crate::kernels::copy::Copy;
 use crate::kernels::fma_peak::FmaPeak;
 use crate::kernels::gated_silu::GatedSilu;
 use crate::program::Element::F32 as Float;
@@ -20,12 +19,18 @@ fn gated_silu() {
 }
 
 #[test]
-fn copy_and_fma_peak() {
-    for (rows, width, accumulate) in [(1, 1, false), (100, 33, true), (257, 256, false)] {
+fn combine_and_fma_peak() {
+    for (rows, width, [a, c]) in [
+        (1, 1, [1.0, 0.0]),
+        (100, 33, [1.0, 1.0]),
+        (257, 256, [1.0, 0.0]),
+        (3, 77, [-0.75, 0.0]),
+        (31, 65, [0.3, -1.7]),
+    ] {
         Case::default().check(F32, |b| {
             let x = b.state("x", rows, width, Float);
             let y = b.state("y", rows, width, Float);
-            b.push(Copy { x, y, rows: Extent::fixed(rows), width, accumulate });
+            b.combine(a, x, c, y);
         });
     }
     for (invocations, iterations) in [(1, 1), (1000, 9)] {

@@ -3,7 +3,6 @@
 use super::{Case, Fill};
 use crate::kernels::Extent;
 use crate::kernels::WeightFormat::F32;
-use crate::kernels::copy::Copy;
 use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::mean_pixels::MeanPixels;
 use crate::kernels::rms_norm::RmsNorm;
@@ -62,13 +61,7 @@ fn group_norm() {
                     let norm = b.norm("n", channels);
                     let out = b.state("out", images * pixels, channels, Float);
                     let y = b.group_norm(x, norm, images, groups, silu);
-                    b.push(Copy {
-                        x: y,
-                        y: out,
-                        rows: Extent::fixed(images * pixels),
-                        width: channels,
-                        accumulate: false,
-                    });
+                    b.combine(1.0, y, 0.0, out);
                 },
             );
         }

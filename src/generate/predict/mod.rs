@@ -45,10 +45,25 @@ pub trait Predict: std::fmt::Debug + Sync {
     /// A setting is out of range.
     fn programs<'a>(&'a self, network: &'a dyn Network) -> Result<Vec<(&'a str, Body<'a>)>, GenerateError>;
 
+    /// The programs that a full step runs after its features are there: what [`Predict::programs`] will start from.
+    ///
+    /// # Errors
+    /// A setting is out of range.
+    fn observe<'a>(&'a self, network: &'a dyn Network) -> Result<Vec<(&'a str, Body<'a>)>, GenerateError> {
+        let _ = network;
+        Ok(Vec::new())
+    }
+
     /// The full steps where nobody says which: an eighth of all. Where a predicted step costs a tenth of a full one, as with the
     /// bundled models, that is four times as fast.
     fn default_refresh(&self, steps: u32) -> Refresh {
         Refresh::Uniform(steps.div_ceil(8))
+    }
+}
+
+impl serde::Serialize for dyn Predict {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.name())
     }
 }
 
@@ -63,8 +78,8 @@ pub enum Predictor {
     Reuse,
     /// Some rows through the full model, among cached keys and values of the others.
     MlCache(MlCache),
-    /// One from outside. Files cannot name it.
-    #[serde(skip)]
+    /// One from outside. Reports name it, and files cannot bring it back.
+    #[serde(skip_deserializing)]
     Custom(&'static dyn Predict),
 }
 

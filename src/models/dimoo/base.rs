@@ -5,13 +5,13 @@
 //! and the unconditional sequence are programs of their own, one sequence each, over one set of image tokens: those
 //! stand in the states as codes of the grid ([`states::IDS`] and the rest), and a template per sequence says where they go.
 
-use crate::models::cache::{self, KeysAndValues};
-use crate::models::states;
 use crate::kernels::attention::Operand;
 use crate::kernels::embed_sequence::{EmbedSequence, IMAGE};
 use crate::kernels::masked_logits::MaskedLogits;
 use crate::kernels::rope::{Positions, Rope};
 use crate::kernels::{Extent, ImagePlacement, RowRange, Slot, Symbol};
+use crate::models::cache::{self, KeysAndValues};
+use crate::models::states;
 use crate::program::{Builder, Element, Layer};
 
 /// Sizes and special tokens of a Lumina-DiMOO.

@@ -29,6 +29,25 @@ pub struct Dimoo {
     /// What a prompt is put into, at `{prompt}`.
     #[serde(default = "official_template")]
     pub prompt_template: String,
+    /// Words that the model knows, by kind (things, colours, ...), where it was trained on few; nothing where it knows any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<Kind>,
+    /// Whether white space around a prompt is left out. The official code keeps it, and it changes the picture.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub trim_prompt: bool,
+}
+
+/// Words of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Kind {
+    /// As a person would name it, in the plural.
+    pub kind: String,
+    /// The words, the most usual first.
+    pub words: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn official_template() -> String {
@@ -39,8 +58,7 @@ impl Dimoo {
     /// The sequences of a batch: with prompts and, for guidance, without.
     pub fn sequences(&self, batch: Batch) -> Vec<Sequence> {
         let branches = [Branch::Conditional, Branch::Unconditional].into_iter().zip(batch.prompt);
-        let sequence =
-            |(branch, tokens)| self.transformer.sequence(branch, tokens).of_images(batch.images);
+        let sequence = |(branch, tokens)| self.transformer.sequence(branch, tokens).of_images(batch.images);
         branches.take(if batch.guided { 2 } else { 1 }).map(sequence).collect()
     }
 }

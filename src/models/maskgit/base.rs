@@ -3,12 +3,12 @@
 //! Chang et al. 2022 (arXiv 2202.04200), in the form of valeoai's PyTorch port, whose tensor names are used as they
 //! are. Try it: `migm generate --class fox`.
 
-use crate::models::cache::{self, KeysAndValues};
-use crate::models::{Batch, states};
 use crate::kernels::attention::Operand;
 use crate::kernels::linear::Activation;
 use crate::kernels::masked_logits::MaskedLogits;
 use crate::kernels::{Extent, ImagePlacement, RowRange, Slot, Symbol, embed_tokens::EmbedTokens};
+use crate::models::cache::{self, KeysAndValues};
+use crate::models::{Batch, states};
 use crate::program::{Builder, Element, Layout};
 
 /// Sizes of a MaskGIT.

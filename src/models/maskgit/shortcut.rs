@@ -6,12 +6,11 @@
 //! official PreNorm wraps the query alone. Try it: `migm generate --class fox --budget 4`.
 
 use super::base;
-use crate::models::family::within;
-use crate::models::{Batch, states};
 use crate::kernels::attention::Operand;
-use crate::kernels::copy::Copy;
 use crate::kernels::linear::Activation;
 use crate::kernels::{Extent, Slot, Symbol, embed_rows::EmbedRows, time_embedding::TimeEmbedding};
+use crate::models::family::within;
+use crate::models::{Batch, states};
 use crate::program::{Builder, Element, Layer};
 
 /// Sizes of a shortcut; the base model's sizes are given beside it.
@@ -24,6 +23,37 @@ pub struct Config {
     pub bottleneck_ratio: u32,
     /// Attention heads.
     pub heads: u32,
+    /// What it is made with.
+    #[serde(flatten)]
+    pub parts: Parts,
+}
+
+/// Which of the optional parts a shortcut was trained with: all, but in the paper's ablations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Parts {
+    /// Whether the mask ratio scales and shifts what comes out (`no_embed_t` leaves it out).
+    #[serde(skip_serializing_if = "is_true")]
+    pub embed_t: bool,
+    /// Whether the first attention of a block is to the new tokens; else to the features (`no_ca`).
+    #[serde(skip_serializing_if = "is_true")]
+    pub cross_attention: bool,
+}
+
+impl Parts {
+    /// Everything.
+    pub const ALL: Self = Self { embed_t: true, cross_attention: true };
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// Layer normalisation inside the blocks.
@@ -35,7 +65,7 @@ const SINUSOID: u32 = 256;
 
 impl Config {
     /// The official shortcut of one block (the command line's default; see section 0 of the specification).
-    pub const OFFICIAL: Self = Self { blocks: 1, bottleneck_ratio: 2, heads: 16 };
+    pub const OFFICIAL: Self = Self { blocks: 1, bottleneck_ratio: 2, heads: 16, parts: Parts::ALL };
 
     /// Whether the sizes go together, and with the base's.
     ///
@@ -47,7 +77,9 @@ impl Config {
         within("shortcut.heads", self.heads, 1024)?;
         let (hidden, ratio) = (base.hidden, self.bottleneck_ratio);
         if !hidden.is_multiple_of(ratio) {
-            return Err(format!("`hidden` {hidden} is not a multiple of `shortcut.bottleneck_ratio` {ratio}"));
+            return Err(format!(
+                "`hidden` {hidden} is not a multiple of `shortcut.bottleneck_ratio` {ratio}"
+            ));
         }
         let (width, heads) = (self.width(base), self.heads);
         if !width.is_multiple_of(heads) {
@@ -67,8 +99,9 @@ impl Config {
     /// Appends the shortcut: [`states::FEATURES`] moves on by a step, given [`states::NEW_IDS`] and [`states::NEW_POSITIONS`].
     pub fn predict(&self, b: &mut Builder, base: &base::Config, batch: Batch) {
         let features = base.features_state(b, batch);
-        let modulation = b.scope("time", |b| modulation(b, self.width(base)));
-        let new = b.scope("new_tokens", |b| self.new_tokens(b, base, batch));
+        let Parts { embed_t, cross_attention } = self.parts;
+        let modulation = embed_t.then(|| b.scope("time", |b| modulation(b, self.width(base))));
+        let new = cross_attention.then(|| b.scope("new_tokens", |b| self.new_tokens(b, base, batch)));
         let x = b.scope("proj_in", |b| self.proj_in(b, base, batch, features));
         for block in 0..self.blocks {
             b.scope(format!("blocks.{block}"), |b| {
@@ -110,7 +143,7 @@ impl Config {
         if self.bottleneck_ratio == 1 {
             let rows = Extent::fixed(batch.sequences() * base.length());
             let x = b.temporary("copy", rows, base.hidden);
-            b.push(Copy { x: features, y: x, rows, width: base.hidden, accumulate: false });
+            b.combine(1.0, features, 0.0, x);
             return x;
         }
         let project = b.layer("shortcut.proj_in", self.width(base), base.hidden);
@@ -118,10 +151,20 @@ impl Config {
     }
 
     /// `x += CA(LN(x), new); x += FF(LN(x)); x += SA(LN(x), x); x += FF(LN(x))`, in place.
-    fn block(&self, b: &mut Builder, base: &base::Config, batch: Batch, x: Slot, new: Slot, block: u32) {
+    fn block(
+        &self,
+        b: &mut Builder,
+        base: &base::Config,
+        batch: Batch,
+        x: Slot,
+        new: Option<Slot>,
+        block: u32,
+    ) {
         let name = format!("shortcut.blocks.{block}");
         b.scope("cross_attn", |b| {
-            self.attend(b, base, &format!("{name}.cross_attn"), x, new, (batch.sequences(), batch.images));
+            // One set of new tokens is of both halves of a guided batch.
+            let (source, sequences) = new.map_or((x, batch.sequences()), |new| (new, batch.images));
+            self.attend(b, base, &format!("{name}.cross_attn"), x, source, (batch.sequences(), sequences));
         });
         b.scope("cross_attn_ff", |b| self.feed_forward(b, base, &format!("{name}.cross_attn_ff"), x));
         b.scope("self_attn", |b| {
@@ -172,7 +215,14 @@ impl Config {
     }
 
     /// LN, Linear, GELU, LN with scale-shift; then the projection out, onto the features.
-    fn last_layer(&self, b: &mut Builder, base: &base::Config, x: Slot, modulation: Slot, features: Slot) {
+    fn last_layer(
+        &self,
+        b: &mut Builder,
+        base: &base::Config,
+        x: Slot,
+        modulation: Option<Slot>,
+        features: Slot,
+    ) {
         let width = self.width(base);
         let norm = b.norm("shortcut.last_layer.0", width);
         let h = b.layer_norm(x, norm, OUTER_EPS);
@@ -181,9 +231,9 @@ impl Config {
         let norm = b.norm("shortcut.last_layer.3", width);
         let rows = Extent::fixed(b.rows(features));
         let y = b.temporary("modulated", rows, width);
-        b.layer_norm_into(h, norm, OUTER_EPS, Some(modulation), y);
+        b.layer_norm_into(h, norm, OUTER_EPS, modulation, y);
         if self.bottleneck_ratio == 1 {
-            b.push(Copy { x: y, y: features, rows, width, accumulate: true });
+            b.combine(1.0, y, 1.0, features);
         } else {
             let project = b.layer("shortcut.proj_out", base.hidden, width);
             b.linear_add(y, project, features);

@@ -4,10 +4,10 @@
 //! [0, 1].
 
 use super::resnet::Map;
-use crate::models::states;
 use crate::kernels::conv2d::ConvForm;
 use crate::kernels::nearest_code::NearestCode;
 use crate::kernels::{Extent, Slot};
+use crate::models::states;
 use crate::program::{Builder, Element, Layout};
 
 /// Sizes of the tokenizer.

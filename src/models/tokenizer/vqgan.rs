@@ -4,11 +4,11 @@
 //! convolution is a linear layer and attention over pixels is attention over rows. Pictures are in [-1, 1].
 
 use super::resnet::Map;
-use crate::models::states;
 use crate::kernels::attention::Operand;
 use crate::kernels::conv2d::ConvForm;
 use crate::kernels::nearest_code::NearestCode;
 use crate::kernels::{Extent, Slot};
+use crate::models::states;
 use crate::program::{Builder, Element, Layout};
 
 /// Sizes of a VQGAN.

@@ -1,13 +1,13 @@
 //! The left side: what is asked for, and how. The refresh budget is the one large control.
 
 use crate::generate::predict::Predictor;
+use crate::generate::recipe::{Recipe, Subject};
 use crate::generate::refresh::Refresh;
 use crate::generate::schedule::Schedule;
 use crate::kernels::{ChoiceNoise, Quantization};
 use crate::studio::command::Command;
 use crate::studio::model::ModelInfo;
 use crate::studio::panels::{command_button, labelled};
-use crate::generate::recipe::{Recipe, Subject};
 use crate::studio::state::State;
 use crate::studio::theme::Palette;
 use eframe::egui::{self, ComboBox, DragValue, RichText, Slider, TextEdit, Ui};

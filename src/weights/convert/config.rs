@@ -249,8 +249,18 @@ fn shortcut(
     for (key, value) in [("n_block", n_block), ("bottleneck_ratio", hidden / width), ("heads", heads)] {
         after.insert(key.into(), json!(value));
     }
+    note_ablations(&mut after, shapes);
     config.insert("shortcut".into(), Value::Object(after));
     Ok(())
+}
+
+/// A shortcut that was trained without the mask ratio has no tensors for it. That it was trained without cross-attention no
+/// tensor tells: `"cross_attention": false` is written by hand, and stays.
+pub(super) fn note_ablations(shortcut: &mut Map<String, Value>, shapes: &Shapes) {
+    shortcut.remove("embed_t");
+    if !shapes.has("time_embedder.mlp.0.weight") {
+        shortcut.insert("embed_t".into(), json!(false));
+    }
 }
 
 fn likely_heads(hidden: usize) -> usize {

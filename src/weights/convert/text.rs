@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::config::{Shapes, check_heads, number};
+use super::config::{Shapes, check_heads, note_ablations, number};
 use super::part::Family;
 use super::{ConvertOptions, Part};
 use crate::weights::WeightError;
@@ -64,9 +64,10 @@ pub(super) fn update(
     if let Some(shapes) = parts.get(&Part::DimooShortcut) {
         shortcut(config, shapes, options)?;
     }
-    config
-        .entry("sampling")
-        .or_insert_with(|| json!({ "steps": 64, "guidance": 4.0, "choice_temperature": 1.0 }));
+    // The official code draws its noise in bf16.
+    config.entry("sampling").or_insert_with(
+        || json!({ "steps": 64, "guidance": 4.0, "choice_temperature": 1.0, "bf16_gumbel": true }),
+    );
     Ok(())
 }
 
@@ -221,7 +222,13 @@ fn shortcut(
     shapes: &Shapes,
     options: &ConvertOptions,
 ) -> Result<(), WeightError> {
-    let [inner, width] = shapes.get("proj_in.weight")?;
+    // Without a bottleneck there are no projections.
+    let [inner, width] = if shapes.has("proj_in.weight") {
+        shapes.get("proj_in.weight")?
+    } else {
+        let [_, inner] = shapes.get("blocks.0.self_attn.q_proj.weight")?;
+        [inner; 2]
+    };
     let base = object(config, "transformer");
     if let Some(expected) = number(&base, "d_model").filter(|&expected| expected != width) {
         return Err(WeightError::convert(format!(
@@ -229,8 +236,8 @@ fn shortcut(
             shapes.file
         )));
     }
-    if inner == 0 || !width.is_multiple_of(inner) {
-        let problem = format!("it projects {width} to {inner}, which is no whole ratio");
+    if inner == 0 || inner > width {
+        let problem = format!("it projects {width} to {inner}, which does not narrow it");
         return Err(WeightError::tensor(&shapes.file, "proj_in.weight", problem));
     }
     let heads = number(&base, "heads");
@@ -242,8 +249,13 @@ fn shortcut(
         );
         return Err(WeightError::convert(problem));
     }
-    let sizes = json!({ "sc_blocks": blocks(shapes, "blocks."), "ratio": width / inner });
-    config.insert("shortcut".into(), sizes);
+    let ratio =
+        if width.is_multiple_of(inner) { json!(width / inner) } else { json!(width as f64 / inner as f64) };
+    let mut sizes = object(config, "shortcut");
+    sizes.insert("sc_blocks".into(), json!(blocks(shapes, "blocks.")));
+    sizes.insert("ratio".into(), ratio);
+    note_ablations(&mut sizes, shapes);
+    config.insert("shortcut".into(), Value::Object(sizes));
     Ok(())
 }
 

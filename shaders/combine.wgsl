@@ -1,6 +1,6 @@
-// copy: y = x, or y += x; an invocation an element.
+// combine: y = a x, or y = a x + b y; an invocation an element.
 
-struct Params { elements: u32 }
+struct Params { elements: u32, a: f32, b: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
@@ -17,9 +17,9 @@ fn main(
     if i >= params.elements {
         return;
     }
-#ifdef ACCUMULATE
-    y[i] += x[i];
+#ifdef KEEP
+    y[i] = params.a * x[i] + params.b * y[i];
 #else
-    y[i] = x[i];
+    y[i] = params.a * x[i];
 #endif
 }
