@@ -141,7 +141,7 @@ mod tests {
         full.iter().enumerate().filter(|(_, full)| **full).map(|(step, _)| step).collect()
     }
 
-    /// The published tables: specification section 1c.
+    /// The tables of the official code's `shortcut_steps`.
     #[test]
     fn published_budgets() {
         let table: &[(u32, u32, &[usize])] = &[
@@ -184,7 +184,7 @@ mod tests {
         }
     }
 
-    /// Specification section 1f.
+    /// As Lumina-DiMOO's code caches.
     #[test]
     fn published_full_steps_of_ml_cache() {
         let wanted: Vec<usize> = (0..=19).chain([24, 29, 34, 39, 44, 49, 54, 59]).collect();

@@ -235,7 +235,7 @@ pub fn append(b: &mut Builder, family: &dyn Family, batch: Batch, recorded_noise
 mod tests {
     use super::*;
 
-    /// Specification section 1d: the ratios that the shortcut sees at 15 steps of 1,024 tokens.
+    /// The ratios that the shortcut sees at 15 steps of 1,024 tokens.
     #[test]
     fn mask_ratios_at_fifteen_steps() {
         let steps = Sampling::MASKGIT_512.steps(1024).unwrap();

@@ -1,7 +1,8 @@
 //! Softmax attention over the heads of packed rows. Twin of `shaders/attention.wgsl` and `shaders/attention_wide.wgsl`.
 //!
 //! The matrix of scores never stands in memory as a whole: shaders and twin go over the keys in tiles and carry
-//! each query's largest score and sum of exponentials along (Milakov and Gimelshein 2018, arXiv 1805.02867).
+//! each query's largest score and sum of exponentials along (Milakov and Gimelshein 2018, arXiv 1805.02867). The file is long because both shaders have one twin, whose
+//! inner loops are spelled out for the widest registers.
 
 use super::{Binding, Buffers, Cost, Extent, Kernel, Product, Slot, StepValues, math, shader::Permutation};
 use rayon::prelude::*;

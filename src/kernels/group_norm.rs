@@ -2,7 +2,8 @@
 //! `shaders/group_norm.wgsl`.
 //!
 //! Images are too large for one workgroup, so the statistics are taken over chunks of pixels and combined by
-//! whoever applies them (Chan, Golub and LeVeque 1979), which also keeps them exact when means are far from zero.
+//! whoever applies them (Chan, Golub and LeVeque 1979), which also keeps them exact when means are far from zero. Both kernels
+//! are in one file, a little long, as each is the half of one operation.
 
 use super::{Binding, Buffers, Cost, Kernel, Slot, StepValues, math, shader::Permutation};
 use rayon::prelude::*;

@@ -1,6 +1,7 @@
 //! A matrix product with its epilogue: bias, activation, residual. Twin of `shaders/linear.wgsl`.
 //!
-//! The product itself, [`product`], serves `masked_logits` and `conv2d` too.
+//! The product itself, [`product`], serves `masked_logits` and `conv2d` too. The file is long because kernel, twin and the product's
+//! checks against plain sums belong side by side.
 
 use super::{
     Binding, Buffers, Cost, Extent, Kernel, Product, ROW_ALIGNMENT, Slot, StepValues, WeightFormat, math,

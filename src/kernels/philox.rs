@@ -156,7 +156,7 @@ mod tests {
         }
     }
 
-    /// Specification section 1f: the range, and 12 values above 3. Every value that a uniform can be rounded to is
+    /// PyTorch's `rand_like` of a bf16 tensor on CUDA: the range, and 12 values above 3. Every value that a uniform can be rounded to is
     /// compared with logarithms in f64.
     #[test]
     fn bf16_draws_take_the_values_of_the_official_code() {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn bf16_draws_are_as_frequent_as_the_specification_says() {
+    fn bf16_draws_are_as_frequent_as_those_of_pytorch() {
         let (n, mut most, mut least) = (1 << 20, 0, 0);
         let mut row = vec![0.0; 8192];
         for position in 0..n / 8192 {

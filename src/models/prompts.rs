@@ -1,6 +1,6 @@
 //! Prompts to token ids, by a model's `tokenizer.json` and its prompt template.
 //!
-//! Lumina-DiMOO wraps a prompt in a system and a user part (specification section 1f); the unconditional branch has the
+//! Lumina-DiMOO wraps a prompt in a system and a user part (its `prompt_utils`); the unconditional branch has the
 //! same wrapping around one special token. No begin- or end-of-sequence token is added.
 
 use std::fmt;

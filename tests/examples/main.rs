@@ -1,13 +1,13 @@
 //! The examples of the documentation, run.
 
 #[path = "../../examples/class.rs"]
-#[allow(dead_code, reason = "its main reads arguments")]
+#[allow(dead_code, unreachable_pub, reason = "its main reads arguments")]
 mod class;
 #[path = "../../examples/predictor.rs"]
-#[allow(dead_code, reason = "its main is for the command line")]
+#[allow(dead_code, unreachable_pub, reason = "its main is for the command line")]
 mod predictor;
 #[path = "../../examples/prompt.rs"]
-#[allow(dead_code, reason = "its main reads arguments")]
+#[allow(dead_code, unreachable_pub, reason = "its main reads arguments")]
 mod prompt;
 
 #[test]

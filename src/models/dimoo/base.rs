@@ -5,10 +5,10 @@
 //! and the unconditional sequence are programs of their own, one sequence each, over one set of image tokens: those
 //! stand in the states as codes of the grid ([`states::IDS`] and the rest), and a template per sequence says where they go.
 
-use crate::kernels::attention::Operand;
+use super::block::{Block, EPS, Keys, check_heads};
 use crate::kernels::embed_sequence::{EmbedSequence, IMAGE};
 use crate::kernels::masked_logits::MaskedLogits;
-use crate::kernels::rope::{Positions, Rope};
+use crate::kernels::rope::Positions;
 use crate::kernels::{Extent, ImagePlacement, RowRange, Slot, Symbol};
 use crate::models::cache::{self, KeysAndValues};
 use crate::models::states;
@@ -44,11 +44,6 @@ pub struct Config {
     /// Rows and columns of image tokens.
     pub grid: [u32; 2],
 }
-
-/// Normalisation everywhere.
-pub(super) const EPS: f32 = 1e-5;
-/// Base of the rotary frequencies.
-const THETA: f32 = 500_000.0;
 
 /// Which of the two sequences of a guided run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -366,91 +361,6 @@ impl Config {
     }
 }
 
-/// Whether a width can be split into heads that are turned in pairs of columns.
-pub(super) fn check_heads(name: &str, width: u32, heads: u32) -> Result<(), String> {
-    if !width.is_multiple_of(2 * heads) {
-        return Err(format!("`{name}` {width} is not an even multiple of its {heads} heads"));
-    }
-    if width / heads > Rope::MAX_HEAD_WIDTH {
-        return Err(format!("heads of width {} are wider than {}", width / heads, Rope::MAX_HEAD_WIDTH));
-    }
-    Ok(())
-}
-
-/// A LLaMA block without biases; also what the shortcut is made of.
-pub(super) struct Block {
-    /// The prefix of its tensors.
-    pub(super) name: String,
-    /// Sequences that its rows are of, each of which attends to itself.
-    pub(super) sequences: u32,
-    pub(super) width: u32,
-    pub(super) heads: u32,
-    pub(super) mlp: u32,
-}
-
-/// Where the keys and values of an attention come from.
-#[derive(Clone, Copy)]
-pub(super) enum Keys {
-    /// The rows that ask.
-    Own,
-    /// Other rows, normalised by the weight of those that ask.
-    Of(Slot, Positions),
-    /// A cache of the whole sequence (keys after their rotation), into which the rows that ask are put first.
-    Cached(KeysAndValues),
-}
-
-impl Block {
-    /// `x += Attention(RMS(x)); x += SwiGLU(RMS(x))`, in place.
-    pub(super) fn append(&self, b: &mut Builder, x: Slot, positions: Positions, keys: Keys) {
-        b.scope("attention", |b| self.attend(b, x, positions, keys));
-        b.scope("feed_forward", |b| self.feed_forward(b, x));
-    }
-
-    /// `x += Attention(RMS(x))`, where rows of `x` stand at `positions`.
-    pub(super) fn attend(&self, b: &mut Builder, x: Slot, positions: Positions, keys: Keys) {
-        let norm = b.vector(&format!("{}.attn_norm.weight", self.name), self.width);
-        let [to_query, to_key, to_value, out] = ["q_proj", "k_proj", "v_proj", "attn_out"]
-            .map(|part| b.layer_without_bias(&format!("{}.{part}", self.name), self.width, self.width));
-        let h = b.rms_norm(x, norm, EPS);
-        let query = b.linear(h, to_query);
-        b.rope(query, self.heads, positions, THETA);
-        let (key, value) = match keys {
-            Keys::Cached(cache) => {
-                cache.put(b, h, [to_key, to_value], |b, key| b.rope(key, self.heads, positions, THETA));
-                (cache.keys, cache.values)
-            }
-            Keys::Own | Keys::Of(..) => {
-                let (source, positions) = match keys {
-                    Keys::Of(source, positions) => (b.rms_norm(source, norm, EPS), positions),
-                    _ => (h, positions),
-                };
-                let key = b.linear(source, to_key);
-                b.rope(key, self.heads, positions, THETA);
-                (key, b.linear(source, to_value))
-            }
-        };
-        let operand = |slot| Operand { slot, offset: 0, stride: self.width };
-        let (query, key, value) = (operand(query), operand(key), operand(value));
-        let h = b.attention(query, key, value, self.sequences, self.sequences, self.heads, self.width);
-        b.linear_add(h, out, x);
-    }
-
-    /// `x += ff_out(silu(ff_proj(RMS(x))) * up_proj(RMS(x)))`.
-    pub(super) fn feed_forward(&self, b: &mut Builder, x: Slot) {
-        let norm = b.vector(&format!("{}.ff_norm.weight", self.name), self.width);
-        let [expand, gate] = ["ff_proj", "up_proj"]
-            .map(|part| b.layer_without_bias(&format!("{}.{part}", self.name), self.mlp, self.width));
-        let contract = b.layer_without_bias(&format!("{}.ff_out", self.name), self.width, self.mlp);
-        let h = b.rms_norm(x, norm, EPS);
-        for range in b.row_ranges(b.rows(x), self.mlp) {
-            let gate = b.linear_rows(h, range, gate);
-            let h = b.linear_rows(h, range, expand);
-            b.gated_silu(h, gate);
-            b.linear_add_rows(h, contract, x, range);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -474,7 +384,7 @@ mod tests {
         assert_eq!(parameters(&tensors([&program.unwrap()])), 8_081_805_312);
     }
 
-    /// Specification section 5: at 1024 x 1024 a default binding (128 MiB) holds neither the table nor a feed-forward
+    /// At 1024 x 1024 a default binding (128 MiB) holds neither the table nor a feed-forward
     /// activation nor, in f32, a feed-forward weight.
     #[test]
     fn nothing_of_the_official_model_exceeds_a_default_binding() {

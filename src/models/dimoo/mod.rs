@@ -1,6 +1,7 @@
 //! Lumina-DiMOO as a family: a transformer over text and image tokens, its shortcut, and an image tokenizer.
 
 pub mod base;
+mod block;
 pub mod shortcut;
 
 pub use base::{Branch, Config, Sequence};

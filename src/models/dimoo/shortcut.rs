@@ -4,7 +4,8 @@
 //! New tokens have no added position: rotary embedding puts keys where the tokens stand. Everything is normalised, keys'
 //! sources by the weight of the queries'. The conditional sequence counts its prompt among the new tokens at every step.
 
-use super::base::{self, Block, EPS, Keys, Sequence};
+use super::base::{self, Sequence};
+use super::block::{Block, EPS, Keys, check_heads};
 use crate::kernels::rope::Positions;
 use crate::kernels::{Extent, Slot, Symbol};
 use crate::models::maskgit::{self, shortcut::Parts};
@@ -46,7 +47,7 @@ impl Config {
         if !(1.0..=64.0).contains(&self.ratio) {
             return Err(format!("`ratio` is {}; 1 to 64 makes sense", self.ratio));
         }
-        base::check_heads("the shortcut's width", self.width(base), base.heads)
+        check_heads("the shortcut's width", self.width(base), base.heads)
     }
 
     /// Width inside.

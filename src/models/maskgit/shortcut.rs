@@ -64,7 +64,7 @@ const OUTER_EPS: f32 = 1e-12;
 const SINUSOID: u32 = 256;
 
 impl Config {
-    /// The official shortcut of one block (the command line's default; see section 0 of the specification).
+    /// The official shortcut of one block, which is the default of the official command line.
     pub const OFFICIAL: Self = Self { blocks: 1, bottleneck_ratio: 2, heads: 16, parts: Parts::ALL };
 
     /// Whether the sizes go together, and with the base's.

@@ -1,0 +1,136 @@
+//! What a person asks for, by button, key or palette.
+
+use super::*;
+
+impl Studio {
+    pub(super) fn generate(&mut self) {
+        let Some(recipe) = &mut self.state.recipe else { return };
+        if !self.state.seed_locked && self.state.runs.iter().any(|run| run.recipe == *recipe) {
+            // The same again would be the same picture.
+            recipe.seed = recipe.seed.wrapping_add(u64::from(recipe.images.max(1)));
+        }
+        let recipe = recipe.clone();
+        let id = self.state.add_run(recipe.clone());
+        self.actor.ask(Request::Run { id, recipe, trace: true });
+    }
+
+    pub(super) fn scrub(&mut self, to: impl FnOnce(usize, usize) -> usize) {
+        let Some(run) = self.state.shown_run() else { return };
+        let Some(last) = run.steps.iter().map(|done| done.step).max() else { return };
+        let present = self.state.step().unwrap_or(last);
+        self.state.scrubbed = Some(to(present, last).min(last));
+    }
+
+    pub(super) fn obey(&mut self, context: &Context, command: Command) {
+        if !self.state.allows(command) {
+            return;
+        }
+        match command {
+            Command::Generate => {
+                self.state.comparison.columns.retain(|(_, run)| run.is_some());
+                self.generate();
+            }
+            Command::Stop => {
+                self.state.comparison.columns.retain(|(_, run)| run.is_some());
+                self.actor.ask(Request::Cancel);
+            }
+            Command::NewSeed => {
+                if let Some(recipe) = &mut self.state.recipe {
+                    recipe.seed = random_seed(context);
+                }
+            }
+            Command::LockSeed => self.state.seed_locked ^= true,
+            Command::Compare => {
+                let Some(recipe) = &self.state.recipe else { return };
+                let has_shortcut = self.state.model.as_ref().is_some_and(|model| model.has_shortcut);
+                self.state.comparison = Comparison::new(methods(recipe, has_shortcut));
+                self.state.tab = crate::studio::state::Tab::Compare;
+                self.actor.ask(Request::Cancel);
+            }
+            Command::OpenModel => self.inbox.pick_model(context),
+            Command::ClearStored => self.fetch.clear(context),
+            Command::FirstStep => self.scrub(|_, _| 0),
+            Command::PreviousStep => self.scrub(|present, _| present.saturating_sub(1)),
+            Command::NextStep => self.scrub(|present, _| present + 1),
+            Command::LastStep => self.state.scrubbed = None,
+            Command::UniformRefresh => self.state.spread_evenly(),
+            Command::ShowMasked => self.state.overlays.masked ^= true,
+            Command::ShowNew => self.state.overlays.new ^= true,
+            Command::ShowConfidence => self.state.overlays.confidence ^= true,
+            Command::ToggleFull => {
+                if let Some(step) = self.state.step() {
+                    self.state.toggle_full(step as u32);
+                }
+            }
+            Command::ZoomIn => self.view.zoom_by(ZOOM),
+            Command::ZoomOut => self.view.zoom_by(1.0 / ZOOM),
+            Command::ResetView => self.view = View::default(),
+            Command::NextPair => self.make_pair(context),
+            Command::SavePng | Command::SaveGif | Command::SaveSheet | Command::SaveBlind => {
+                self.inbox.save(context, &self.state, command);
+            }
+            Command::CopyPicture => {
+                if let Some(picture) = self.state.shown_run().and_then(|run| run.pictures.first()) {
+                    context.copy_image(canvas::color_image(picture));
+                }
+            }
+            Command::CopyLink => {
+                if let Some(recipe) = &self.state.recipe {
+                    context.copy_text(link::link(recipe));
+                }
+            }
+            Command::ThemeSystem => context.set_theme(egui::ThemePreference::System),
+            Command::ThemeLight => context.set_theme(egui::ThemePreference::Light),
+            Command::ThemeDark => context.set_theme(egui::ThemePreference::Dark),
+            Command::ComputeOnGpu => self.actor.ask(Request::RestartDevice),
+            Command::ComputeOnCpu => self.actor.ask(Request::UseCpu),
+            Command::Palette => self.state.palette = Some(String::new()),
+            Command::Quit => context.send_viewport_cmd(egui::ViewportCommand::Close),
+        }
+    }
+
+    pub(super) fn keys(&mut self, context: &Context) {
+        let editing = context.egui_wants_keyboard_input();
+        if self.state.palette.is_some() {
+            return;
+        }
+        let mut commands: Vec<_> =
+            Command::here().filter_map(|command| Some((command, command.shortcut()?))).collect();
+        // A shortcut without Shift would also take the keys of one with it.
+        commands.sort_by_key(|(_, keys)| std::cmp::Reverse((keys.modifiers.shift, keys.modifiers.alt)));
+        for (command, keys) in commands {
+            if editing && command.yields_to_text() {
+                continue;
+            }
+            if context.input_mut(|input| input.consume_shortcut(&keys)) {
+                self.state.wanted.push(command);
+            }
+        }
+    }
+
+    pub(super) fn mend(&mut self, context: &Context, remedy: Remedy) {
+        self.state.failure = None;
+        match remedy {
+            Remedy::ChangeSettings => {}
+            Remedy::FetchAgain => {
+                let source = self
+                    .state
+                    .recipe
+                    .as_ref()
+                    .map_or(crate::studio::BUNDLED[0], |recipe| &recipe.model)
+                    .to_owned();
+                self.open(&source, context);
+            }
+            Remedy::OpenAnother => self.state.wanted.push(Command::OpenModel),
+            Remedy::UseCpu => self.actor.ask(Request::UseCpu),
+            Remedy::UseLess => {
+                if let Some(recipe) = &mut self.state.recipe {
+                    recipe.images = 1;
+                }
+                self.state.wanted.push(Command::Generate);
+            }
+            Remedy::Restart => self.actor.ask(Request::RestartDevice),
+            Remedy::SaveElsewhere => self.inbox.save(context, &self.state, Command::SavePng),
+        }
+    }
+}

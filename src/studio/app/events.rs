@@ -1,0 +1,172 @@
+//! What the actor, the page and dropped files bring.
+
+use super::*;
+
+impl Studio {
+    pub(super) fn take_fetches(&mut self) {
+        match self.fetch.progress.take() {
+            Some(Progress::Bytes(done, total)) => self.state.fetching = Some((done, total)),
+            Some(Progress::Done) => self.state.fetching = None,
+            Some(Progress::Failed(reason)) => {
+                self.state.fetching = None;
+                self.state.failure = Some(Failure {
+                    title: "The model could not be fetched".to_owned(),
+                    reason,
+                    remedies: vec![Remedy::FetchAgain, Remedy::OpenAnother],
+                });
+            }
+            None => {}
+        }
+        if let Some(bytes) = self.fetch.stored.take() {
+            self.state.stored = bytes;
+        }
+    }
+
+    pub(super) fn take_events(&mut self, context: &Context) {
+        self.take_fetches();
+        while let Some(event) = self.actor.poll() {
+            if let Event::Shown { id, step: Some(step), pictures } = &event {
+                self.textures.step(context, *id, *step, pictures);
+                self.frames.picture();
+            }
+            if matches!(event, Event::Shown { .. } | Event::Finished { .. } | Event::Stopped { .. }) {
+                self.pictures_asked_for = None;
+            }
+            if let Event::Device(name) = &event {
+                self.device = DeviceNote { name: name.clone(), ..DeviceNote::default() };
+            }
+            let opened = matches!(event, Event::Opened(_));
+            // What was open last may be gone.
+            let lost = matches!(event, Event::Failed { id: None, .. }) && self.state.model.is_none();
+            self.state.take(event);
+            if opened {
+                self.follow_link();
+            } else if lost
+                && self.state.recipe.take().is_some_and(|recipe| recipe.model != crate::studio::BUNDLED[0])
+            {
+                self.open(crate::studio::BUNDLED[0], context);
+            }
+        }
+        if let Some(preview) = self.actor.preview() {
+            self.textures.preview(context, &preview);
+            self.frames.picture();
+            self.state.preview = Some(preview);
+        }
+        self.next_of_pair(context);
+        self.next_method(context);
+        self.ask_for_step();
+        self.ask_for_pictures();
+    }
+
+    /// Runs what a link asks for.
+    pub(super) fn follow_link(&mut self) {
+        let query = std::mem::take(&mut self.query);
+        let Some(recipe) = self.state.recipe.as_mut().filter(|_| !query.is_empty()) else { return };
+        let refused = link::apply(&query, recipe);
+        self.generate();
+        if !refused.is_empty() {
+            self.state.failure = Some(Failure {
+                title: "The link was followed in part".to_owned(),
+                reason: format!("not understood: {}", refused.join(", ")),
+                remedies: vec![Remedy::ChangeSettings],
+            });
+        }
+    }
+
+    /// Starts the next method of a comparison when nothing is under way.
+    pub(super) fn next_method(&mut self, context: &Context) {
+        if self.state.open_run().is_some() {
+            return;
+        }
+        let Some(at) = self.state.comparison.waiting() else { return };
+        let recipe = self.state.comparison.columns[at].0.recipe.clone();
+        let shown = self.state.shown;
+        let id = self.state.add_run(recipe.clone());
+        self.state.comparison.columns[at].1 = Some(id);
+        self.state.shown = shown.filter(|_| at > 0).or(Some(id));
+        self.actor.ask(Request::Run { id, recipe, trace: true });
+        context.request_repaint();
+    }
+
+    /// Begins the blind test's next pair, with a seed that nobody has seen.
+    pub(super) fn make_pair(&mut self, context: &Context) {
+        let Some(recipe) = &self.state.recipe else { return };
+        let full = recipe.full_steps() == Some(recipe.draw.steps as usize);
+        let refresh =
+            if full { Refresh::Uniform(recipe.draw.steps.div_ceil(4)) } else { recipe.refresh.clone() };
+        let seed = random_seed(context).wrapping_add(self.state.blind.judged.len() as u64);
+        let recipe = Recipe { seed, refresh, ..recipe.clone() };
+        self.state.blind.make(&recipe);
+    }
+
+    /// Starts the next run of a blind pair when nothing is under way.
+    pub(super) fn next_of_pair(&mut self, context: &Context) {
+        if self.state.open_run().is_some() {
+            return;
+        }
+        let Some(recipe) = self.state.blind.waiting().map(|(recipe, _)| recipe.clone()) else { return };
+        let id = self.state.add_hidden_run(recipe.clone());
+        if let Some((_, run)) = self.state.blind.waiting() {
+            *run = Some(id);
+        }
+        self.actor.ask(Request::Run { id, recipe, trace: false });
+        context.request_repaint();
+    }
+
+    /// Has pictures of earlier starts made again, one run after the other, while nothing else is under way.
+    pub(super) fn ask_for_pictures(&mut self) {
+        if self.pictures_asked_for.is_some() || self.state.open_run().is_some() {
+            return;
+        }
+        if let Some(run) = self.state.without_pictures() {
+            let (id, recipe, codes) = (run.id, Box::new(run.recipe.clone()), run.codes.clone());
+            self.pictures_asked_for = Some(id);
+            self.actor.ask(Request::Show { id, step: None, recipe, codes });
+        }
+    }
+
+    /// Asks for the picture of the step that was scrubbed to, unless it is at hand.
+    pub(super) fn ask_for_step(&self) {
+        let (Some(run), Some(step), Some(model)) =
+            (self.state.shown_run(), self.state.scrubbed, &self.state.model)
+        else {
+            return;
+        };
+        // Codes of another model mean nothing to this one.
+        if run.is_open() || self.textures.has(run.id, step) || run.recipe.model != model.source {
+            return;
+        }
+        let images = run.recipe.images.max(1) as usize;
+        let moments = (0..images).filter_map(|image| run.at(step, image, model.tokens()));
+        let codes: Vec<u32> = moments.flat_map(|moment| moment.drawn.to_vec()).collect();
+        if codes.len() == images * model.tokens() {
+            let recipe = Box::new(run.recipe.clone());
+            self.actor.ask(Request::Show { id: run.id, step: Some(step), recipe, codes });
+        }
+    }
+
+    /// Sets the controls, and opens the model that they are for if it is another.
+    pub(super) fn take_recipe(&mut self, recipe: Recipe, context: &Context) {
+        let Some(model) = self.state.source_of(&recipe.model) else {
+            self.state.failure = Some(Failure::unknown_model(&recipe.model));
+            return;
+        };
+        if self.state.model.as_ref().is_none_or(|present| present.source != model) {
+            self.open(&model, context);
+        }
+        self.state.recipe = Some(Recipe { model, ..recipe });
+    }
+
+    pub(super) fn drops(&mut self, context: &Context) {
+        for found in self.inbox.arrived(context) {
+            match found {
+                keep::Arrived::Model(source) => self.open(&source, context),
+                keep::Arrived::Files(files) => {
+                    self.actor.ask(Request::OpenFiles { name: "dropped files".to_owned(), files });
+                }
+                keep::Arrived::Recipe(recipe) => self.take_recipe(*recipe, context),
+                keep::Arrived::Failed(failure) => self.state.failure = Some(failure),
+            }
+        }
+    }
+}

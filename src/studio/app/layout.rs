@@ -1,0 +1,109 @@
+//! Where the panels stand.
+
+use super::*;
+
+impl Studio {
+    pub(super) fn menus(&mut self, ui: &mut Ui) {
+        ui.horizontal(|ui| {
+            ui.strong("migm");
+            for menu in Menu::ALL {
+                ui.menu_button(menu.text(), |ui| {
+                    for command in Command::here().filter(|command| command.menu() == menu) {
+                        let keys = command
+                            .shortcut()
+                            .map(|keys| ui.ctx().format_shortcut(&keys))
+                            .unwrap_or_default();
+                        let text = format!("{}  {}", command.icon(), command.text());
+                        let button = egui::Button::new(text).shortcut_text(keys);
+                        let allowed = self.state.allows(command);
+                        if ui.add_enabled(allowed, button).on_hover_text(command.tooltip()).clicked() {
+                            self.state.wanted.push(command);
+                            ui.close();
+                        }
+                    }
+                });
+            }
+            self.models(ui);
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                let command = Command::Palette;
+                let keys = command.shortcut().map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
+                let narrow = ui.available_width() < 120.0;
+                let text = if narrow { command.icon().to_owned() } else { format!("{keys} Commands") };
+                let button = ui.button(text).on_hover_text(hover(ui, command));
+                button.widget_info(|| {
+                    egui::WidgetInfo::labeled(egui::accesskit::Role::Button, true, command.text())
+                });
+                if button.clicked() {
+                    self.state.wanted.push(command);
+                }
+            });
+        });
+    }
+
+    pub(super) fn models(&mut self, ui: &mut Ui) {
+        let present = self.state.model.as_ref().map_or("…", |model| model.name.as_str()).to_owned();
+        let mut picked = None;
+        egui::ComboBox::from_id_salt("model")
+            .selected_text(&present)
+            .show_ui(ui, |ui| {
+                for name in crate::studio::BUNDLED {
+                    if ui.selectable_label(present == name, name).clicked() {
+                        picked = Some(name.to_owned());
+                    }
+                }
+                if ui.button(Command::OpenModel.text()).on_hover_text(Command::OpenModel.tooltip()).clicked()
+                {
+                    self.state.wanted.push(Command::OpenModel);
+                }
+            })
+            .response
+            .on_hover_text("The model; folders can also be dropped on the window");
+        if let Some(name) = picked {
+            self.open(&name, ui.ctx());
+        }
+    }
+
+    pub(super) fn panels(&mut self, ui: &mut Ui) {
+        Panel::top("menus").show(ui, |ui| self.menus(ui));
+        Panel::bottom("status").show(ui, |ui| status::show(ui, &self.state, &self.device));
+        if self.state.failure.is_some() {
+            let chosen = Panel::top("failure").show(ui, |ui| failure::show(ui, &mut self.state)).inner;
+            if let Some(remedy) = chosen {
+                self.mend(ui.ctx(), remedy);
+            }
+        }
+        if ui.available_width() < NARROW {
+            CentralPanel::default().show(ui, |ui| {
+                ScrollArea::vertical().show(ui, |ui| {
+                    let width = ui.available_width();
+                    ui.allocate_ui(egui::vec2(width, width + 40.0), |ui| {
+                        canvas::show(ui, &mut self.state, &mut self.textures, &mut self.view);
+                    });
+                    timeline::show(ui, &mut self.state);
+                    ui.separator();
+                    ui.allocate_ui(egui::vec2(width, 480.0), |ui| compose::show(ui, &mut self.state));
+                    ui.separator();
+                    ui.allocate_ui(egui::vec2(width, 480.0), |ui| {
+                        side::show(ui, &mut self.state, &mut self.textures);
+                    });
+                });
+            });
+            return;
+        }
+        Panel::left("compose").default_size(300.0).size_range(240.0..=420.0).show(ui, |ui| {
+            // A panel with little in it yet would shrink, and stay so.
+            ui.set_min_width(ui.available_width());
+            compose::show(ui, &mut self.state);
+        });
+        Panel::right("side").default_size(340.0).size_range(220.0..=560.0).show(ui, |ui| {
+            ui.set_min_width(ui.available_width());
+            side::show(ui, &mut self.state, &mut self.textures);
+        });
+        CentralPanel::default().show(ui, |ui| {
+            Panel::bottom("timeline")
+                .show_separator_line(false)
+                .show(ui, |ui| timeline::show(ui, &mut self.state));
+            canvas::show(ui, &mut self.state, &mut self.textures, &mut self.view);
+        });
+    }
+}

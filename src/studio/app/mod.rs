@@ -1,0 +1,156 @@
+//! The app: takes in what the actor sends, shows the panels, and turns commands into requests.
+
+mod commands;
+mod events;
+mod layout;
+
+use crate::generate::recipe::Recipe;
+use crate::generate::refresh::Refresh;
+use crate::studio::actor::{Actor, Event, Request, RunId};
+use crate::studio::command::{Command, Menu};
+use crate::studio::compare::{Comparison, methods};
+use crate::studio::failure::{Failure, Remedy};
+use crate::studio::fetch::{Fetch, Progress};
+use crate::studio::frames::Frames;
+use crate::studio::panels::canvas::View;
+use crate::studio::panels::status::DeviceNote;
+use crate::studio::panels::{canvas, compose, failure, hover, palette, side, status, timeline};
+use crate::studio::state::{Kept, State};
+use crate::studio::textures::Textures;
+use crate::studio::theme;
+use crate::studio::{keep, link};
+use eframe::egui::{self, CentralPanel, Context, Panel, ScrollArea, Ui};
+
+/// The key of what is kept between starts.
+const KEPT: &str = "studio";
+/// How much closer a press of a key goes.
+const ZOOM: f32 = 1.25;
+/// Below this width, in points, panels stand one below the other.
+const NARROW: f32 = 720.0;
+
+/// The clock is as good a die as any: a person cannot aim at a microsecond.
+fn random_seed(context: &Context) -> u64 {
+    (context.input(|input| input.time) * 1e6) as u64 % 1_000_000
+}
+
+/// The window.
+#[derive(Debug)]
+pub struct Studio {
+    actor: Actor,
+    device: DeviceNote,
+    /// What is shown.
+    pub state: State,
+    textures: Textures,
+    view: View,
+    inbox: keep::Inbox,
+    fetch: Fetch,
+    /// The run of an earlier start whose pictures are being made again.
+    pictures_asked_for: Option<RunId>,
+    /// The query of a link, until its model is open.
+    query: String,
+    /// How long frames took.
+    pub frames: Frames,
+}
+
+impl Studio {
+    /// A studio over an actor; it opens `model`, or what was open last.
+    /// A query of a link is run when the model is open.
+    pub fn new(
+        context: &Context,
+        actor: Actor,
+        device: DeviceNote,
+        kept: Kept,
+        model: &str,
+        query: &str,
+    ) -> Self {
+        theme::install(context);
+        let source = kept.recipe.as_ref().map_or(model, |recipe| recipe.model.as_str()).to_owned();
+        let studio = Self {
+            actor,
+            device,
+            state: State::new(kept),
+            textures: Textures::default(),
+            view: View::default(),
+            inbox: keep::Inbox::default(),
+            fetch: Fetch::default(),
+            pictures_asked_for: None,
+            query: query.to_owned(),
+            frames: Frames::default(),
+        };
+        studio.open(&source, context);
+        studio
+    }
+
+    /// What was kept by an earlier start.
+    pub fn kept(storage: Option<&dyn eframe::Storage>) -> Kept {
+        storage.and_then(|storage| eframe::get_value(storage, KEPT)).unwrap_or_default()
+    }
+
+    /// What the studio is at, for tests that see only its surface.
+    pub fn report(&self) -> serde_json::Value {
+        let state = &self.state;
+        let runs: Vec<_> = state
+            .runs
+            .iter()
+            .map(|run| {
+                let model = state.model.as_ref().filter(|model| model.source == run.recipe.model);
+                let revealed = model.map(|model| run.revealed_at(0, model.tokens(), model.codebook));
+                serde_json::json!({
+                    "progress": format!("{:?}", run.progress),
+                    "steps": run.plan.len(),
+                    "full": run.recipe.full_steps(),
+                    "codes": run.codes,
+                    "revealed_at": revealed,
+                    "milliseconds": run.step_ms,
+                })
+            })
+            .collect();
+        let [x, y, width, height] = state.budget_slider;
+        serde_json::json!({
+            "model": state.model.as_ref().map(|model| &model.source),
+            "device": { "name": self.device.name, "tier": self.device.tier, "reason": self.device.reason },
+            "budget": state.recipe.as_ref().and_then(Recipe::full_steps),
+            "budget_slider": { "x": x, "y": y, "width": width, "height": height },
+            "runs": runs,
+            "stored": state.stored,
+            "slowest_frame_ms": self.frames.slowest(),
+            "failure": state.failure.as_ref().map(|failure| format!("{}: {}", failure.title, failure.reason)),
+        })
+    }
+
+    fn open(&self, source: &str, context: &Context) {
+        self.fetch.open(source, &self.actor.requests(), context);
+    }
+}
+
+impl eframe::App for Studio {
+    fn logic(&mut self, context: &Context, _frame: &mut eframe::Frame) {
+        self.frames.begin();
+        self.take_events(context);
+        self.drops(context);
+        self.keys(context);
+    }
+
+    fn ui(&mut self, ui: &mut Ui, frame: &mut eframe::Frame) {
+        self.panels(ui);
+        palette::show(ui, &mut self.state);
+        let context = ui.ctx().clone();
+        for command in std::mem::take(&mut self.state.wanted) {
+            self.obey(&context, command);
+        }
+        if let Some(recipe) = self.state.wanted_recipe.take() {
+            self.take_recipe(recipe, &context);
+        }
+        self.frames.end(frame.info().cpu_usage, self.state.open_run().is_some());
+    }
+
+    /// The page's tests ask for the studio by its type.
+    #[cfg(target_arch = "wasm32")]
+    fn as_any_mut(&mut self) -> Option<&mut dyn std::any::Any> {
+        Some(self)
+    }
+
+    fn save(&mut self, storage: &mut dyn eframe::Storage) {
+        eframe::set_value(storage, KEPT, &self.state.kept());
+    }
+}
