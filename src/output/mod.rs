@@ -2,7 +2,7 @@
 //!
 //! A command declares its outputs with the names of their options ([`Output`]) and has them checked together ([`check`]) before
 //! it computes: what cannot be written is found out in the first second and not in the last. Whoever writes then goes through
-//! [`write`] or [`stream`]: a regular file is replaced whole or not at all, links are followed, and what is no regular file (a
+//! [`write()`] or [`stream`]: a regular file is replaced whole or not at all, links are followed, and what is no regular file (a
 //! device, a pipe, `/dev/stdout`) is written through and never replaced.
 //!
 //! Names say what is written: `.png` is a picture or a sheet of several, another extension that people know the meaning of
@@ -173,7 +173,10 @@ impl Output {
                 }
                 Ok(_) => return Err(OutputError::ParentIsFile { option, path, folder: shown }),
                 Err(error) if is_absence(&error) => {
-                    let will_be = is_folder || made.iter().any(|made| made.starts_with(identity(folder)));
+                    // A link to nothing cannot be made a folder.
+                    let is_link = fs::symlink_metadata(folder).is_ok_and(|found| found.is_symlink());
+                    let will_be =
+                        !is_link && (is_folder || made.iter().any(|made| made.starts_with(identity(folder))));
                     if !will_be && error.kind() == io::ErrorKind::NotFound {
                         return Err(OutputError::NoParent { option, path, folder: shown });
                     }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, Metadata};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// As many as systems follow.
 const MOST_LINKS: usize = 40;
@@ -18,6 +18,7 @@ pub(super) struct Place {
 }
 
 /// What is there.
+#[cfg_attr(not(unix), allow(dead_code, reason = "other systems tell less of what is there"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
     Missing,
@@ -40,6 +41,7 @@ impl Place {
         // Without the slash at the end, which would make a link its target.
         let mut path: PathBuf = path.components().collect();
         for _ in 0..MOST_LINKS {
+            check_ways_up(&path)?;
             if let Some((identity, what)) = open_file(&path)? {
                 return Ok(Self { path, identity, what });
             }
@@ -56,6 +58,18 @@ impl Place {
         }
         Err(io::Error::other("it is a link that leads back to itself"))
     }
+}
+
+/// Up again leads only from a folder that is there: where others are made later, it would lead past what was checked.
+fn check_ways_up(path: &Path) -> io::Result<()> {
+    let mut way = PathBuf::new();
+    for part in path.components() {
+        if part == Component::ParentDir && !way.as_os_str().is_empty() && !fs::metadata(&way)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        way.push(part);
+    }
+    Ok(())
 }
 
 fn what(found: &Metadata) -> What {
@@ -112,26 +126,36 @@ pub(super) fn parent_of(path: &Path) -> &Path {
     }
 }
 
-/// Whether the name says that it is a folder.
+/// Whether the name says that it is a folder: by a slash at its end, and a dot behind that.
 pub(super) fn ends_with_slash(path: &Path) -> bool {
-    path.as_os_str().as_encoded_bytes().last().is_some_and(|&byte| std::path::is_separator(byte.into()))
+    let name = path.as_os_str().as_encoded_bytes();
+    let is_slash = |byte: u8| std::path::is_separator(byte.into());
+    match *name {
+        [.., before, b'.'] if is_slash(before) => true,
+        [.., last] => is_slash(last),
+        [] => false,
+    }
 }
 
-/// An absolute path with all links followed, as far as it is there.
+/// An absolute path with all links followed, as far as it is there, and by its words from there on.
 fn real(path: &Path) -> PathBuf {
-    let (mut at, mut rest) = (path, Vec::new());
-    loop {
-        let there = if at.as_os_str().is_empty() { Path::new(".") } else { at };
-        if let Ok(mut real) = fs::canonicalize(there) {
-            real.extend(rest.iter().rev());
-            return real;
+    let mut real = match path.is_absolute() {
+        true => PathBuf::new(),
+        false => fs::canonicalize(".").unwrap_or_default(),
+    };
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                real.pop();
+            }
+            part => {
+                real.push(part);
+                real = fs::canonicalize(&real).unwrap_or(real);
+            }
         }
-        let (Some(name), Some(parent)) = (at.file_name(), at.parent()) else {
-            return std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        };
-        rest.push(name);
-        at = parent;
     }
+    real
 }
 
 /// What two names of one place have in common.

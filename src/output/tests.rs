@@ -112,10 +112,14 @@ fn what_is_no_file_is_written_through() {
         assert_eq!(reader.join().unwrap(), b"through");
     }
     assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
-    let through = Path::new("/dev/null");
-    write(through, b"gone").unwrap();
-    assert!(fs::metadata(through).unwrap().file_type().is_char_device());
-    assert!(Output::file("--report", through, Format::Json).is_stream());
+    // A device of our own: the system's would be lost to everyone.
+    let device = folder.path().join("null");
+    let made = std::process::Command::new("mknod").arg(&device).args(["c", "1", "3"]).output();
+    if made.is_ok_and(|made| made.status.success()) {
+        write(&device, b"gone").unwrap();
+        assert!(fs::symlink_metadata(&device).unwrap().file_type().is_char_device());
+    }
+    assert!(Output::file("--report", Path::new("/dev/null"), Format::Json).is_stream());
     #[cfg(target_os = "linux")]
     assert_eq!(write(Path::new("/dev/full"), b"x").unwrap_err().kind(), io::ErrorKind::StorageFull);
 }
@@ -240,4 +244,120 @@ fn two_outputs_are_two_places() {
         check(&[Output::file("--gif", thrown, Format::Gif), Output::file("--report", thrown, Format::Json)])
             .unwrap();
     }
+}
+
+/// What is refused changes nothing; what is not is written where it was named, and everything else stays as it was.
+#[cfg(unix)]
+#[test]
+fn a_thousand_pairs_of_targets_lose_nothing() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    const MINE: [&str; 4] = ["mine.json", "mine", "dir/mine.png", "read-only.json"];
+    const LINKS: [(&str, &str); 4] =
+        [("link", "mine.json"), ("to-dir", "dir"), ("to-nothing", "dir/new"), ("circle", "circle")];
+    let make = || {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("dir")).unwrap();
+        for name in MINE {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        for (link, to) in LINKS {
+            symlink(to, folder.path().join(link)).unwrap();
+        }
+        let read_only = folder.path().join("read-only.json");
+        fs::set_permissions(read_only, fs::Permissions::from_mode(0o444)).unwrap();
+        folder
+    };
+    let before =
+        ["", "", "", "./", "dir/", "to-dir/", "dir/../", "no/", "mine/", "to-nothing/", "no/../", "circle/"];
+    let names = [
+        "mine",
+        "mine.json",
+        "mine.png",
+        "link",
+        "to-dir",
+        "to-nothing",
+        "circle",
+        "read-only.json",
+        "new",
+        "a.json",
+        "b.png",
+        "c.svg",
+        "d",
+    ];
+    let after = ["", "", "", "", "", "/", ".png", "/.", "/.."];
+    let mut state = 7u64;
+    let mut draw = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let (mut folder, mut written) = (make(), 0);
+    for turn in 0..1000 {
+        let mut outputs = Vec::new();
+        for option in ["--first", "--second"] {
+            let name = format!(
+                "{}{}{}",
+                before[draw(before.len())],
+                names[draw(names.len())],
+                after[draw(after.len())]
+            );
+            let path = if draw(20) == 0 { "/dev/null".into() } else { folder.path().join(name) };
+            // Most are what their names say.
+            let fitting = match path.extension().and_then(|extension| extension.to_str()) {
+                Some("json") => 0,
+                Some("svg") => 1,
+                Some("png") => 1 + draw(2),
+                _ => 2 + draw(2),
+            };
+            outputs.push(match if draw(5) == 0 { draw(4) } else { fitting } {
+                0 => Output::file(option, &path, Format::Json),
+                1 => Output::one_of(option, &path, &[Format::Svg, Format::Png]),
+                2 => Output::picture_or_folder(option, &path),
+                _ => Output::folder(option, &path),
+            });
+        }
+        let is_right = check(&outputs).is_ok();
+        let mut targets = Vec::new();
+        if is_right {
+            let done = |result: io::Result<()>| {
+                result.unwrap_or_else(|error| panic!("turn {turn}: {outputs:?}: {error}"));
+            };
+            for output in outputs.iter().filter(|output| output.is_folder()) {
+                done(make_folder(output.path()));
+            }
+            for output in &outputs {
+                let mut path = output.path().to_owned();
+                if output.is_folder() {
+                    path.push("of-a-folder");
+                }
+                done(write(&path, output.option.as_bytes()));
+                targets.push((path, output));
+            }
+            written += 1;
+        }
+        for (path, output) in &targets {
+            if path != Path::new("/dev/null") {
+                assert_eq!(fs::read(path).unwrap(), output.option.as_bytes(), "turn {turn}: {outputs:?}");
+            }
+        }
+        let named: Vec<PathBuf> = targets.iter().map(|(path, _)| fs::canonicalize(path).unwrap()).collect();
+        for name in MINE {
+            let path = folder.path().join(name);
+            if !named.contains(&fs::canonicalize(&path).unwrap()) {
+                assert_eq!(fs::read_to_string(&path).unwrap(), name, "turn {turn}: {outputs:?}");
+            }
+        }
+        for (link, _) in LINKS {
+            let is_link = fs::symlink_metadata(folder.path().join(link)).unwrap().is_symlink();
+            assert!(is_link, "turn {turn}: {outputs:?}");
+        }
+        let left = [inside(folder.path()), inside(&folder.path().join("dir"))].concat();
+        assert!(!left.iter().any(|name| name.ends_with(".part")), "turn {turn}: {left:?}");
+        if is_right {
+            folder = make();
+        } else {
+            let count = 1 + MINE.len() - 1 + LINKS.len() + 1;
+            assert_eq!(left.len(), count, "turn {turn}: {outputs:?} {left:?}");
+        }
+    }
+    assert!(written > 100, "only {written} pairs could be written");
 }
