@@ -13,6 +13,7 @@ use crate::generate::refresh::Refresh;
 use crate::generate::session::{Session, Settings};
 use crate::generate::text::TextSession;
 use crate::kernels::Quantization;
+use crate::output::{self, Format, Output};
 use crate::program::WeightSource;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -61,6 +62,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if arguments.table {
         return super::table::run(arguments.model.as_ref(), arguments.backend);
     }
+    let json = arguments.json.iter().map(|path| Output::file("--json", path, Format::Json));
+    output::check(&json.collect::<Vec<_>>())?;
     let (device, reason) = arguments.backend.open()?;
     let report = match Described::find(arguments.model.as_ref(), arguments.config.as_deref(), Kind::Classes)?
     {
@@ -70,11 +73,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
                     "--grid is for text models; a class model's grid is a size of its weights",
                 ));
             }
-            eprintln!("measuring ({reason})");
+            say!("measuring ({reason})");
             classes(arguments, *model, &device)?
         }
         Described::Text(model) => {
-            eprintln!("measuring ({reason})");
+            say!("measuring ({reason})");
             prompt(arguments, *model, &device)?
         }
     };

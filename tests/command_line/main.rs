@@ -3,6 +3,7 @@
 mod generate;
 mod generate_text;
 mod measure;
+mod outputs;
 mod streams;
 mod tools;
 mod weights;
