@@ -42,6 +42,7 @@ pub mod exec;
 pub mod generate;
 pub mod kernels;
 pub mod models;
+pub mod output;
 pub mod program;
 #[cfg(all(feature = "pull", not(target_arch = "wasm32")))]
 pub mod pull;

@@ -9,6 +9,7 @@ use crate::generate::predict::Predictor;
 use crate::generate::refresh::Refresh;
 use crate::generate::session::{Session, Settings, Shape};
 use crate::kernels::Quantization;
+use crate::output::{self, Format, Output};
 use crate::program::WeightSource;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME", conflicts_with = "model")]
     config: Option<String>,
     /// Transformer layers, for a model that fits here at its real width
-    #[arg(long, requires = "config", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, requires = "config", value_parser = clap::value_parser!(u32).range(1..=512))]
     layers: Option<u32>,
     /// Image tokens of a text model
     #[arg(long, value_name = "ROWSxCOLUMNS", value_parser = super::convert::grid)]
@@ -57,12 +58,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if arguments.table {
         return super::table::run(arguments.model.as_ref(), arguments.backend);
     }
+    let json = arguments.json.iter().map(|path| Output::file("--json", path, Format::Json));
+    output::check(&json.collect::<Vec<_>>())?;
     let (device, reason) = arguments.backend.open()?;
     let published = arguments.config.as_deref();
     let model = super::describe_model(arguments.model.as_ref(), published, Model::bundled_class)?
         .quantized(arguments.quantize)
         .resized(arguments.layers, arguments.grid)?;
-    eprintln!("measuring ({reason})");
+    say!("measuring ({reason})");
     let report = measure(arguments, &model, &device)?;
     if let Some(path) = &arguments.json {
         write_whole(path, serde_json::to_string_pretty(&report).unwrap_or_default().as_bytes())?;

@@ -4,9 +4,10 @@ use super::{CliError, bytes};
 use crate::eval::export::{export, text_recording};
 use crate::generate::model::needed;
 use crate::kernels::Quantization;
+use crate::output::{self, Format, Output};
 use crate::weights::{Checkpoint, ConvertOptions, ConvertReport, StoreAs, WeightError, convert};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -61,6 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let [source] = &arguments.sources[..] {
         let recording = source.is_file() && text_recording(&Checkpoint::open(source)?).is_some();
         if recording {
+            output::check(&[Output::folder(DESTINATION, &arguments.destination)])?;
             export(source, &arguments.destination)?;
             let destination = arguments.destination.display();
             writeln!(
@@ -71,6 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
             return Ok(());
         }
     }
+    output::check(&[destination(&arguments.destination)])?;
     let labels = match &arguments.labels {
         None => None,
         Some(path) => {
@@ -106,12 +109,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     print(&report)
 }
 
+/// What the destination is called in messages.
+const DESTINATION: &str = "the destination";
+
+/// One file by its name, otherwise a model folder.
+fn destination(path: &Path) -> Output {
+    let is_file = path.extension().is_some_and(|e| e == "safetensors") && !path.is_dir();
+    if is_file {
+        Output::file(DESTINATION, path, Format::Safetensors)
+    } else {
+        Output::folder(DESTINATION, path)
+    }
+}
+
 /// A bar over the bytes of a file.
 pub(super) fn progress_bar() -> indicatif::ProgressBar {
-    indicatif::ProgressBar::new(0).with_style(
-        indicatif::ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}")
-            .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
-    )
+    indicatif::ProgressBar::new(0).with_style(bar_style())
+}
+
+pub(super) fn bar_style() -> indicatif::ProgressStyle {
+    indicatif::ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}")
+        .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar())
 }
 
 /// What a conversion did, in words.

@@ -15,6 +15,7 @@ use crate::generate::predict::Predictor;
 use crate::generate::recipe::Subject;
 use crate::kernels::Quantization;
 use crate::models::judge;
+use crate::output::{self, Format, Output};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -80,17 +81,7 @@ fn refused(message: String) -> CliError {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    if let Some(plot) =
-        arguments.plots.iter().find(|path| !(has_extension(path, "svg") || has_extension(path, "png")))
-    {
-        return Err(refused(format!(
-            "{} is neither .svg nor .png; name the plot one of these",
-            plot.display()
-        )));
-    }
-    for path in arguments.report.iter().chain(&arguments.plots) {
-        super::generate::check_writable(path)?;
-    }
+    output::check(&outputs(arguments))?;
     let (device, reason) = arguments.backend.open()?;
     let mut judge = Judge::open(arguments.judge.as_deref(), &device)?;
     let model =
@@ -109,7 +100,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         diversity(&mut report, &mut maker, &mut judge, &plan, arguments, &nouns)?;
     }
     let (model, device) = (name, engine.describe());
-    eprintln!("{model} on {device} ({reason}), judged by {}", judge.name);
+    say!("{model} on {device} ({reason}), judged by {}", judge.name);
 
     let json = serde_json::json!({
         "model": model, "judge": judge.name, "device": device, "split": arguments.split, "seed": arguments.seed,
@@ -117,7 +108,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     });
     if let Some(path) = &arguments.report {
         write_whole(path, serde_json::to_string_pretty(&json).unwrap_or_default().as_bytes())?;
-        write_whole(&path.with_extension("csv"), table::csv(&report).as_bytes())?;
+    }
+    if let Some(path) = table_beside(arguments) {
+        write_whole(&path, table::csv(&report).as_bytes())?;
     }
     let subtitle = format!(
         "{} pictures of each method, {} combinations, on {device}",
@@ -131,12 +124,28 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         } else {
             write_png(path, &plot.to_picture(PNG_FACTOR), &[("migm", json.to_string())])?;
         }
-        eprintln!("wrote {}", path.display());
+        say!("wrote {}", path.display());
     }
     let mut out = std::io::stdout().lock();
     writeln!(out, "{model} on {device}, {} combinations, seed {}:\n", split(arguments), arguments.seed)?;
     write!(out, "{}", table::markdown(&report))?;
     Ok(())
+}
+
+fn outputs(arguments: &Arguments) -> Vec<Output> {
+    let report = arguments.report.iter().map(|path| Output::file("--report", path, Format::Json));
+    let table = table_beside(arguments);
+    let table = table.iter().map(|path| Output::file("the table beside --report,", path, Format::Csv));
+    let plots =
+        arguments.plots.iter().map(|path| Output::one_of("--plot", path, &[Format::Svg, Format::Png]));
+    report.chain(table).chain(plots).collect()
+}
+
+/// Where the table goes; beside what is no regular file, nothing can be.
+fn table_beside(arguments: &Arguments) -> Option<PathBuf> {
+    let report = arguments.report.as_ref()?;
+    let is_stream = Output::file("--report", report, Format::Json).is_stream();
+    (!is_stream).then(|| report.with_extension("csv"))
 }
 
 fn split(arguments: &Arguments) -> &'static str {
@@ -229,7 +238,7 @@ fn diversity(
     let seconds = report.rows.iter().map(|row| row.seconds_per_image + row.decode_seconds_per_image);
     let minutes = seconds.sum::<f64>() * count as f64 / 60.0;
     let methods = report.rows.len();
-    eprintln!("diversity takes {count} pictures by each of {methods} methods: about {minutes:.0} minutes");
+    say!("diversity takes {count} pictures by each of {methods} methods: about {minutes:.0} minutes");
     let source = source::source_for(&judge.config)?;
     let source = source.as_deref().map(|source| (source, arguments.seed));
     with_progress(|tick| measure(report, maker, judge, plan, source, (nouns, seeds), tick))

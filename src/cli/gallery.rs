@@ -9,6 +9,7 @@ use crate::generate::predict::Predictor;
 use crate::generate::recipe::Subject;
 use crate::generate::refresh::Refresh;
 use crate::generate::session::Settings;
+use crate::output::{self, Format, Output};
 use pollster::block_on;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    output::check(&[Output::file("--out", &arguments.out, Format::Png)])?;
     let (device, _) = arguments.backend.open()?;
     let rules: Vec<Refresh> = std::iter::once(Refresh::Every)
         .chain(arguments.budgets.iter().map(|&b| Refresh::Uniform(b)))

@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME", value_parser = super::predictor())]
     predictor: Option<Predictor>,
     /// Plan for another number of transformer layers
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=512))]
     layers: Option<u32>,
     /// Plan for other images of a text model
     #[arg(long, value_name = "ROWSxCOLUMNS", value_parser = super::convert::grid)]

@@ -2,6 +2,9 @@
 //!
 //! Exit codes: 0 done, 1 failed (or a verification that found differences), 2 the arguments make no sense.
 
+// A closed standard error must not stop the work: `say!`.
+#![deny(clippy::print_stderr)]
+
 use crate::exec::gpu::device::{self, Choice, Gpu};
 use crate::generate::GenerateError;
 use crate::generate::model::{Device, Model};
@@ -10,8 +13,12 @@ use crate::generate::published::NAMES;
 use crate::kernels::Quantization;
 use crate::program::Formats;
 use clap::{Parser, Subcommand, ValueEnum};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+#[macro_use]
+mod say;
 
 mod bench;
 mod convert;
@@ -21,6 +28,7 @@ mod gallery;
 mod generate;
 mod info;
 mod inspect;
+pub mod memory;
 #[cfg(feature = "pull")]
 mod pull;
 #[cfg(feature = "scenes")]
@@ -100,8 +108,14 @@ enum CliError {
         "{given} scenes do not fit on a sheet, {most} do; use --out DIR for more, or several sheets with --first"
     )]
     TooManyOnASheet { given: u64, most: u64 },
+    #[error(transparent)]
+    Unwritable(#[from] crate::output::OutputError),
     #[error("standard output: {0}")]
     Output(#[from] std::io::Error),
+    #[error(
+        "the system starts no threads to compute on ({0}); allow this process more memory, or fewer threads with RAYON_NUM_THREADS=1"
+    )]
+    Threads(rayon::ThreadPoolBuildError),
     /// The work was done, and what it found is bad; already printed.
     #[error("")]
     Found,
@@ -110,39 +124,67 @@ enum CliError {
 /// Runs the command line of this process.
 #[must_use]
 pub fn run() -> ExitCode {
+    say::speak_of_faults();
     let cli = Cli::parse();
     let Some(command) = cli.command.or_else(by_default) else { return ExitCode::FAILURE };
-    let result = match command {
-        #[cfg(feature = "studio")]
-        Command::Studio(arguments) => studio::run(&arguments),
-        Command::Generate(arguments) => generate::run(&arguments),
-        Command::Gallery(arguments) => gallery::run(&arguments),
-        Command::Verify(arguments) => verify::run(&arguments),
-        Command::Info(arguments) => info::run(&arguments),
-        Command::Inspect(arguments) => inspect::run(&arguments),
-        Command::Convert(arguments) => convert::run(&arguments),
-        #[cfg(feature = "pull")]
-        Command::Pull(arguments) => pull::run(&arguments),
-        #[cfg(feature = "scenes")]
-        Command::Scenes(arguments) => scenes::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
-        Command::Eval(arguments) => eval::run(&arguments),
-        Command::Completions { shell } => {
-            let mut command = <Cli as clap::CommandFactory>::command();
-            clap_complete::generate(shell, &mut command, "migm", &mut std::io::stdout());
-            Ok(())
-        }
-    };
-    match result {
+    match threads().and_then(|()| carry_out(&command)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has had enough: `migm info | head -1`.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(CliError::Found) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error}");
+            say!("error: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn carry_out(command: &Command) -> Result<(), CliError> {
+    match command {
+        #[cfg(feature = "studio")]
+        Command::Studio(arguments) => studio::run(arguments),
+        Command::Generate(arguments) => generate::run(arguments),
+        Command::Gallery(arguments) => gallery::run(arguments),
+        Command::Verify(arguments) => verify::run(arguments),
+        Command::Info(arguments) => info::run(arguments),
+        Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Convert(arguments) => convert::run(arguments),
+        #[cfg(feature = "pull")]
+        Command::Pull(arguments) => pull::run(arguments),
+        #[cfg(feature = "scenes")]
+        Command::Scenes(arguments) => scenes::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
+        Command::Eval(arguments) => eval::run(arguments),
+        Command::Completions { shell } => {
+            let mut command = <Cli as clap::CommandFactory>::command();
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut command, "migm", &mut script);
+            Ok(std::io::stdout().lock().write_all(&script)?)
+        }
+    }
+}
+
+/// Starts the threads that all commands share. Left to themselves they start with the first loop, and panic where they cannot.
+fn threads() -> Result<(), CliError> {
+    match rayon::ThreadPoolBuilder::new().build_global() {
+        // Only the system's refusal has a source; otherwise they are there already.
+        Err(error) if std::error::Error::source(&error).is_some() => Err(CliError::Threads(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether nothing can be asked about a desktop's graphics device: there is no place for its sockets, none is named, and nobody
+/// has chosen a device through Mesa's layer.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn has_no_session(variable: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> bool {
+    let is_path = |name: &str| variable(name).is_some_and(|path| path.as_encoded_bytes().starts_with(b"/"));
+    let is_set = |name: &str| variable(name).is_some();
+    !is_path("XDG_RUNTIME_DIR")
+        && !is_path("WAYLAND_DISPLAY")
+        && !["WAYLAND_SOCKET", "MESA_VK_DEVICE_SELECT", "DRI_PRIME", "NODEVICE_SELECT"]
+            .into_iter()
+            .any(is_set)
 }
 
 /// What runs where no command is given. Without the studio, clap has shown its help by then.
@@ -256,6 +298,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_desktop_is_asked_only_where_one_may_be() {
+        let session = |set: &[(&str, &str)]| {
+            has_no_session(&|name| set.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).into()))
+        };
+        assert!(session(&[]) && session(&[("XDG_RUNTIME_DIR", "")]) && session(&[("DISPLAY", ":0")]));
+        assert!(session(&[("WAYLAND_DISPLAY", "wayland-0")]), "its socket is in XDG_RUNTIME_DIR");
+        for set in [("XDG_RUNTIME_DIR", "/run/user/7"), ("WAYLAND_DISPLAY", "/run/w"), ("DRI_PRIME", "1")] {
+            assert!(!session(&[set]), "{set:?}");
+        }
     }
 
     #[test]

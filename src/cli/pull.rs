@@ -1,6 +1,6 @@
 //! `migm pull PRESET|OWNER/REPO`: an official model, fetched, checked and made into a model folder.
 
-use super::convert::{print, progress_bar};
+use super::convert::{bar_style, print, progress_bar};
 use super::{CliError, bytes};
 use crate::generate::model::takes_prompts;
 use crate::kernels::Quantization;
@@ -8,6 +8,7 @@ use crate::pull::{Checked, PRESETS, PullRequest, Settings, Stage, pull};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = presets())]
@@ -24,8 +25,8 @@ pub(super) struct Arguments {
     /// Fetch and convert again, and replace the model in DIR
     #[arg(long)]
     force: bool,
-    /// Another place of the shortcut's checkpoint
-    #[arg(long, value_name = "OWNER/REPO/FILE")]
+    /// Another place of the shortcut's checkpoint, or "none" to go without
+    #[arg(long, value_name = "OWNER/REPO/FILE|none")]
     shortcut: Option<String>,
     /// Quantise the matrices on the way: int8, int4 (groups of 64) or int4:32
     #[arg(long, value_name = "FORMAT")]
@@ -39,9 +40,16 @@ fn presets() -> String {
         let _ = writeln!(text, "  {:<13} {}", preset.name, preset.about);
     }
     text.push_str(
-        "\nEnvironment: HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE, as for the hub's own tools",
+        "\nEnvironment: HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_HUB_DOWNLOAD_TIMEOUT, as for the \
+         hub's own tools",
     );
     text
+}
+
+/// For what has no length.
+fn waiting_style() -> indicatif::ProgressStyle {
+    indicatif::ProgressStyle::with_template("{spinner} {msg} {elapsed}")
+        .unwrap_or_else(|_| indicatif::ProgressStyle::default_spinner())
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
@@ -53,18 +61,28 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         shortcut: arguments.shortcut.clone(),
         quantize: arguments.quantize,
     };
+    let settings = Settings::from_environment();
     let bar = progress_bar();
+    // The clock goes on where nothing comes: a hub that does not answer is seen not to.
+    bar.enable_steady_tick(Duration::from_millis(200));
     let mut current = None;
-    let report = pull(&request, &Settings::from_environment(), &mut |progress| {
+    let report = pull(&request, &settings, &mut |progress| {
         if current.as_ref() != Some(&(progress.stage, progress.file.to_owned())) {
             current = Some((progress.stage, progress.file.to_owned()));
             bar.set_length(progress.total_bytes);
+            bar.set_style(match progress.stage {
+                Stage::Ask => waiting_style(),
+                _ => bar_style(),
+            });
             bar.set_message(match progress.stage {
+                Stage::Ask => format!("asking {} for {}", settings.endpoint, progress.file),
                 Stage::Fetch => progress.file.to_owned(),
+                Stage::Wait => format!("broke off, trying again: {}", progress.file),
                 Stage::Convert => format!("converting {}", progress.file),
             });
             // What an earlier attempt fetched says nothing of the speed now.
             bar.reset_eta();
+            bar.reset_elapsed();
         }
         bar.set_position(progress.done_bytes);
     });

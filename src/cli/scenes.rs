@@ -2,6 +2,7 @@
 
 use super::CliError;
 use crate::generate::picture::{Picture, write_whole};
+use crate::output::{self, Format, Output};
 use crate::scenes::{self, Composer, Mix, Scene, SceneError, Split, Style, records};
 use clap::{Args, ValueEnum};
 use std::io::Write as _;
@@ -38,13 +39,13 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
     torn: f32,
     #[command(flatten)]
-    output: Output,
+    output: Destination,
 }
 
 /// Where scenes go.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Output {
+struct Destination {
     /// A folder for pictures and `captions.jsonl`
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -95,6 +96,9 @@ const COLUMNS: u32 = 6;
 const MOST_ON_A_SHEET: u64 = 600;
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let folder = arguments.output.out.iter().map(|path| Output::folder("--out", path));
+    let sheet = arguments.output.sheet.iter().map(|path| Output::file("--sheet", path, Format::Png));
+    output::check(&folder.chain(sheet).collect::<Vec<_>>())?;
     let nouns = arguments.nouns.unwrap_or_else(|| scenes::nouns().len());
     let composer = Composer::new(nouns, arguments.size, arguments.style)?;
     if !composer.has(&arguments.mix()) {
@@ -141,7 +145,7 @@ fn each_batch(
 /// A picture a scene, and a line a scene that says what it shows.
 fn pictures(arguments: &Arguments, composer: &Composer, folder: &std::path::Path) -> Result<(), CliError> {
     let file = |source| crate::generate::GenerateError::File { path: folder.display().to_string(), source };
-    std::fs::create_dir_all(folder).map_err(file)?;
+    output::make_folder(folder).map_err(file)?;
     let mut lines = Vec::new();
     each_batch(arguments, composer, |first, batch| {
         for (index, scene) in (first..).zip(batch) {

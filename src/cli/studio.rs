@@ -1,6 +1,7 @@
 //! `migm studio`, and `migm` alone: the window.
 
 use super::{Backend, CliError};
+use crate::output::{self, Format, Output};
 use crate::studio::frames::Frames;
 use crate::studio::window::{self, Opening};
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let trace = arguments.trace.iter().map(|path| Output::file("--trace", path, Format::Csv));
+    output::check(&trace.collect::<Vec<_>>())?;
     let opening = Opening {
         model: arguments.model.as_deref(),
         query: &arguments.query,

@@ -26,7 +26,7 @@ pub fn export(recording: &Path, folder: &Path) -> Result<(), GenerateError> {
         what: "not a recording of Lumina-DiMOO".to_owned(),
     })?;
     let file = |source| GenerateError::File { path: folder.display().to_string(), source };
-    std::fs::create_dir_all(folder).map_err(file)?;
+    crate::output::make_folder(folder).map_err(file)?;
     for part in ["dimoo", "vq", "shortcut"] {
         let prefix = format!("{part}.");
         let tensors: Vec<_> = checkpoint.tensors().filter(|t| t.name.starts_with(&prefix)).collect();

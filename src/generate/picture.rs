@@ -1,7 +1,6 @@
 //! Pictures in files: values in [-1, 1] to RGB, contact sheets, PNG with its settings inside, animated GIF.
 
 use super::GenerateError;
-use std::io::Write as _;
 use std::path::Path;
 
 /// An RGB picture, rows from the top.
@@ -102,25 +101,13 @@ pub enum Pixels {
     MinMax,
 }
 
-/// Writes a file whole or not at all: through a temporary name in the same folder.
+/// Writes a file whole or not at all; what is no regular file is written through ([`crate::output`]).
 ///
 /// # Errors
-/// The system refused; the temporary file is removed.
+/// The system refused; what was there is there still.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), GenerateError> {
     let file = |source| GenerateError::File { path: path.display().to_string(), source };
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("out");
-    let temporary = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
-    let written = (|| {
-        let mut out = std::fs::File::create(&temporary)?;
-        out.write_all(bytes)?;
-        out.sync_all()?;
-        std::fs::rename(&temporary, path)
-    })();
-    if written.is_err() {
-        // Best effort: the error to report is the first one.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written.map_err(file)
+    crate::output::write(path, bytes).map_err(file)
 }
 
 /// A PNG with text chunks: the settings travel with the picture.

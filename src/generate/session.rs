@@ -142,7 +142,7 @@ impl Programs {
                     let mut body = Some(body);
                     let name = network.name(name);
                     step.push(add(&mut list, &name, &mut |b| {
-                        body.take().into_iter().for_each(|body| body(b))
+                        body.take().into_iter().for_each(|body| body(b));
                     })?);
                 }
             }

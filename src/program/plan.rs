@@ -6,6 +6,7 @@
 
 use super::{Program, Storage};
 use crate::kernels::Slot;
+use std::collections::BTreeMap;
 
 /// Where a program's temporaries go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,23 +32,31 @@ pub fn plan(program: &Program) -> Plan {
         lives.iter().enumerate().filter_map(|(slot, life)| life.map(|life| (slot, life))).collect();
     order.sort_by_key(|&(slot, life)| (std::cmp::Reverse(bytes[slot]), life));
 
-    let mut buffers: Vec<(u64, Vec<Life>)> = Vec::new();
+    // Lives in a buffer do not overlap, so of those that begin before the end of another only the last can meet it.
+    let mut buffers: Vec<(u64, BTreeMap<usize, usize>)> = Vec::new();
     let mut buffer_of = vec![None; lives.len()];
-    for &(slot, life) in &order {
-        let free = buffers.iter().position(|(_, held)| held.iter().all(|&other| !overlap(life, other)));
-        let index = free.unwrap_or_else(|| {
-            buffers.push((bytes[slot], Vec::new()));
+    for &(slot, (first, last)) in &order {
+        let is_free = |held: &BTreeMap<usize, usize>| {
+            held.range(..=last).next_back().is_none_or(|(_, end)| *end < first)
+        };
+        let index = buffers.iter().position(|(_, held)| is_free(held)).unwrap_or_else(|| {
+            buffers.push((bytes[slot], BTreeMap::new()));
             buffers.len() - 1
         });
-        buffers[index].1.push(life);
+        buffers[index].1.insert(first, last);
         buffer_of[slot] = Some(index);
     }
-    let live_bytes = (0..program.ops.len())
-        .map(|op| {
-            order.iter().filter(|(_, life)| overlap(*life, (op, op))).map(|&(slot, _)| bytes[slot]).sum()
-        })
-        .max()
-        .unwrap_or(0);
+    let (mut born, mut dead) = (vec![0_u64; program.ops.len() + 1], vec![0_u64; program.ops.len() + 1]);
+    for &(slot, (first, last)) in &order {
+        born[first] += bytes[slot];
+        dead[last + 1] += bytes[slot];
+    }
+    let mut alive = 0;
+    let at_each = born.iter().zip(&dead).map(|(born, dead)| {
+        alive = alive + born - dead;
+        alive
+    });
+    let live_bytes = at_each.max().unwrap_or(0);
     Plan {
         buffers: buffers.into_iter().map(|(bytes, _)| bytes).collect(),
         buffer_of,
@@ -62,10 +71,6 @@ pub fn shared_pool(plans: &[Plan]) -> Vec<u64> {
     (0..longest)
         .map(|i| plans.iter().filter_map(|plan| plan.buffers.get(i)).copied().max().unwrap_or(0))
         .collect()
-}
-
-fn overlap(a: Life, b: Life) -> bool {
-    a.0 <= b.1 && b.0 <= a.1
 }
 
 fn lives(program: &Program) -> Vec<Option<Life>> {
@@ -88,6 +93,10 @@ mod tests {
     use crate::kernels::{Binding, Buffers, Cost, Extent, Kernel, StepValues, shader::Permutation};
     use crate::program::{Element, Op, Tensor};
     use proptest::prelude::*;
+
+    fn overlap(a: Life, b: Life) -> bool {
+        a.0 <= b.1 && b.0 <= a.1
+    }
 
     #[derive(Debug)]
     struct Touch(Vec<Binding>);

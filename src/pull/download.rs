@@ -134,6 +134,9 @@ impl From<PullError> for Broken {
     fn from(error: PullError) -> Self {
         match error {
             PullError::Unreachable { problem, .. } => Self::Transfer(problem),
+            PullError::NoAnswer { seconds, .. } => {
+                Self::Transfer(format!("the server does not answer within {seconds} s"))
+            }
             PullError::Status { status, .. } if status == 429 || status >= 500 => {
                 Self::Transfer(format!("the server answers with HTTP status {status}"))
             }
@@ -173,6 +176,12 @@ impl Part {
                             problem,
                         });
                     }
+                    on_progress(PullProgress {
+                        stage: Stage::Wait,
+                        file: expected.file,
+                        done_bytes: self.length,
+                        total_bytes: expected.size,
+                    });
                     std::thread::sleep(hub.settings.pause * (1 << vain.min(6)));
                 }
             }
@@ -244,7 +253,10 @@ impl Part {
             if self.length == expected.size {
                 return Ok(());
             }
-            let n = body.read(&mut chunk).map_err(|e| Broken::Transfer(e.to_string()))?;
+            let n = body.read(&mut chunk).map_err(|e| match e.kind() {
+                io::ErrorKind::TimedOut => Broken::Transfer("nothing came any more".into()),
+                _ => Broken::Transfer(e.to_string()),
+            })?;
             if n == 0 {
                 return Err(Broken::Transfer("the connection was closed".into()));
             }

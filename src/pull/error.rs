@@ -25,7 +25,7 @@ pub enum PullError {
         revision: String,
     },
     /// The place of a shortcut is not understood.
-    #[error("{place:?} is not OWNER/REPO/FILE")]
+    #[error("{place:?} is not OWNER/REPO/FILE, nor none")]
     ShortcutPlace {
         /// What was asked for.
         place: String,
@@ -93,6 +93,26 @@ pub enum PullError {
         url: String,
         /// What happened.
         problem: String,
+    },
+    /// The hub takes the call and says nothing.
+    #[error(
+        "{url} does not answer within {seconds} s\n  \
+         try again later: what was fetched is kept and gone on with; HF_HUB_DOWNLOAD_TIMEOUT=SECONDS waits longer"
+    )]
+    NoAnswer {
+        /// What was asked for.
+        url: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The shortcut that a preset names cannot be had.
+    #[error(
+        "{problem}\n  it is the model's shortcut: --shortcut OWNER/REPO/FILE names another place, and --shortcut none goes without \
+         it, at full steps only"
+    )]
+    NoShortcut {
+        /// What happened.
+        problem: Box<PullError>,
     },
     /// The transfer broke off too often.
     #[error(
@@ -185,6 +205,9 @@ pub enum PullError {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// The model folder cannot be written.
+    #[error(transparent)]
+    Output(#[from] crate::output::OutputError),
     /// What was fetched cannot be read or converted.
     #[error(transparent)]
     Weight(#[from] WeightError),
@@ -199,7 +222,7 @@ impl PullError {
         Self::Answer { url: url.into(), problem: problem.into() }
     }
 
-    /// Whether what was asked for is not there, or not for us: an optional file can be done without.
+    /// Whether what was asked for is not there, or not for us.
     pub(super) fn is_absence(&self) -> bool {
         matches!(
             self,

@@ -15,8 +15,6 @@ const MOST_REDIRECTS: usize = 8;
 /// A repository of a hundred thousand files takes some thirty megabytes.
 const LONGEST_LISTING: u64 = 64 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// For an answer to begin, and between two pieces of it.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A repository at a commit.
 pub(super) struct Listing {
@@ -80,8 +78,9 @@ impl<'a> Hub<'a> {
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
+            .timeout_resolve(Some(CONNECT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_per_read(Some(READ_TIMEOUT))
+            .timeout_per_read(Some(settings.patience))
             .user_agent(concat!("migm/", env!("CARGO_PKG_VERSION")));
         // A proxy cannot reach what is on this machine.
         if ["http://127.0.0.1", "http://localhost", "http://[::1]"]
@@ -129,7 +128,7 @@ impl<'a> Hub<'a> {
             status => return Err(self.refused(&url, repo, status)),
         }
         let body = transfer.response.into_body().into_with_config().limit(LONGEST_LISTING).read_to_vec();
-        let body = body.map_err(|e| PullError::Unreachable { url: url.clone(), problem: e.to_string() })?;
+        let body = body.map_err(|e| self.silent(&url, &e))?;
         let model: Model =
             serde_json::from_slice(&body).map_err(|e| PullError::answer(&url, e.to_string()))?;
         if !is_commit(&model.sha) {
@@ -199,6 +198,17 @@ impl<'a> Hub<'a> {
         PullError::Status { url: without_query(url), status }
     }
 
+    /// No answer at all, or none in time.
+    fn silent(&self, url: &str, error: &ureq::Error) -> PullError {
+        let url = without_query(url);
+        match error {
+            ureq::Error::Timeout(ureq::Timeout::PerRead) => {
+                PullError::NoAnswer { url, seconds: self.settings.patience.as_secs() }
+            }
+            other => PullError::Unreachable { url, problem: other.to_string() },
+        }
+    }
+
     /// Sends a request and follows redirects; the facts about the file are those of the hub's own answers.
     fn send(&self, url: &str, head: bool, start: u64) -> Result<Transfer, PullError> {
         let home = origin(&self.settings.endpoint);
@@ -213,9 +223,7 @@ impl<'a> Hub<'a> {
             if start > 0 {
                 request = request.header("Range", format!("bytes={start}-"));
             }
-            let response = request
-                .call()
-                .map_err(|e| PullError::Unreachable { url: without_query(&url), problem: e.to_string() })?;
+            let response = request.call().map_err(|e| self.silent(&url, &e))?;
             let redirects = response.status().is_redirection();
             if at_home {
                 let headers = response.headers();

@@ -25,10 +25,12 @@ use self::cache::RepoCache;
 pub use self::download::Checked;
 pub use self::error::PullError;
 use self::hub::{Hub, Listing, Remote};
+use self::preset::SHORTCUT_PART;
 pub use self::preset::{PRESETS, Preset, Wanted};
 pub use self::settings::Settings;
 use crate::generate::model::needed;
 use crate::kernels::Quantization;
+use crate::output::{self, Output};
 use crate::weights::{Checkpoint, ConvertOptions, ConvertReport, WeightError, convert};
 
 /// What is pulled of a repository that no preset describes: weights and what describes them.
@@ -46,6 +48,8 @@ const USUAL: [&str; 10] = [
 ];
 const PROVENANCE: &str = "pulled.json";
 const MAIN: &str = "main";
+/// The place of a shortcut that is not wanted.
+pub const NO_SHORTCUT: &str = "none";
 
 /// What to pull, and where to.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +62,7 @@ pub struct PullRequest {
     pub to: Option<PathBuf>,
     /// Fetch and convert again what is there already.
     pub force: bool,
-    /// Another place of the shortcut's checkpoint, `OWNER/REPO/FILE`.
+    /// Another place of the shortcut's checkpoint, `OWNER/REPO/FILE`, or [`NO_SHORTCUT`].
     pub shortcut: Option<String>,
     /// Quantise the matrices on the way to the model folder.
     pub quantize: Option<Quantization>,
@@ -80,8 +84,12 @@ pub struct PullProgress<'a> {
 /// What a pull does, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// Asking the hub what a repository, in place of a file, holds.
+    Ask,
     /// Fetching files.
     Fetch,
+    /// Waiting, after a transfer broke off, to take it up again.
+    Wait,
     /// Converting them.
     Convert,
 }
@@ -130,19 +138,16 @@ pub fn pull(
 ) -> Result<PullReport, PullError> {
     let (name, wanted) = plan(request)?;
     if let Some(to) = &request.to {
+        output::check(&[Output::folder("--to", to)])?;
         check_destination(to, request.force)?;
     }
     let hub = Hub::new(settings)?;
     let mut report = PullReport::default();
-    for wanted in &wanted {
-        match fetch(&hub, wanted, request.force, on_progress) {
-            Ok(files) => report.files.extend(files),
-            Err(error) if !wanted.required && error.is_absence() => report.notes.push(format!(
-                "without the {}: {error}\n  the model runs its full steps; --shortcut OWNER/REPO/FILE names another place",
-                wanted.part
-            )),
-            Err(error) => return Err(error),
-        }
+    // All repositories are asked first: what is missing in the last of them is known before gigabytes come from the first.
+    let found: Vec<Found> =
+        wanted.iter().map(|wanted| ask(&hub, wanted, on_progress)).collect::<Result<_, _>>()?;
+    for (wanted, found) in wanted.iter().zip(found) {
+        report.files.extend(fetch(&hub, wanted, found, request.force, on_progress)?);
     }
     check_indices(&report.files)?;
     let Some(first) = report.files.first() else { return Ok(report) };
@@ -209,49 +214,78 @@ fn plan(request: &PullRequest) -> Result<(String, Vec<Wanted>), PullError> {
         let name = repo.rsplit('/').next().unwrap_or(repo).to_owned();
         let files = USUAL.map(str::to_owned).to_vec();
         let revision = request.revision.clone().unwrap_or_else(|| MAIN.into());
-        return Ok((
-            name,
-            vec![Wanted { repo: repo.clone(), revision, files, part: "model", required: true }],
-        ));
+        return Ok((name, vec![Wanted { repo: repo.clone(), revision, files, part: "model" }]));
     };
     let mut wanted = preset.wanted();
     if let (Some(revision), Some(first)) = (&request.revision, wanted.first().map(|w| w.repo.clone())) {
         wanted.iter_mut().filter(|w| w.repo == first).for_each(|w| w.revision.clone_from(revision));
     }
-    if let Some(place) = &request.shortcut {
+    if request.shortcut.as_deref() == Some(NO_SHORTCUT) {
+        wanted.retain(|w| w.part != SHORTCUT_PART);
+    } else if let Some(place) = &request.shortcut {
         let mut parts = place.splitn(3, '/');
         let (Some(owner), Some(repo), Some(file)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(PullError::ShortcutPlace { place: place.clone() });
         };
-        wanted.retain(|w| w.part != "shortcut");
+        wanted.retain(|w| w.part != SHORTCUT_PART);
         let (repo, files) = (format!("{owner}/{repo}"), vec![file.to_owned()]);
-        wanted.push(Wanted { repo, revision: MAIN.into(), files, part: "shortcut", required: true });
+        wanted.push(Wanted { repo, revision: MAIN.into(), files, part: SHORTCUT_PART });
     }
     Ok((preset.name.to_owned(), wanted))
+}
+
+/// Where the files of one repository are.
+enum Found {
+    /// All in the cache, and nobody was asked.
+    Here(Vec<PulledFile>),
+    /// At the hub, as of a commit.
+    There { commit: String, files: Vec<Remote> },
+}
+
+/// What a repository has of what is wanted.
+fn ask(
+    hub: &Hub<'_>,
+    wanted: &Wanted,
+    on_progress: &mut dyn FnMut(PullProgress<'_>),
+) -> Result<Found, PullError> {
+    if !hub::is_repo(&wanted.repo) {
+        return Err(PullError::UnknownName { name: wanted.repo.clone() });
+    }
+    hub::check_revision(&wanted.revision)?;
+    let mut find = || {
+        if hub.settings.offline {
+            let cache = RepoCache::new(&hub.settings.cache, &wanted.repo);
+            return Ok(Found::Here(offline(&cache, wanted)?));
+        }
+        on_progress(PullProgress { stage: Stage::Ask, file: &wanted.repo, done_bytes: 0, total_bytes: 0 });
+        let listing = hub.listing(&wanted.repo, &wanted.revision)?;
+        let files = choose(&listing, wanted)?.into_iter().cloned().collect();
+        Ok(Found::There { commit: listing.commit, files })
+    };
+    find().map_err(|error: PullError| {
+        let is_missing = wanted.part == SHORTCUT_PART && error.is_absence();
+        if is_missing { PullError::NoShortcut { problem: Box::new(error) } } else { error }
+    })
 }
 
 /// All files of one repository.
 fn fetch(
     hub: &Hub<'_>,
     wanted: &Wanted,
+    found: Found,
     force: bool,
     on_progress: &mut dyn FnMut(PullProgress<'_>),
 ) -> Result<Vec<PulledFile>, PullError> {
-    if !hub::is_repo(&wanted.repo) {
-        return Err(PullError::UnknownName { name: wanted.repo.clone() });
-    }
-    hub::check_revision(&wanted.revision)?;
+    let (commit, remotes) = match found {
+        Found::Here(files) => return Ok(files),
+        Found::There { commit, files } => (commit, files),
+    };
     let cache = RepoCache::new(&hub.settings.cache, &wanted.repo);
-    if hub.settings.offline {
-        return offline(&cache, wanted);
+    let mut files = Vec::with_capacity(remotes.len());
+    for remote in &remotes {
+        files.push(download::file(hub, &cache, &wanted.repo, &commit, remote, force, on_progress)?);
     }
-    let listing = hub.listing(&wanted.repo, &wanted.revision)?;
-    let chosen = choose(&listing, wanted)?;
-    let mut files = Vec::with_capacity(chosen.len());
-    for remote in chosen {
-        files.push(download::file(hub, &cache, &wanted.repo, &listing.commit, remote, force, on_progress)?);
-    }
-    cache.write_ref(&wanted.revision, &listing.commit)?;
+    cache.write_ref(&wanted.revision, &commit)?;
     Ok(files)
 }
 
@@ -339,6 +373,9 @@ fn make_model(
     options: &ConvertOptions,
     on_progress: &mut dyn FnMut(PullProgress<'_>),
 ) -> Result<ConvertReport, PullError> {
+    // Files are moved in, so the staging folder lies on the disk of what a link leads to.
+    let followed = output::followed(destination).map_err(|e| PullError::io("follow", destination, e))?;
+    let destination = followed.as_path();
     let parent = destination.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(|e| PullError::io("create", parent, e))?;
     let name = destination.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();

@@ -12,19 +12,15 @@ pub struct Preset {
     files: &'static [Row],
 }
 
-/// Repository, file (one `*` stands for any letters but `/`), part, whether it must be there.
-type Row = (&'static str, &'static str, &'static str, bool);
+/// Repository, file (one `*` stands for any letters but `/`), part.
+type Row = (&'static str, &'static str, &'static str);
 
 const MASKGIT: &str = "llvictorll/Maskgit-pytorch";
 const SHORTCUT: &str = "Kaiwen-Zhu/MIGM-Shortcut";
 const DIMOO: &str = "Alpha-VLLM/Lumina-DiMOO";
 
-// Unconfirmed: the repository and the path are what the official code's README suggests; nobody here has seen the listing.
-// A pull goes on without the file, and `--shortcut OWNER/REPO/FILE` names another place.
-const SHORTCUT_FILE: &str = "maskgit-shortcut.pth";
-const DIMOO_SHORTCUT_FILE: &str = "*dimoo-shortcut.pth";
-
-// The folder of VQGAN/last.ckpt is unconfirmed too; a file that lies elsewhere in its repository is found by its name.
+/// The part that a model can do without.
+pub(super) const SHORTCUT_PART: &str = "shortcut";
 
 /// Every preset.
 pub const PRESETS: [Preset; 3] = [
@@ -32,29 +28,29 @@ pub const PRESETS: [Preset; 3] = [
         name: "maskgit-512",
         about: "MaskGIT for ImageNet at 512 px, with its shortcut",
         files: &[
-            (MASKGIT, "pretrained_maskgit/MaskGIT/MaskGIT_ImageNet_512.pth", "maskgit", true),
-            (MASKGIT, "pretrained_maskgit/VQGAN/last.ckpt", "vqgan", true),
-            (SHORTCUT, SHORTCUT_FILE, "shortcut", false),
+            (MASKGIT, "pretrained_maskgit/MaskGIT/MaskGIT_ImageNet_512.pth", "maskgit"),
+            (MASKGIT, "pretrained_maskgit/VQGAN/last.ckpt", "vqgan"),
+            (SHORTCUT, "MaskGIT-Shortcut/maskgit-shortcut.pth", SHORTCUT_PART),
         ],
     },
     Preset {
         name: "maskgit-256",
         about: "MaskGIT for ImageNet at 256 px",
         files: &[
-            (MASKGIT, "pretrained_maskgit/MaskGIT/MaskGIT_ImageNet_256.pth", "maskgit", true),
-            (MASKGIT, "pretrained_maskgit/VQGAN/last.ckpt", "vqgan", true),
+            (MASKGIT, "pretrained_maskgit/MaskGIT/MaskGIT_ImageNet_256.pth", "maskgit"),
+            (MASKGIT, "pretrained_maskgit/VQGAN/last.ckpt", "vqgan"),
         ],
     },
     Preset {
         name: "lumina-dimoo",
         about: "Lumina-DiMOO, text to image at 1024 px, with its shortcut: 16 GB, with --quantize int4 a 5 GB model",
         files: &[
-            (DIMOO, "*.safetensors.index.json", "lumina", true),
-            (DIMOO, "*.safetensors", "lumina", true),
-            (DIMOO, "*.json", "lumina", true),
-            (DIMOO, "vqvae/*.json", "vqvae", true),
-            (DIMOO, "vqvae/*.safetensors", "vqvae", true),
-            (SHORTCUT, DIMOO_SHORTCUT_FILE, "shortcut", false),
+            (DIMOO, "*.safetensors.index.json", "lumina"),
+            (DIMOO, "*.safetensors", "lumina"),
+            (DIMOO, "*.json", "lumina"),
+            (DIMOO, "vqvae/*.json", "vqvae"),
+            (DIMOO, "vqvae/*.safetensors", "vqvae"),
+            (SHORTCUT, "DiMOO-Shortcut/dimoo-shortcut.pth", SHORTCUT_PART),
         ],
     },
 ];
@@ -70,20 +66,18 @@ pub struct Wanted {
     pub files: Vec<String>,
     /// What they are part of.
     pub part: &'static str,
-    /// Whether there is no model without them.
-    pub required: bool,
 }
 
 impl Preset {
     /// Its files, by repository: a repository is asked once what it holds.
     pub fn wanted(&self) -> Vec<Wanted> {
         let mut all: Vec<Wanted> = Vec::new();
-        for &(repo, file, part, required) in self.files {
-            match all.iter_mut().find(|w| w.repo == repo && w.required == required) {
+        for &(repo, file, part) in self.files {
+            match all.iter_mut().find(|w| w.repo == repo) {
                 Some(wanted) => wanted.files.push(file.to_owned()),
                 None => {
                     let (repo, revision, files) = (repo.to_owned(), "main".to_owned(), vec![file.to_owned()]);
-                    all.push(Wanted { repo, revision, files, part, required });
+                    all.push(Wanted { repo, revision, files, part });
                 }
             }
         }
@@ -135,6 +129,7 @@ mod tests {
         assert!(matches("vqvae/*.json", "vqvae/config.json") && !matches("vqvae/*.json", "config.json"));
         assert!(matches("*/*.json", "vqvae/config.json") && !matches("*/*.json", "a/b/config.json"));
         assert!(matches("a/b.pth", "a/b.pth") && !matches("a/b.pth", "b.pth"));
+        assert!(!matches("*-shortcut.pth", "DiMOO-Shortcut/dimoo-shortcut.pth"));
         assert!(!matches("aa*aa", "aaa"));
     }
 
@@ -152,9 +147,9 @@ mod tests {
     fn presets_ask_each_repository_once() {
         let repos = |name: &str| {
             let preset = PRESETS.iter().find(|p| p.name == name).unwrap();
-            preset.wanted().iter().map(|w| (w.repo.clone(), w.files.len(), w.required)).collect::<Vec<_>>()
+            preset.wanted().iter().map(|w| (w.repo.clone(), w.files.len())).collect::<Vec<_>>()
         };
-        assert_eq!(repos("maskgit-512"), [(MASKGIT.into(), 2, true), (SHORTCUT.into(), 1, false)]);
-        assert_eq!(repos("lumina-dimoo"), [(DIMOO.into(), 5, true), (SHORTCUT.into(), 1, false)]);
+        assert_eq!(repos("maskgit-512"), [(MASKGIT.into(), 2), (SHORTCUT.into(), 1)]);
+        assert_eq!(repos("lumina-dimoo"), [(DIMOO.into(), 5), (SHORTCUT.into(), 1)]);
     }
 }

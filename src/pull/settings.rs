@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const HUB: &str = "https://huggingface.co";
+/// Six times what the hub's libraries wait: mirrors take their time over large repositories.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where to fetch from, as whom, and where to keep it.
 #[derive(Clone)]
@@ -16,6 +18,8 @@ pub struct Settings {
     pub token: Option<String>,
     /// Ask nobody, use what is in the cache: `HF_HUB_OFFLINE`.
     pub offline: bool,
+    /// How long to wait for an answer to begin, and between two pieces of it: `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds.
+    pub patience: Duration,
     /// How often a transfer is taken up again without a byte of progress.
     pub retries: u32,
     /// How long to wait before the first of them; each next one waits twice as long.
@@ -60,6 +64,10 @@ impl Settings {
             cache: folder("HF_HUB_CACHE").unwrap_or_else(|| hf_home.join("hub")),
             token: set("HF_TOKEN").or_else(token_file),
             offline: is_on("HF_HUB_OFFLINE"),
+            patience: set("HF_HUB_DOWNLOAD_TIMEOUT")
+                .and_then(|seconds| seconds.parse().ok())
+                .filter(|&seconds| seconds > 0)
+                .map_or(PATIENCE, Duration::from_secs),
             retries: 4,
             pause: Duration::from_secs(1),
         }
@@ -85,6 +93,9 @@ mod tests {
         assert_eq!(settings(&[("HF_HOME", "/h")]).cache, PathBuf::from("/h/hub"));
         assert_eq!(settings(&[("HF_HOME", "/h"), ("HF_HUB_CACHE", "/c")]).cache, PathBuf::from("/c"));
         assert_eq!(settings(&[("HF_ENDPOINT", "https://mirror/")]).endpoint, "https://mirror");
+        let patience = |value| settings(&[("HF_HUB_DOWNLOAD_TIMEOUT", value)]).patience;
+        assert_eq!(patience("7"), Duration::from_secs(7));
+        assert_eq!([patience("0"), patience("soon")], [PATIENCE; 2]);
         for (value, offline) in [("1", true), ("TRUE", true), ("on", true), ("0", false), ("", false)] {
             assert_eq!(settings(&[("HF_HUB_OFFLINE", value)]).offline, offline, "{value}");
         }

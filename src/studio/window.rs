@@ -84,7 +84,7 @@ pub fn run(device: Device, reason: &str, opening: Opening<'_>) -> Result<(), Win
     });
     eframe::run_native("migm", options, create).map_err(|error| WindowError::Open(error.to_string()))?;
     if let Some(path) = trace {
-        let written = std::fs::write(path, frames.to_csv());
+        let written = crate::output::write(path, frames.to_csv().as_bytes());
         written.map_err(|error| WindowError::Trace { path: path.to_owned(), error })?;
     }
     Ok(())

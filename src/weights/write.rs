@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::Path;
 
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
@@ -15,7 +14,6 @@ use super::safetensors_header::bytes_of;
 /// The data starts at a multiple of this, so that a mapped file can be cast to its elements.
 const ALIGNMENT: usize = 8;
 const METADATA: &str = "__metadata__";
-const BUFFER_BYTES: usize = 1 << 20;
 
 /// What is to be written of one tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,41 +124,10 @@ fn encode<'a>(
     Ok(())
 }
 
-/// Writes a file through a temporary name in the same folder, then renames it: readers see the old file or the new one.
+/// Writes a file by the rules of [`crate::output`]: readers see the old file or the new one.
 pub(super) fn write_whole(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> Result<(), WeightError>,
 ) -> Result<(), WeightError> {
-    let refused = |e| WeightError::io("write", path, e);
-    let (file, temporary) = create_beside(path).map_err(refused)?;
-    let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
-    content(&mut out)?;
-    let file = out.into_inner().map_err(|e| refused(e.into_error()))?;
-    file.sync_all().map_err(refused)?;
-    drop(file);
-    fs::rename(&temporary.0, path).map_err(refused)
-}
-
-/// Removes the file when dropped; once it is renamed there is nothing of this name to remove.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // Nothing to be done if this fails too: the error that led here is the one to report.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-fn create_beside(path: &Path) -> io::Result<(File, Temporary)> {
-    const ATTEMPTS: u32 = 100;
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
-    let mut attempt = 0;
-    loop {
-        let temporary = path.with_file_name(format!(".{name}.{}-{attempt}.part", std::process::id()));
-        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
-            Ok(file) => return Ok((file, Temporary(temporary))),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS => attempt += 1,
-            Err(e) => return Err(e),
-        }
-    }
+    crate::output::stream(path, |e| WeightError::io("write", path, e), content)
 }

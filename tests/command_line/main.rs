@@ -3,6 +3,9 @@
 mod generate;
 mod generate_text;
 mod measure;
+mod mutations;
+mod outputs;
+mod streams;
 mod tools;
 mod weights;
 

@@ -33,7 +33,8 @@ fn official() -> State {
         (format!("{REPO}/{BASE}"), fixture("MaskGIT_ImageNet_512.pth")),
         (format!("{REPO}/pretrained_maskgit/VQGAN/last.ckpt"), fixture("VQGAN/last.ckpt")),
         (format!("{REPO}/README.md"), b"not wanted".to_vec()),
-        (format!("{SHORTCUT}/maskgit-shortcut.pth"), fixture("maskgit-shortcut.pth")),
+        (format!("{SHORTCUT}/MaskGIT-Shortcut/maskgit-shortcut.pth"), fixture("maskgit-shortcut.pth")),
+        (format!("{SHORTCUT}/DiMOO-Shortcut/dimoo-shortcut.pth"), b"of another model".to_vec()),
     ]);
     State { files, ..State::default() }
 }
@@ -45,6 +46,7 @@ fn settings(endpoint: &str, cache: &Path) -> Settings {
         token: None,
         offline: false,
         retries: 0,
+        patience: Duration::from_secs(60),
         pause: Duration::from_millis(1),
     }
 }
@@ -306,15 +308,25 @@ fn a_token_is_asked_for_and_shown_to_the_hub_only() {
 }
 
 #[test]
-fn without_a_shortcut_the_model_is_made_all_the_same() {
+fn a_shortcut_that_is_missing_is_found_out_before_anything_is_fetched() {
     let mut state = official();
     state.files.retain(|path, _| !path.starts_with(SHORTCUT));
     let content = fixture("maskgit-shortcut.pth");
     state.files.insert("some/where/weights/s.pth".into(), content);
     let (server, cache) = (Server::start(state), tempfile::tempdir().unwrap());
     let settings = settings(&server.endpoint, cache.path());
-    let report = run(&settings, "maskgit-512").unwrap();
-    assert!(report.model.is_some() && report.notes.iter().any(|n| n.contains("--shortcut OWNER/REPO/FILE")));
+    let error = run(&settings, "maskgit-512").unwrap_err();
+    assert!(matches!(error, PullError::NoShortcut { .. }), "{error:?}");
+    says(&error, &[SHORTCUT, "--shortcut OWNER/REPO/FILE", "--shortcut none"]);
+    assert_eq!(server.state().sent, 0, "gigabytes were fetched first");
+    let other = format!("{SHORTCUT}/MaskGIT-Shortcut/other.pth");
+    server.state().files.insert(other, b"another file".to_vec());
+    let error = run(&settings, "maskgit-512").unwrap_err();
+    says(&error, &["MaskGIT-Shortcut/maskgit-shortcut.pth", "--shortcut none"]);
+    // Who wants none goes without.
+    let without = PullRequest { shortcut: Some("none".into()), ..request("maskgit-512") };
+    let report = pull(&without, &settings, &mut |_| {}).unwrap();
+    assert!(ModelFolder::open(&report.model.unwrap()).unwrap().checkpoint("shortcut").unwrap().is_none());
     let elsewhere =
         PullRequest { shortcut: Some("some/where/weights/s.pth".into()), ..request("maskgit-512") };
     let report = pull(&elsewhere, &settings, &mut |_| {}).unwrap();
@@ -325,6 +337,44 @@ fn without_a_shortcut_the_model_is_made_all_the_same() {
     says(&pull(&nowhere, &settings, &mut |_| {}).unwrap_err(), &["some/where", "t.pth"]);
     let half = PullRequest { shortcut: Some("t.pth".into()), ..request("maskgit-512") };
     says(&pull(&half, &settings, &mut |_| {}).unwrap_err(), &["is not OWNER/REPO/FILE"]);
+}
+
+#[test]
+fn a_hub_that_says_nothing_is_given_up() {
+    let state = State { silent: true, ..official() };
+    let (server, cache) = (Server::start(state), tempfile::tempdir().unwrap());
+    let patience = Duration::from_secs(1);
+    let settings = Settings { patience, ..settings(&server.endpoint, cache.path()) };
+    let mut stages = Vec::new();
+    let error = pull(&request("maskgit-512"), &settings, &mut |p| {
+        stages.push((p.stage, p.file.to_owned()));
+    });
+    let error = error.unwrap_err();
+    assert!(matches!(error, PullError::NoAnswer { seconds: 1, .. }), "{error:?}");
+    says(&error, &[&server.endpoint, "does not answer within 1 s", "try again later"]);
+    assert_eq!(stages, [(migm::pull::Stage::Ask, REPO.to_owned())], "what is waited for is told");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_stands_for_the_folder_that_it_leads_to() {
+    let (server, cache) = (Server::start(official()), tempfile::tempdir().unwrap());
+    let at = |name: &str| cache.path().join(name);
+    fs::create_dir_all(at("large-disk/model")).unwrap();
+    std::os::unix::fs::symlink("large-disk/model", at("model")).unwrap();
+    let into = PullRequest { to: Some(at("model")), ..request("maskgit-512") };
+    pull(&into, &settings(&server.endpoint, cache.path()), &mut |_| {}).unwrap();
+    assert!(at("large-disk/model/config.json").is_file());
+    assert!(fs::symlink_metadata(at("model")).unwrap().is_symlink());
+    // What cannot be a folder is found out before the hub is asked.
+    let asked = server.state().requests.len();
+    fs::write(at("letter"), "dear").unwrap();
+    for (to, says_so) in [(at("letter/model"), "is no folder"), (at("model.json"), "name a folder")] {
+        let into = PullRequest { to: Some(to), ..request("maskgit-512") };
+        let error = pull(&into, &settings(&server.endpoint, cache.path()), &mut |_| {}).unwrap_err();
+        says(&error, &["--to", says_so]);
+    }
+    assert_eq!(server.state().requests.len(), asked);
 }
 
 #[cfg(target_os = "linux")]
@@ -418,7 +468,8 @@ fn official_text() -> State {
     let (files, shortcut) = layout::official();
     let mut files: BTreeMap<_, _> =
         files.into_iter().map(|(path, content)| (format!("{DIMOO}/{path}"), content)).collect();
-    files.insert(format!("{SHORTCUT}/dimoo-shortcut.pth"), shortcut);
+    files.insert(format!("{SHORTCUT}/DiMOO-Shortcut/dimoo-shortcut.pth"), shortcut);
+    files.insert(format!("{SHORTCUT}/MaskGIT-Shortcut/maskgit-shortcut.pth"), b"of another model".to_vec());
     State { files, ..State::default() }
 }
 
@@ -431,6 +482,9 @@ fn a_text_model_is_fetched_in_shards_and_made_whole() {
     for file in [layout::INDEX, layout::SHARDS[0], layout::SHARDS[1], layout::VQ, "tokenizer.json"] {
         assert!(fetched.contains(&file), "{file} is not among {fetched:?}");
     }
+    let shortcuts: Vec<_> = report.files.iter().filter(|f| f.repo == SHORTCUT).collect();
+    assert_eq!(shortcuts.len(), 1, "{fetched:?}");
+    assert_eq!(shortcuts[0].file, "DiMOO-Shortcut/dimoo-shortcut.pth");
     assert!(!fetched.contains(&"modeling.py"));
     // Small files lie in git itself.
     assert!(report.files.iter().any(|f| f.file == "config.json" && f.checked == Checked::GitSha1));
@@ -491,13 +545,13 @@ fn a_text_model_without_a_shard_or_with_another_model_s_is_refused() {
     state.files.retain(|path, _| !path.starts_with(SHORTCUT));
     let (server, cache) = (Server::start(state), tempfile::tempdir().unwrap());
     let settings = Settings { endpoint: server.endpoint.clone(), cache: cache.path().into(), ..settings };
-    says(&run(&settings, "lumina-dimoo").unwrap_err(), &["d_model 128", "64"]);
+    let without = PullRequest { shortcut: Some("none".into()), ..request("lumina-dimoo") };
+    says(&pull(&without, &settings, &mut |_| {}).unwrap_err(), &["d_model 128", "64"]);
     // Mended, and without its shortcut.
     let whole = official_text().files.remove(&format!("{DIMOO}/config.json")).unwrap();
     server.state().files.insert(format!("{DIMOO}/config.json"), whole);
-    let report =
-        pull(&PullRequest { force: true, ..request("lumina-dimoo") }, &settings, &mut |_| {}).unwrap();
-    assert!(report.model.is_some() && report.notes.iter().any(|n| n.contains("without the shortcut")));
+    let report = pull(&PullRequest { force: true, ..without }, &settings, &mut |_| {}).unwrap();
+    assert!(report.model.is_some() && report.files.iter().all(|file| file.repo == DIMOO));
 }
 
 #[test]

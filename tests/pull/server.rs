@@ -1,7 +1,7 @@
 //! A hub of models on the loopback: its addresses, headers and redirects, and the faults that real ones have.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub(crate) shifts_ranges: bool,
     /// Turn over a bit in the middle of the content.
     pub(crate) corrupts: bool,
+    /// Take every call and say nothing.
+    pub(crate) silent: bool,
     /// Redirect without an end.
     pub(crate) circles: bool,
     /// List names only, as mirrors do.
@@ -107,6 +109,12 @@ fn answer(mut stream: &TcpStream, state: &Mutex<State>, storage: &str) -> std::i
     let mut state = state.lock().unwrap();
     let range = request.headers.get("range").cloned().unwrap_or_default();
     state.requests.push(format!("{} {} {range}", request.method, request.path).trim_end().to_owned());
+    if state.silent {
+        drop(state);
+        // Until the client hangs up.
+        let _ = stream.read(&mut [0]);
+        return Ok(());
+    }
     let mut plain = |status: u16, headers: &str, body: &[u8]| {
         write!(
             stream,

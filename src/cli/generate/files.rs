@@ -9,6 +9,7 @@ use crate::generate::picture::{Picture, Pixels, write_png};
 use crate::generate::recipe::{Subject, metadata};
 use crate::generate::session::Settings;
 use crate::kernels::Quantization;
+use crate::output::{self, Format, Output};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -37,20 +38,38 @@ impl<'a> Files<'a> {
         subjects: &[Subject],
         seeds: &[u64],
     ) -> Self {
-        let is_picture = |out: &Path| {
-            out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) && !out.is_dir()
-        };
+        let named = arguments.out.as_deref();
+        let out = named.map(|path| Output::picture_or_folder("--out", path));
         Self {
             arguments,
             model: model.name.clone(),
             quantize: model.formats().quantize,
             settings,
             pictures: subjects.iter().cloned().zip(seeds.iter().copied()).collect(),
-            folder: arguments.out.as_ref().filter(|out| !is_picture(out)),
+            folder: arguments.out.as_ref().filter(|_| out.is_some_and(|out| out.is_folder())),
             kept: vec![None; subjects.len()],
             frames: vec![Vec::new(); subjects.len()],
             written: Vec::new(),
         }
+    }
+
+    /// All that will be written, to be checked before anything is computed.
+    pub(super) fn outputs(&self) -> Vec<Output> {
+        let out = match (&self.arguments.out, self.pictures.len()) {
+            (Some(path), _) => Output::picture_or_folder("--out", path),
+            (None, 1) => Output::picture_or_folder("--out", Path::new(&self.name(0))),
+            (None, _) => Output::picture_or_folder("--out", Path::new("migm.png")),
+        };
+        let gif = self.arguments.gif.iter().map(|path| Output::file("--gif", path, Format::Gif));
+        let report = self.arguments.report.iter().map(|path| Output::file("--report", path, Format::Json));
+        std::iter::once(out).chain(gif).chain(report).collect()
+    }
+
+    /// Makes the folder, in which other files may be wanted too.
+    pub(super) fn begin(&self) -> Result<(), CliError> {
+        let Some(folder) = self.folder else { return Ok(()) };
+        let refused = |source| GenerateError::File { path: folder.display().to_string(), source };
+        Ok(output::make_folder(folder).map_err(refused)?)
     }
 
     /// A batch, by index of the pictures in it; `frames` are of its steps.
@@ -64,8 +83,6 @@ impl<'a> Files<'a> {
         for (place, (&index, picture)) in indices.iter().zip(pictures).enumerate() {
             self.frames[index] = frames.iter().filter_map(|step| step.get(place).cloned()).collect();
             if let Some(folder) = self.folder {
-                std::fs::create_dir_all(folder)
-                    .map_err(|source| GenerateError::File { path: folder.display().to_string(), source })?;
                 self.write(folder.join(self.name(index)), &picture, index..index + 1)?;
             }
             self.kept[index] = keep.then_some(picture);
@@ -116,7 +133,7 @@ impl<'a> Files<'a> {
 
     fn wrote(&mut self, path: PathBuf) {
         if !self.arguments.json {
-            eprintln!("wrote {}", path.display());
+            say!("wrote {}", path.display());
         }
         self.written.push(path);
     }

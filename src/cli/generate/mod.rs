@@ -17,10 +17,11 @@ use crate::generate::schedule::Schedule;
 use crate::generate::session::{PlannedStep, Session, Settings, StepKind};
 use crate::kernels::{ChoiceNoise, Quantization};
 use crate::models::Condition;
+use crate::output;
 use files::Files;
 use pollster::block_on;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 #[derive(Debug, clap::Args)]
@@ -171,17 +172,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         .collect::<Result<_, _>>()?;
     let settings = settings(arguments, model.config.sampling, model.family().has_shortcut())?;
     let plan = settings.plan(model.family().tokens())?;
-    for path in [&arguments.out, &arguments.gif, &arguments.report].into_iter().flatten() {
-        check_writable(path)?;
-    }
     let mut files = Files::new(arguments, &model, &settings, &subjects, &seeds);
+    output::check(&files.outputs())?;
     let (device, reason) = arguments.backend.open()?;
     let name = model.name.clone();
     let mut engine = Engine::of(model, device);
     if !arguments.json {
-        eprintln!("{name} on {} ({reason})", engine.describe());
+        say!("{name} on {} ({reason})", engine.describe());
     }
 
+    files.begin()?;
     let mut tally = Tally::new(jobs.len());
     let mut run = engine.run(jobs.clone(), &settings, None, arguments.batch)?;
     let at_once = run.at_once();
@@ -204,7 +204,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
                 let pictures = block_on(session.pictures(&batch.codes, arguments.pixels))?;
                 decode_ms += start.elapsed().as_secs_f64() * 1e3;
                 if tally.is_first() && session.decodes_on_the_cpu() && !arguments.json {
-                    eprintln!(
+                    say!(
                         "note: this adapter binds too little at once for pictures of this size: the CPU decodes them"
                     );
                 }
@@ -310,23 +310,7 @@ fn named(model: &Model, class: u32) -> Subject {
 /// Says which words of a prompt the model has never seen.
 pub(super) fn note_unknown_words(model: &Model, prompt: &str) {
     for unknown in model.unknown_words(prompt) {
-        eprintln!("note: {unknown}");
-    }
-}
-
-/// Finds out before the work rather than after it that a file cannot go where it should.
-pub(super) fn check_writable(path: &Path) -> Result<(), CliError> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // A folder for pictures may be several levels deep, and is made; a file's folder must be there.
-    let made = path.extension().is_none();
-    match std::fs::metadata(parent) {
-        Ok(found) if found.is_dir() => Ok(()),
-        Err(error) if made && error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => {
-            let source =
-                other.err().unwrap_or_else(|| std::io::Error::from(std::io::ErrorKind::NotADirectory));
-            Err(GenerateError::File { path: path.display().to_string(), source }.into())
-        }
+        say!("note: {unknown}");
     }
 }
 

@@ -117,7 +117,7 @@ impl Config {
         let sizes = [
             ("d_model", self.d_model, 1 << 16),
             ("heads", self.heads, 1024),
-            ("layers", self.layers, 1024),
+            ("layers", self.layers, 512),
             ("mlp", self.mlp, 1 << 18),
             ("codebook", self.codebook, 1 << 20),
             ("grid", rows, 1024),

@@ -202,7 +202,7 @@ impl Config {
     pub fn check(&self) -> Result<(), String> {
         within("grid", self.grid, 256)?;
         within("hidden", self.hidden, 1 << 16)?;
-        within("depth", self.depth, 1024)?;
+        within("depth", self.depth, 512)?;
         within("heads", self.heads, 1024)?;
         within("mlp", self.mlp, 1 << 18)?;
         within("codebook", self.codebook, 1 << 20)?;

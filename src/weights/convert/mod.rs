@@ -2,6 +2,7 @@
 
 mod candidate;
 mod config;
+mod destination;
 mod find;
 mod part;
 mod text;
@@ -21,6 +22,7 @@ use super::error::WeightError;
 use super::folder::{CONFIG, read_config};
 use super::write::write_whole;
 use crate::kernels::Quantization;
+use crate::output::make_folder;
 
 /// Names with official shapes.
 pub type TensorShapes = Vec<(String, Vec<usize>)>;
@@ -190,14 +192,18 @@ fn to_folder(
         candidate.check(options)?;
     }
 
-    fs::create_dir_all(destination).map_err(|e| WeightError::io("create", destination, e))?;
+    let text_tokenizer = match family {
+        Family::Dimoo => text_tokenizer(sources, candidates.get(&Part::Dimoo)),
+        Family::Maskgit => None,
+    };
+    destination::check(destination, candidates.keys(), text_tokenizer.is_some())?;
+    make_folder(destination).map_err(|e| WeightError::io("create", destination, e))?;
     for (part, candidate) in &candidates {
         let path = destination.join(format!("{part}.safetensors"));
         report.files.push(candidate.write(&path, options, on_progress)?);
     }
     if family == Family::Dimoo {
-        let source = text_tokenizer(sources, candidates.get(&Part::Dimoo));
-        report.text_tokenizer = copy_tokenizer(source.as_deref(), destination, &mut report.notes)?;
+        report.text_tokenizer = copy_tokenizer(text_tokenizer.as_deref(), destination, &mut report.notes)?;
     }
     // The config comes last: a folder that has one is complete as far as it goes.
     let config_path = destination.join(CONFIG);
