@@ -41,7 +41,7 @@ pub(super) struct Arguments {
     budgets: Vec<u32>,
     /// What stands in for the full model at the other steps; repeat it for several (default: shortcut, if there is one, and
     /// reuse)
-    #[arg(long = "predictor", value_name = "NAME", value_parser = super::predictor())]
+    #[arg(long = "predictor", value_name = "NAME", value_parser = super::predictor)]
     predictors: Vec<Predictor>,
     /// Pictures of each method
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=100_000))]

@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FORMAT")]
     quantize: Option<Quantization>,
     /// What stands in for the full model, for the memory plan (default: the shortcut, if there is one)
-    #[arg(long, value_name = "NAME", value_parser = super::predictor())]
+    #[arg(long, value_name = "NAME", value_parser = super::predictor)]
     predictor: Option<Predictor>,
     /// Plan for another number of transformer layers
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=512))]

@@ -247,10 +247,13 @@ fn open_model(
     folder: Option<&PathBuf>,
     default: fn() -> Result<Model, GenerateError>,
 ) -> Result<Model, CliError> {
-    Ok(match folder {
-        Some(folder) => Model::open(folder)?,
-        None => default()?,
-    })
+    let Some(folder) = folder else { return Ok(default()?) };
+    let name = folder.to_str().filter(|name| NAMES.contains(name) && !folder.exists());
+    if let Some(name) = name {
+        let message = format!("the weights of {name} are not here; migm pull {name} fetches them");
+        return Err(GenerateError::Setting(message).into());
+    }
+    Ok(Model::open(folder)?)
 }
 
 /// The same, or a published model by name, of which only the sizes are here.
@@ -272,11 +275,12 @@ fn describe_model(
     }
 }
 
-/// Reads a predictor's name.
-fn predictor() -> impl clap::builder::TypedValueParser<Value = Predictor> {
-    use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-    let names = Predictor::ALL.map(|predictor| predictor.name());
-    PossibleValuesParser::new(names).map(|name| Predictor::named(&name).unwrap_or_default())
+/// Reads a predictor's name, with its setting after a colon.
+fn predictor(spec: &str) -> Result<Predictor, String> {
+    Predictor::named(spec).ok_or_else(|| {
+        let names = Predictor::ALL.map(|predictor| predictor.name()).join(", ");
+        format!("there are {names}; ml-cache:SHARE and taylor:ORDER (0 to 2) have a setting")
+    })
 }
 
 /// Bytes in the unit that a person would choose.

@@ -14,6 +14,7 @@ pub mod likelihood;
 #[cfg(test)]
 mod ml_cache_tests;
 pub mod model;
+pub mod order;
 pub mod picture;
 pub mod predict;
 pub mod published;

@@ -44,6 +44,9 @@ pub fn metadata(
     let mut out = serde_json::json!({
         "model": model, "quantize": quantize, "seeds": seeds, "settings": settings, "version": env!("CARGO_PKG_VERSION"),
     });
+    if let Some(command) = command(model, quantize, settings, pictures) {
+        out["command"] = command.into();
+    }
     if let Some((Subject::Prompt(prompt), _)) = pictures.first() {
         out["prompt"] = prompt.as_str().into();
     } else {
@@ -51,6 +54,69 @@ pub fn metadata(
         out["classes"] = serde_json::json!(classes);
     }
     out
+}
+
+/// The command that makes the pictures again, every setting spelled out; `None` where no one command makes them: several seeds
+/// that do not count up, or a predictor from outside.
+pub fn command(
+    model: &str,
+    quantize: Option<Quantization>,
+    settings: &Settings,
+    pictures: &[(Subject, u64)],
+) -> Option<String> {
+    let Settings { sampling, refresh, predictor } = settings;
+    Predictor::named(&predictor.to_string())?;
+    let (_, seed) = pictures.first()?;
+    let mut subjects: Vec<&Subject> = pictures.iter().map(|(subject, _)| subject).collect();
+    subjects.dedup();
+    let count = pictures.len() / subjects.len();
+    let again =
+        subjects.iter().flat_map(|subject| (0..count as u64).map(move |i| (*subject, seed.wrapping_add(i))));
+    if !again.eq(pictures.iter().map(|(subject, seed)| (subject, *seed))) {
+        return None;
+    }
+    let mut words = vec!["migm".to_owned(), "generate".to_owned()];
+    for subject in subjects {
+        match subject {
+            Subject::Prompt(prompt) => words.push(quoted(prompt)),
+            Subject::Class(class) => words.extend(["--class".to_owned(), quoted(class)]),
+        }
+    }
+    // As the command line spells what JSON spells with underscores.
+    let spelled = |value: Value| value.as_str().unwrap_or_default().replace('_', "-");
+    let mut options = vec![
+        ("model", quoted(model)),
+        ("seed", seed.to_string()),
+        ("count", count.to_string()),
+        ("steps", sampling.steps.to_string()),
+        ("refresh", refresh.to_string()),
+        ("predictor", predictor.to_string()),
+        ("guidance", sampling.guidance.to_string()),
+        ("schedule", spelled(serde_json::json!(sampling.schedule))),
+        ("temperature", sampling.draw_temperature.to_string()),
+        ("softmax-temperature", sampling.softmax_temperature.to_string()),
+        ("choice-temperature", sampling.choice_temperature.to_string()),
+        ("choice-noise", spelled(serde_json::json!(sampling.choice_noise))),
+        ("bf16-gumbel", sampling.bf16_gumbel.to_string()),
+    ];
+    let [low, high] = sampling.guidance_interval;
+    options.extend([
+        ("order", spelled(serde_json::json!(sampling.order))),
+        ("spread", sampling.spread.to_string()),
+        ("guidance-interval", format!("{low},{high}")),
+    ]);
+    options.extend(quantize.map(|scheme| ("quantize", scheme.to_string())));
+    words.extend(options.into_iter().map(|(name, value)| format!("--{name}={value}")));
+    Some(words.join(" "))
+}
+
+/// A word as shells take it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Reads how tokens are drawn. Links and histories of earlier versions name the kind of model around it.

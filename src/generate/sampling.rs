@@ -1,9 +1,12 @@
 //! From logits to revealed tokens: the operations of every step, and the numbers that change from step to step.
 
 use super::GenerateError;
+use super::order::Order;
 use super::schedule::Schedule;
 use crate::kernels::commit::Commit;
+use crate::kernels::rank_scores::RankScores;
 use crate::kernels::sample::Sample;
+use crate::kernels::spread_k::SpreadK;
 use crate::kernels::top_k::TopK;
 use crate::kernels::{ChoiceNoise, Extent, StepValues, Symbol};
 use crate::models::{Batch, Family, states};
@@ -31,6 +34,16 @@ pub struct Sampling {
     pub choice_temperature: f32,
     /// What the choice is made by.
     pub choice_noise: ChoiceNoise,
+    /// Which of the masked tokens a step takes.
+    #[serde(default)]
+    pub order: Order,
+    /// How far apart the tokens of one step stand where they can, in cells of the grid; 0 leaves it to the order.
+    #[serde(default)]
+    pub spread: f32,
+    /// The mask ratios between which there is guidance, the lowest first; elsewhere the model runs without its unconditional half
+    /// where that is a program of its own (Kynkäänniemi et al. 2024, arXiv 2404.07724).
+    #[serde(default = "everywhere")]
+    pub guidance_interval: [f32; 2],
     /// Whether Gumbel noise is rounded as Lumina-DiMOO's code rounds it on CUDA, in bf16: it then spans 9.36, and a code
     /// whose logit is that many temperatures below the best is never drawn.
     pub bf16_gumbel: bool,
@@ -46,6 +59,11 @@ pub enum Ramp {
     Constant,
 }
 
+/// No interval at all.
+fn everywhere() -> [f32; 2] {
+    [0.0, 1.0]
+}
+
 impl Sampling {
     /// The official evaluation settings of MaskGIT at 512 pixels.
     pub const MASKGIT_512: Self = Self {
@@ -57,6 +75,9 @@ impl Sampling {
         softmax_temperature: 1.0,
         choice_temperature: 7.0,
         choice_noise: ChoiceNoise::Linear,
+        order: Order::Confidence,
+        spread: 0.0,
+        guidance_interval: [0.0, 1.0],
         bf16_gumbel: false,
     };
     /// Those at 256 pixels.
@@ -72,6 +93,9 @@ impl Sampling {
         softmax_temperature: 1.0,
         choice_temperature: 1.0,
         choice_noise: ChoiceNoise::Constant,
+        order: Order::Confidence,
+        spread: 0.0,
+        guidance_interval: [0.0, 1.0],
         bf16_gumbel: false,
     };
 
@@ -130,6 +154,9 @@ impl Sampling {
             ("the temperature of the draw", self.draw_temperature, 0.0),
             ("the softmax temperature", self.softmax_temperature, 1.0 / Self::LARGEST),
             ("the choice temperature", self.choice_temperature, 0.0),
+            ("the spread", self.spread, 0.0),
+            ("the guidance interval's start", self.guidance_interval[0], 0.0),
+            ("the guidance interval's end", self.guidance_interval[1], 0.0),
         ] {
             if !(least..=Self::LARGEST).contains(&value) {
                 return refuse(format!("{name} is {value}; it must be from {least} to {}", Self::LARGEST));
@@ -150,7 +177,11 @@ impl Sampling {
             self.schedule.counts(self.steps, tokens).into_iter().enumerate().map(|(step, reveal)| {
                 // How far along: 0 at the first step, 1 at the last. A single step is guided in full.
                 let progress = if self.steps == 1 { 1.0 } else { step as f32 / (self.steps - 1) as f32 };
+                let mask_ratio = masked as f32 / tokens as f32;
+                let [least, most] = self.guidance_interval;
+                let unguided = !(least..=most).contains(&mask_ratio);
                 let guidance = match self.guidance_ramp {
+                    _ if unguided => 0.0,
                     Ramp::Linear => self.guidance * progress,
                     Ramp::Constant => self.guidance,
                 };
@@ -165,13 +196,17 @@ impl Sampling {
                     new_tokens,
                     masked,
                     reveal,
-                    mask_ratio: masked as f32 / tokens as f32,
+                    mask_ratio,
                     guidance,
                     choice_temperature,
                     softmax_temperature: self.softmax_temperature,
                     draw_temperature: self.draw_temperature,
                     bf16_noise: self.bf16_gumbel,
                     random_choice,
+                    ranked: self.order != Order::Confidence,
+                    distance: self.spread,
+                    unguided,
+                    ..StepValues::default()
                 };
                 masked -= reveal;
                 new_tokens = reveal;
@@ -225,8 +260,13 @@ pub fn append(b: &mut Builder, family: &dyn Family, batch: Batch, recorded_noise
         };
         b.scope("sample", |b| b.push(kernel));
     }
+    let ranks = b.state(states::RANKS, tokens, 1, Element::U32);
+    let [_, columns] = family.grid();
     b.scope("sample", |b| {
+        // Those two stay aside in runs that do not ask for them.
+        b.push(RankScores { ranks, positions, scores, images, tokens, masked });
         b.push(TopK { scores, chosen, images, tokens, masked });
+        b.push(SpreadK { scores, positions, chosen, images, tokens, columns, masked });
         b.push(commit);
     });
 }

@@ -5,6 +5,7 @@
 
 use super::GenerateError;
 use super::model::{Device, Model};
+use super::order::Order;
 use super::picture::{Picture, Pixels};
 use super::predict::Predictor;
 use super::refresh::Refresh;
@@ -36,8 +37,19 @@ impl Settings {
         let values = self.sampling.steps(tokens)?;
         let full = self.refresh.full_steps(values.len(), self.sampling.steps)?;
         let kind = |full| if full { StepKind::Full } else { StepKind::Predicted };
-        let steps = values.into_iter().zip(full);
-        Ok(steps.map(|(values, full)| PlannedStep { kind: kind(full), values }).collect())
+        let (mut last, mut full_before, mut was_unguided) = (None, 0, false);
+        let planned = |(values, full): (StepValues, bool)| {
+            // Where guidance begins, unconditional features are old or were never there.
+            let full = full || (was_unguided && !values.unguided);
+            was_unguided = values.unguided;
+            let since_full = last.map_or(0, |last| values.step - last);
+            let values = StepValues { since_full, full_before, ..values };
+            if full {
+                (last, full_before) = (Some(values.step), full_before + 1);
+            }
+            PlannedStep { kind: kind(full), values }
+        };
+        Ok(values.into_iter().zip(full).map(planned).collect())
     }
 
     /// Whether there are steps that do not run in full, as far as the rule tells.
@@ -94,15 +106,34 @@ impl Shape {
     }
 }
 
+/// What each kind of step runs, by index in the list of programs.
+#[derive(Clone, Debug, Default)]
+pub struct Routine {
+    /// A full step: features of every network, what the predictor observes of them, then the sampling.
+    pub full: Vec<usize>,
+    /// A predicted step: the predictor for every network, then the sampling.
+    pub predicted: Vec<usize>,
+}
+
+impl Routine {
+    /// What a step runs.
+    pub fn of(&self, kind: StepKind) -> &[usize] {
+        match kind {
+            StepKind::Full => &self.full,
+            StepKind::Predicted => &self.predicted,
+        }
+    }
+}
+
 /// The programs of a session, and which of them each kind of step runs.
 #[derive(Debug)]
 pub struct Programs {
     /// All of them.
     pub list: Vec<Program>,
-    /// A full step: features of every network, then the sampling.
-    pub full: Vec<usize>,
-    /// A predicted step: the predictor for every network, then the sampling.
-    pub predicted: Vec<usize>,
+    /// What steps run.
+    pub guided: Routine,
+    /// The same of steps without guidance: what is of unconditional sequences alone is left out.
+    pub unguided: Routine,
     /// From codes to pictures, where that is asked for.
     pub decode: Option<usize>,
     /// States of the predictor's own, and their sizes.
@@ -125,30 +156,45 @@ impl Programs {
             list.push(models::build(name, formats, body)?);
             Ok::<_, GenerateError>(list.len() - 1)
         };
-        let (mut full, mut predicted) = (Vec::new(), Vec::new());
+        let networks = family.networks(batch);
+        let (mut guided, mut unguided) = (Routine::default(), Routine::default());
         let keep = predictor.is_some_and(|predictor| predictor.predict().keeps());
-        for network in family.networks(batch) {
-            full.push(add(&mut list, &network.name("full"), &mut |b| network.full(b, keep))?);
+        for network in &networks {
+            guided.full.push(add(&mut list, &network.name("full"), &mut |b| network.full(b, keep))?);
         }
         let sample = add(&mut list, "sample", &mut |b| sampling::append(b, family, batch, recorded_noise))?;
-        let shared = list.len();
-        for network in family.networks(batch) {
+        let (shared, mut observed) = (list.len(), Vec::new());
+        for network in &networks {
             let Some(predictor) = predictor.as_ref().map(Predictor::predict) else { break };
-            for (step, bodies) in [
-                (&mut full, predictor.observe(network.as_ref())?),
-                (&mut predicted, predictor.programs(network.as_ref())?),
-            ] {
+            for (bodies, predicts) in
+                [(predictor.observe(network.as_ref())?, false), (predictor.programs(network.as_ref())?, true)]
+            {
                 for (name, body) in bodies {
                     let mut body = Some(body);
-                    let name = network.name(name);
-                    step.push(add(&mut list, &name, &mut |b| {
+                    let program = add(&mut list, &network.name(name), &mut |b| {
                         body.take().into_iter().for_each(|body| body(b));
-                    })?);
+                    })?;
+                    if !predicts {
+                        observed.push(program);
+                        continue;
+                    }
+                    guided.predicted.push(program);
+                    if !network.is_unconditional() {
+                        unguided.predicted.push(program);
+                    }
                 }
             }
         }
-        full.push(sample);
-        predicted.push(sample);
+        // Whoever observes full steps is to see all of them.
+        let left_out = |at: usize| observed.is_empty() && networks[at].is_unconditional();
+        unguided
+            .full
+            .extend(guided.full.iter().enumerate().filter(|(at, _)| !left_out(*at)).map(|(_, full)| *full));
+        for routine in [&mut guided, &mut unguided] {
+            routine.full.extend(&observed);
+            routine.full.push(sample);
+            routine.predicted.push(sample);
+        }
         let own = own_states(&list[..shared], &list[shared..]);
         let decode = if decoder {
             let [rows, columns] = family.grid();
@@ -159,15 +205,7 @@ impl Programs {
         } else {
             None
         };
-        Ok(Self { list, full, predicted, decode, own })
-    }
-
-    /// What a step runs.
-    pub fn of(&self, kind: StepKind) -> &[usize] {
-        match kind {
-            StepKind::Full => &self.full,
-            StepKind::Predicted => &self.predicted,
-        }
+        Ok(Self { list, guided, unguided, decode, own })
     }
 }
 
@@ -196,12 +234,13 @@ pub struct Session {
     executor: Box<dyn Executor>,
     /// Decodes in the executor's place where a picture's widest map exceeds what the device binds.
     apart: Option<Box<dyn Executor>>,
-    full: Vec<usize>,
-    predicted: Vec<usize>,
+    guided: Routine,
+    unguided: Routine,
     /// The predictor's own states.
     own: Vec<(String, usize)>,
     decode: Option<usize>,
     decode_images: u32,
+    order: Order,
     plan: Vec<PlannedStep>,
     next: usize,
 }
@@ -235,7 +274,7 @@ impl Session {
         formats: Formats,
         weights: &mut dyn WeightSource,
     ) -> Result<Self, GenerateError> {
-        let Programs { mut list, full, predicted, decode, own } = Programs::new(&**family, shape, formats)?;
+        let Programs { mut list, guided, unguided, decode, own } = Programs::new(&**family, shape, formats)?;
         let too_wide = |gpu: &Gpu, program: &Program| {
             program.tensors().iter().any(|t| t.bytes() > gpu.largest_binding())
         };
@@ -251,13 +290,14 @@ impl Session {
         Ok(Self {
             executor: device.executor(list, weights)?,
             apart,
-            full,
-            predicted,
+            guided,
+            unguided,
             own,
             decode,
             decode_images: decode_images(&**family, shape.batch.images),
             family: family.clone(),
             shape,
+            order: Order::default(),
             plan: Vec::new(),
             next: 0,
         })
@@ -277,7 +317,7 @@ impl Session {
         if predicted && self.shape.predictor != Some(settings.predictor) {
             return refuse("this session was made for another predictor; make a new one to use it");
         }
-        self.plan = plan;
+        (self.plan, self.order) = (plan, settings.sampling.order);
         let values: Vec<StepValues> = self.plan.iter().map(|step| step.values).collect();
         self.executor.prepare(&values)?;
         self.next = 0;
@@ -304,6 +344,9 @@ impl Session {
         self.executor.write(states::DRAWN, &masked)?;
         self.executor.write(states::POSITIONS, &positions)?;
         self.executor.write(states::SEEDS, &seeds)?;
+        if let Some(ranks) = self.order.ranks(self.family.grid()) {
+            self.executor.write(states::RANKS, &ranks)?;
+        }
         for (state, values) in written {
             self.executor.write(&state, &values)?;
         }
@@ -325,7 +368,7 @@ impl Session {
             let message = "features can be predicted for comparison only where a full step comes next";
             return Err(GenerateError::Setting(message.to_owned()));
         }
-        let (_sample, features) = self.predicted.split_last().unwrap_or((&0, &[]));
+        let (_sample, features) = self.guided.predicted.split_last().unwrap_or((&0, &[]));
         Ok(self.executor.run(features, self.next, false)?)
     }
 
@@ -336,11 +379,8 @@ impl Session {
     /// The device failed.
     pub fn step(&mut self) -> Result<Option<PlannedStep>, GenerateError> {
         let Some(&step) = self.plan.get(self.next) else { return Ok(None) };
-        let programs = match step.kind {
-            StepKind::Full => &self.full,
-            StepKind::Predicted => &self.predicted,
-        };
-        self.executor.run(programs, self.next, true)?;
+        let routine = if step.values.unguided { &self.unguided } else { &self.guided };
+        self.executor.run(routine.of(step.kind), self.next, true)?;
         self.next += 1;
         Ok(Some(step))
     }
@@ -451,10 +491,7 @@ impl Session {
 
     /// The programs that a step runs, by index among the [executor's](Session::executor).
     pub fn programs_of(&self, kind: StepKind) -> &[usize] {
-        match kind {
-            StepKind::Full => &self.full,
-            StepKind::Predicted => &self.predicted,
-        }
+        self.guided.of(kind)
     }
 
     /// The model's sizes.

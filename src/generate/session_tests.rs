@@ -4,7 +4,7 @@ use super::GenerateError;
 use super::fixtures::{FIXTURE, classes, fixture, prompt, sizes, text_fixture};
 use super::model::{Device, Model};
 use super::picture::Pixels;
-use super::predict::{Body, Predict, Predictor};
+use super::predict::{Body, MlCache, Predict, Predictor, Taylor};
 use super::refresh::Refresh;
 use super::sampling::Sampling;
 use super::session::{Programs, Session, Settings, Shape, StepKind};
@@ -342,6 +342,93 @@ fn a_predictor_from_outside_runs_with_every_family_and_forgets_earlier_runs() {
         assert_eq!(predictor.name(), "halfway");
         assert!(Predictor::named("halfway").is_none());
         assert_eq!(serde_json::json!(predictor), serde_json::json!({ "custom": "halfway" }));
+    }
+}
+
+/// Orders, distances and intervals of guidance: on both executors, alone and in a batch, for both families.
+#[test]
+fn orders_and_intervals_hold_for_every_family() {
+    use super::order::Order;
+    let (_folder, text) = text_fixture();
+    let words = prompt(&text, "w5 w17 w9");
+    let devices = [Some(Device::Cpu), test_gpu().map(|gpu| Device::Gpu(Box::new(gpu)))];
+    for (model, condition) in [(fixture(), Condition::Class(Some(2))), (text, words)] {
+        let family = model.family();
+        let plain = model.config.sampling.with_steps(6);
+        let samplings = [
+            plain,
+            Sampling { order: Order::Halton, ..plain },
+            Sampling { spread: 1.5, ..plain },
+            Sampling { order: Order::Halton, spread: 2.0, ..plain },
+            Sampling { guidance_interval: [0.3, 0.8], ..plain },
+        ];
+        let predictors = if model.classes().is_some() {
+            [Predictor::Shortcut, Predictor::Taylor(Taylor { order: 2 })]
+        } else {
+            [Predictor::MlCache(MlCache::OFFICIAL), Predictor::Taylor(Taylor::LINEAR)]
+        };
+        for predictor in predictors {
+            let shape = |images| Shape::new(Batch::of(&condition, images, true), Some(predictor));
+            let mut made: Vec<Vec<u32>> = Vec::new();
+            for device in devices.iter().flatten() {
+                let mut pair = Session::new(&model, shape(2), device).unwrap();
+                let mut single = Session::new(&model, shape(1), device).unwrap();
+                for sampling in samplings {
+                    let settings = Settings { sampling, refresh: Refresh::Uniform(3), predictor };
+                    let run = |session: &mut Session, seeds: &[u64]| {
+                        session.configure(&settings).unwrap();
+                        session.start(&vec![condition.clone(); seeds.len()], seeds).unwrap();
+                        let before = session.executor().counters();
+                        session.finish().unwrap();
+                        assert_eq!(session.executor().counters(), before, "{sampling:?}");
+                        block_on(session.tokens()).unwrap()
+                    };
+                    let both = run(&mut pair, &[5, 6]);
+                    assert_eq!(run(&mut single, &[6]), both[family.tokens() as usize..], "{sampling:?}");
+                    made.push(both);
+                }
+            }
+            let (cpu, gpu) = made.split_at(samplings.len());
+            assert!(gpu.is_empty() || gpu == cpu, "{predictor}: executors disagree");
+            for (index, tokens) in cpu.iter().enumerate() {
+                assert!(tokens.iter().all(|code| *code < family.codebook()), "{predictor}, {index}");
+                assert!(index == 0 || *tokens != cpu[0], "{predictor}: sampling {index} changes nothing");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_halton_order_reveals_along_its_sequence() {
+    use super::order::Order;
+    let model = fixture();
+    let sampling = Sampling { order: Order::Halton, ..model.config.sampling };
+    let settings = Settings { sampling, ..settings(&model, Refresh::Every) };
+    let mut session = Session::new(&model, shape(1, true), &Device::Cpu).unwrap();
+    session.configure(&settings).unwrap();
+    session.start(&classes(&[Some(2)]), &[1]).unwrap();
+    let ranks = Order::Halton.ranks(model.family().grid()).unwrap();
+    let mut revealed = 0;
+    while let Some(step) = session.step().unwrap() {
+        revealed += step.values.reveal;
+        let ids = block_on(session.tokens()).unwrap();
+        for (token, rank) in ranks.iter().enumerate() {
+            assert_eq!(ids[token] < model.family().codebook(), *rank < revealed, "token {token}");
+        }
+    }
+}
+
+#[test]
+fn where_guidance_begins_again_a_step_is_full() {
+    let sampling = Sampling { guidance_interval: [0.2, 0.6], ..Sampling::DIMOO.with_steps(16) };
+    let settings = Settings { sampling, refresh: Refresh::Uniform(1), predictor: Predictor::Shortcut };
+    let plan = settings.plan(256).unwrap();
+    for pair in plan.windows(2) {
+        let [before, step] = [pair[0], pair[1]];
+        assert_eq!(step.values.unguided, !(0.2..=0.6).contains(&step.values.mask_ratio));
+        assert_eq!(step.values.guidance == 0.0, step.values.unguided);
+        let begins = before.values.unguided && !step.values.unguided;
+        assert_eq!(step.kind == StepKind::Full, begins, "step {}", step.values.step);
     }
 }
 

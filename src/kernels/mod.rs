@@ -27,11 +27,14 @@ pub(crate) mod mean_pixels;
 pub(crate) mod nearest_code;
 pub(crate) mod philox;
 pub(crate) mod quantized;
+pub(crate) mod rank_scores;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
 pub(crate) mod rows;
 pub(crate) mod sample;
 pub mod shader;
+pub(crate) mod spread_k;
+pub(crate) mod taylor;
 pub(crate) mod time_embedding;
 pub(crate) mod top_k;
 #[cfg(test)]
@@ -196,6 +199,16 @@ pub struct StepValues {
     pub bf16_noise: bool,
     /// Whether this step chooses uniformly at random, without regard to confidence.
     pub random_choice: bool,
+    /// Steps since the full step before; 0 at the first.
+    pub since_full: u32,
+    /// Full steps before this one.
+    pub full_before: u32,
+    /// Whether tokens are chosen by their rank in an order that is known in advance, not by confidence.
+    pub ranked: bool,
+    /// Whether the step does without guidance, so that the unconditional half need not run.
+    pub unguided: bool,
+    /// How far apart tokens of one step have to stand where they can, in cells of the grid; 0 to not ask.
+    pub distance: f32,
 }
 
 impl StepValues {

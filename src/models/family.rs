@@ -128,6 +128,10 @@ pub trait Family: std::fmt::Debug + Send + Sync {
 pub trait Network {
     /// A program's name, different for every network of a run.
     fn name(&self, program: &str) -> String;
+    /// Whether all its sequences are unconditional: steps without guidance do without it.
+    fn is_unconditional(&self) -> bool {
+        false
+    }
     /// Sequences in it; those that are conditional come first.
     fn sequences(&self) -> u32;
     /// Rows of one sequence.

@@ -32,6 +32,8 @@ pub mod states {
     pub const NEW_IDS: &str = "new_ids";
     /// What the step before revealed: positions.
     pub const NEW_POSITIONS: &str = "new_positions";
+    /// The rank of each token `[tokens]`, where tokens are revealed in an order that is known in advance.
+    pub const RANKS: &str = "ranks";
     /// The latest draw at every position `[images, tokens]`.
     pub const DRAWN: &str = "drawn";
     /// Low and high word of each image's seed `[images, 2]`.

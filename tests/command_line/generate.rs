@@ -207,3 +207,87 @@ fn mistakes_get_one_sentence_and_a_way_on() {
     let blocked = ["generate", "--class", "fox", "--steps", "1", "--out", "file/x.png", "--backend", "cpu"];
     fails(&run(&blocked), 1, &["file/x.png"]);
 }
+
+/// What a picture says of itself makes it again, whatever was asked for: alone, several seeds, several classes.
+#[test]
+fn every_picture_can_be_made_again_from_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    succeeds(&migm(folder.path(), &["convert", super::DIMOO_GOLDEN, "text"]));
+    let texts = |name: &str| {
+        let texts = migm::generate::picture::read_png_texts(&folder.path().join(name)).unwrap();
+        let (_, text) = texts.into_iter().find(|(key, _)| key == "migm").unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    let common = ["--backend", "cpu", "--no-compare", "--out", "first.png"];
+    let asked: [&[&str]; 4] = [
+        &[
+            "generate",
+            "--class",
+            "fox",
+            "--model",
+            MODEL,
+            "--seed",
+            "18446744073709551615",
+            "--guidance=-0.3",
+            "--steps",
+            "5",
+        ],
+        &[
+            "generate",
+            "--class",
+            "fox",
+            "--class",
+            "owl",
+            "--model",
+            MODEL,
+            "--count",
+            "2",
+            "--predictor",
+            "ml-cache",
+            "--cache-ratio",
+            "0.7",
+        ],
+        &[
+            "generate",
+            "w5 it's w17",
+            "--model",
+            "text",
+            "--seed",
+            "3",
+            "--bf16-gumbel",
+            "--schedule",
+            "cosine",
+            "--quantize",
+            "int8",
+        ],
+        &[
+            "generate",
+            "w5",
+            "--model",
+            "text",
+            "--count",
+            "3",
+            "--refresh",
+            "list:0,2",
+            "--choice-noise",
+            "warm-up",
+            "--temperature",
+            "0.7",
+        ],
+    ];
+    for asked in asked {
+        succeeds(&migm(folder.path(), &[asked, &common].concat()));
+        let said = texts("first.png");
+        let command = said["command"].as_str().unwrap();
+        assert!(command.starts_with("migm generate "), "{command}");
+        // Models are named, not where they were: the test knows where.
+        let command = command.replace("--model=scenes-v0", &format!("--model={MODEL}"));
+        let line = command.replacen("migm", "\"$0\"", 1) + " --backend cpu --no-compare --out again.png";
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &line, env!("CARGO_BIN_EXE_migm")]).current_dir(folder.path());
+        succeeds(&shell.output().unwrap());
+        assert_eq!(texts("again.png"), said, "{command}");
+        let pixels = |name: &str| image::open(folder.path().join(name)).unwrap().to_rgb8();
+        assert!(pixels("again.png") == pixels("first.png"), "{command}");
+    }
+}

@@ -65,13 +65,6 @@ impl<'a> Files<'a> {
         std::iter::once(out).chain(gif).chain(report).collect()
     }
 
-    /// Makes the folder, in which other files may be wanted too.
-    pub(super) fn begin(&self) -> Result<(), CliError> {
-        let Some(folder) = self.folder else { return Ok(()) };
-        let refused = |source| GenerateError::File { path: folder.display().to_string(), source };
-        Ok(output::make_folder(folder).map_err(refused)?)
-    }
-
     /// A batch, by index of the pictures in it; `frames` are of its steps.
     pub(super) fn take(
         &mut self,
@@ -83,6 +76,8 @@ impl<'a> Files<'a> {
         for (place, (&index, picture)) in indices.iter().zip(pictures).enumerate() {
             self.frames[index] = frames.iter().filter_map(|step| step.get(place).cloned()).collect();
             if let Some(folder) = self.folder {
+                let refused = |source| GenerateError::File { path: folder.display().to_string(), source };
+                output::make_folder(folder).map_err(refused)?;
                 self.write(folder.join(self.name(index)), &picture, index..index + 1)?;
             }
             self.kept[index] = keep.then_some(picture);

@@ -7,6 +7,7 @@ use super::{Backend, CliError};
 use crate::generate::GenerateError;
 use crate::generate::engine::{Engine, Event, Glimpse, Job, Run};
 use crate::generate::model::Model;
+use crate::generate::order::Order;
 use crate::generate::picture::{Picture, Pixels, write_whole};
 use crate::generate::predict::{MlCache, Predictor};
 use crate::generate::recipe::Subject;
@@ -48,7 +49,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "RULE")]
     refresh: Option<Refresh>,
     /// What stands in for the full model at the other steps
-    #[arg(long, value_name = "NAME", value_parser = super::predictor(), default_value = "shortcut")]
+    #[arg(long, value_name = "NAME", value_parser = super::predictor, default_value = "shortcut")]
     predictor: Predictor,
     /// ml-cache: share of rows that a partial step takes from the cache (default: 0.9)
     #[arg(long, value_name = "SHARE", value_parser = share)]
@@ -74,9 +75,9 @@ pub(super) struct Arguments {
     /// Temperature of the draw, and for text models of the choice where that has none of its own (default: the model's)
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
-    /// Round noise as the official code of Lumina-DiMOO does on CUDA
-    #[arg(long)]
-    bf16_gumbel: bool,
+    /// Round noise as the official code of Lumina-DiMOO does on CUDA (default: as the model has it)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    bf16_gumbel: Option<bool>,
     /// Temperature of the choice (default: the model's)
     #[arg(long, allow_negative_numbers = true)]
     choice_temperature: Option<f32>,
@@ -89,6 +90,15 @@ pub(super) struct Arguments {
     /// How values become pixels: signed from -1 to 1, or minmax, each picture's own least and largest, as in the official evaluation of MaskGIT
     #[arg(long, value_enum, default_value_t)]
     pixels: Pixels,
+    /// Which of the masked tokens a step takes (default: the model's)
+    #[arg(long, value_enum)]
+    order: Option<Order>,
+    /// How far apart tokens of one step stand where they can, in cells; 0 leaves it to the order (default: the model's)
+    #[arg(long, value_name = "CELLS", allow_negative_numbers = true)]
+    spread: Option<f32>,
+    /// Mask ratios between which there is guidance, as LOW,HIGH (default: the model's)
+    #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
+    guidance_interval: Option<[f32; 2]>,
     /// Pictures computed at once (default: as many as fit in moderate memory, at most 8)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     batch: Option<u32>,
@@ -110,6 +120,12 @@ pub(super) struct Arguments {
     /// Where to compute
     #[arg(long, value_enum, default_value_t)]
     backend: Backend,
+}
+
+fn interval(text: &str) -> Result<[f32; 2], String> {
+    let (low, high) = text.split_once(',').ok_or("an interval is two shares, as 0.2,0.8")?;
+    let [low, high] = [share(low)?, share(high)?];
+    if low <= high { Ok([low, high]) } else { Err(format!("{low} is above {high}")) }
 }
 
 fn share(text: &str) -> Result<f32, String> {
@@ -181,7 +197,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         say!("{name} on {} ({reason})", engine.describe());
     }
 
-    files.begin()?;
     let mut tally = Tally::new(jobs.len());
     let mut run = engine.run(jobs.clone(), &settings, None, arguments.batch)?;
     let at_once = run.at_once();
@@ -256,6 +271,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         writeln!(out, "{text}")?;
         return Ok(());
     }
+    if let (Some(first), Some(last)) = (report.seeds.first(), report.seeds.last()) {
+        let others = if first == last { String::new() } else { format!(" to {last}") };
+        writeln!(out, "seed      {first}{others}")?;
+    }
     print_steps(&mut out, &plan, report.settings.predictor, &report.totals)
 }
 
@@ -304,7 +323,8 @@ fn pictures(arguments: &Arguments, model: &Model) -> Result<(Vec<Subject>, Vec<u
 
 /// A class by its name.
 fn named(model: &Model, class: u32) -> Subject {
-    Subject::Class(model.classes().map_or_else(|| class.to_string(), |classes| classes.class_name(class)))
+    let label = model.classes().and_then(|classes| classes.labels.get(class as usize));
+    Subject::Class(label.cloned().unwrap_or_else(|| class.to_string()))
 }
 
 /// Says which words of a prompt the model has never seen.
@@ -329,7 +349,10 @@ fn settings(arguments: &Arguments, defaults: Sampling, has_shortcut: bool) -> Re
         softmax_temperature: arguments.softmax_temperature.unwrap_or(defaults.softmax_temperature),
         choice_temperature: choice_temperature.unwrap_or(defaults.choice_temperature),
         choice_noise: arguments.choice_noise.unwrap_or(defaults.choice_noise),
-        bf16_gumbel: arguments.bf16_gumbel || defaults.bf16_gumbel,
+        order: arguments.order.unwrap_or(defaults.order),
+        spread: arguments.spread.unwrap_or(defaults.spread),
+        guidance_interval: arguments.guidance_interval.unwrap_or(defaults.guidance_interval),
+        bf16_gumbel: arguments.bf16_gumbel.unwrap_or(defaults.bf16_gumbel),
         ..defaults
     };
     let (predictor, refresh) = acceleration(arguments, sampling.steps, has_shortcut)?;

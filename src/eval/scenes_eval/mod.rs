@@ -148,7 +148,7 @@ pub struct Report {
 
 /// Names of predictors, as the command line has them.
 pub fn name_of(predictor: Option<Predictor>) -> String {
-    predictor.map_or_else(|| "vanilla".to_owned(), |predictor| predictor.name().to_owned())
+    predictor.map_or_else(|| "vanilla".to_owned(), |predictor| predictor.to_string())
 }
 
 /// Real scenes: those that the prompts are of, if there are such, and as many others to compare pictures with.

@@ -3,7 +3,9 @@
 use super::{Case, Fill, floats};
 use crate::kernels::WeightFormat::F32;
 use crate::kernels::commit::Commit;
+use crate::kernels::rank_scores::RankScores;
 use crate::kernels::sample::Sample;
+use crate::kernels::spread_k::SpreadK;
 use crate::kernels::top_k::TopK;
 use crate::kernels::{Extent, RowRange, StepValues, Symbol};
 use crate::program::Builder;
@@ -237,6 +239,41 @@ fn top_k_and_commit() {
                 masked: Extent::symbolic(1, Symbol::Masked, tokens),
             };
             b.push(kernel);
+        });
+    }
+}
+
+#[test]
+fn scores_by_rank_and_entries_that_stand_apart() {
+    for (images, tokens, columns, masked, reveal, distance) in [
+        (1, 1, 1, 1, 1, 1.5),
+        (2, 64, 8, 64, 9, 1.5),
+        (3, 300, 20, 257, 40, 3.0),
+        (1, 1024, 32, 1000, 200, 2.3),
+        (2, 77, 11, 10, 10, 100.0),
+        (2, 64, 8, 64, 9, 0.0),
+    ] {
+        let step =
+            StepValues { masked, reveal, distance, ranked: distance != 100.0, ..StepValues::default() };
+        let extent = Extent::symbolic(1, Symbol::Masked, tokens);
+        let positions: Vec<u32> = (0..images).flat_map(|_| 0..tokens).collect();
+        let ranks: Vec<u32> = (0..tokens).map(|token| (token * 7919) % tokens).collect();
+        let fills = [("ranks", Fill::Words(ranks)), ("positions", Fill::Words(positions.clone()))];
+        Case { step, fills: &fills, ..Case::default() }.check(F32, |b| {
+            let ranks = b.state("ranks", tokens, 1, Integer);
+            let positions = b.state("positions", images, tokens, Integer);
+            let scores = b.state("scores", images, tokens, Float);
+            b.push(RankScores { ranks, positions, scores, images, tokens, masked: extent });
+        });
+        // Few distinct scores: ties everywhere; and a NaN.
+        let scores =
+            (0..images * tokens).map(|i| if i == 5 { f32::NAN } else { (i * 31 % 7) as f32 - 3.0 }.to_bits());
+        let fills = [("scores", Fill::Words(scores.collect())), ("positions", Fill::Words(positions))];
+        Case { step, fills: &fills, ..Case::default() }.check(F32, |b| {
+            let scores = b.state("scores", images, tokens, Float);
+            let positions = b.state("positions", images, tokens, Integer);
+            let chosen = b.state("chosen", images, tokens, Integer);
+            b.push(SpreadK { scores, positions, chosen, images, tokens, columns, masked: extent });
         });
     }
 }

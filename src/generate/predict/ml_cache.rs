@@ -44,6 +44,14 @@ impl Predict for MlCache {
         "ml-cache"
     }
 
+    fn spec(&self) -> String {
+        if *self == Self::OFFICIAL {
+            self.name().to_owned()
+        } else {
+            format!("ml-cache:{}", self.cache_ratio)
+        }
+    }
+
     fn title(&self) -> &'static str {
         "ML-Cache"
     }

@@ -6,8 +6,10 @@
 pub mod ml_cache;
 mod reuse;
 mod shortcut;
+pub mod taylor;
 
 pub use ml_cache::MlCache;
+pub use taylor::Taylor;
 
 use super::GenerateError;
 use super::refresh::Refresh;
@@ -21,6 +23,11 @@ pub type Body<'a> = Box<dyn FnOnce(&mut Builder) + 'a>;
 pub trait Predict: std::fmt::Debug + Sync {
     /// As the command line takes it, and reports call it.
     fn name(&self) -> &'static str;
+
+    /// Its name with what else it takes to have the same again.
+    fn spec(&self) -> String {
+        self.name().to_owned()
+    }
 
     /// As a person would name it.
     fn title(&self) -> &'static str {
@@ -78,6 +85,8 @@ pub enum Predictor {
     Reuse,
     /// Some rows through the full model, among cached keys and values of the others.
     MlCache(MlCache),
+    /// A polynomial through the features of the last full steps.
+    Taylor(Taylor),
     /// One from outside. Reports name it, and files cannot bring it back.
     #[serde(skip_deserializing)]
     Custom(&'static dyn Predict),
@@ -85,11 +94,25 @@ pub enum Predictor {
 
 impl Predictor {
     /// Every predictor of this crate, with official settings.
-    pub const ALL: [Self; 3] = [Self::Shortcut, Self::Reuse, Self::MlCache(MlCache::OFFICIAL)];
+    pub const ALL: [Self; 4] =
+        [Self::Shortcut, Self::Reuse, Self::MlCache(MlCache::OFFICIAL), Self::Taylor(Taylor::LINEAR)];
 
-    /// The predictor of a name, with official settings.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|predictor| predictor.name() == name)
+    /// The predictor of a name, with official settings or what follows a colon: `taylor:2`, `ml-cache:0.9`.
+    pub fn named(spec: &str) -> Option<Self> {
+        let (name, rest) = spec.split_once(':').map_or((spec, None), |(name, rest)| (name, Some(rest)));
+        let known = Self::ALL.into_iter().find(|predictor| predictor.name() == name)?;
+        match (known, rest) {
+            (known, None) => Some(known),
+            (Self::MlCache(_), Some(rest)) => {
+                let cache_ratio = rest.parse().ok().filter(|share| (0.0..=1.0).contains(share))?;
+                Some(Self::MlCache(MlCache { cache_ratio }))
+            }
+            (Self::Taylor(_), Some(rest)) => {
+                let order = rest.parse().ok().filter(|order| *order <= crate::kernels::taylor::MOST_ORDER)?;
+                Some(Self::Taylor(Taylor { order }))
+            }
+            _ => None,
+        }
     }
 
     /// What it does.
@@ -98,11 +121,12 @@ impl Predictor {
             Self::Shortcut => &shortcut::Shortcut,
             Self::Reuse => &reuse::Reuse,
             Self::MlCache(cache) => cache,
+            Self::Taylor(taylor) => taylor,
             Self::Custom(other) => *other,
         }
     }
 
-    /// As the command line takes it.
+    /// Its name, without settings.
     pub fn name(&self) -> &'static str {
         self.predict().name()
     }
@@ -122,6 +146,7 @@ impl PartialEq for Predictor {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::MlCache(a), Self::MlCache(b)) => a == b,
+            (Self::Taylor(a), Self::Taylor(b)) => a == b,
             _ => self.name() == other.name(),
         }
     }
@@ -129,6 +154,6 @@ impl PartialEq for Predictor {
 
 impl std::fmt::Display for Predictor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
+        f.write_str(&self.predict().spec())
     }
 }

@@ -157,6 +157,10 @@ impl Network for OneSequence<'_> {
         self.sequence.state(program)
     }
 
+    fn is_unconditional(&self) -> bool {
+        self.sequence.branch == Branch::Unconditional
+    }
+
     fn sequences(&self) -> u32 {
         self.sequence.images
     }

@@ -337,7 +337,10 @@ mod tests {
 
     fn small(hidden: usize, ratio: usize, blocks: usize) -> Shapes {
         let width = hidden / ratio;
-        let mut of = vec![("proj_in.weight".into(), vec![width, hidden])];
+        let mut of = vec![
+            ("proj_in.weight".into(), vec![width, hidden]),
+            ("time_embedder.mlp.0.weight".into(), vec![314, 256]),
+        ];
         for i in 0..blocks {
             of.push((format!("blocks.{i}.cross_attn.fn.mha.in_proj_weight"), vec![3 * width, width]));
         }
@@ -351,6 +354,21 @@ mod tests {
         let (mut config, mut notes) = (Map::new(), Vec::new());
         update(&mut config, &parts.into_iter().collect(), options, &mut notes)?;
         Ok((Value::Object(config), notes))
+    }
+
+    #[test]
+    fn a_shortcut_without_the_mask_ratio_is_known_by_its_tensors() {
+        let mut ablated = small(768, 1, 1);
+        ablated.shapes.retain(|name, _| !name.starts_with("time_embedder") && !name.starts_with("proj"));
+        let with = |shortcut| {
+            let parts = vec![(Part::Maskgit, base(768, 24, 32, 2026)), (Part::Shortcut, shortcut)];
+            config(parts, &ConvertOptions::default())
+        };
+        let (config, _) = with(ablated).unwrap();
+        let sizes = json!({ "n_block": 1, "bottleneck_ratio": 1, "heads": 16, "embed_t": false });
+        assert_eq!(config["shortcut"], sizes);
+        let (config, _) = with(small(768, 2, 1)).unwrap();
+        assert_eq!(config["shortcut"].get("embed_t"), None);
     }
 
     #[test]
