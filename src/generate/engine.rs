@@ -6,7 +6,8 @@
 
 use super::GenerateError;
 use super::model::{Device, Model};
-use super::session::{PlannedStep, Programs, Session, Settings, Shape, StepKind};
+use super::programs::Programs;
+use super::session::{PlannedStep, Session, Settings, Shape, StepKind};
 use crate::exec::Memory;
 use crate::kernels::Quantization;
 use crate::models::{Batch, Condition};
@@ -223,6 +224,27 @@ impl Engine {
         batches.reverse();
         let settings = settings.clone();
         Ok(Run { engine: self, pictures, settings, quantize, at_once, batches, now: None })
+    }
+
+    /// Pipelines, page faults, clocks: the first two steps of so many pictures like this, before others are timed.
+    ///
+    /// # Errors
+    /// As [`Self::session`], or the device failed.
+    pub fn warm_up(
+        &mut self,
+        job: &Job,
+        settings: &Settings,
+        quantize: Option<Quantization>,
+        at_once: u32,
+    ) -> Result<(), GenerateError> {
+        let batch = Batch::of(&job.condition, at_once, settings.sampling.guided());
+        let session = self.session(settings, batch, quantize)?;
+        let images = at_once as usize;
+        session.start(&vec![job.condition.clone(); images], &vec![job.seed; images])?;
+        for _ in 0..2 {
+            session.step()?;
+        }
+        Ok(session.executor().wait()?)
     }
 
     /// Memory held on the device by all sessions.

@@ -15,8 +15,11 @@ pub mod likelihood;
 mod ml_cache_tests;
 pub mod model;
 pub mod order;
+#[cfg(test)]
+mod order_tests;
 pub mod picture;
 pub mod predict;
+pub mod programs;
 pub mod published;
 pub mod recipe;
 pub mod refresh;

@@ -209,6 +209,17 @@ mod tests {
     }
 
     #[test]
+    fn pixels_are_clamped_or_stretched_over_all_channels() {
+        let values = [-3.0, 0.0, 1.0, 0.5, 0.25, -1.0];
+        let of = |pixels| Picture::of(&values, 2, 1, pixels).rgb;
+        assert_eq!(of(Pixels::Signed), Picture::from_values(&values, 2, 1).rgb);
+        assert_eq!(of(Pixels::Signed), [0, 128, 255, 191, 159, 0]);
+        // From -3 to 1: PyTorch's `(x - x.min()) / (x.max() - x.min())`, in eight bits.
+        assert_eq!(of(Pixels::MinMax), [0, 191, 255, 223, 207, 128]);
+        assert_eq!(Picture::of(&[0.5; 3], 1, 1, Pixels::MinMax).rgb, [0; 3], "one value everywhere");
+    }
+
+    #[test]
     fn settings_survive_in_a_png() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");

@@ -28,7 +28,8 @@ fn a_prompt_is_enough_for_a_picture() {
     let out = run("a koalla on a dragon");
     succeeds(&out);
     let notes = text(&out.stderr);
-    for words in ["know \"koalla\"; the nearest that it knows: koala", "know \"dragon\""] {
+    let kinds = "know \"dragon\", and makes the picture as if it were not there; it knows things (koala, ";
+    for words in ["know \"koalla\"; the nearest that it knows: koala", kinds, "colours (natural, red, "] {
         assert!(notes.contains(words), "{notes}");
     }
 }

@@ -198,8 +198,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
 
     let mut tally = Tally::new(jobs.len());
-    let mut run = engine.run(jobs.clone(), &settings, None, arguments.batch)?;
-    let at_once = run.at_once();
+    let compares = plan.iter().any(|step| step.kind == StepKind::Predicted) && !arguments.no_compare;
+    let at_once = match arguments.batch {
+        Some(batch) => batch.min(jobs.len() as u32),
+        None => engine.largest_batch(&settings, &jobs)?,
+    };
+    if let (true, Some(job)) = (compares, jobs.first()) {
+        // What comes second must not be faster for that.
+        engine.warm_up(job, &settings, None, at_once)?;
+    }
+    let mut run = engine.run(jobs.clone(), &settings, None, Some(at_once))?;
     let bar = progress(arguments.json, (run.batches_left() * plan.len()) as u64);
     let (mut decode_ms, mut frames) = (0.0, Vec::new());
     while let Some(event) = block_on(run.next())? {
@@ -231,7 +239,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     files.finish()?;
     let files = files.written;
 
-    let vanilla = if plan.iter().any(|step| step.kind == StepKind::Predicted) && !arguments.no_compare {
+    let vanilla = if compares {
         let mut vanilla = Tally::new(jobs.len());
         let mut run = engine.run(jobs, &settings.vanilla(), None, Some(at_once))?;
         let bar = progress(arguments.json, (run.batches_left() * plan.len()) as u64);

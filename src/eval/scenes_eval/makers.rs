@@ -7,7 +7,6 @@ use crate::generate::predict::Predictor;
 use crate::generate::recipe::Subject;
 use crate::generate::refresh::Refresh;
 use crate::generate::session::{Settings, StepKind};
-use crate::models::Batch;
 use pollster::block_on;
 use std::time::Instant;
 
@@ -148,28 +147,16 @@ impl<'a> Maker<'a> {
         let mut made: Vec<Made> = methods.iter().map(|_| Made::default()).collect();
         // Outside of the methods: they share the session that a length of prompts asks for.
         for indices in self.by_length() {
-            if let Some(method) = methods.first() {
-                self.warm_up(&settings(method), &indices)?;
+            // Before anything is timed.
+            if let (Some(method), Some(&first)) = (methods.first(), indices.first()) {
+                let images = self.at_once.min(indices.len() as u32);
+                self.engine.warm_up(&self.jobs[first], &settings(method), None, images)?;
             }
             for ((method, made), clock) in methods.iter().zip(&mut made).zip(&mut clocks) {
                 self.make_one(&settings(method), &indices, made, clock, tick)?;
             }
         }
         Ok(made.into_iter().zip(clocks).map(|(made, clock)| clock.into(made)).collect())
-    }
-
-    /// Pipelines, page faults, clocks: a step of each kind, before anything is timed.
-    fn warm_up(&mut self, settings: &Settings, indices: &[usize]) -> Result<(), GenerateError> {
-        let Some(&first) = indices.first() else { return Ok(()) };
-        let condition = &self.jobs[first].condition;
-        let images = self.at_once.min(indices.len() as u32);
-        let batch = Batch::of(condition, images, settings.sampling.guided());
-        let session = self.engine.session(settings, batch, None)?;
-        session.start(&vec![condition.clone(); images as usize], &vec![0; images as usize])?;
-        for _ in 0..2 {
-            session.step()?;
-        }
-        Ok(session.executor().wait()?)
     }
 
     fn make_one(
