@@ -3,7 +3,7 @@
 use super::fixtures::{FIXTURE, classes, fixture, sizes};
 use super::model::{Device, Model};
 use super::picture::Pixels;
-use super::predict::{Predict, Predictor};
+use super::predict::Predictor;
 use super::programs::Programs;
 use super::refresh::Refresh;
 use super::sampling::Sampling;
@@ -11,7 +11,7 @@ use super::session::{Session, Settings, Shape, StepKind};
 use crate::exec::Memory;
 use crate::exec::twins::test_gpu;
 use crate::kernels::{ChoiceNoise, Quantization};
-use crate::models::{self, Batch, Known, Network, part_tensors};
+use crate::models::{self, Batch, Known, part_tensors};
 use crate::program::Formats;
 use pollster::block_on;
 
