@@ -21,6 +21,7 @@ use std::process::ExitCode;
 mod say;
 
 mod bench;
+mod calibrate;
 mod convert;
 mod eval;
 mod frames;
@@ -74,6 +75,8 @@ enum Command {
     Scenes(scenes::Arguments),
     /// Measure step times, operations and memory
     Bench(bench::Arguments),
+    /// Measure where a predictor goes wrong, and find the best full steps of every budget
+    Calibrate(calibrate::Arguments),
     /// Judge whether pictures show what was asked for, by method and time
     Eval(eval::Arguments),
     /// Print a completion script for a shell
@@ -154,6 +157,7 @@ fn carry_out(command: &Command) -> Result<(), CliError> {
         #[cfg(feature = "scenes")]
         Command::Scenes(arguments) => scenes::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Calibrate(arguments) => calibrate::run(arguments),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

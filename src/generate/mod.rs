@@ -5,6 +5,7 @@
 //! an executor, and [`model`] brings a model folder to it. [`picture`] turns results into files, [`likelihood`] says how well codes
 //! go together.
 
+pub mod calibrate;
 pub mod engine;
 #[cfg(test)]
 pub(crate) mod fixtures;

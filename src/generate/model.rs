@@ -1,9 +1,12 @@
 //! A model folder ready to generate: its sizes, its sampling defaults, and its weights, all accounted for.
 
 use super::GenerateError;
+use super::calibrate::{self, Schedules};
 use super::published;
 use super::recipe::Subject;
+use super::refresh::Refresh;
 use super::sampling::Sampling;
+use super::session::Settings;
 use crate::assets;
 use crate::exec::{Executor, cpu::CpuExecutor, gpu};
 use crate::kernels::{Quantization, Quantized};
@@ -133,6 +136,7 @@ pub struct Model {
     folder: Option<ModelFolder>,
     prompts: Option<PromptEncoder>,
     formats: Formats,
+    schedules: Option<Schedules>,
 }
 
 /// A word that a model has never seen.
@@ -229,13 +233,24 @@ impl Model {
                 formats.quantize = stored_quantization(&checkpoint, &expected);
             }
         }
-        Ok(Self { name, config, folder: Some(folder), prompts, formats })
+        let schedules = match folder.find(calibrate::FILE)? {
+            None => None,
+            Some(bytes) => {
+                let wrong = |e: serde_json::Error| GenerateError::Config {
+                    model: name.clone(),
+                    what: format!("{} beside it cannot be read: {e}; migm calibrate makes it anew", calibrate::FILE),
+                };
+                Some(serde_json::from_slice(&bytes).map_err(wrong)?)
+            }
+        };
+        Ok(Self { name, config, folder: Some(folder), prompts, formats, schedules })
     }
 
     /// A published model by its name alone: see [`published::NAMES`]. Published weights are in half precision.
     pub fn published(name: &str) -> Option<Self> {
         let config = published::config(name)?;
-        Some(Self { name: name.to_owned(), config, folder: None, prompts: None, formats: Formats::F16 })
+        let name = name.to_owned();
+        Some(Self { name, config, folder: None, prompts: None, formats: Formats::F16, schedules: None })
     }
 
     /// Whether there are weights.
@@ -291,6 +306,34 @@ impl Model {
     /// Prompts to ids, of a text model.
     pub fn prompts(&self) -> Option<&PromptEncoder> {
         self.prompts.as_ref()
+    }
+
+    /// Where the folder is; `None` where its files are in memory.
+    pub fn path(&self) -> Option<&Path> {
+        self.folder.as_ref().and_then(ModelFolder::path)
+    }
+
+    /// The things that a model of few words knows.
+    pub fn things(&self) -> impl Iterator<Item = &str> {
+        let kinds = match &self.config.family {
+            Known::Maskgit(_) => &[],
+            Known::Dimoo(model) => model.words.as_slice(),
+        };
+        let things = kinds.iter().filter(|kind| kind.kind == "things");
+        things.flat_map(|kind| kind.words.iter().map(String::as_str))
+    }
+
+    /// The settings with [`Refresh::Optimal`] replaced by the steps that were measured to be best; others stay as they are.
+    ///
+    /// # Errors
+    /// The model was not calibrated, or for other settings.
+    pub fn resolve(&self, settings: Settings) -> Result<Settings, GenerateError> {
+        let Refresh::Optimal(budget) = settings.refresh else { return Ok(settings) };
+        let Some(schedules) = &self.schedules else {
+            let message = format!("{} is not calibrated; migm calibrate {0} measures its best full steps", self.name);
+            return Err(GenerateError::Setting(message));
+        };
+        Ok(Settings { refresh: Refresh::List(schedules.plan(&settings, budget)?), ..settings })
     }
 
     /// Words of a prompt that the model has never seen, each once, with what may have been meant: the nearest in spelling, and

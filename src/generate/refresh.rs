@@ -11,6 +11,8 @@ pub enum Refresh {
     Every,
     /// So many full steps in all, spread evenly, exactly as the paper's code spreads them.
     Uniform(u32),
+    /// So many full steps in all, where `migm calibrate` found them to serve best: see [`Model::resolve`](super::model::Model::resolve).
+    Optimal(u32),
     /// These steps, and step 0.
     List(Vec<u32>),
     /// The first steps, and then one in so many.
@@ -41,6 +43,10 @@ impl Refresh {
         mark(0);
         match self {
             Self::Every => full.fill(true),
+            Self::Optimal(budget) => {
+                let message = format!("optimal:{budget} needs what migm calibrate measures of a model");
+                return Err(GenerateError::Setting(message));
+            }
             Self::Uniform(0) => {
                 let message = "a refresh budget of 0 leaves nothing to predict from; use 1 or more";
                 return Err(GenerateError::Setting(message.to_owned()));
@@ -100,6 +106,7 @@ impl std::fmt::Display for Refresh {
         match self {
             Self::Every => f.write_str("every"),
             Self::Uniform(budget) => write!(f, "uniform:{budget}"),
+            Self::Optimal(budget) => write!(f, "optimal:{budget}"),
             Self::List(list) => {
                 let list: Vec<String> = list.iter().map(u32::to_string).collect();
                 write!(f, "list:{}", list.join(","))
@@ -119,6 +126,7 @@ impl std::str::FromStr for Refresh {
         match text.split_once(':') {
             None if text == "every" => Ok(Self::Every),
             Some(("uniform", budget)) => Ok(Self::Uniform(number(budget)?)),
+            Some(("optimal", budget)) => Ok(Self::Optimal(number(budget)?)),
             Some(("list", list)) => Ok(Self::List(list.split(',').map(number).collect::<Result<_, _>>()?)),
             Some(("interval", plan)) => {
                 let (warmup, interval) = plan.split_once(',').unwrap_or((plan, ""));
@@ -126,7 +134,7 @@ impl std::str::FromStr for Refresh {
                     warmup.trim().parse().map_err(|_| format!("{warmup:?} is not a share of steps"))?;
                 Ok(Self::Interval { warmup, interval: number(interval)? })
             }
-            _ => Err(format!("{text:?} is none of: every, uniform:B, list:0,3,7, interval:SHARE,K")),
+            _ => Err(format!("{text:?} is none of: every, uniform:B, optimal:B, list:0,3,7, interval:SHARE,K")),
         }
     }
 }

@@ -96,6 +96,15 @@ impl ModelFolder {
         &self.config
     }
 
+    /// A file that is no checkpoint, if it is there.
+    pub(crate) fn find(&self, file: &str) -> Result<Option<FileBytes>, WeightError> {
+        let is_there = match &self.files {
+            Files::Folder(path) => path.join(file).exists(),
+            Files::Memory(files) => files.iter().any(|(name, _)| name == file),
+        };
+        if is_there { self.read(file).map(Some) } else { Ok(None) }
+    }
+
     /// A file that is no checkpoint.
     pub(crate) fn read(&self, file: &str) -> Result<FileBytes, WeightError> {
         match &self.files {

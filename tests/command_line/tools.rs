@@ -158,3 +158,29 @@ fn scenes_come_as_pictures_as_records_and_as_a_sheet() {
     fails(&migm(folder.path(), &["scenes", "--raw", "--nouns", "900"]), 1, &["900", "547"]);
     fails(&migm(folder.path(), &["scenes", "--raw", "--size", "65"]), 1, &["65", "128"]);
 }
+
+#[test]
+fn a_model_is_calibrated_and_its_best_steps_are_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    succeeds(&migm(folder.path(), &["convert", DIMOO_GOLDEN, "text"]));
+    let generate = |refresh: &str| {
+        let arguments = ["generate", "w5 w17", "--model", "text", "--steps", "6", "--refresh", refresh, "--json", "--no-compare"];
+        migm(folder.path(), &[&arguments[..], &["--backend", "cpu", "--out", "x.png"]].concat())
+    };
+    fails(&generate("optimal:2"), 1, &["text is not calibrated", "migm calibrate text"]);
+    let calibrate = ["calibrate", "text", "--steps", "6", "--count", "3", "--backend", "cpu"];
+    fails(&migm(folder.path(), &calibrate), 1, &["names no words", "--prompt"]);
+    let prompts = ["--prompt", "w5 w17", "--prompt", "w9"];
+    let table = succeeds(&migm(folder.path(), &[&calibrate[..], &prompts].concat()));
+    assert!(table.contains("along 3 runs") && table.contains("optimal:B"), "{table}");
+    let report: serde_json::Value = serde_json::from_str(&succeeds(&generate("optimal:2"))).unwrap();
+    assert_eq!(report["totals"]["full_steps"], 2);
+    // What was decided travels with the picture, which can be made again without the calibration.
+    let list = report["settings"]["refresh"]["list"].as_array().unwrap();
+    assert_eq!((list.len(), &list[0]), (2, &serde_json::json!(0)));
+    fails(&generate("optimal:7"), 1, &["not between 1 and the 6 steps"]);
+    let other = ["generate", "w5", "--model", "text", "--steps", "5", "--refresh", "optimal:2", "--backend", "cpu"];
+    fails(&migm(folder.path(), &other), 1, &["calibrated for shortcut in 6 steps"]);
+    std::fs::write(folder.path().join("text/schedules.json"), "{").unwrap();
+    fails(&generate("every"), 1, &["schedules.json", "calibrate"]);
+}

@@ -45,7 +45,7 @@ pub(super) struct Arguments {
     /// Full steps in all, evenly spread: the refresh budget (default: an eighth of the steps; ml-cache has a plan of its own)
     #[arg(long, value_name = "B", conflicts_with = "refresh")]
     budget: Option<u32>,
-    /// Which steps run in full: every, uniform:B, list:0,3,7, or interval:SHARE,K (a share first, then every Kth)
+    /// Which steps run in full: every, uniform:B, optimal:B (see migm calibrate), list:0,3,7, or interval:SHARE,K (a share first, then every Kth)
     #[arg(long, value_name = "RULE")]
     refresh: Option<Refresh>,
     /// What stands in for the full model at the other steps
@@ -187,6 +187,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         .map(|(subject, &seed)| job(&model, subject, seed))
         .collect::<Result<_, _>>()?;
     let settings = settings(arguments, model.config.sampling, model.family().has_shortcut())?;
+    let settings = model.resolve(settings)?;
     let plan = settings.plan(model.family().tokens())?;
     let mut files = Files::new(arguments, &model, &settings, &subjects, &seeds);
     output::check(&files.outputs())?;

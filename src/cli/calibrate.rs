@@ -1,0 +1,129 @@
+//! `migm calibrate`: measures where a predictor goes wrong along vanilla runs, and writes the best full steps of every budget.
+
+use super::{Backend, CliError};
+use crate::generate::GenerateError;
+use crate::generate::calibrate::{FILE, Schedules, measure};
+use crate::generate::model::Model;
+use crate::generate::picture::write_whole;
+use crate::generate::predict::Predictor;
+use crate::generate::recipe::Subject;
+use crate::generate::refresh::Refresh;
+use crate::generate::session::{Session, Settings, Shape};
+use crate::models::{Batch, Condition};
+use crate::output::{self, Format, Output};
+use pollster::block_on;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+/// Seeds of calibration are none that a person would use to look or to measure.
+const FIRST_SEED: u64 = 1 << 40;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Model folder, or the name of a bundled model (default: scenes-text)
+    #[arg(value_name = "DIR|NAME", value_hint = clap::ValueHint::DirPath)]
+    model: Option<PathBuf>,
+    /// What to measure: shortcut or reuse
+    #[arg(long, value_name = "NAME", value_parser = super::predictor, default_value = "shortcut")]
+    predictor: Predictor,
+    /// Runs of vanilla to measure along
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    count: u32,
+    /// Steps (default: the model's)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    steps: Option<u32>,
+    /// A prompt of the runs, for text models; repeat it for several (default: a thing of each of the model's words)
+    #[arg(long = "prompt", value_name = "TEXT")]
+    prompts: Vec<String>,
+    /// Where to write (default: schedules.json in the model's folder, where runs look for it)
+    #[arg(long, value_name = "FILE.json", value_hint = clap::ValueHint::FilePath)]
+    out: Option<PathBuf>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t)]
+    backend: Backend,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let model = super::open_model(arguments.model.as_ref(), Model::bundled_text)?;
+    let path = match (&arguments.out, model.path()) {
+        (Some(path), _) => path.clone(),
+        (None, Some(folder)) => folder.join(FILE),
+        (None, None) => PathBuf::from(FILE),
+    };
+    output::check(&[Output::file("--out", &path, Format::Json)])?;
+    let runs = runs(arguments, &model)?;
+    let sampling = model.config.sampling;
+    let settings = Settings {
+        sampling: sampling.with_steps(arguments.steps.unwrap_or(sampling.steps)),
+        refresh: Refresh::Every,
+        predictor: arguments.predictor,
+    };
+    let steps = settings.plan(model.family().tokens())?.len();
+    if steps != settings.sampling.steps as usize {
+        let message = format!("only {steps} of the steps reveal a token; ask for {steps} or fewer");
+        return Err(GenerateError::Setting(message).into());
+    }
+    let (device, reason) = arguments.backend.open()?;
+    say!("{} on {} ({reason})", model.name, device.describe());
+    let bar = indicatif::ProgressBar::new(runs.len() as u64);
+    let mut errors: Vec<Vec<f64>> = Vec::new();
+    // Prompts of one length share a session.
+    for group in runs.chunk_by(|(a, _), (b, _)| a.prompt_tokens() == b.prompt_tokens()) {
+        let Some((condition, _)) = group.first() else { continue };
+        let batch = Batch::of(condition, 1, settings.sampling.guided());
+        let shape = Shape { decoder: false, ..Shape::new(batch, Some(settings.predictor)) };
+        let mut session = Session::new(&model, shape, &device)?;
+        let found = block_on(measure(&mut session, &settings, group, &mut || bar.inc(1)))?;
+        errors.resize(found.len(), Vec::new());
+        let share = group.len() as f64 / runs.len() as f64;
+        for (sums, found) in errors.iter_mut().zip(found) {
+            sums.resize(found.len(), 0.0);
+            sums.iter_mut().zip(found).for_each(|(sum, value)| *sum += share * value);
+        }
+    }
+    bar.finish_and_clear();
+    let schedules = Schedules::new(&settings.predictor, runs.len() as u32, errors);
+    write_whole(&path, serde_json::to_string(&schedules).unwrap_or_default().as_bytes())?;
+    print(&schedules, &settings, &path)
+}
+
+/// Conditions and seeds, those of one length together.
+fn runs(arguments: &Arguments, model: &Model) -> Result<Vec<(Condition, u64)>, CliError> {
+    let subjects: Vec<Subject> = match model.classes() {
+        Some(_) if !arguments.prompts.is_empty() => {
+            let message = format!("{} is a class model and takes no --prompt", model.name);
+            return Err(GenerateError::Setting(message).into());
+        }
+        Some(classes) => (0..classes.transformer.classes).map(|class| Subject::Class(class.to_string())).collect(),
+        None if arguments.prompts.is_empty() => model.things().map(|thing| Subject::Prompt(format!("a {thing}"))).collect(),
+        None => arguments.prompts.iter().cloned().map(Subject::Prompt).collect(),
+    };
+    if subjects.is_empty() {
+        let message = format!("{} names no words of its own; give a prompt or several with --prompt", model.name);
+        return Err(GenerateError::Setting(message).into());
+    }
+    let of = |(subject, index): (&Subject, u32)| {
+        Ok((model.condition(subject)?, FIRST_SEED + u64::from(index)))
+    };
+    let mut runs =
+        subjects.iter().cycle().zip(0..arguments.count).map(of).collect::<Result<Vec<_>, GenerateError>>()?;
+    runs.sort_by_key(|(condition, _)| condition.prompt_tokens());
+    Ok(runs)
+}
+
+/// Budgets of a half and fewer: the best plan, and what an even one would make of it.
+fn print(schedules: &Schedules, settings: &Settings, path: &std::path::Path) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{} in {} steps, along {} runs of vanilla", schedules.predictor, schedules.steps, schedules.runs)?;
+    writeln!(out, "{:>6} {:>12} {:>12} {:>9}  full steps", "budget", "best", "even", "less by")?;
+    for budget in 1..=schedules.steps.div_ceil(2) {
+        let plan = schedules.plan(settings, budget)?;
+        let even = Refresh::Uniform(budget).full_steps(schedules.steps as usize, schedules.steps)?;
+        let even: Vec<u32> = (0..).zip(even).filter(|(_, full)| *full).map(|(step, _)| step).collect();
+        let (best, even) = (schedules.error(&plan), schedules.error(&even));
+        let less = if even > 0.0 { 100.0 * (1.0 - best / even) } else { 0.0 };
+        writeln!(out, "{budget:>6} {best:>12.3e} {even:>12.3e} {less:>7.1} %  {plan:?}")?;
+    }
+    writeln!(out, "wrote {}; use it by --refresh optimal:B", path.display())?;
+    Ok(())
+}

@@ -1,0 +1,287 @@
+//! Which steps are best run in full: errors of predicted features measured along vanilla runs, and the plan that minimises their
+//! sum, found by dynamic programming.
+//!
+//! Along each run of vanilla the features of every step are kept. From every step the predictor then goes on alone, given the tokens
+//! that vanilla revealed (teacher forcing), and its features are held against vanilla's. The error of a plan is the sum over its
+//! predicted steps, each weighted by the share of tokens that it reveals; a plan of `B` full steps is a path through the steps, so
+//! the best one is found exactly. It bounds what any rule can win that decides during a run from the same predictor.
+
+use super::GenerateError;
+use super::predict::Predictor;
+use super::session::{Session, Settings, StepKind};
+use crate::exec::{read_f32, write_f32};
+use crate::models::{Condition, states};
+use serde::{Deserialize, Serialize};
+
+/// What `migm calibrate` measured, as it stands in a folder's `schedules.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Schedules {
+    /// The predictor that was measured, as the command line takes it.
+    pub predictor: String,
+    /// Steps of the runs.
+    pub steps: u32,
+    /// Runs that were measured.
+    pub runs: u32,
+    /// By start and length, from 1: the weighted squared error of the features, as a share of their own square.
+    pub errors: Vec<Vec<f64>>,
+    /// For every budget from 1: the full steps of the best plan.
+    pub plans: Vec<Vec<u32>>,
+}
+
+/// The name of the file in a model's folder.
+pub const FILE: &str = "schedules.json";
+
+impl Schedules {
+    /// From errors by start and length.
+    pub fn new(predictor: &Predictor, runs: u32, errors: Vec<Vec<f64>>) -> Self {
+        let plans = best_plans(&errors);
+        Self { predictor: predictor.to_string(), steps: errors.len() as u32, runs, errors, plans }
+    }
+
+    /// The best plan of a budget.
+    ///
+    /// # Errors
+    /// It was made for other settings, or has no such budget.
+    pub fn plan(&self, settings: &Settings, budget: u32) -> Result<Vec<u32>, GenerateError> {
+        let refuse = |message: String| Err(GenerateError::Setting(message));
+        let (predictor, steps) = (settings.predictor.to_string(), settings.sampling.steps);
+        if (self.predictor.as_str(), self.steps) != (predictor.as_str(), steps) {
+            return refuse(format!(
+                "the model was calibrated for {} in {} steps, not for {predictor} in {steps}; run migm calibrate for these",
+                self.predictor, self.steps
+            ));
+        }
+        match (budget as usize).checked_sub(1).and_then(|index| self.plans.get(index)) {
+            Some(plan) => Ok(plan.clone()),
+            None => refuse(format!("a refresh budget of {budget} is not between 1 and the {steps} steps")),
+        }
+    }
+
+    /// The error of a plan: the sum over its predicted steps.
+    pub fn error(&self, plan: &[u32]) -> f64 {
+        let ends = plan.iter().skip(1).copied().chain([self.steps]);
+        plan.iter().zip(ends).map(|(&start, end)| stretch(&self.errors, start as usize, end as usize)).sum()
+    }
+}
+
+/// The error of the steps between a full one and the next.
+fn stretch(errors: &[Vec<f64>], start: usize, end: usize) -> f64 {
+    errors[start].iter().take(end - start - 1).sum()
+}
+
+/// For every number of full steps the ones that make the least error, the first always among them. `errors` has a row a step, with
+/// an entry for every step after it.
+fn best_plans(errors: &[Vec<f64>]) -> Vec<Vec<u32>> {
+    let steps = errors.len();
+    // By full steps and the last of them: the error of all predicted steps before it, and the full step before.
+    let mut least = vec![vec![(f64::INFINITY, 0); steps + 1]; steps + 1];
+    if steps > 0 {
+        least[1][0] = (0.0, 0);
+    }
+    for full in 1..=steps {
+        for start in full - 1..steps {
+            let (before, _) = least[full][start];
+            let mut error = before;
+            for end in start + 1..=steps {
+                if end > start + 1 {
+                    error += errors[start][end - start - 2];
+                }
+                // The end of the run takes no full step of its own.
+                let of = if end == steps { full } else { full + 1 };
+                if error < least[of][end].0 {
+                    least[of][end] = (error, start);
+                }
+            }
+        }
+    }
+    let path = |full: usize| {
+        let mut plan = Vec::with_capacity(full);
+        let (mut at, mut left) = (least[full][steps].1, full);
+        while left > 0 {
+            plan.push(at as u32);
+            at = least[left][at].1;
+            left -= 1;
+        }
+        plan.reverse();
+        plan
+    };
+    (1..=steps).map(path).collect()
+}
+
+/// Measures errors along runs of vanilla, one a condition and seed; the session's shape has the predictor, and one image. `tick` is
+/// called after every run.
+///
+/// # Errors
+/// A predictor whose features depend on more than the last full step and the tokens since, or the device failed.
+pub async fn measure(
+    session: &mut Session,
+    settings: &Settings,
+    runs: &[(Condition, u64)],
+    tick: &mut dyn FnMut(),
+) -> Result<Vec<Vec<f64>>, GenerateError> {
+    if !matches!(settings.predictor, Predictor::Shortcut | Predictor::Reuse) {
+        let message = format!(
+            "{} depends on which steps were full before; only shortcut and reuse can be calibrated",
+            settings.predictor
+        );
+        return Err(GenerateError::Setting(message));
+    }
+    let batch = session.shape().batch;
+    let sizes = |session: &Session| -> Vec<(String, usize)> {
+        let family = session.family();
+        let networks = family.networks(batch);
+        let size = |rows: u32| (rows * family.width()) as usize;
+        networks
+            .iter()
+            .map(|network| (network.name(states::FEATURES), size(network.sequences() * network.length())))
+            .collect()
+    };
+    let (features, tokens) = (sizes(session), session.family().tokens());
+    let mut sums: Vec<Vec<f64>> = Vec::new();
+    for (condition, seed) in runs {
+        let plan = session.configure(&settings.vanilla())?.to_vec();
+        session.start(std::slice::from_ref(condition), &[*seed])?;
+        let (mut kept, mut revealed) = (Vec::new(), Vec::new());
+        for _ in &plan {
+            session.step()?;
+            let executor = session.executor();
+            let mut all = Vec::new();
+            for (state, len) in &features {
+                all.push(read_f32(executor, state, *len).await?);
+            }
+            kept.push(all);
+            let new = [states::NEW_IDS, states::NEW_POSITIONS];
+            let mut lists = Vec::new();
+            for state in new {
+                lists.push(executor.read(state, tokens as usize).await?);
+            }
+            revealed.push(lists);
+        }
+        sums.resize(plan.len(), Vec::new());
+        for start in 0..plan.len() {
+            for ((state, _), values) in features.iter().zip(&kept[start]) {
+                write_f32(session.executor(), state, values)?;
+            }
+            sums[start].resize(plan.len() - start - 1, 0.0);
+            for step in start + 1..plan.len() {
+                let lists = &revealed[step - 1];
+                session.executor().write(states::NEW_IDS, &lists[0])?;
+                session.executor().write(states::NEW_POSITIONS, &lists[1])?;
+                let programs = session.programs_of(StepKind::Predicted).to_vec();
+                let (_sample, predict) = programs.split_last().unwrap_or((&0, &[]));
+                session.executor().run(predict, step, false)?;
+                let (state, len) = &features[0];
+                let found = read_f32(session.executor(), state, *len).await?;
+                let share = f64::from(plan[step].values.reveal) / f64::from(tokens);
+                sums[start][step - start - 1] += share * relative_square(&found, &kept[step][0]);
+            }
+        }
+        tick();
+    }
+    let count = runs.len().max(1) as f64;
+    sums.iter_mut().flatten().for_each(|sum| *sum /= count);
+    Ok(sums)
+}
+
+/// The square of the distance from `wanted`, as a share of its own square.
+fn relative_square(found: &[f32], wanted: &[f32]) -> f64 {
+    let square = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
+    let apart = square(&mut found.iter().zip(wanted).map(|(a, b)| a - b));
+    apart / square(&mut wanted.iter().copied()).max(1e-30)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::fixtures::{fixture, prompt, text_fixture};
+    use crate::generate::model::Device;
+    use crate::generate::predict::Taylor;
+    use crate::generate::refresh::Refresh;
+    use crate::generate::session::Shape;
+    use crate::models::Batch;
+    use pollster::block_on;
+    use proptest::prelude::*;
+
+    /// Every plan of a budget, by brute force.
+    fn least_by_trying(errors: &[Vec<f64>], budget: usize) -> f64 {
+        let steps = errors.len();
+        let plans = (0_u32..1 << steps).filter(|set| set & 1 == 1 && set.count_ones() as usize == budget);
+        let of = |set: u32| {
+            let full: Vec<usize> = (0..steps).filter(|step| set >> step & 1 == 1).collect();
+            let ends = full.iter().skip(1).copied().chain([steps]);
+            full.iter().zip(ends).map(|(&start, end)| stretch(errors, start, end)).sum::<f64>()
+        };
+        plans.map(of).fold(f64::INFINITY, f64::min)
+    }
+
+    proptest! {
+        #[test]
+        fn no_plan_is_better_than_the_one_that_is_found(
+            steps in 1_usize..9,
+            values in prop::collection::vec(0.0_f64..5.0, 64),
+        ) {
+            let errors: Vec<Vec<f64>> =
+                (0..steps).map(|start| values[start * 7..][..steps - start - 1].to_vec()).collect();
+            let schedules = Schedules::new(&Predictor::Reuse, 1, errors.clone());
+            prop_assert_eq!(schedules.plans.len(), steps);
+            for (index, plan) in schedules.plans.iter().enumerate() {
+                prop_assert_eq!((plan.len(), plan[0]), (index + 1, 0));
+                prop_assert!(plan.is_sorted_by(|a, b| a < b), "{:?}", plan);
+                let least = least_by_trying(&errors, index + 1);
+                prop_assert!((schedules.error(plan) - least).abs() < 1e-9, "{:?}: {} and {}", plan, schedules.error(plan), least);
+            }
+        }
+    }
+
+    #[test]
+    fn both_families_are_measured_and_reuse_is_what_it_is() {
+        let (_folder, text) = text_fixture();
+        let words = prompt(&text, "w5 w17 w9");
+        for (model, condition) in [(fixture(), Condition::Class(Some(2))), (text, words)] {
+            let sampling = model.config.sampling.with_steps(5);
+            let of = |predictor| {
+                let shape = Shape::new(Batch::of(&condition, 1, true), Some(predictor));
+                let mut session = Session::new(&model, shape, &Device::Cpu).unwrap();
+                let settings = Settings { sampling, refresh: Refresh::Every, predictor };
+                let runs = [(condition.clone(), 3), (condition.clone(), 4)];
+                block_on(measure(&mut session, &settings, &runs, &mut || {}))
+            };
+            let errors = of(Predictor::Reuse).unwrap();
+            assert_eq!(errors.iter().map(Vec::len).collect::<Vec<_>>(), [4, 3, 2, 1, 0]);
+            // The error of reuse is the distance of vanilla's own features.
+            let shape = Shape::new(Batch::of(&condition, 1, true), Some(Predictor::Reuse));
+            let mut session = Session::new(&model, shape, &Device::Cpu).unwrap();
+            let settings = Settings { sampling, refresh: Refresh::Every, predictor: Predictor::Reuse };
+            let plan = settings.plan(model.family().tokens()).unwrap();
+            let mut wanted = 0.0;
+            for seed in [3, 4] {
+                session.configure(&settings).unwrap();
+                session.start(std::slice::from_ref(&condition), &[seed]).unwrap();
+                let mut seen = Vec::new();
+                while session.step().unwrap().is_some() {
+                    seen.push(block_on(session.features()).unwrap());
+                }
+                let share = f64::from(plan[3].values.reveal) / f64::from(model.family().tokens());
+                wanted += share * relative_square(&seen[1], &seen[3]) / 2.0;
+            }
+            assert!((errors[1][1] - wanted).abs() < 1e-6 * wanted, "{} and {wanted}", errors[1][1]);
+            let learned = of(Predictor::Shortcut).unwrap();
+            assert!(learned.iter().flatten().all(|error| error.is_finite() && *error >= 0.0));
+            assert_ne!(learned, errors);
+            let error = of(Predictor::Taylor(Taylor::LINEAR)).unwrap_err().to_string();
+            assert!(error.contains("only shortcut and reuse"), "{error}");
+            // A plan is of the predictor and the steps that it was measured for.
+            let schedules = Schedules::new(&Predictor::Reuse, 2, errors);
+            assert_eq!(schedules.plan(&settings, 5).unwrap(), [0, 1, 2, 3, 4]);
+            for (settings, budget, words) in [
+                (settings.clone(), 6, "not between 1 and the 5"),
+                (settings.clone(), 0, "not between 1 and the 5"),
+                (Settings { predictor: Predictor::Shortcut, ..settings.clone() }, 2, "not for shortcut"),
+                (Settings { sampling: sampling.with_steps(6), ..settings }, 2, "in 6"),
+            ] {
+                let error = schedules.plan(&settings, budget).unwrap_err().to_string();
+                assert!(error.contains(words), "{error}");
+            }
+        }
+    }
+}
