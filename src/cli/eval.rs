@@ -3,7 +3,7 @@
 use super::{Backend, CliError};
 use crate::eval::scenes_eval::diversity::{Size, measure};
 use crate::eval::scenes_eval::judge::{ATTRIBUTES, Judge};
-use crate::eval::scenes_eval::makers::Maker;
+use crate::eval::scenes_eval::makers::{Maker, Method};
 use crate::eval::scenes_eval::plot::Plot;
 use crate::eval::scenes_eval::source::{self, RealScene, Split, Wanted};
 use crate::eval::scenes_eval::{Plan, Real, Report, evaluate, table};
@@ -43,6 +43,10 @@ pub(super) struct Arguments {
     /// reuse)
     #[arg(long = "predictor", value_name = "NAME", value_parser = super::predictor)]
     predictors: Vec<Predictor>,
+    /// A method beside these: vanilla or a predictor, then any of steps=N, refresh=RULE, order=NAME, spread=CELLS, guidance=LOW,HIGH,
+    /// as "taylor:1 refresh=uniform:4 order=halton"; repeat it for several. Without --budgets only these are compared with vanilla
+    #[arg(long = "method", value_name = "METHOD")]
+    methods: Vec<String>,
     /// Pictures of each method
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=100_000))]
     count: u32,
@@ -174,11 +178,16 @@ fn plan(arguments: &Arguments, steps: u32, has_shortcut: bool) -> Result<Plan, C
     if predictors.contains(&Predictor::Shortcut) && !has_shortcut {
         return Err(refused("the model has no shortcut; use --predictor reuse or ml-cache".to_owned()));
     }
+    let parsed = arguments.methods.iter().map(|text| Method::parse(text, steps));
+    let others = parsed.collect::<Result<Vec<_>, _>>().map_err(refused)?;
     let budgets = match arguments.budgets.as_slice() {
-        [] => Plan::default_budgets(steps),
+        [] if others.is_empty() => Plan::default_budgets(steps),
         budgets => budgets.to_vec(),
     };
-    let plan = Plan { steps, budgets, predictors };
+    if others.iter().any(|method| method.predictor == Some(Predictor::Shortcut)) && !has_shortcut {
+        return Err(refused("the model has no shortcut; compare other methods".to_owned()));
+    }
+    let plan = Plan { steps, budgets, predictors, others };
     // Before anything is loaded or made.
     plan.methods()?;
     Ok(plan)

@@ -32,6 +32,7 @@ pub enum Kind {
 /// `right` is by row and picture.
 pub fn comparisons(rows: &[Row], right: &[Vec<bool>]) -> Vec<Comparison> {
     let mut found = Vec::new();
+    // Vanilla in another order, or guided elsewhere, is a method of its own.
     let accelerated = |row: &Row| !matches!(row.method.as_str(), "vanilla" | "reuse");
     for (index, row) in rows.iter().enumerate().filter(|(_, row)| accelerated(row)) {
         // By ratio: twice as long is as far as half as long.

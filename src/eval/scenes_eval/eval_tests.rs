@@ -83,7 +83,7 @@ fn classes_are_evaluated_the_same_every_time() {
     let model = fixture();
     let mut judge = a_judge(64, &sizes(&model).labels);
     let source = Stripes { size: 64, nouns: sizes(&model).labels.len() };
-    let plan = Plan { steps: 4, budgets: vec![2], predictors: vec![Predictor::Shortcut, Predictor::Reuse] };
+    let plan = Plan { steps: 4, budgets: vec![2], predictors: vec![Predictor::Shortcut, Predictor::Reuse], others: Vec::new() };
     let count = 3;
     let mut run = |batch| {
         let pictures = class_pictures(sizes(&model), &judge.config, count).unwrap();
@@ -151,7 +151,7 @@ fn prompts_of_any_length_are_evaluated_in_their_order() {
     let asked = |scene: &RealScene| (Subject::Prompt(scene.caption.clone()), scene.wanted.clone());
     let pictures: Vec<_> = real.asked.iter().map(asked).collect();
     let mut engine = Engine::of(ours, Device::Cpu);
-    let plan = Plan { steps: 5, budgets: vec![2], predictors: vec![Predictor::Shortcut] };
+    let plan = Plan { steps: 5, budgets: vec![2], predictors: vec![Predictor::Shortcut], others: Vec::new() };
     let mut run = || {
         let mut maker = Maker::new(&mut engine, pictures.clone(), 70, 2).unwrap();
         evaluate(&mut maker, &mut judge, &real, &plan, &mut |_| {}).unwrap()
@@ -170,7 +170,7 @@ fn prompts_of_any_length_are_evaluated_in_their_order() {
 
     // The third picture alone is the third of the evaluation, whatever prompts share its session.
     let mut maker = Maker::new(&mut engine, pictures.clone(), 70, 2).unwrap();
-    let method = Method { steps: 5, refresh: Refresh::Uniform(2), predictor: Some(Predictor::Shortcut) };
+    let method = Method::accelerated(5, Predictor::Shortcut, Refresh::Uniform(2));
     let made = maker.make(method.predictor, std::slice::from_ref(&method), &mut || {}).unwrap();
     let sampling = alone.config.sampling.with_steps(5);
     let settings = Settings { sampling, refresh: method.refresh, predictor: Predictor::Shortcut };
@@ -199,7 +199,7 @@ fn diversity_is_that_of_each_prompt_s_pictures() {
     let model = fixture();
     let mut judge = a_judge(64, &sizes(&model).labels);
     let source = Stripes { size: 64, nouns: sizes(&model).labels.len() };
-    let plan = Plan { steps: 2, budgets: vec![1], predictors: vec![Predictor::Reuse] };
+    let plan = Plan { steps: 2, budgets: vec![1], predictors: vec![Predictor::Reuse], others: Vec::new() };
     // All classes, so that every real scene is of one of them.
     let count = sizes(&model).labels.len();
     let mut pictures = class_pictures(sizes(&model), &judge.config, count).unwrap();
@@ -238,6 +238,7 @@ fn a_plan_holds_every_budget_against_vanilla_with_as_few_steps() {
         steps,
         budgets: budgets.to_vec(),
         predictors: vec![Predictor::Reuse],
+        others: Vec::new(),
     };
     let methods = plan(16, &[6, 4, 6]).methods().unwrap();
     let vanilla: Vec<u32> = methods.iter().filter(|m| m.predictor.is_none()).map(|m| m.steps).collect();

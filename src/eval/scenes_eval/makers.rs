@@ -3,15 +3,17 @@
 use super::source::Wanted;
 use crate::generate::GenerateError;
 use crate::generate::engine::{Engine, Event, Job};
+use crate::generate::order::Order;
 use crate::generate::predict::Predictor;
 use crate::generate::recipe::Subject;
 use crate::generate::refresh::Refresh;
+use crate::generate::sampling::Sampling;
 use crate::generate::session::{Settings, StepKind};
 use pollster::block_on;
 use std::time::Instant;
 
-/// A way to make pictures.
-#[derive(Clone, Debug, PartialEq)]
+/// A way to make pictures. What it leaves open is as the model has it.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Method {
     /// Steps in all.
     pub steps: u32,
@@ -19,6 +21,86 @@ pub struct Method {
     pub refresh: Refresh,
     /// What stands in at the others; `None` where all are full.
     pub predictor: Option<Predictor>,
+    /// Which of the masked tokens a step takes.
+    pub order: Option<Order>,
+    /// How far apart the tokens of a step stand.
+    pub spread: Option<f32>,
+    /// The mask ratios between which there is guidance.
+    pub guidance_interval: Option<[f32; 2]>,
+}
+
+impl Method {
+    /// Every step in full.
+    pub fn vanilla(steps: u32) -> Self {
+        Self { steps, ..Self::default() }
+    }
+
+    /// A predictor with a rule for the full steps.
+    pub fn accelerated(steps: u32, predictor: Predictor, refresh: Refresh) -> Self {
+        Self { steps, refresh, predictor: Some(predictor), ..Self::default() }
+    }
+
+    /// From words: `vanilla` or a predictor, and then any of `steps=N`, `refresh=RULE`, `order=NAME`, `spread=CELLS` and
+    /// `guidance=LOW,HIGH`. `steps` is for those that do not say.
+    ///
+    /// # Errors
+    /// A sentence on the word that is not understood.
+    pub fn parse(text: &str, steps: u32) -> Result<Self, String> {
+        let mut words = text.split_whitespace();
+        let name = words.next().ok_or("a method is vanilla or a predictor, and then settings")?;
+        let mut method = Self::vanilla(steps);
+        if name != "vanilla" {
+            let predictor = Predictor::named(name)
+                .ok_or_else(|| format!("{name:?} is neither vanilla nor a predictor, as shortcut or taylor:1"))?;
+            (method.predictor, method.refresh) = (Some(predictor), predictor.default_refresh(steps));
+        }
+        let mut refresh = None;
+        for word in words {
+            let wrong = || format!("{word:?} is none of steps=N, refresh=RULE, order=NAME, spread=CELLS, guidance=LOW,HIGH");
+            let (key, value) = word.split_once('=').ok_or_else(wrong)?;
+            let number = |value: &str| value.parse::<f32>().map_err(|_| wrong());
+            match key {
+                "steps" => method.steps = value.parse().map_err(|_| wrong())?,
+                "refresh" => refresh = Some(value.parse::<Refresh>()?),
+                "order" => {
+                    let order = serde_json::from_value(value.replace('-', "_").into());
+                    method.order = Some(order.map_err(|_| wrong())?);
+                }
+                "spread" => method.spread = Some(number(value)?),
+                "guidance" => {
+                    let (low, high) = value.split_once(',').ok_or_else(wrong)?;
+                    method.guidance_interval = Some([number(low)?, number(high)?]);
+                }
+                _ => return Err(wrong()),
+            }
+        }
+        match (refresh, method.predictor) {
+            (Some(refresh), Some(_)) => method.refresh = refresh,
+            (Some(_), None) => return Err("vanilla runs every step in full; leave refresh out".to_owned()),
+            (None, Some(predictor)) => method.refresh = predictor.default_refresh(method.steps),
+            (None, None) => {}
+        }
+        Ok(method)
+    }
+
+    /// As tables call it: what it has of its own, steps aside.
+    pub fn label(&self) -> String {
+        let mut label = super::name_of(self.predictor);
+        if let Some(order) = self.order {
+            label += &format!(" {}", serde_json::json!(order).as_str().unwrap_or_default());
+        }
+        if let Some(spread) = self.spread {
+            label += &format!(" spread {spread}");
+        }
+        if let Some([low, high]) = self.guidance_interval {
+            label += &format!(" guided {low}-{high}");
+        }
+        match &self.refresh {
+            Refresh::Every | Refresh::Uniform(_) => label,
+            Refresh::Optimal(_) => label + " optimal",
+            other => format!("{label} {other}"),
+        }
+    }
 }
 
 /// What a method made.
@@ -140,20 +222,29 @@ impl<'a> Maker<'a> {
         let sampling = self.engine.model()?.config.sampling;
         let predictor = predictor.unwrap_or_default();
         let settings = |method: &Method| {
-            let sampling = sampling.with_steps(method.steps);
+            let sampling = Sampling {
+                steps: method.steps,
+                order: method.order.unwrap_or(sampling.order),
+                spread: method.spread.unwrap_or(sampling.spread),
+                guidance_interval: method.guidance_interval.unwrap_or(sampling.guidance_interval),
+                ..sampling
+            };
             Settings { sampling, refresh: method.refresh.clone(), predictor }
         };
+        let model = self.engine.model()?;
+        let resolved = methods.iter().map(|method| model.resolve(settings(method)));
+        let settings: Vec<Settings> = resolved.collect::<Result<_, _>>()?;
         let mut clocks: Vec<Clock> = methods.iter().map(|_| Clock::default()).collect();
         let mut made: Vec<Made> = methods.iter().map(|_| Made::default()).collect();
         // Outside of the methods: they share the session that a length of prompts asks for.
         for indices in self.by_length() {
             // Before anything is timed.
-            if let (Some(method), Some(&first)) = (methods.first(), indices.first()) {
+            if let (Some(settings), Some(&first)) = (settings.first(), indices.first()) {
                 let images = self.at_once.min(indices.len() as u32);
-                self.engine.warm_up(&self.jobs[first], &settings(method), None, images)?;
+                self.engine.warm_up(&self.jobs[first], settings, None, images)?;
             }
-            for ((method, made), clock) in methods.iter().zip(&mut made).zip(&mut clocks) {
-                self.make_one(&settings(method), &indices, made, clock, tick)?;
+            for ((settings, made), clock) in settings.iter().zip(&mut made).zip(&mut clocks) {
+                self.make_one(settings, &indices, made, clock, tick)?;
             }
         }
         Ok(made.into_iter().zip(clocks).map(|(made, clock)| clock.into(made)).collect())
@@ -208,7 +299,30 @@ impl<'a> Maker<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::median;
+    use super::*;
+
+    #[test]
+    fn methods_are_read_from_words_and_named_by_what_is_theirs() {
+        let of = |text: &str| Method::parse(text, 32);
+        assert_eq!(of("vanilla steps=8").unwrap(), Method::vanilla(8));
+        let shortcut = Method::accelerated(32, Predictor::Shortcut, Refresh::Uniform(4));
+        assert_eq!(of("shortcut").unwrap(), shortcut);
+        let all = of("taylor:2 refresh=optimal:5 order=halton spread=1.5 guidance=0.2,0.8").unwrap();
+        assert_eq!((all.order, all.spread, all.guidance_interval), (Some(Order::Halton), Some(1.5), Some([0.2, 0.8])));
+        assert_eq!(all.label(), "taylor:2 halton spread 1.5 guided 0.2-0.8 optimal");
+        assert_eq!(of("ml-cache").unwrap().label(), "ml-cache interval:0.3,5");
+        for (text, words) in [
+            ("", "vanilla or a predictor"),
+            ("quick", "neither vanilla"),
+            ("vanilla refresh=uniform:3", "leave refresh out"),
+            ("reuse budget=3", "refresh=RULE"),
+            ("reuse order=backwards", "order=NAME"),
+            ("reuse guidance=1", "guidance=LOW,HIGH"),
+        ] {
+            let error = of(text).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn medians_are_the_middle() {

@@ -38,6 +38,8 @@ pub struct Plan {
     pub budgets: Vec<u32>,
     /// What stands in at the other steps.
     pub predictors: Vec<Predictor>,
+    /// Methods beside these.
+    pub others: Vec<Method>,
 }
 
 impl Plan {
@@ -66,16 +68,19 @@ impl Plan {
         vanilla.extend(&self.budgets);
         vanilla.sort_unstable_by(|a, b| b.cmp(a));
         vanilla.dedup();
-        let vanilla =
-            vanilla.into_iter().map(|steps| Method { steps, refresh: Refresh::Every, predictor: None });
+        if self.budgets.is_empty() && !self.others.is_empty() {
+            // Only what was asked for, and what it is held to.
+            vanilla = vec![steps];
+        }
+        let vanilla = vanilla.into_iter().map(Method::vanilla);
         let mut budgets = self.budgets.clone();
         budgets.sort_unstable_by(|a, b| b.cmp(a));
         budgets.dedup();
         let accelerated = self.predictors.iter().flat_map(|&predictor| {
             let refresh = budgets.iter().map(|&budget| Refresh::Uniform(budget));
-            refresh.map(move |refresh| Method { steps, refresh, predictor: Some(predictor) })
+            refresh.map(move |refresh| Method::accelerated(steps, predictor, refresh))
         });
-        Ok(vanilla.chain(accelerated).collect())
+        Ok(vanilla.chain(accelerated).chain(self.others.iter().cloned()).collect())
     }
 }
 
@@ -202,7 +207,7 @@ pub fn evaluate(
         let predictor = group.first().and_then(|method| method.predictor);
         tick(&name_of(predictor));
         let made = maker.make(predictor, group, &mut || tick(""))?;
-        for made in made {
+        for (method, made) in group.iter().zip(made) {
             if rows.is_empty() {
                 vanilla = made.clone();
             }
@@ -211,7 +216,7 @@ pub fn evaluate(
             right.push(marks.iter().map(all_right).collect());
             let (Some(first), Some(last)) = (right.first(), right.last()) else { continue };
             rows.push(Row {
-                method: name_of(predictor),
+                method: method.label(),
                 steps: made.steps,
                 full_steps: made.full_steps,
                 seconds_per_image: made.seconds,
