@@ -94,17 +94,21 @@ fn runs(arguments: &Arguments, model: &Model) -> Result<Vec<(Condition, u64)>, C
             let message = format!("{} is a class model and takes no --prompt", model.name);
             return Err(GenerateError::Setting(message).into());
         }
-        Some(classes) => (0..classes.transformer.classes).map(|class| Subject::Class(class.to_string())).collect(),
-        None if arguments.prompts.is_empty() => model.things().map(|thing| Subject::Prompt(format!("a {thing}"))).collect(),
+        Some(classes) => {
+            (0..classes.transformer.classes).map(|class| Subject::Class(class.to_string())).collect()
+        }
+        None if arguments.prompts.is_empty() => {
+            model.things().map(|thing| Subject::Prompt(format!("a {thing}"))).collect()
+        }
         None => arguments.prompts.iter().cloned().map(Subject::Prompt).collect(),
     };
     if subjects.is_empty() {
-        let message = format!("{} names no words of its own; give a prompt or several with --prompt", model.name);
+        let message =
+            format!("{} names no words of its own; give a prompt or several with --prompt", model.name);
         return Err(GenerateError::Setting(message).into());
     }
-    let of = |(subject, index): (&Subject, u32)| {
-        Ok((model.condition(subject)?, FIRST_SEED + u64::from(index)))
-    };
+    let of =
+        |(subject, index): (&Subject, u32)| Ok((model.condition(subject)?, FIRST_SEED + u64::from(index)));
     let mut runs =
         subjects.iter().cycle().zip(0..arguments.count).map(of).collect::<Result<Vec<_>, GenerateError>>()?;
     runs.sort_by_key(|(condition, _)| condition.prompt_tokens());
@@ -114,7 +118,11 @@ fn runs(arguments: &Arguments, model: &Model) -> Result<Vec<(Condition, u64)>, C
 /// Budgets of a half and fewer: the best plan, and what an even one would make of it.
 fn print(schedules: &Schedules, settings: &Settings, path: &std::path::Path) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{} in {} steps, along {} runs of vanilla", schedules.predictor, schedules.steps, schedules.runs)?;
+    writeln!(
+        out,
+        "{} in {} steps, along {} runs of vanilla",
+        schedules.predictor, schedules.steps, schedules.runs
+    )?;
     writeln!(out, "{:>6} {:>12} {:>12} {:>9}  full steps", "budget", "best", "even", "less by")?;
     for budget in 1..=schedules.steps.div_ceil(2) {
         let plan = schedules.plan(settings, budget)?;

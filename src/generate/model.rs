@@ -238,7 +238,10 @@ impl Model {
             Some(bytes) => {
                 let wrong = |e: serde_json::Error| GenerateError::Config {
                     model: name.clone(),
-                    what: format!("{} beside it cannot be read: {e}; migm calibrate makes it anew", calibrate::FILE),
+                    what: format!(
+                        "{} beside it cannot be read: {e}; migm calibrate makes it anew",
+                        calibrate::FILE
+                    ),
                 };
                 Some(serde_json::from_slice(&bytes).map_err(wrong)?)
             }
@@ -330,7 +333,8 @@ impl Model {
     pub fn resolve(&self, settings: Settings) -> Result<Settings, GenerateError> {
         let Refresh::Optimal(budget) = settings.refresh else { return Ok(settings) };
         let Some(schedules) = &self.schedules else {
-            let message = format!("{} is not calibrated; migm calibrate {0} measures its best full steps", self.name);
+            let message =
+                format!("{} is not calibrated; migm calibrate {0} measures its best full steps", self.name);
             return Err(GenerateError::Setting(message));
         };
         Ok(Settings { refresh: Refresh::List(schedules.plan(&settings, budget)?), ..settings })

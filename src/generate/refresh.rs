@@ -134,7 +134,9 @@ impl std::str::FromStr for Refresh {
                     warmup.trim().parse().map_err(|_| format!("{warmup:?} is not a share of steps"))?;
                 Ok(Self::Interval { warmup, interval: number(interval)? })
             }
-            _ => Err(format!("{text:?} is none of: every, uniform:B, optimal:B, list:0,3,7, interval:SHARE,K")),
+            _ => {
+                Err(format!("{text:?} is none of: every, uniform:B, optimal:B, list:0,3,7, interval:SHARE,K"))
+            }
         }
     }
 }

@@ -164,7 +164,18 @@ fn a_model_is_calibrated_and_its_best_steps_are_taken() {
     let folder = tempfile::tempdir().unwrap();
     succeeds(&migm(folder.path(), &["convert", DIMOO_GOLDEN, "text"]));
     let generate = |refresh: &str| {
-        let arguments = ["generate", "w5 w17", "--model", "text", "--steps", "6", "--refresh", refresh, "--json", "--no-compare"];
+        let arguments = [
+            "generate",
+            "w5 w17",
+            "--model",
+            "text",
+            "--steps",
+            "6",
+            "--refresh",
+            refresh,
+            "--json",
+            "--no-compare",
+        ];
         migm(folder.path(), &[&arguments[..], &["--backend", "cpu", "--out", "x.png"]].concat())
     };
     fails(&generate("optimal:2"), 1, &["text is not calibrated", "migm calibrate text"]);
@@ -179,7 +190,8 @@ fn a_model_is_calibrated_and_its_best_steps_are_taken() {
     let list = report["settings"]["refresh"]["list"].as_array().unwrap();
     assert_eq!((list.len(), &list[0]), (2, &serde_json::json!(0)));
     fails(&generate("optimal:7"), 1, &["not between 1 and the 6 steps"]);
-    let other = ["generate", "w5", "--model", "text", "--steps", "5", "--refresh", "optimal:2", "--backend", "cpu"];
+    let other =
+        ["generate", "w5", "--model", "text", "--steps", "5", "--refresh", "optimal:2", "--backend", "cpu"];
     fails(&migm(folder.path(), &other), 1, &["calibrated for shortcut in 6 steps"]);
     std::fs::write(folder.path().join("text/schedules.json"), "{").unwrap();
     fails(&generate("every"), 1, &["schedules.json", "calibrate"]);

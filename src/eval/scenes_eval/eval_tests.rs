@@ -83,7 +83,12 @@ fn classes_are_evaluated_the_same_every_time() {
     let model = fixture();
     let mut judge = a_judge(64, &sizes(&model).labels);
     let source = Stripes { size: 64, nouns: sizes(&model).labels.len() };
-    let plan = Plan { steps: 4, budgets: vec![2], predictors: vec![Predictor::Shortcut, Predictor::Reuse], others: Vec::new() };
+    let plan = Plan {
+        steps: 4,
+        budgets: vec![2],
+        predictors: vec![Predictor::Shortcut, Predictor::Reuse],
+        others: Vec::new(),
+    };
     let count = 3;
     let mut run = |batch| {
         let pictures = class_pictures(sizes(&model), &judge.config, count).unwrap();

@@ -50,13 +50,18 @@ impl Method {
         let name = words.next().ok_or("a method is vanilla or a predictor, and then settings")?;
         let mut method = Self::vanilla(steps);
         if name != "vanilla" {
-            let predictor = Predictor::named(name)
-                .ok_or_else(|| format!("{name:?} is neither vanilla nor a predictor, as shortcut or taylor:1"))?;
+            let predictor = Predictor::named(name).ok_or_else(|| {
+                format!("{name:?} is neither vanilla nor a predictor, as shortcut or taylor:1")
+            })?;
             (method.predictor, method.refresh) = (Some(predictor), predictor.default_refresh(steps));
         }
         let mut refresh = None;
         for word in words {
-            let wrong = || format!("{word:?} is none of steps=N, refresh=RULE, order=NAME, spread=CELLS, guidance=LOW,HIGH");
+            let wrong = || {
+                format!(
+                    "{word:?} is none of steps=N, refresh=RULE, order=NAME, spread=CELLS, guidance=LOW,HIGH"
+                )
+            };
             let (key, value) = word.split_once('=').ok_or_else(wrong)?;
             let number = |value: &str| value.parse::<f32>().map_err(|_| wrong());
             match key {
@@ -308,7 +313,10 @@ mod tests {
         let shortcut = Method::accelerated(32, Predictor::Shortcut, Refresh::Uniform(4));
         assert_eq!(of("shortcut").unwrap(), shortcut);
         let all = of("taylor:2 refresh=optimal:5 order=halton spread=1.5 guidance=0.2,0.8").unwrap();
-        assert_eq!((all.order, all.spread, all.guidance_interval), (Some(Order::Halton), Some(1.5), Some([0.2, 0.8])));
+        assert_eq!(
+            (all.order, all.spread, all.guidance_interval),
+            (Some(Order::Halton), Some(1.5), Some([0.2, 0.8]))
+        );
         assert_eq!(all.label(), "taylor:2 halton spread 1.5 guided 0.2-0.8 optimal");
         assert_eq!(of("ml-cache").unwrap().label(), "ml-cache interval:0.3,5");
         for (text, words) in [

@@ -92,8 +92,10 @@ impl Verifier<'_> {
         for image in 0..ratios.len() {
             let map = &map[image * length..][..length];
             let positions: Vec<u32> = (0..length).filter(|&t| map[t] != 0).map(|t| t as u32).collect();
-            executor.write(states::NEW_IDS, &new_ids[image * new..][..new])?;
-            executor.write(states::NEW_POSITIONS, &positions)?;
+            if config.parts.cross_attention {
+                executor.write(states::NEW_IDS, &new_ids[image * new..][..new])?;
+                executor.write(states::NEW_POSITIONS, &positions)?;
+            }
             write_f32(executor, states::FEATURES, &features[image * len..][..len])?;
             executor.run(&[0], image, false)?;
             out.extend(block_on(read_f32(executor, states::FEATURES, len))?);
@@ -153,8 +155,11 @@ impl Verifier<'_> {
         let executor = executor.as_mut();
         let new_tokens = ids.len() as u32;
         executor.prepare(&[StepValues { new_tokens, mask_ratio: ratio, ..StepValues::default() }])?;
-        executor.write(states::NEW_IDS, &ids)?;
-        executor.write(states::NEW_POSITIONS, &positions)?;
+        // Without cross-attention it does not look at them.
+        if shortcut.parts.cross_attention {
+            executor.write(states::NEW_IDS, &ids)?;
+            executor.write(states::NEW_POSITIONS, &positions)?;
+        }
         write_f32(executor, states::FEATURES, &features)?;
         executor.run(&[0], 0, false)?;
         let out = block_on(read_f32(executor, states::FEATURES, features.len()))?;

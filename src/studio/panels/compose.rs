@@ -220,7 +220,7 @@ fn steps(ui: &mut Ui, recipe: &mut Recipe) {
     recipe.draw = recipe.draw.with_steps(steps);
     // Steps that are no more cannot be full.
     match &mut recipe.refresh {
-        Refresh::Uniform(budget) => *budget = (*budget).min(steps),
+        Refresh::Uniform(budget) | Refresh::Optimal(budget) => *budget = (*budget).min(steps),
         Refresh::List(list) => list.retain(|step| *step < steps),
         Refresh::Every | Refresh::Interval { .. } => {}
     }
