@@ -66,7 +66,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         .quantized(arguments.quantize)
         .resized(arguments.layers, arguments.grid)?;
     say!("measuring ({reason})");
-    let report = measure(arguments, &model, &device)?;
+    let bar = super::busy("runs and profiles");
+    let report = measure(arguments, &model, &device);
+    bar.finish_and_clear();
+    let report = report?;
     if let Some(path) = &arguments.json {
         write_whole(path, serde_json::to_string_pretty(&report).unwrap_or_default().as_bytes())?;
     }

@@ -63,12 +63,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     rules.iter().try_for_each(|refresh| settings(refresh).plan(tokens).map(drop))?;
     let mut engine = Engine::of(model, device);
     let mut pictures = Vec::new();
+    let bar = super::generate::progress(false, (rules.len() * jobs.len()) as u64);
     for refresh in &rules {
+        bar.set_message(refresh.to_string());
         let mut run = engine.run(jobs.clone(), &settings(refresh), None, None)?;
         while let Some(batch) = block_on(run.batch())? {
             pictures.extend(block_on(run.session()?.pictures(&batch.codes, Pixels::Signed))?);
+            bar.inc(batch.pictures.len() as u64);
         }
     }
+    bar.finish_and_clear();
     let sheet = Picture::sheet(&pictures, arguments.seeds).enlarged(arguments.scale);
     let rows: Vec<String> = rules.iter().map(ToString::to_string).collect();
     let settings = serde_json::json!({

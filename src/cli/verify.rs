@@ -23,7 +23,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     let mut all_ok = true;
     for file in &arguments.files {
-        let parts = verify::verify(file, &device)?;
+        let bar = super::busy(format!("replaying {}", file.display()));
+        let parts = verify::verify(file, &device);
+        bar.finish_and_clear();
+        let parts = parts?;
         all_ok &= !parts.is_empty() && parts.iter().all(|part| part.ok);
         if arguments.json {
             let report = serde_json::json!({ "file": file, "tolerance": TOLERANCE, "parts": parts });

@@ -82,13 +82,13 @@ impl Config {
     }
 }
 
-/// Whether a folder's model is asked by prompts; its weights are not looked at.
+/// Whether a folder's model is asked by prompts: what its architecture says, without a look at anything else.
 ///
 /// # Errors
-/// It is no model folder, or its configuration is wrong.
+/// It is no model folder.
 pub fn takes_prompts(folder: &Path) -> Result<bool, GenerateError> {
-    let folder = ModelFolder::open(folder)?;
-    Ok(matches!(Config::parse(folder.name(), folder.config())?.family, Known::Dimoo(_)))
+    let architecture = ModelFolder::open(folder)?.config().get("architecture").cloned();
+    Ok(architecture.is_some_and(|name| name == dimoo::ARCHITECTURE))
 }
 
 /// What computes.

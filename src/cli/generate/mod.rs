@@ -368,11 +368,11 @@ fn settings(arguments: &Arguments, defaults: Sampling, has_shortcut: bool) -> Re
     Ok(Settings { sampling, refresh, predictor })
 }
 
-/// A bar over steps, on a terminal.
-fn progress(quiet: bool, steps: u64) -> indicatif::ProgressBar {
+/// A bar over so much to do, on a terminal.
+pub(super) fn progress(quiet: bool, steps: u64) -> indicatif::ProgressBar {
     let bar = if quiet { indicatif::ProgressBar::hidden() } else { indicatif::ProgressBar::new(steps) };
     bar.set_style(
-        indicatif::ProgressStyle::with_template("{msg:>10} {wide_bar} step {pos}/{len} {eta}")
+        indicatif::ProgressStyle::with_template("{msg:>10} {wide_bar} {pos}/{len} {eta}")
             .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
     );
     bar
