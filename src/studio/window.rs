@@ -82,7 +82,8 @@ pub fn run(device: Device, reason: &str, opening: Opening<'_>) -> Result<(), Win
         studio.frames = recorded;
         Ok(Box::new(studio))
     });
-    eframe::run_native("migm", options, create).map_err(|error| WindowError::Open(error.to_string()))?;
+    eframe::run_native("migm", options, create)
+        .map_err(|error| WindowError::Open(without_places(&error.to_string())))?;
     if let Some(path) = trace {
         let written = crate::output::write(path, frames.to_csv().as_bytes());
         written.map_err(|error| WindowError::Trace { path: path.to_owned(), error })?;
@@ -119,5 +120,29 @@ pub fn note(device: &Device, reason: &str) -> DeviceNote {
             tier: "portable".to_owned(),
             reason,
         },
+    }
+}
+
+/// A message without the source files that it names: winit puts ` at FILE:LINE` before what the system said.
+fn without_places(message: &str) -> String {
+    let Some((before, rest)) = message.split_once(" at ") else { return message.to_owned() };
+    match rest.split_once(": ") {
+        Some((place, reason)) if place.contains(".rs:") => format!("{before}: {reason}"),
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_places;
+
+    #[test]
+    fn a_message_names_no_source_file() {
+        let winit = "winit EventLoopError: os error at /home/x/winit/linux/mod.rs:788: Failed to open connection to X server";
+        let plain = "winit EventLoopError: os error: Failed to open connection to X server";
+        assert_eq!(without_places(winit), plain);
+        for other in [plain, "the window at the left: closed", "no"] {
+            assert_eq!(without_places(other), other);
+        }
     }
 }
