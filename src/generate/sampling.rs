@@ -162,6 +162,10 @@ impl Sampling {
                 return refuse(format!("{name} is {value}; it must be from {least} to {}", Self::LARGEST));
             }
         }
+        let [low, high] = self.guidance_interval;
+        if low > high {
+            return refuse(format!("the guidance interval begins at {low} and ends below that, at {high}"));
+        }
         Ok(())
     }
 
@@ -310,6 +314,7 @@ mod tests {
         for official in [Sampling::DIMOO, Sampling::MASKGIT_512] {
             for (sampling, words) in [
                 (Sampling { steps: 0, ..official }, "at least 1 step"),
+                (Sampling { guidance_interval: [0.8, 0.2], ..official }, "begins at 0.8"),
                 (Sampling { steps: 65_537, ..official }, "65537 steps"),
                 (Sampling { guidance: f32::INFINITY, ..official }, "guidance is inf"),
                 (Sampling { guidance: f32::NAN, ..official }, "guidance is NaN"),
