@@ -17,6 +17,8 @@ the last third of each phase.
 
 Train it: `python training/tokenizer.py --config small --out runs/small`. Each phase leaves `tokenizer-PHASE.safetensors`, and
 `tokenizer.safetensors` is the last of them that has codes.
+
+The file is long because it is both the network, one readable file a model, and the losses its phases share.
 """
 
 import argparse

@@ -1,4 +1,6 @@
 //! `migm pull` against a hub on the loopback: what comes, what breaks, and what is left behind. Nothing here asks anyone else.
+//!
+//! The file is long because every way a download can break is one short test, and they share one hub.
 
 #![cfg(feature = "pull")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
