@@ -17,6 +17,9 @@ struct Params {
 #endif
 @group(0) @binding(6) var<storage, read_write> drawn: array<u32>;     // [images, tokens], by position
 @group(0) @binding(7) var<storage, read_write> scores: array<f32>;    // [images, tokens], by place in the list
+#ifdef MEASURED
+@group(0) @binding(8) var<storage, read_write> measured: array<vec4<f32>>; // [images, tokens], by place: entropy, largest probability, its code
+#endif
 
 const LANES = 64u;
 const LOWEST = -3.4e38;
@@ -61,6 +64,9 @@ fn main(
     var most = LOWEST;
     var best = LOWEST;
     var token = 0u;
+#ifdef MEASURED
+    var likeliest = 0u;
+#endif
     for (var block = lane; block * 4u < params.codebook; block += LANES) {
 #ifndef RECORDED
         let bits = philox(vec4<u32>(block, position, params.step, STREAM_TOKEN), seed);
@@ -69,6 +75,9 @@ fn main(
             let code = block * 4u + i;
             if code < params.codebook {
                 let z = scaled_logit(row, code);
+#ifdef MEASURED
+                likeliest = select(likeliest, code, z > most);
+#endif
                 most = max(most, z);
 #ifdef RECORDED
                 let noise = recorded_token[at * params.codebook + code];
@@ -99,6 +108,21 @@ fn main(
     token = indices[0];
     workgroupBarrier();
     values[lane] = most;
+#ifdef MEASURED
+    indices[lane] = likeliest;
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half {
+            let other = lane + half;
+            if values[other] > values[lane] || (values[other] == values[lane] && indices[other] < indices[lane]) {
+                values[lane] = values[other];
+                indices[lane] = indices[other];
+            }
+        }
+    }
+    workgroupBarrier();
+    likeliest = indices[0];
+#else
     for (var half = LANES / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if lane < half {
@@ -106,11 +130,20 @@ fn main(
         }
     }
     workgroupBarrier();
+#endif
     most = values[0];
     workgroupBarrier();
     var sum = 0.0;
+#ifdef MEASURED
+    var weighted = 0.0;
+#endif
     for (var code = lane; code < params.codebook; code += LANES) {
-        sum += exp(scaled_logit(row, code) - most);
+        let below = scaled_logit(row, code) - most;
+        let weight = exp(below);
+        sum += weight;
+#ifdef MEASURED
+        weighted += weight * max(below, -1e4);
+#endif
     }
     values[lane] = sum;
     for (var half = LANES / 2u; half > 0u; half /= 2u) {
@@ -120,8 +153,24 @@ fn main(
         }
     }
     workgroupBarrier();
+    sum = values[0];
+#ifdef MEASURED
+    workgroupBarrier();
+    values[lane] = weighted;
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half {
+            values[lane] += values[lane + half];
+        }
+    }
+    workgroupBarrier();
     if lane == 0u {
-        let exact = scaled_logit(row, token) - most - log_precise(values[0]);
+        let entropy = max(log_precise(sum) - values[0] / sum, 0.0);
+        measured[entry] = vec4<f32>(entropy, 1.0 / sum, f32(likeliest), 0.0);
+    }
+#endif
+    if lane == 0u {
+        let exact = scaled_logit(row, token) - most - log_precise(sum);
         let log_confidence = select(exact, LOG_LEAST_CONFIDENCE, exact < LOG_LEAST_CONFIDENCE);
         let bits = philox(vec4<u32>(0u, position, params.step, STREAM_CHOICE), seed).x;
 #ifdef RECORDED

@@ -2,7 +2,7 @@
 
 use super::{Backend, CliError};
 use crate::generate::GenerateError;
-use crate::generate::calibrate::{FILE, Schedules, measure};
+use crate::generate::calibrate::{FILE, Measured, Schedules, measure};
 use crate::generate::model::Model;
 use crate::generate::picture::write_whole;
 use crate::generate::predict::Predictor;
@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let (device, reason) = arguments.backend.open()?;
     say!("{} on {} ({reason})", model.name, device.describe());
     let bar = indicatif::ProgressBar::new(runs.len() as u64);
-    let mut errors: Vec<Vec<f64>> = Vec::new();
+    let mut measured = Measured::default();
     // Prompts of one length share a session.
     for group in runs.chunk_by(|(a, _), (b, _)| a.prompt_tokens() == b.prompt_tokens()) {
         let Some((condition, _)) = group.first() else { continue };
@@ -74,15 +74,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         let shape = Shape { decoder: false, ..Shape::new(batch, Some(settings.predictor)) };
         let mut session = Session::new(&model, shape, &device)?;
         let found = block_on(measure(&mut session, &settings, group, &mut || bar.inc(1)))?;
-        errors.resize(found.len(), Vec::new());
-        let share = group.len() as f64 / runs.len() as f64;
-        for (sums, found) in errors.iter_mut().zip(found) {
-            sums.resize(found.len(), 0.0);
-            sums.iter_mut().zip(found).for_each(|(sum, value)| *sum += share * value);
-        }
+        measured.add(&found, group.len() as f64 / runs.len() as f64);
     }
     bar.finish_and_clear();
-    let schedules = Schedules::new(&settings.predictor, runs.len() as u32, errors);
+    let schedules = Schedules::new(&settings.predictor, runs.len() as u32, measured);
     write_whole(&path, serde_json::to_string(&schedules).unwrap_or_default().as_bytes())?;
     print(&schedules, &settings, &path)
 }

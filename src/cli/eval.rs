@@ -43,8 +43,9 @@ pub(super) struct Arguments {
     /// reuse)
     #[arg(long = "predictor", value_name = "NAME", value_parser = super::predictor)]
     predictors: Vec<Predictor>,
-    /// A method beside these: vanilla or a predictor, then any of steps=N, refresh=RULE, order=NAME, spread=CELLS, guidance=LOW,HIGH,
-    /// as "taylor:1 refresh=uniform:4 order=halton"; repeat it for several. Without --budgets only these are compared with vanilla
+    /// A method beside these: vanilla or a predictor, then any of steps=N, refresh=RULE, order=NAME, spread=CELLS, reveal=RULE,
+    /// corrector=SHARE, guidance=LOW,HIGH, as "taylor:1 refresh=uniform:4 order=halton"; repeat it for several. Without --budgets
+    /// only these are compared with vanilla
     #[arg(long = "method", value_name = "METHOD")]
     methods: Vec<String>,
     /// Pictures of each method

@@ -159,6 +159,17 @@ impl Executor for CpuExecutor {
         Ok(())
     }
 
+    fn prepare_revisable(&mut self, steps: &[StepValues]) -> Result<(), ExecError> {
+        self.prepare(steps)
+    }
+
+    fn revise(&mut self, step: usize, values: &StepValues) -> Result<(), ExecError> {
+        let prepared = self.steps.len();
+        let known = self.steps.get_mut(step).ok_or(ExecError::Unprepared { step, prepared })?;
+        *known = *values;
+        Ok(())
+    }
+
     fn run(&mut self, programs: &[usize], step: usize, timed: bool) -> Result<(), ExecError> {
         let start = Instant::now();
         let values = self.values(step)?;

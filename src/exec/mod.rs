@@ -36,6 +36,9 @@ pub enum ExecError {
         /// Steps that were.
         prepared: usize,
     },
+    /// A step is changed that was prepared for good.
+    #[error("step {0} was prepared for good and cannot be changed")]
+    Fixed(usize),
     /// A state is asked for that no program declares, or with another size.
     #[error("state `{name}`: {what}")]
     State {
@@ -122,6 +125,18 @@ pub trait Executor {
     /// # Errors
     /// The device failed.
     fn prepare(&mut self, steps: &[StepValues]) -> Result<(), ExecError>;
+
+    /// The same for steps that [`Executor::revise`] may change later.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn prepare_revisable(&mut self, steps: &[StepValues]) -> Result<(), ExecError>;
+
+    /// Changes the numbers of one prepared step, for what is enqueued from now on. Makes nothing on the device.
+    ///
+    /// # Errors
+    /// There is no such step, or it was prepared for good.
+    fn revise(&mut self, step: usize, values: &StepValues) -> Result<(), ExecError>;
 
     /// Enqueues programs, in order, at the step with that index in the prepared list; returns at once on a GPU.
     /// `timed` runs count towards the step's time.

@@ -8,7 +8,7 @@
 
 use super::GenerateError;
 use super::predict::Predictor;
-use super::session::{Session, Settings, StepKind};
+use super::session::{Session, Settings};
 use crate::exec::{read_f32, write_f32};
 use crate::models::{Condition, states};
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,57 @@ pub struct Schedules {
     pub errors: Vec<Vec<f64>>,
     /// For every budget from 1: the full steps of the best plan.
     pub plans: Vec<Vec<u32>>,
+    /// By tenths of the mask ratio at which a stretch of predicted steps ends, from 0 on: what the relative error of features is of the
+    /// velocity that the predictor accumulated. An adaptive run begins with it.
+    #[serde(default)]
+    pub factors: Vec<f32>,
+}
+
+/// What errors are of accumulated velocities, the least squares fit through zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Factor {
+    /// Sums of errors times velocities, and of squared velocities.
+    sums: [f64; 2],
+}
+
+impl Factor {
+    fn add(&mut self, error: f64, velocity: f64) {
+        self.sums[0] += error * velocity;
+        self.sums[1] += velocity * velocity;
+    }
+
+    fn value(self) -> f32 {
+        if self.sums[1] > 1e-12 { (self.sums[0] / self.sums[1]) as f32 } else { 1.0 }
+    }
+}
+
+/// What was measured along runs of vanilla.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// By start and length, from 1: see [`Schedules::errors`].
+    pub errors: Vec<Vec<f64>>,
+    /// By tenths of the mask ratio.
+    pub factors: [Factor; 10],
+}
+
+impl Default for Measured {
+    fn default() -> Self {
+        Self { errors: Vec::new(), factors: [Factor::default(); 10] }
+    }
+}
+
+impl Measured {
+    /// Takes in what was measured along other runs, which are such a share of all.
+    pub fn add(&mut self, other: &Self, share: f64) {
+        self.errors.resize(other.errors.len(), Vec::new());
+        for (sums, found) in self.errors.iter_mut().zip(&other.errors) {
+            sums.resize(found.len(), 0.0);
+            sums.iter_mut().zip(found).for_each(|(sum, value)| *sum += share * value);
+        }
+        for (factor, found) in self.factors.iter_mut().zip(other.factors) {
+            factor.sums.iter_mut().zip(found.sums).for_each(|(sum, value)| *sum += value);
+        }
+    }
 }
 
 /// The name of the file in a model's folder.
@@ -33,9 +84,11 @@ pub const FILE: &str = "schedules.json";
 
 impl Schedules {
     /// From errors by start and length.
-    pub fn new(predictor: &Predictor, runs: u32, errors: Vec<Vec<f64>>) -> Self {
-        let plans = best_plans(&errors);
-        Self { predictor: predictor.to_string(), steps: errors.len() as u32, runs, errors, plans }
+    pub fn new(predictor: &Predictor, runs: u32, measured: Measured) -> Self {
+        let Measured { errors, factors } = measured;
+        let (plans, steps) = (best_plans(&errors), errors.len() as u32);
+        let factors = factors.into_iter().map(Factor::value).collect();
+        Self { predictor: predictor.to_string(), steps, runs, errors, plans, factors }
     }
 
     /// The best plan of a budget.
@@ -118,7 +171,7 @@ pub async fn measure(
     settings: &Settings,
     runs: &[(Condition, u64)],
     tick: &mut dyn FnMut(),
-) -> Result<Vec<Vec<f64>>, GenerateError> {
+) -> Result<Measured, GenerateError> {
     if !matches!(settings.predictor, Predictor::Shortcut | Predictor::Reuse) {
         let message = format!(
             "{} depends on which steps were full before; only shortcut and reuse can be calibrated",
@@ -138,6 +191,7 @@ pub async fn measure(
     };
     let (features, tokens) = (sizes(session), session.family().tokens());
     let mut sums: Vec<Vec<f64>> = Vec::new();
+    let mut factors = [Factor::default(); 10];
     for (condition, seed) in runs {
         let plan = session.configure(&settings.vanilla())?.to_vec();
         session.start(std::slice::from_ref(condition), &[*seed])?;
@@ -163,24 +217,34 @@ pub async fn measure(
                 write_f32(session.executor(), state, values)?;
             }
             sums[start].resize(plan.len() - start - 1, 0.0);
+            let (mut before, mut velocity) = (kept[start][0].clone(), 0.0);
             for step in start + 1..plan.len() {
                 let lists = &revealed[step - 1];
                 session.executor().write(states::NEW_IDS, &lists[0])?;
                 session.executor().write(states::NEW_POSITIONS, &lists[1])?;
-                let programs = session.programs_of(StepKind::Predicted).to_vec();
-                let (_sample, predict) = programs.split_last().unwrap_or((&0, &[]));
-                session.executor().run(predict, step, false)?;
+                session.move_features(step)?;
                 let (state, len) = &features[0];
                 let found = read_f32(session.executor(), state, *len).await?;
-                let share = f64::from(plan[step].values.reveal) / f64::from(tokens);
+                let values = &plan[step].values;
+                let share = f64::from(values.reveal) / f64::from(tokens);
                 sums[start][step - start - 1] += share * relative_square(&found, &kept[step][0]);
+                velocity += relative_distance(&found, &before);
+                let tenth = ((values.mask_ratio * 10.0) as usize).min(9);
+                factors[tenth].add(relative_distance(&found, &kept[step][0]), velocity);
+                before = found;
             }
         }
         tick();
     }
     let count = runs.len().max(1) as f64;
     sums.iter_mut().flatten().for_each(|sum| *sum /= count);
-    Ok(sums)
+    Ok(Measured { errors: sums, factors })
+}
+
+/// The distance from `wanted` as a share of its size, in L1 as an adaptive run has it (there of masked tokens alone).
+fn relative_distance(found: &[f32], wanted: &[f32]) -> f64 {
+    let apart: f64 = found.iter().zip(wanted).map(|(a, b)| f64::from((a - b).abs())).sum();
+    apart / wanted.iter().map(|v| f64::from(v.abs())).sum::<f64>().max(1e-30)
 }
 
 /// The square of the distance from `wanted`, as a share of its own square.
@@ -222,7 +286,8 @@ mod tests {
         ) {
             let errors: Vec<Vec<f64>> =
                 (0..steps).map(|start| values[start * 7..][..steps - start - 1].to_vec()).collect();
-            let schedules = Schedules::new(&Predictor::Reuse, 1, errors.clone());
+            let measured = Measured { errors: errors.clone(), ..Measured::default() };
+            let schedules = Schedules::new(&Predictor::Reuse, 1, measured);
             prop_assert_eq!(schedules.plans.len(), steps);
             for (index, plan) in schedules.plans.iter().enumerate() {
                 prop_assert_eq!((plan.len(), plan[0]), (index + 1, 0));
@@ -246,7 +311,8 @@ mod tests {
                 let runs = [(condition.clone(), 3), (condition.clone(), 4)];
                 block_on(measure(&mut session, &settings, &runs, &mut || {}))
             };
-            let errors = of(Predictor::Reuse).unwrap();
+            let measured = of(Predictor::Reuse).unwrap();
+            let errors = measured.errors.clone();
             assert_eq!(errors.iter().map(Vec::len).collect::<Vec<_>>(), [4, 3, 2, 1, 0]);
             // The error of reuse is the distance of vanilla's own features.
             let shape = Shape::new(Batch::of(&condition, 1, true), Some(Predictor::Reuse));
@@ -266,12 +332,17 @@ mod tests {
             }
             assert!((errors[1][1] - wanted).abs() < 1e-6 * wanted, "{} and {wanted}", errors[1][1]);
             let learned = of(Predictor::Shortcut).unwrap();
+            // Reuse does not move, so errors are nothing of its velocity; a shortcut's are some factor of it.
+            assert!(measured.factors.iter().all(|factor| factor.value() == 1.0));
+            let factors = || learned.factors.iter().map(|factor| factor.value());
+            assert!(factors().any(|factor| factor != 1.0) && factors().all(|factor| factor > 0.0));
+            let learned = learned.errors;
             assert!(learned.iter().flatten().all(|error| error.is_finite() && *error >= 0.0));
             assert_ne!(learned, errors);
             let error = of(Predictor::Taylor(Taylor::LINEAR)).unwrap_err().to_string();
             assert!(error.contains("only shortcut and reuse"), "{error}");
             // A plan is of the predictor and the steps that it was measured for.
-            let schedules = Schedules::new(&Predictor::Reuse, 2, errors);
+            let schedules = Schedules::new(&Predictor::Reuse, 2, measured);
             assert_eq!(schedules.plan(&settings, 5).unwrap(), [0, 1, 2, 3, 4]);
             for (settings, budget, words) in [
                 (settings.clone(), 6, "not between 1 and the 5"),

@@ -136,11 +136,13 @@ impl Engine {
         let plan = settings.plan(model.family().tokens())?;
         let predicted = plan.iter().any(|step| step.kind == StepKind::Predicted);
         let formats = model.formats().quantized(quantize);
+        let wanted = Shape::new(batch, None).of_settings(settings);
         let fits = |held: &Held| {
             let made = held.session.shape();
             made.batch == batch
                 && held.formats == formats
                 && (made.predictor == Some(settings.predictor) || !predicted)
+                && (made.decides, made.corrects) == (wanted.decides, wanted.corrects)
         };
         let held = match self.held.iter().position(fits) {
             Some(at) => self.held.remove(at),
@@ -148,7 +150,8 @@ impl Engine {
                 self.held.truncate(HELD - 1);
                 let has = model.family().has_shortcut();
                 let possible = settings.predictor != super::predict::Predictor::Shortcut || has;
-                let shape = Shape::new(batch, (predicted || possible).then_some(settings.predictor));
+                let predictor = (predicted || possible).then_some(settings.predictor);
+                let shape = Shape { predictor, ..wanted };
                 let (family, weights) = (&model.config.family, &mut *model.weights()?);
                 Held {
                     session: Session::with_weights(family, shape, &self.device, formats, weights)?,
@@ -159,6 +162,7 @@ impl Engine {
         self.held.insert(0, held);
         let session = &mut self.held[0].session;
         session.executor().pace(self.pace);
+        session.expect(model.prior(settings));
         session.configure(settings)?;
         Ok(session)
     }
@@ -177,6 +181,10 @@ impl Engine {
     /// Settings that make no program.
     pub fn largest_batch(&self, settings: &Settings, pictures: &[Job]) -> Result<u32, GenerateError> {
         let Some(first) = pictures.first() else { return Ok(1) };
+        if settings.decides() {
+            // Each picture decides for itself.
+            return Ok(1);
+        }
         let model = self.model()?;
         let limit = match &self.device {
             Device::Cpu => u64::MAX,
@@ -184,7 +192,8 @@ impl Engine {
         };
         for images in (2..=MOST_AT_ONCE.min(pictures.len() as u32)).rev() {
             let batch = Batch::of(&first.condition, images, settings.sampling.guided());
-            let shape = Shape::new(batch, Some(settings.predictor).filter(|_| settings.predicts()));
+            let predictor = Some(settings.predictor).filter(|_| settings.predicts());
+            let shape = Shape::new(batch, predictor).of_settings(settings);
             let programs = Programs::new(model.family(), shape, model.formats())?.list;
             let largest = programs.iter().flat_map(Program::tensors).map(Tensor::bytes).max();
             let planned = Memory::planned(&programs);
@@ -208,6 +217,7 @@ impl Engine {
         at_once: Option<u32>,
     ) -> Result<Run<'_>, GenerateError> {
         let at_once = match at_once {
+            Some(_) if settings.decides() => 1,
             Some(at_once) => at_once.min(pictures.len() as u32).max(1),
             None => self.largest_batch(settings, &pictures)?,
         };
@@ -230,19 +240,20 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::session`], or the device failed.
-    pub fn warm_up(
+    pub async fn warm_up(
         &mut self,
         job: &Job,
         settings: &Settings,
         quantize: Option<Quantization>,
         at_once: u32,
     ) -> Result<(), GenerateError> {
+        let at_once = if settings.decides() { 1 } else { at_once };
         let batch = Batch::of(&job.condition, at_once, settings.sampling.guided());
         let session = self.session(settings, batch, quantize)?;
-        let images = at_once as usize;
+        let images = batch.images as usize;
         session.start(&vec![job.condition.clone(); images], &vec![job.seed; images])?;
         for _ in 0..2 {
-            session.step()?;
+            session.advance().await?;
         }
         Ok(session.executor().wait()?)
     }
@@ -282,7 +293,7 @@ pub enum Event {
 pub struct Began {
     /// Which of the pictures are in it, by index.
     pub pictures: Vec<usize>,
-    /// The steps to come.
+    /// The steps to come, at most.
     pub steps: usize,
 }
 
@@ -297,6 +308,8 @@ pub struct Finished {
     pub loop_ms: f64,
     /// Milliseconds of each step as the device measured it; where it cannot, the loop's time shared out evenly.
     pub step_ms: Vec<f64>,
+    /// The steps as they were run.
+    pub plan: Vec<PlannedStep>,
 }
 
 /// The batch under way.
@@ -328,7 +341,7 @@ impl Run<'_> {
         let Some(now) = &mut self.now else { return self.begin() };
         let began = now_ms();
         let session = self.engine.present()?;
-        if let Some(step) = session.step()? {
+        if let Some(step) = session.advance().await? {
             now.spent += now_ms() - began;
             return Ok(Some(Event::Stepped(step)));
         }
@@ -338,10 +351,11 @@ impl Run<'_> {
         now.spent += now_ms() - began;
         codes.truncate(count);
         let times = session.step_times().await?;
+        let plan = session.plan().to_vec();
         let each = now.spent / times.len().max(1) as f64;
         let step_ms = times.into_iter().map(|ms| ms.unwrap_or(each)).collect();
         let finished = self.now.take().map(|now| {
-            Event::Finished(Finished { pictures: now.pictures, codes, loop_ms: now.spent, step_ms })
+            Event::Finished(Finished { pictures: now.pictures, codes, loop_ms: now.spent, step_ms, plan })
         });
         Ok(finished)
     }

@@ -22,7 +22,7 @@ fn predictor(cache_ratio: f32) -> Predictor {
 }
 
 fn shape(images: u32, predictor: Option<Predictor>) -> Shape {
-    Shape { batch: Batch::of_classes(images, true), predictor, recorded_noise: false, decoder: false }
+    Shape { decoder: false, ..Shape::new(Batch::of_classes(images, true), predictor) }
 }
 
 fn settings(config: &Config, refresh: Refresh, cache_ratio: f32) -> Settings {

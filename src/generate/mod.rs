@@ -1,11 +1,15 @@
 //! Generation: how a fully masked grid becomes a picture.
 //!
 //! [`schedule`] says how many tokens each step reveals, [`refresh`] which steps run the full model, [`predict`] what
-//! stands in for it at the others, [`sampling`] how tokens are drawn and chosen; [`session`] puts them together over
-//! an executor, and [`model`] brings a model folder to it. [`picture`] turns results into files, [`likelihood`] says how well codes
+//! stands in for it at the others, [`sampling`] how tokens are drawn and chosen; [`plan`] makes steps of it all, of which [`pace`]
+//! decides while a run goes on; [`session`] puts them together over an executor, and [`model`] brings a model folder to it. [`picture`] turns results into files, [`likelihood`] says how well codes
 //! go together.
 
 pub mod calibrate;
+mod deciding;
+#[cfg(test)]
+mod deciding_tests;
+mod drawing;
 pub mod engine;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -18,7 +22,9 @@ pub mod model;
 pub mod order;
 #[cfg(test)]
 mod order_tests;
+pub mod pace;
 pub mod picture;
+pub mod plan;
 pub mod predict;
 pub mod programs;
 pub mod published;

@@ -340,6 +340,18 @@ impl Model {
         Ok(Settings { refresh: Refresh::List(schedules.plan(&settings, budget)?), ..settings })
     }
 
+    /// The predictor and the number of steps that the model was calibrated for, if it was.
+    pub fn calibrated(&self) -> Option<(String, u32)> {
+        self.schedules.as_ref().map(|known| (known.predictor.clone(), known.steps))
+    }
+
+    /// What errors of a predictor are of the velocity that it accumulated, by parts of the mask ratio from 0 on, where that was measured.
+    pub fn prior(&self, settings: &Settings) -> Vec<f32> {
+        let measured =
+            self.schedules.as_ref().filter(|known| known.predictor == settings.predictor.to_string());
+        measured.map(|known| known.factors.clone()).unwrap_or_default()
+    }
+
     /// Words of a prompt that the model has never seen, each once, with what may have been meant: the nearest in spelling, and
     /// where there are none, the kinds of words that it knows.
     pub fn unknown_words(&self, prompt: &str) -> Vec<Unknown> {

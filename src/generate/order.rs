@@ -1,6 +1,32 @@
 //! The order in which tokens are revealed: which of the masked ones a step takes.
+//!
+//! To add one, give [`Order`] a variant; one from outside of this crate is [`Order::Custom`], see `examples/order.rs`.
 
 use serde::{Deserialize, Serialize};
+
+/// An order that is known in advance.
+pub trait Arrange: std::fmt::Debug + Sync {
+    /// As reports call it.
+    fn name(&self) -> &'static str;
+
+    /// The rank of each token of a grid, row by row: of those that are masked, a step takes the lowest. Ranks are below 2^24, and of equal
+    /// ones the first token counts.
+    fn ranks(&self, grid: [u32; 2]) -> Vec<u32>;
+}
+
+impl Serialize for dyn Arrange {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.name())
+    }
+}
+
+impl PartialEq for dyn Arrange {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for dyn Arrange {}
 
 /// How the tokens of a step are chosen. How many they are is the schedule's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,14 +39,28 @@ pub enum Order {
     /// Along a two-dimensional Halton sequence, which spreads each step's tokens over the picture (Besnier et al. 2025, arXiv
     /// 2503.17076).
     Halton,
+    /// One from outside. Reports name it, and files cannot bring it back.
+    #[serde(skip_deserializing)]
+    #[cfg_attr(not(target_arch = "wasm32"), value(skip))]
+    Custom(&'static dyn Arrange),
 }
 
 impl Order {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Confidence => "confidence",
+            Self::Halton => "halton",
+            Self::Custom(order) => order.name(),
+        }
+    }
+
     /// The rank of each token of a grid, row by row, where the order is known in advance.
     pub fn ranks(self, [rows, columns]: [u32; 2]) -> Option<Vec<u32>> {
         match self {
             Self::Confidence => None,
             Self::Halton => Some(halton_ranks(rows, columns)),
+            Self::Custom(order) => Some(order.ranks([rows, columns])),
         }
     }
 }

@@ -4,9 +4,10 @@
 use super::GenerateError;
 use super::engine::Job;
 use super::model::Model;
+use super::order::Order;
 use super::predict::Predictor;
 use super::refresh::Refresh;
-use super::sampling::Sampling;
+use super::sampling::{Reveal, Sampling};
 use super::session::Settings;
 use crate::kernels::Quantization;
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,10 @@ pub fn command(
 ) -> Option<String> {
     let Settings { sampling, refresh, predictor } = settings;
     Predictor::named(&predictor.to_string())?;
+    refresh.to_string().parse::<Refresh>().ok()?;
+    if matches!(sampling.order, Order::Custom(_)) {
+        return None;
+    }
     let (_, seed) = pictures.first()?;
     let mut subjects: Vec<&Subject> = pictures.iter().map(|(subject, _)| subject).collect();
     subjects.dedup();
@@ -101,8 +106,10 @@ pub fn command(
     ];
     let [low, high] = sampling.guidance_interval;
     options.extend([
-        ("order", spelled(serde_json::json!(sampling.order))),
+        ("order", sampling.order.name().to_owned()),
         ("spread", sampling.spread.to_string()),
+        ("reveal", sampling.reveal.to_string()),
+        ("corrector", sampling.corrector.to_string()),
         ("guidance-interval", format!("{low},{high}")),
     ]);
     options.extend(quantize.map(|scheme| ("quantize", scheme.to_string())));
@@ -178,14 +185,23 @@ impl Recipe {
     /// The same with every step in full.
     #[must_use]
     pub fn vanilla(&self) -> Self {
-        Self { refresh: Refresh::Every, ..self.clone() }
+        let draw = Sampling { reveal: Reveal::Schedule, ..self.draw };
+        Self { draw, refresh: Refresh::Every, ..self.clone() }
     }
 
-    /// Full steps of a run, where the rule makes sense.
+    /// Full steps of a run, where the rule makes sense and tells before.
     pub fn full_steps(&self) -> Option<usize> {
+        if self.refresh.pace().is_some() {
+            return None;
+        }
         let steps = self.draw.steps;
         let full = self.refresh.full_steps(steps as usize, steps).ok()?;
         Some(full.into_iter().filter(|full| *full).count())
+    }
+
+    /// Whether the rule for full steps makes sense, whether or not it tells them before.
+    pub fn makes_sense(&self) -> bool {
+        self.refresh.pace().is_some() || self.full_steps().is_some()
     }
 
     /// What a session is configured with.

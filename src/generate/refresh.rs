@@ -1,6 +1,7 @@
 //! Which steps run the full model.
 
 use super::GenerateError;
+use super::pace::{Adaptive, Pace};
 
 /// A rule for the full steps. Step 0 is always full: there is nothing to predict from before it.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -22,17 +23,44 @@ pub enum Refresh {
         /// Every so many steps after them, one is full.
         interval: u32,
     },
+    /// Where the error that is expected exceeds a target: decided step by step, from one small value that is read back.
+    Adaptive(Adaptive),
+    /// As an earlier run decided: what makes it again, token for token.
+    Decided(Decided),
+    /// One from outside that decides step by step. Reports name it, and files cannot bring it back.
+    #[serde(skip_deserializing)]
+    Custom(&'static dyn Pace),
+}
+
+/// What a run decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Decided {
+    /// Its full steps.
+    pub full: Vec<u32>,
+    /// Tokens that each step revealed, where that was decided too; else empty.
+    #[serde(default)]
+    pub reveal: Vec<u32>,
 }
 
 impl Refresh {
     /// The full steps of ML-Cache as published.
     pub const ML_CACHE: Self = Self::Interval { warmup: 0.3, interval: 5 };
 
-    /// For each of `steps` steps, whether it is full. `nominal` is the number of steps asked for, which is larger
+    /// What decides where that is left to the run.
+    pub fn pace(&self) -> Option<&dyn Pace> {
+        match self {
+            Self::Adaptive(adaptive) => Some(adaptive),
+            Self::Custom(pace) => Some(*pace),
+            _ => None,
+        }
+    }
+
+    /// For each of `steps` steps, whether it is full; the first alone where the run decides. `nominal` is the number of steps asked for, which is larger
     /// than `steps` only where every token was revealed early.
     ///
     /// # Errors
-    /// A budget of 0 or above `nominal`, a listed step beyond the last, no interval, or a share that is none.
+    /// A budget of 0 or above `nominal`, a listed step beyond the last, no interval, a share that is none, or a target that is no
+    /// error.
     pub fn full_steps(&self, steps: usize, nominal: u32) -> Result<Vec<bool>, GenerateError> {
         let mut full = vec![false; steps];
         let mut mark = |step: u32| {
@@ -47,17 +75,17 @@ impl Refresh {
                 let message = format!("optimal:{budget} needs what migm calibrate measures of a model");
                 return Err(GenerateError::Setting(message));
             }
-            Self::Uniform(0) => {
-                let message = "a refresh budget of 0 leaves nothing to predict from; use 1 or more";
-                return Err(GenerateError::Setting(message.to_owned()));
-            }
-            Self::Uniform(budget) if *budget > nominal => {
-                let message = format!(
-                    "a refresh budget of {budget} is more than the {nominal} steps; use {nominal} or fewer, or --refresh every"
-                );
-                return Err(GenerateError::Setting(message));
+            Self::Custom(_) => {}
+            Self::Adaptive(Adaptive { target_error, budget }) => {
+                budget.map_or(Ok(()), |budget| check_budget(budget, nominal))?;
+                if !(0.0..=1e6).contains(target_error) {
+                    let message =
+                        format!("a target error of {target_error} is none; use a share such as 0.1");
+                    return Err(GenerateError::Setting(message));
+                }
             }
             Self::Uniform(budget) => {
+                check_budget(*budget, nominal)?;
                 // Rounded half to even, as Python rounds: (15, 10) has 1.5, 4.5, 7.5, 10.5 and 13.5.
                 let mut last = 0;
                 for k in 1..*budget {
@@ -66,7 +94,7 @@ impl Refresh {
                     mark(last);
                 }
             }
-            Self::List(list) => {
+            Self::List(list) | Self::Decided(Decided { full: list, .. }) => {
                 for &step in list {
                     if step >= nominal {
                         let message = format!(
@@ -96,6 +124,17 @@ impl Refresh {
     }
 }
 
+fn check_budget(budget: u32, nominal: u32) -> Result<(), GenerateError> {
+    let message = match budget {
+        0 => "a refresh budget of 0 leaves nothing to predict from; use 1 or more".to_owned(),
+        _ if budget > nominal => format!(
+            "a refresh budget of {budget} is more than the {nominal} steps; use {nominal} or fewer, or --refresh every"
+        ),
+        _ => return Ok(()),
+    };
+    Err(GenerateError::Setting(message))
+}
+
 /// The shortest decimal that reads as `value`, in f64.
 pub(super) fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
@@ -107,13 +146,23 @@ impl std::fmt::Display for Refresh {
             Self::Every => f.write_str("every"),
             Self::Uniform(budget) => write!(f, "uniform:{budget}"),
             Self::Optimal(budget) => write!(f, "optimal:{budget}"),
-            Self::List(list) => {
-                let list: Vec<String> = list.iter().map(u32::to_string).collect();
-                write!(f, "list:{}", list.join(","))
+            Self::List(list) => write!(f, "list:{}", joined(list)),
+            Self::Decided(Decided { full, reveal }) if reveal.is_empty() => {
+                write!(f, "decided:{}", joined(full))
             }
+            Self::Decided(Decided { full, reveal }) => {
+                write!(f, "decided:{}/{}", joined(full), joined(reveal))
+            }
+            Self::Adaptive(adaptive) => f.write_str(&adaptive.spec()),
+            Self::Custom(pace) => f.write_str(&pace.spec()),
             Self::Interval { warmup, interval } => write!(f, "interval:{warmup},{interval}"),
         }
     }
+}
+
+fn joined(list: &[u32]) -> String {
+    let list: Vec<String> = list.iter().map(u32::to_string).collect();
+    list.join(",")
 }
 
 impl std::str::FromStr for Refresh {
@@ -123,20 +172,33 @@ impl std::str::FromStr for Refresh {
         let number = |text: &str| {
             text.trim().parse::<u32>().map_err(|_| format!("{text:?} is not a step or a number of steps"))
         };
+        let numbers = |list: &str| list.split(',').map(number).collect::<Result<Vec<u32>, String>>();
         match text.split_once(':') {
             None if text == "every" => Ok(Self::Every),
             Some(("uniform", budget)) => Ok(Self::Uniform(number(budget)?)),
             Some(("optimal", budget)) => Ok(Self::Optimal(number(budget)?)),
-            Some(("list", list)) => Ok(Self::List(list.split(',').map(number).collect::<Result<_, _>>()?)),
+            Some(("list", list)) => Ok(Self::List(numbers(list)?)),
+            Some(("decided", decided)) => {
+                let (full, reveal) = decided.split_once('/').unwrap_or((decided, ""));
+                let reveal = if reveal.is_empty() { Vec::new() } else { numbers(reveal)? };
+                Ok(Self::Decided(Decided { full: numbers(full)?, reveal }))
+            }
+            Some(("adaptive", plan)) => {
+                let (error, budget) =
+                    plan.split_once(',').map_or((plan, None), |(error, b)| (error, Some(b)));
+                let wrong = || format!("{error:?} is not an error; a share such as 0.1 is");
+                let target_error = error.trim().parse().map_err(|_| wrong())?;
+                Ok(Self::Adaptive(Adaptive { target_error, budget: budget.map(number).transpose()? }))
+            }
             Some(("interval", plan)) => {
                 let (warmup, interval) = plan.split_once(',').unwrap_or((plan, ""));
                 let warmup =
                     warmup.trim().parse().map_err(|_| format!("{warmup:?} is not a share of steps"))?;
                 Ok(Self::Interval { warmup, interval: number(interval)? })
             }
-            _ => {
-                Err(format!("{text:?} is none of: every, uniform:B, optimal:B, list:0,3,7, interval:SHARE,K"))
-            }
+            _ => Err(format!(
+                "{text:?} is none of: every, uniform:B, optimal:B, adaptive:ERROR[,B], list:0,3,7, interval:SHARE,K"
+            )),
         }
     }
 }
@@ -186,10 +248,21 @@ mod tests {
 
     #[test]
     fn rules_read_and_print_alike() {
-        for text in ["every", "uniform:4", "list:0,3,7", "interval:0.3,5"] {
+        for text in [
+            "every",
+            "uniform:4",
+            "list:0,3,7",
+            "interval:0.3,5",
+            "adaptive:0.1",
+            "adaptive:0.25,6",
+            "decided:0,4",
+            "decided:0,4/1,2,3",
+        ] {
             assert_eq!(text.parse::<Refresh>().unwrap().to_string(), text);
         }
-        for text in ["list:a", "often", "interval:0.3", "interval:x,2"] {
+        for text in
+            ["list:a", "often", "interval:0.3", "interval:x,2", "adaptive:", "adaptive:0.1,x", "decided:1/x"]
+        {
             assert!(text.parse::<Refresh>().is_err(), "{text}");
         }
     }

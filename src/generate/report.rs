@@ -1,6 +1,7 @@
 //! What `migm generate` reports of a run: how it was made, and what each kind of step cost.
 
 use super::engine::Finished;
+use super::pace::Verdict;
 use super::recipe::Subject;
 use super::session::{PlannedStep, Settings, StepKind};
 use crate::exec::Memory;
@@ -15,6 +16,9 @@ pub struct Report {
     pub device: String,
     /// How it was sampled, and which steps ran in full.
     pub settings: Settings,
+    /// What runs decided that decide while they go on, a picture each: full steps, and after a slash the tokens of each step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub decided: Vec<String>,
     /// What was asked for: a prompt or classes.
     #[serde(flatten)]
     pub subjects: Subjects,
@@ -24,7 +28,7 @@ pub struct Report {
     pub files: Vec<PathBuf>,
     /// Codes of each picture, row by row.
     pub tokens: Vec<Vec<u32>>,
-    /// Every step of a run.
+    /// Every step of a run, of the first where they decide.
     pub steps: Vec<Step>,
     /// Sums over all pictures.
     pub totals: Totals,
@@ -65,6 +69,16 @@ pub struct Step {
     pub tokens_unmasked: u32,
     /// Share of tokens masked before it.
     pub mask_ratio: f32,
+    /// Tokens that it masked again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tokens_masked_again: u32,
+    /// What was decided of it, where the run decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Sums over all pictures.
@@ -74,7 +88,7 @@ pub struct Totals {
     pub images: usize,
     /// Batches that they were made in.
     pub batches: usize,
-    /// Full steps of a batch.
+    /// Full steps of a batch; where each decides for itself, the mean of all, rounded.
     pub full_steps: usize,
     /// Predicted steps of a batch.
     pub predicted_steps: usize,
@@ -103,6 +117,10 @@ pub struct Tally {
     pub loop_ms: f64,
     step_ms: Vec<f64>,
     batches: usize,
+    /// The steps of each batch.
+    plans: Vec<Vec<PlannedStep>>,
+    /// Milliseconds and steps of full ones, and of others.
+    kinds: [(f64, usize); 2],
 }
 
 impl Tally {
@@ -118,10 +136,15 @@ impl Tally {
             self.tokens[picture] = codes.to_vec();
         }
         self.loop_ms += batch.loop_ms;
-        self.step_ms.resize(batch.step_ms.len(), 0.0);
+        self.step_ms.resize(self.step_ms.len().max(batch.step_ms.len()), 0.0);
         for (sum, ms) in self.step_ms.iter_mut().zip(&batch.step_ms) {
             *sum += ms;
         }
+        for (step, ms) in batch.plan.iter().zip(&batch.step_ms) {
+            let (sum, count) = &mut self.kinds[usize::from(step.kind == StepKind::Predicted)];
+            (*sum, *count) = (*sum + ms, *count + 1);
+        }
+        self.plans.push(batch.plan.clone());
         self.batches += 1;
     }
 
@@ -130,22 +153,30 @@ impl Tally {
         self.batches == 1
     }
 
-    /// The steps, averaged over batches.
-    pub fn steps(&self, plan: &[PlannedStep]) -> Vec<Step> {
+    /// The steps of the first batch; milliseconds are averaged over all.
+    pub fn steps(&self) -> Vec<Step> {
         let of = |(step, ms): (&PlannedStep, &f64)| Step {
             index: step.values.step,
             kind: step.kind,
             milliseconds: ms / self.batches.max(1) as f64,
             tokens_unmasked: step.values.reveal,
             mask_ratio: step.values.mask_ratio,
+            tokens_masked_again: step.values.remask,
+            verdict: step.verdict,
         };
-        plan.iter().zip(&self.step_ms).map(of).collect()
+        self.plans.first().into_iter().flatten().zip(&self.step_ms).map(of).collect()
+    }
+
+    /// What each run decided, if runs decide.
+    pub fn decided(&self, settings: &Settings) -> Vec<String> {
+        let plans = self.plans.iter().filter(|_| settings.decides());
+        plans.map(|plan| settings.decided(plan).refresh.to_string()).collect()
     }
 
     /// The sums, held against a run of the same pictures with every step in full.
-    pub fn totals(&self, plan: &[PlannedStep], vanilla: Option<&Self>, decode_ms: f64) -> Totals {
-        let of_kind = |kind| plan.iter().zip(&self.step_ms).filter(move |(step, _)| step.kind == kind);
-        let ms_of = |kind| of_kind(kind).map(|(_, ms)| ms).sum();
+    pub fn totals(&self, vanilla: Option<&Self>, decode_ms: f64) -> Totals {
+        let [(full_milliseconds, full_steps), (predicted_milliseconds, predicted_steps)] = self.kinds;
+        let of_a_batch = |steps: usize| (steps as f64 / self.batches.max(1) as f64).round() as usize;
         let agreement = |other: &Self| {
             let pairs = || self.tokens.iter().flatten().zip(other.tokens.iter().flatten());
             pairs().filter(|(a, b)| a == b).count() as f64 / pairs().count().max(1) as f64
@@ -153,10 +184,10 @@ impl Tally {
         Totals {
             images: self.tokens.len(),
             batches: self.batches,
-            full_steps: of_kind(StepKind::Full).count(),
-            predicted_steps: of_kind(StepKind::Predicted).count(),
-            full_milliseconds: ms_of(StepKind::Full),
-            predicted_milliseconds: ms_of(StepKind::Predicted),
+            full_steps: of_a_batch(full_steps),
+            predicted_steps: of_a_batch(predicted_steps),
+            full_milliseconds,
+            predicted_milliseconds,
             loop_milliseconds: self.loop_ms,
             decode_milliseconds: decode_ms,
             every_step_full_milliseconds: vanilla.map(|other| other.loop_ms),

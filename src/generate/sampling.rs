@@ -1,17 +1,15 @@
-//! From logits to revealed tokens: the operations of every step, and the numbers that change from step to step.
+//! How tokens are drawn and chosen: the settings, and the numbers that follow from them for every step. [`plan`](super::plan) makes
+//! steps of them, [`drawing`](super::drawing) the operations.
 
 use super::GenerateError;
 use super::order::Order;
+use super::predict::Predictor;
+use super::refresh::Refresh;
 use super::schedule::Schedule;
-use crate::kernels::commit::Commit;
-use crate::kernels::rank_scores::RankScores;
-use crate::kernels::sample::Sample;
-use crate::kernels::spread_k::SpreadK;
-use crate::kernels::top_k::TopK;
-use crate::kernels::{ChoiceNoise, Extent, StepValues, Symbol};
-use crate::models::{Batch, Family, states};
-use crate::program::{Builder, Element};
+use super::session::Settings;
+use crate::kernels::{ChoiceNoise, StepValues};
 use serde::de::Error as _;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// How tokens are drawn and chosen, for every family. A model folder's `config.json` gives the defaults, and leaves out what
@@ -40,6 +38,13 @@ pub struct Sampling {
     /// How far apart the tokens of one step stand where they can, in cells of the grid; 0 leaves it to the order.
     #[serde(default)]
     pub spread: f32,
+    /// How many of them.
+    #[serde(default)]
+    pub reveal: Reveal,
+    /// The share of known tokens that each full step masks again, those that it finds least likely; as many others are revealed in
+    /// their place.
+    #[serde(default)]
+    pub corrector: f32,
     /// The mask ratios between which there is guidance, the lowest first; elsewhere the model runs without its unconditional half
     /// where that is a program of its own (Kynkäänniemi et al. 2024, arXiv 2404.07724).
     #[serde(default = "everywhere")]
@@ -57,6 +62,64 @@ pub enum Ramp {
     Linear,
     /// The whole weight at every step.
     Constant,
+}
+
+/// How many tokens a step reveals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reveal {
+    /// As the schedule has it.
+    #[default]
+    Schedule,
+    /// As many as the schedule has, and more while the entropies of all that a step reveals, without the largest, sum up to no more
+    /// nats than this: what tokens that are drawn together can know of each other (EB-Sampler, Ben-Hamu et al. 2025, arXiv 2505.24857).
+    Entropy(f32),
+    /// As many as the schedule has, or all whose likeliest code has at least this probability and was the likeliest at the step before
+    /// (after KLASS, arXiv 2511.05664).
+    Certainty(f32),
+}
+
+impl Reveal {
+    /// Whether a run decides.
+    pub fn is_free(self) -> bool {
+        self != Self::Schedule
+    }
+
+    /// The bound on entropy and the least certainty, 0 where there is none.
+    pub(super) fn bounds(self) -> [f32; 2] {
+        match self {
+            Self::Schedule => [0.0, 0.0],
+            Self::Entropy(bound) => [bound, 0.0],
+            Self::Certainty(least) => [0.0, least],
+        }
+    }
+}
+
+impl std::fmt::Display for Reveal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Schedule => f.write_str("schedule"),
+            Self::Entropy(bound) => write!(f, "entropy:{bound}"),
+            Self::Certainty(least) => write!(f, "certainty:{least}"),
+        }
+    }
+}
+
+impl std::str::FromStr for Reveal {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str, most: f32| {
+            let value = text.parse::<f32>().ok().filter(|value| *value > 0.0 && *value <= most);
+            value.ok_or_else(|| format!("{text:?} is not a number above 0 and up to {most}"))
+        };
+        match text.split_once(':') {
+            None if text == "schedule" => Ok(Self::Schedule),
+            Some(("entropy", bound)) => Ok(Self::Entropy(number(bound, Sampling::LARGEST)?)),
+            Some(("certainty", least)) => Ok(Self::Certainty(number(least, 1.0)?)),
+            _ => Err(format!("{text:?} is none of: schedule, entropy:NATS, certainty:PROBABILITY")),
+        }
+    }
 }
 
 /// No interval at all.
@@ -77,6 +140,8 @@ impl Sampling {
         choice_noise: ChoiceNoise::Linear,
         order: Order::Confidence,
         spread: 0.0,
+        reveal: Reveal::Schedule,
+        corrector: 0.0,
         guidance_interval: [0.0, 1.0],
         bf16_gumbel: false,
     };
@@ -95,6 +160,8 @@ impl Sampling {
         choice_noise: ChoiceNoise::Constant,
         order: Order::Confidence,
         spread: 0.0,
+        reveal: Reveal::Schedule,
+        corrector: 0.0,
         guidance_interval: [0.0, 1.0],
         bf16_gumbel: false,
     };
@@ -137,7 +204,10 @@ impl Sampling {
     }
 
     /// Whether the numbers make sense.
-    fn check(&self) -> Result<(), GenerateError> {
+    ///
+    /// # Errors
+    /// No steps, too many, or a number out of range.
+    pub fn check(&self) -> Result<(), GenerateError> {
         let refuse = |message: String| Err(GenerateError::Setting(message));
         match self.steps {
             0 => return refuse("generation needs at least 1 step".to_owned()),
@@ -162,6 +232,18 @@ impl Sampling {
                 return refuse(format!("{name} is {value}; it must be from {least} to {}", Self::LARGEST));
             }
         }
+        if !(0.0..=1.0).contains(&self.corrector) {
+            return refuse(format!("the corrector's share is {}; it must be from 0 to 1", self.corrector));
+        }
+        let [entropy, certainty] = self.reveal.bounds();
+        if self.reveal.is_free()
+            && !(entropy + certainty > 0.0 && entropy <= Self::LARGEST && certainty <= 1.0)
+        {
+            return refuse(format!(
+                "{} tells nothing; use a bound above 0, of a probability up to 1",
+                self.reveal
+            ));
+        }
         let [low, high] = self.guidance_interval;
         if low > high {
             return refuse(format!("the guidance interval begins at {low} and ends below that, at {high}"));
@@ -169,110 +251,54 @@ impl Sampling {
         Ok(())
     }
 
-    /// The values of every step over so many tokens an image.
+    /// Guidance at a place of the schedule, and whether there is to be none for the interval.
+    pub(super) fn guidance_at(&self, place: u32, mask_ratio: f32) -> (f32, bool) {
+        let [least, most] = self.guidance_interval;
+        let unguided = !(least..=most).contains(&mask_ratio);
+        let guidance = match self.guidance_ramp {
+            _ if unguided => 0.0,
+            Ramp::Linear => self.guidance * self.progress(place),
+            Ramp::Constant => self.guidance,
+        };
+        (guidance, unguided)
+    }
+
+    /// The temperature of the choice at a place of the schedule, and whether it is made at random.
+    pub(super) fn choice_at(&self, place: u32) -> (f32, bool) {
+        match self.choice_noise {
+            ChoiceNoise::Linear => (self.choice_temperature * (1.0 - self.progress(place)), false),
+            ChoiceNoise::Constant => (self.choice_temperature, false),
+            ChoiceNoise::WarmUp => (0.0, place < 2),
+            ChoiceNoise::Random => (0.0, true),
+        }
+    }
+
+    /// How far along: 0 at the first step, 1 at the last. A single step is guided in full.
+    fn progress(&self, place: u32) -> f32 {
+        if self.steps == 1 { 1.0 } else { place as f32 / (self.steps - 1) as f32 }
+    }
+
+    /// What does not change from step to step.
+    pub(super) fn at_every_step(&self) -> StepValues {
+        StepValues {
+            softmax_temperature: self.softmax_temperature,
+            draw_temperature: self.draw_temperature,
+            bf16_noise: self.bf16_gumbel,
+            ranked: self.order != Order::Confidence,
+            distance: self.spread,
+            ..StepValues::default()
+        }
+    }
+
+    /// The values of every step over so many tokens an image, all in full and as scheduled.
     ///
     /// # Errors
     /// No steps, too many, or a number out of range.
     pub fn steps(&self, tokens: u32) -> Result<Vec<StepValues>, GenerateError> {
-        self.check()?;
-        let mut masked = tokens;
-        let mut new_tokens = 0;
-        let values =
-            self.schedule.counts(self.steps, tokens).into_iter().enumerate().map(|(step, reveal)| {
-                // How far along: 0 at the first step, 1 at the last. A single step is guided in full.
-                let progress = if self.steps == 1 { 1.0 } else { step as f32 / (self.steps - 1) as f32 };
-                let mask_ratio = masked as f32 / tokens as f32;
-                let [least, most] = self.guidance_interval;
-                let unguided = !(least..=most).contains(&mask_ratio);
-                let guidance = match self.guidance_ramp {
-                    _ if unguided => 0.0,
-                    Ramp::Linear => self.guidance * progress,
-                    Ramp::Constant => self.guidance,
-                };
-                let (choice_temperature, random_choice) = match self.choice_noise {
-                    ChoiceNoise::Linear => (self.choice_temperature * (1.0 - progress), false),
-                    ChoiceNoise::Constant => (self.choice_temperature, false),
-                    ChoiceNoise::WarmUp => (0.0, step < 2),
-                    ChoiceNoise::Random => (0.0, true),
-                };
-                let values = StepValues {
-                    step: step as u32,
-                    new_tokens,
-                    masked,
-                    reveal,
-                    mask_ratio,
-                    guidance,
-                    choice_temperature,
-                    softmax_temperature: self.softmax_temperature,
-                    draw_temperature: self.draw_temperature,
-                    bf16_noise: self.bf16_gumbel,
-                    random_choice,
-                    ranked: self.order != Order::Confidence,
-                    distance: self.spread,
-                    unguided,
-                    ..StepValues::default()
-                };
-                masked -= reveal;
-                new_tokens = reveal;
-                values
-            });
-        Ok(values.collect())
+        let sampling = Self { reveal: Reveal::Schedule, ..*self };
+        let settings = Settings { sampling, refresh: Refresh::Every, predictor: Predictor::Reuse };
+        Ok(settings.plan(tokens)?.into_iter().map(|step| step.values).collect())
     }
-}
-
-/// Appends what follows the features in every step: logits at masked positions, draw, choice, reveal.
-pub fn append(b: &mut Builder, family: &dyn Family, batch: Batch, recorded_noise: bool) {
-    let (images, tokens) = (batch.images, family.tokens());
-    let u32_state = |b: &mut Builder, name| b.state(name, images, tokens, Element::U32);
-    let masked = Extent::symbolic(1, Symbol::Masked, tokens);
-    let positions = u32_state(b, states::POSITIONS);
-    let drawn = u32_state(b, states::DRAWN);
-    let seeds = b.state(states::SEEDS, images, 2, Element::U32);
-    let scores = b.temporary("scores", Extent::fixed(images), tokens);
-    let chosen = b.temporary_u32("chosen", Extent::fixed(images), tokens);
-    let recorded = recorded_noise.then(|| {
-        let token = b.state(states::NOISE_TOKEN, images * tokens, family.codebook(), Element::F32);
-        (token, b.state(states::NOISE_CHOICE, images, tokens, Element::F32))
-    });
-    let commit = Commit {
-        chosen,
-        drawn,
-        positions,
-        ids: u32_state(b, states::IDS),
-        new_ids: u32_state(b, states::NEW_IDS),
-        new_positions: u32_state(b, states::NEW_POSITIONS),
-        images,
-        tokens,
-        masked,
-    };
-    // In parts where the logits of all positions would exceed a binding.
-    for range in b.row_ranges(tokens, batch.sequences() * family.codebook()) {
-        let logits = family.logits(b, batch, range);
-        let kernel = Sample {
-            logits,
-            positions,
-            seeds,
-            recorded,
-            drawn,
-            scores,
-            images,
-            tokens,
-            masked: Extent::part(1, Symbol::Masked, range),
-            first_masked: range.first,
-            codebook: family.codebook(),
-            guided: batch.guided,
-        };
-        b.scope("sample", |b| b.push(kernel));
-    }
-    let ranks = b.state(states::RANKS, tokens, 1, Element::U32);
-    let [_, columns] = family.grid();
-    b.scope("sample", |b| {
-        // Those two stay aside in runs that do not ask for them.
-        b.push(RankScores { ranks, positions, scores, images, tokens, masked });
-        b.push(TopK { scores, chosen, images, tokens, masked });
-        b.push(SpreadK { scores, positions, chosen, images, tokens, columns, masked });
-        b.push(commit);
-    });
 }
 
 #[cfg(test)]

@@ -4,13 +4,16 @@
 //! asks for, through [`Session::tokens`], [`Session::decode`] and [`Session::step_times`].
 
 use super::GenerateError;
+use super::deciding::Deciding;
 use super::model::{Device, Model};
 use super::order::Order;
+use super::pace::Verdict;
 use super::picture::{Picture, Pixels};
+use super::plan::Planner;
 use super::predict::Predictor;
 use super::programs::{Programs, Routine, decode_images};
-use super::refresh::Refresh;
-use super::sampling::Sampling;
+use super::refresh::{Decided, Refresh};
+use super::sampling::{Reveal, Sampling};
 use crate::exec::gpu::device::Gpu;
 use crate::exec::{Executor, Memory, read_f32};
 use crate::kernels::{StepValues, philox};
@@ -34,22 +37,37 @@ impl Settings {
     /// # Errors
     /// Settings out of range.
     pub fn plan(&self, tokens: u32) -> Result<Vec<PlannedStep>, GenerateError> {
-        let values = self.sampling.steps(tokens)?;
-        let full = self.refresh.full_steps(values.len(), self.sampling.steps)?;
-        let kind = |full| if full { StepKind::Full } else { StepKind::Predicted };
-        let (mut last, mut full_before, mut was_unguided) = (None, 0, false);
-        let planned = |(values, full): (StepValues, bool)| {
-            // Where guidance begins, unconditional features are old or were never there.
-            let full = full || (was_unguided && !values.unguided);
-            was_unguided = values.unguided;
-            let since_full = last.map_or(0, |last| values.step - last);
-            let values = StepValues { since_full, full_before, ..values };
-            if full {
-                (last, full_before) = (Some(values.step), full_before + 1);
-            }
-            PlannedStep { kind: kind(full), values }
-        };
-        Ok(values.into_iter().zip(full).map(planned).collect())
+        let mut planner = Planner::new(self, tokens)?;
+        let full = self.refresh.full_steps(planner.most_steps(), self.sampling.steps)?;
+        let mut plan = Vec::with_capacity(full.len());
+        for full in full {
+            let Some(step) = planner.next(full) else { break };
+            planner.done(&step);
+            plan.push(step);
+        }
+        Ok(plan)
+    }
+
+    /// Whether the run itself decides which steps are full or how many tokens they reveal. Its plan is then what it comes to at most.
+    pub fn decides(&self) -> bool {
+        self.refresh.pace().is_some() || self.reveals_freely()
+    }
+
+    /// Whether the run itself decides how many tokens a step reveals.
+    pub(super) fn reveals_freely(&self) -> bool {
+        self.sampling.reveal.is_free() && !matches!(self.refresh, Refresh::Decided(_))
+    }
+
+    /// The same as a run decided it: what makes it again without deciding.
+    #[must_use]
+    pub fn decided(&self, plan: &[PlannedStep]) -> Self {
+        if !self.decides() {
+            return self.clone();
+        }
+        let full = plan.iter().filter(|step| step.kind == StepKind::Full).map(|step| step.values.step);
+        let counts = || plan.iter().map(|step| step.values.reveal - step.values.remask).collect();
+        let reveal = if self.reveals_freely() { counts() } else { Vec::new() };
+        Self { refresh: Refresh::Decided(Decided { full: full.collect(), reveal }), ..self.clone() }
     }
 
     /// Whether there are steps that do not run in full, as far as the rule tells.
@@ -57,10 +75,11 @@ impl Settings {
         self.refresh != Refresh::Every
     }
 
-    /// The same with every step in full.
+    /// The same with every step in full, and as many tokens a step as the schedule has.
     #[must_use]
     pub fn vanilla(&self) -> Self {
-        Self { refresh: Refresh::Every, ..self.clone() }
+        let sampling = Sampling { reveal: Reveal::Schedule, ..self.sampling };
+        Self { sampling, refresh: Refresh::Every, ..self.clone() }
     }
 }
 
@@ -81,6 +100,8 @@ pub struct PlannedStep {
     pub kind: StepKind,
     /// Its numbers.
     pub values: StepValues,
+    /// Why it runs as it does, where the run decided.
+    pub verdict: Option<Verdict>,
 }
 
 /// What a session is built for; fixed for its life, as programs and buffers are made for it.
@@ -94,12 +115,23 @@ pub struct Shape {
     pub recorded_noise: bool,
     /// Whether pictures will be decoded.
     pub decoder: bool,
+    /// Whether runs decide while they go on: see [`Settings::decides`].
+    pub decides: bool,
+    /// Whether full steps may mask tokens again.
+    pub corrects: bool,
 }
 
 impl Shape {
     /// Of a batch with a predictor at hand: noise is drawn, and pictures are decoded.
     pub fn new(batch: Batch, predictor: Option<Predictor>) -> Self {
-        Self { batch, predictor, recorded_noise: false, decoder: true }
+        let (recorded_noise, decoder) = (false, true);
+        Self { batch, predictor, recorded_noise, decoder, decides: false, corrects: false }
+    }
+
+    /// The same for runs under settings: with what they decide and correct by.
+    #[must_use]
+    pub fn of_settings(self, settings: &Settings) -> Self {
+        Self { decides: settings.decides(), corrects: settings.sampling.corrector > 0.0, ..self }
     }
 }
 
@@ -107,18 +139,23 @@ impl Shape {
 pub struct Session {
     family: Known,
     shape: Shape,
-    executor: Box<dyn Executor>,
+    pub(super) executor: Box<dyn Executor>,
     /// Decodes in the executor's place where a picture's widest map exceeds what the device binds.
     apart: Option<Box<dyn Executor>>,
-    guided: Routine,
-    unguided: Routine,
-    /// The predictor's own states.
+    pub(super) guided: Routine,
+    pub(super) unguided: Routine,
+    pub(super) movement: Option<usize>,
+    /// States of one run alone.
     own: Vec<(String, usize)>,
     decode: Option<usize>,
     decode_images: u32,
     order: Order,
-    plan: Vec<PlannedStep>,
-    next: usize,
+    pub(super) plan: Vec<PlannedStep>,
+    pub(super) next: usize,
+    /// What a run needs that decides.
+    pub(super) deciding: Option<Deciding>,
+    /// What errors are of accumulated velocities, by tenths of the mask ratio, as the model was calibrated.
+    pub(super) prior: Vec<f32>,
 }
 
 impl std::fmt::Debug for Session {
@@ -150,7 +187,8 @@ impl Session {
         formats: Formats,
         weights: &mut dyn WeightSource,
     ) -> Result<Self, GenerateError> {
-        let Programs { mut list, guided, unguided, decode, own } = Programs::new(&**family, shape, formats)?;
+        let Programs { mut list, guided, unguided, decode, movement, own } =
+            Programs::new(&**family, shape, formats)?;
         let too_wide = |gpu: &Gpu, program: &Program| {
             program.tensors().iter().any(|t| t.bytes() > gpu.largest_binding())
         };
@@ -168,6 +206,7 @@ impl Session {
             apart,
             guided,
             unguided,
+            movement,
             own,
             decode,
             decode_images: decode_images(&**family, shape.batch.images),
@@ -176,6 +215,8 @@ impl Session {
             order: Order::default(),
             plan: Vec::new(),
             next: 0,
+            deciding: None,
+            prior: Vec::new(),
         })
     }
 
@@ -193,9 +234,24 @@ impl Session {
         if predicted && self.shape.predictor != Some(settings.predictor) {
             return refuse("this session was made for another predictor; make a new one to use it");
         }
+        let Shape { decides, corrects, batch, .. } = Shape::of_settings(self.shape, settings);
+        if (decides && !self.shape.decides) || (corrects && !self.shape.corrects) {
+            return refuse(
+                "this session was made for runs that neither decide nor correct; make a new one to use it",
+            );
+        }
+        if decides && batch.images > 1 {
+            return refuse("a run that decides makes one picture at a time, as each decides for itself");
+        }
         (self.plan, self.order) = (plan, settings.sampling.order);
         let values: Vec<StepValues> = self.plan.iter().map(|step| step.values).collect();
-        self.executor.prepare(&values)?;
+        self.deciding = None;
+        if decides {
+            self.deciding = Some(Deciding::new(settings, self.family.tokens())?);
+            self.executor.prepare_revisable(&values)?;
+        } else {
+            self.executor.prepare(&values)?;
+        }
         self.next = 0;
         Ok(&self.plan)
     }
@@ -221,6 +277,11 @@ impl Session {
         self.executor.write(states::POSITIONS, &positions)?;
         self.executor.write(states::SEEDS, &seeds)?;
         if let Some(ranks) = self.order.ranks(self.family.grid()) {
+            if ranks.len() != tokens as usize {
+                let (name, found) = (self.order.name(), ranks.len());
+                let message = format!("the order {name} ranks {found} tokens of a picture that has {tokens}");
+                return Err(GenerateError::Setting(message));
+            }
             self.executor.write(states::RANKS, &ranks)?;
         }
         for (state, values) in written {
@@ -229,6 +290,11 @@ impl Session {
         // What a predictor remembers is of this run alone.
         for (state, len) in &self.own {
             self.executor.write(state, &vec![0; *len])?;
+        }
+        if let Some(deciding) = &self.deciding {
+            let again = deciding.again()?;
+            self.plan = again.plan()?;
+            self.deciding = Some(again);
         }
         self.next = 0;
         Ok(())
@@ -244,21 +310,37 @@ impl Session {
             let message = "features can be predicted for comparison only where a full step comes next";
             return Err(GenerateError::Setting(message.to_owned()));
         }
-        let (_sample, features) = self.guided.predicted.split_last().unwrap_or((&0, &[]));
-        Ok(self.executor.run(features, self.next, false)?)
+        self.move_features(self.next)
+    }
+
+    /// Enqueues what the predictor makes of the features at a step of the plan, whatever that step is, and draws nothing.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn move_features(&mut self, step: usize) -> Result<(), GenerateError> {
+        Ok(self.executor.run(self.guided.predicted.features(), step, false)?)
     }
 
     /// Enqueues the next step: features by the full model or by the predictor, then logits at masked positions, a draw at each,
     /// and the choice of those that are revealed. `None` when every token is.
     ///
     /// # Errors
-    /// The device failed.
+    /// The device failed, or the run decides while it goes on: [`Session::advance`] takes its steps.
     pub fn step(&mut self) -> Result<Option<PlannedStep>, GenerateError> {
+        if self.deciding.is_some() {
+            let message = "this run decides while it goes on, and has to be advanced step by step";
+            return Err(GenerateError::Setting(message.to_owned()));
+        }
         let Some(&step) = self.plan.get(self.next) else { return Ok(None) };
         let routine = if step.values.unguided { &self.unguided } else { &self.guided };
-        self.executor.run(routine.of(step.kind), self.next, true)?;
+        self.executor.run(routine.of(step.kind).all(), self.next, true)?;
         self.next += 1;
         Ok(Some(step))
+    }
+
+    /// What errors are of accumulated velocities, by parts of the mask ratio from 0 on: what an adaptive run begins with.
+    pub fn expect(&mut self, prior: Vec<f32>) {
+        self.prior = prior;
     }
 
     /// Runs every step that is left and waits for the last.
@@ -358,6 +440,9 @@ impl Session {
     /// # Errors
     /// The device failed.
     pub async fn step_times(&mut self) -> Result<Vec<Option<f64>>, GenerateError> {
+        if let Some(deciding) = &self.deciding {
+            return Ok(deciding.step_times());
+        }
         Ok(self.executor.step_times().await?)
     }
 
@@ -367,7 +452,7 @@ impl Session {
 
     /// The programs that a step runs, by index among the [executor's](Session::executor).
     pub fn programs_of(&self, kind: StepKind) -> &[usize] {
-        self.guided.of(kind)
+        self.guided.of(kind).all()
     }
 
     /// The model's sizes.

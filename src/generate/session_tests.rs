@@ -16,12 +16,7 @@ use crate::program::Formats;
 use pollster::block_on;
 
 fn shape(images: u32, guided: bool) -> Shape {
-    Shape {
-        batch: Batch::of_classes(images, guided),
-        predictor: Some(Predictor::Shortcut),
-        recorded_noise: false,
-        decoder: true,
-    }
+    Shape::new(Batch::of_classes(images, guided), Some(Predictor::Shortcut))
 }
 
 fn settings(model: &Model, refresh: Refresh) -> Settings {

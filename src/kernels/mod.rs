@@ -11,11 +11,13 @@ pub(crate) mod attention;
 pub(crate) mod combine;
 pub(crate) mod commit;
 pub(crate) mod conv2d;
+pub(crate) mod correct;
 pub(crate) mod embed_rows;
 pub(crate) mod embed_sequence;
 pub(crate) mod embed_tokens;
 pub(crate) mod fma_peak;
 pub(crate) mod gated_silu;
+pub(crate) mod gauge;
 pub(crate) mod group_norm;
 pub(crate) mod head_max;
 pub(crate) mod layer_norm;
@@ -24,6 +26,7 @@ pub(crate) mod lowest_rows;
 pub(crate) mod masked_logits;
 pub(crate) mod math;
 pub(crate) mod mean_pixels;
+pub(crate) mod movement;
 pub(crate) mod nearest_code;
 pub(crate) mod philox;
 pub(crate) mod quantized;
@@ -53,6 +56,8 @@ pub enum Symbol {
     NewTokens,
     /// Positions per image that are still masked before the step.
     Masked,
+    /// Positions per image that hold a token before the step.
+    Committed,
 }
 
 /// A number of rows: fixed, or so many times a symbol, or both together. Buffers are sized for `max`, dispatches follow
@@ -141,7 +146,7 @@ impl RowRange {
 
 /// Where image tokens stand in a sequence: in order, with something else after each `columns` of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ImagePlacement {
+pub struct ImagePlacement {
     /// The row of the first image token.
     pub(crate) start: u32,
     /// Image tokens between separators.
@@ -205,10 +210,20 @@ pub struct StepValues {
     pub full_before: u32,
     /// Whether tokens are chosen by their rank in an order that is known in advance, not by confidence.
     pub ranked: bool,
+    /// Whether the step does without the full model.
+    pub predicted: bool,
     /// Whether the step does without guidance, so that the unconditional half need not run.
     pub unguided: bool,
     /// How far apart tokens of one step have to stand where they can, in cells of the grid; 0 to not ask.
     pub distance: f32,
+    /// Tokens per image that are known before this step.
+    pub committed: u32,
+    /// Tokens per image that this step masks again, and reveals as many others in their place.
+    pub remask: u32,
+    /// In nats, how much the tokens of this step may know of each other at most; 0 where that is not asked.
+    pub entropy_bound: f32,
+    /// The probability from which a token counts as certain; 0 where that is not asked.
+    pub certainty: f32,
 }
 
 impl StepValues {
@@ -217,6 +232,7 @@ impl StepValues {
         match symbol {
             Symbol::NewTokens => self.new_tokens,
             Symbol::Masked => self.masked,
+            Symbol::Committed => self.committed,
         }
     }
 }

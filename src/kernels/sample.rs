@@ -26,6 +26,9 @@ pub(crate) struct Sample {
     pub(crate) recorded: Option<(Slot, Slot)>,
     pub(crate) drawn: Slot,
     pub(crate) scores: Slot,
+    /// `[images * tokens, 4]`, for runs that decide while they run: of each place in the list the entropy of softmax(z) in nats,
+    /// its largest probability, and the code that has it.
+    pub(crate) measured: Option<Slot>,
     pub(crate) images: u32,
     pub(crate) tokens: u32,
     /// Masked positions per image.
@@ -75,7 +78,10 @@ impl Sample {
 
 impl Kernel for Sample {
     fn permutation(&self) -> Permutation {
-        Permutation::new("sample").flag("GUIDED", self.guided).flag("RECORDED", self.recorded.is_some())
+        Permutation::new("sample")
+            .flag("GUIDED", self.guided)
+            .flag("RECORDED", self.recorded.is_some())
+            .flag("MEASURED", self.measured.is_some())
     }
 
     fn bindings(&self) -> Vec<Binding> {
@@ -89,8 +95,10 @@ impl Kernel for Sample {
         }
         // Only masked positions are written: what was drawn at the others before stays.
         let begun = self.first_masked > 0;
-        let scores = if begun { Binding::update(7, self.scores) } else { Binding::write(7, self.scores) };
-        bindings.extend([Binding::update(6, self.drawn), scores]);
+        let list =
+            |index, slot| if begun { Binding::update(index, slot) } else { Binding::write(index, slot) };
+        bindings.extend([Binding::update(6, self.drawn), list(7, self.scores)]);
+        bindings.extend(self.measured.map(|slot| list(8, slot)));
         bindings
     }
 
@@ -123,6 +131,7 @@ impl Kernel for Sample {
             recorded,
             io.u32_mut(6),
             io.f32_mut(7),
+            io.f32_mut(8),
         );
     }
 }
@@ -140,6 +149,7 @@ pub(crate) fn sample(
     recorded: Option<(&[f32], &[f32])>,
     drawn: &mut [u32],
     scores: &mut [f32],
+    measured: &mut [f32],
 ) {
     let (tokens, masked, codebook) = (p.tokens as usize, p.masked as usize, p.codebook as usize);
     let (images, first) = (p.images as usize, p.first_masked as usize);
@@ -149,7 +159,8 @@ pub(crate) fn sample(
     // An image after the other, its rows in parallel; draws are collected first, as their positions are scattered.
     for image in 0..images {
         let seed = [seeds[2 * image], seeds[2 * image + 1]];
-        let results: Vec<(u32, f32)> = (0..masked)
+        let measures = !measured.is_empty();
+        let results: Vec<(u32, f32, [f32; 4])> = (0..masked)
             .into_par_iter()
             .with_min_len(4)
             .map_init(
@@ -177,7 +188,7 @@ pub(crate) fn sample(
                         }
                     };
                     let w = if guided { p.guidance } else { 0.0 };
-                    let (token, log_confidence) = math::simd(
+                    let (token, log_confidence, measured) = math::simd(
                         #[inline(always)]
                         || {
                             for code in 0..codebook {
@@ -194,7 +205,8 @@ pub(crate) fn sample(
                             let log_confidence = z[token] - most - math::log(sum);
                             // Not `max`, which would make a number of NaN.
                             let low = log_confidence < LOG_LEAST_CONFIDENCE;
-                            (token, if low { LOG_LEAST_CONFIDENCE } else { log_confidence })
+                            let measured = if measures { certainty(z, most, sum) } else { [0.0; 4] };
+                            (token, if low { LOG_LEAST_CONFIDENCE } else { log_confidence }, measured)
                         },
                     );
                     let bits = draw(seed, p.step, position, Stream::Choice, 0)[0];
@@ -208,16 +220,28 @@ pub(crate) fn sample(
                         };
                         log_confidence + p.choice_temperature * noise
                     };
-                    (token as u32, score)
+                    (token as u32, score, measured)
                 },
             )
             .collect();
-        for (j, (token, score)) in results.into_iter().enumerate() {
+        for (j, (token, score, certainty)) in results.into_iter().enumerate() {
             let entry = image * tokens + first + j;
             drawn[image * tokens + positions[entry] as usize] = token;
             scores[entry] = score;
+            if measures {
+                measured[4 * entry..][..4].copy_from_slice(&certainty);
+            }
         }
     }
+}
+
+/// What `measured` holds of a place: by its logits, the largest of them, and the sum of their exponentials below that.
+#[inline(always)]
+fn certainty(z: &[f32], most: f32, sum: f32) -> [f32; 4] {
+    // A logit far below the largest weighs nothing, and infinity times nothing would be no number.
+    let weighted: f32 = super::layer_norm::lanes(z, |z| math::exp(z - most) * (z - most).max(-1e4));
+    let likeliest = argmax(z.len(), |code| z[code]);
+    [(math::log(sum) - weighted / sum).max(0.0), 1.0 / sum, likeliest as f32, 0.0]
 }
 
 /// The lowest index of the largest value, sixteen candidates at a time.

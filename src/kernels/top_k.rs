@@ -5,7 +5,25 @@
 
 use super::{Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, shader::Permutation};
 
-/// `chosen[i, j] = 1` for the `reveal` best of the first m scores of image i, else 0. Both are `[images, tokens]`.
+/// How many a choice takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// As many as the step reveals.
+    Reveal,
+    /// As many as it masks again.
+    Remask,
+}
+
+impl Take {
+    fn at(self, step: &StepValues) -> u32 {
+        match self {
+            Self::Reveal => step.reveal,
+            Self::Remask => step.remask,
+        }
+    }
+}
+
+/// `chosen[i, j] = 1` for the best of the first m scores of image i, as many as are taken, else 0. Both are `[images, tokens]`.
 #[derive(Debug, Clone)]
 pub(crate) struct TopK {
     pub(crate) scores: Slot,
@@ -14,6 +32,7 @@ pub(crate) struct TopK {
     pub(crate) tokens: u32,
     /// Scores per image.
     pub(crate) masked: Extent,
+    pub(crate) take: Take,
 }
 
 /// The shader's parameter block.
@@ -30,7 +49,8 @@ const LANES: u32 = 256;
 
 impl TopK {
     fn at(&self, step: &StepValues) -> Params {
-        Params { images: self.images, tokens: self.tokens, masked: self.masked.at(step), reveal: step.reveal }
+        let (masked, reveal) = (self.masked.at(step), self.take.at(step));
+        Params { images: self.images, tokens: self.tokens, masked, reveal }
     }
 }
 

@@ -4,9 +4,10 @@
 //! states, and how the programs of a step are made: its [`Network`]s go from ids to features, its head from features to
 //! logits. To add one, write a folder beside `maskgit/` and `dimoo/`, and give [`Known`](super::Known) an arm.
 
+use super::states;
 use super::tokenizer::Tokenizer;
-use crate::kernels::{RowRange, Slot};
-use crate::program::Builder;
+use crate::kernels::{Extent, ImagePlacement, RowRange, Slot, Symbol};
+use crate::program::{Builder, Element};
 
 /// What programs are built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,45 @@ impl Condition {
     }
 }
 
+/// Positions of each image that a head is asked for: a list of them, and the part of it that logits are made of at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Places {
+    /// The state `[images, tokens]` that lists them.
+    list: &'static str,
+    /// How many an image has of them at a step.
+    count: Symbol,
+    range: RowRange,
+}
+
+impl From<RowRange> for Places {
+    /// Of the masked positions.
+    fn from(range: RowRange) -> Self {
+        Self { list: states::POSITIONS, count: Symbol::Masked, range }
+    }
+}
+
+impl Places {
+    /// Of the positions that hold a token, as [`states::COMMITTED`] lists them.
+    pub fn committed(range: RowRange) -> Self {
+        Self { list: states::COMMITTED, count: Symbol::Committed, range }
+    }
+
+    /// The list.
+    pub(super) fn list(self, b: &mut Builder, images: u32, tokens: u32) -> Slot {
+        b.state(self.list, images, tokens, Element::U32)
+    }
+
+    /// Of so many sequences, the rows of the range at a step.
+    pub(crate) fn rows(self, sequences: u32) -> Extent {
+        Extent::part(sequences, self.count, self.range)
+    }
+
+    /// The first entry of the list that is of the range.
+    pub(super) fn first(self) -> u32 {
+        self.range.first
+    }
+}
+
 /// A state and what it is to hold.
 pub type Written = (String, Vec<u32>);
 
@@ -90,14 +130,18 @@ pub trait Family: std::fmt::Debug + Send + Sync {
     fn check(&self) -> Result<(), String>;
     /// What goes from ids to features: all sequences at once, or those of one length each.
     fn networks(&self, batch: Batch) -> Vec<Box<dyn Network + '_>>;
-    /// Appends the head at a range of each image's masked positions: from features to logits
-    /// `[sequences * positions of the range that are masked, codebook]`.
-    fn logits(&self, b: &mut Builder, batch: Batch, masked: RowRange) -> Slot;
+    /// Appends the head at places of each image: from features to logits `[sequences * places, codebook]`.
+    fn logits_at(&self, b: &mut Builder, batch: Batch, places: Places) -> Slot;
     /// What the states hold that say what is to be made, one condition an image.
     ///
     /// # Errors
     /// A sentence on a condition that is not of this family, out of range, or longer than the batch's.
     fn condition(&self, batch: Batch, conditions: &[Condition]) -> Result<Vec<Written>, String>;
+
+    /// The same at a range of its masked positions.
+    fn logits(&self, b: &mut Builder, batch: Batch, masked: RowRange) -> Slot {
+        self.logits_at(b, batch, masked.into())
+    }
 
     /// Positions of an image that hold a token.
     fn tokens(&self) -> u32 {
@@ -136,6 +180,8 @@ pub trait Network {
     fn sequences(&self) -> u32;
     /// Rows of one sequence.
     fn length(&self) -> u32;
+    /// Where image tokens stand among them.
+    fn placement(&self) -> ImagePlacement;
     /// The features `[sequences * length, width]`: what a full step leaves and a predictor moves on.
     fn features(&self, b: &mut Builder) -> Slot;
     /// Appends the full model; `keep` also writes what [`Network::partial`] reads.

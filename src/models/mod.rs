@@ -14,7 +14,7 @@ pub mod maskgit;
 pub mod prompts;
 pub mod tokenizer;
 
-pub use family::{Batch, Condition, Family, Network};
+pub use family::{Batch, Condition, Family, Network, Places};
 
 /// The names of states that programs share.
 pub mod states {
@@ -28,6 +28,12 @@ pub mod states {
     pub const FEATURES: &str = "features";
     /// Masked positions in ascending order `[images, tokens]`.
     pub const POSITIONS: &str = "positions";
+    /// Positions that hold a token, in ascending order `[images, tokens]`, where a corrector looks at them.
+    pub const COMMITTED: &str = "committed";
+    /// Tokens that a corrector masked again and that wait for a full step `[images, tokens]`: 1, else 0.
+    pub const ASIDE: &str = "aside";
+    /// What the host reads of a step before it decides `[4]`: see `kernels/gauge.rs`.
+    pub const GAUGE: &str = "gauge";
     /// What the step before revealed: ids `[images, tokens]`, in ascending order of position.
     pub const NEW_IDS: &str = "new_ids";
     /// What the step before revealed: positions.

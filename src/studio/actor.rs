@@ -11,9 +11,11 @@ use crate::exec::gpu::device::{Choice, Gpu};
 use crate::generate::GenerateError;
 use crate::generate::engine::{self, Engine, now_ms};
 use crate::generate::model::Device;
+use crate::generate::pace::Verdict;
 use crate::generate::picture::{Picture, Pixels};
 use crate::generate::recipe::Recipe;
-use crate::generate::session::StepKind;
+use crate::generate::refresh::Refresh;
+use crate::generate::session::{PlannedStep, StepKind};
 use crate::kernels::StepValues;
 use crate::models::Batch;
 use crate::weights::ModelFolder;
@@ -82,12 +84,16 @@ pub struct StepNote {
     pub reveal: u32,
     /// Share of tokens masked before it.
     pub mask_ratio: f32,
+    /// Tokens that it masks again.
+    pub remask: u32,
+    /// What was decided of it, where the run decides.
+    pub verdict: Option<Verdict>,
 }
 
-impl StepNote {
-    /// Of a step and its numbers.
-    pub fn new(kind: StepKind, values: &StepValues) -> Self {
-        Self { kind, reveal: values.reveal, mask_ratio: values.mask_ratio }
+impl From<&PlannedStep> for StepNote {
+    fn from(step: &PlannedStep) -> Self {
+        let StepValues { reveal, mask_ratio, remask, .. } = step.values;
+        Self { kind: step.kind, reveal, mask_ratio, remask, verdict: step.verdict }
     }
 }
 
@@ -96,6 +102,8 @@ impl StepNote {
 pub struct StepDone {
     /// Which.
     pub step: usize,
+    /// What it was, which a run that decides knows no earlier.
+    pub note: StepNote,
     /// First picture that it is about.
     pub image: usize,
     /// Codes `[pictures of this round, tokens]`; the number of codes where masked.
@@ -167,6 +175,8 @@ pub enum Event {
         pictures: Vec<Picture>,
         /// Milliseconds that decoding took.
         decode_ms: f64,
+        /// What a run of one picture decided while it went on: what makes it again, token for token.
+        decided: Option<Refresh>,
     },
     /// A run was stopped, or overtaken.
     Stopped {
@@ -352,11 +362,12 @@ impl Worker {
 
     async fn generate(&mut self, id: RunId, recipe: &Recipe, trace: bool) -> Result<End, GenerateError> {
         let model = self.engine.model()?;
-        let (jobs, settings) = (recipe.jobs(model)?, recipe.settings());
+        let (jobs, settings) = (recipe.jobs(model)?, model.resolve(recipe.settings())?);
         let (tokens, width) = (model.family().tokens(), model.family().width() as usize);
-        let plan: Vec<StepNote> =
-            settings.plan(tokens)?.iter().map(|step| StepNote::new(step.kind, &step.values)).collect();
-        let compares = plan.iter().any(|step| step.kind == StepKind::Predicted);
+        let plan: Vec<StepNote> = settings.plan(tokens)?.iter().map(StepNote::from).collect();
+        // A run that decides does that itself.
+        let compares = plan.iter().any(|step| step.kind == StepKind::Predicted) && !settings.decides();
+        let mut decided = None;
         let tell = {
             let (outbox, wake) = (self.outbox.clone(), Arc::clone(&self.wake));
             move |event| {
@@ -392,7 +403,8 @@ impl Worker {
                     }
                     (step, image, round) = (0, batch.pictures.first().copied().unwrap_or(0), round + 1);
                 }
-                Some(engine::Event::Stepped(_)) => {
+                Some(engine::Event::Stepped(planned)) => {
+                    let note = StepNote::from(&planned);
                     let glimpse = run.glimpse().await?;
                     let ms = now_ms() - began;
                     step_ms[step] += ms / rounds as f64;
@@ -409,13 +421,17 @@ impl Worker {
                         preview.put(Preview { id, step, image, pictures });
                     }
                     let (codes, drawn) = (glimpse.codes, glimpse.drawn);
-                    let done = StepDone { step, image, codes, drawn, ms, features, missed };
+                    let done = StepDone { step, note, image, codes, drawn, ms, features, missed };
                     tell(Event::Stepped { id, done: Box::new(done) });
                     (step, ran) = (step + 1, ran + 1);
                     breathe().await;
                 }
                 Some(engine::Event::Finished(batch)) => {
                     codes.extend(batch.codes);
+                    if rounds == 1 {
+                        step_ms.truncate(batch.plan.len());
+                        decided = settings.decides().then(|| settings.decided(&batch.plan).refresh);
+                    }
                     // The device's own clock, where it has one, knows nothing of waiting and previews.
                     for (sum, measured) in step_ms.iter_mut().zip(run.session()?.step_times().await?) {
                         if let (Some(measured), 1) = (measured, rounds) {
@@ -428,7 +444,7 @@ impl Worker {
         let began = now_ms();
         let pictures = run.session()?.pictures(&codes, Pixels::Signed).await?;
         let decode_ms = now_ms() - began;
-        tell(Event::Finished { id, step_ms, codes, pictures, decode_ms });
+        tell(Event::Finished { id, step_ms, codes, pictures, decode_ms, decided });
         Ok(End::Complete)
     }
 }

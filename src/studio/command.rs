@@ -16,6 +16,8 @@ pub enum Command {
     LockSeed,
     /// Run the recipe by several methods.
     Compare,
+    /// Put the present settings beside the methods that are compared.
+    AddMethod,
     /// Make a pair for the blind test.
     NextPair,
     /// Save what was said in it.
@@ -101,12 +103,13 @@ impl Menu {
 
 impl Command {
     /// All, in the order of menus and palette.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Generate,
         Self::Stop,
         Self::NewSeed,
         Self::LockSeed,
         Self::Compare,
+        Self::AddMethod,
         Self::NextPair,
         Self::ToggleFull,
         Self::UniformRefresh,
@@ -160,6 +163,7 @@ impl Command {
             Self::NewSeed => "New seed",
             Self::LockSeed => "Keep the seed",
             Self::Compare => "Compare methods",
+            Self::AddMethod => "Add these settings",
             Self::NextPair => "Next blind pair",
             Self::SaveBlind => "Save the blind test…",
             Self::OpenModel => "Open a model…",
@@ -201,6 +205,9 @@ impl Command {
                 "Keeps the seed from run to run, so that only what you change makes a difference"
             }
             Self::Compare => "Runs the same seed by several methods, one beside the other",
+            Self::AddMethod => {
+                "Runs the settings on the left beside the methods that are compared, from the same seed"
+            }
             Self::NextPair => "Makes a picture with and without acceleration, to be judged blindly",
             Self::SaveBlind => "Saves what was said in the blind test, as CSV",
             Self::OpenModel => "Opens a folder with config.json and weights",
@@ -248,6 +255,7 @@ impl Command {
             Self::NewSeed => "🎲",
             Self::LockSeed => "🔒",
             Self::Compare => "🏁",
+            Self::AddMethod => "➕",
             Self::NextPair => "👓",
             Self::SaveBlind => "📄",
             Self::OpenModel => "🗁",
@@ -310,6 +318,7 @@ impl Command {
             Self::ZoomIn => plain(Key::Plus),
             Self::ZoomOut => plain(Key::Minus),
             Self::ClearStored
+            | Self::AddMethod
             | Self::NextPair
             | Self::SaveBlind
             | Self::SaveSheet
@@ -338,6 +347,7 @@ impl Command {
             | Self::NewSeed
             | Self::LockSeed
             | Self::Compare
+            | Self::AddMethod
             | Self::NextPair
             | Self::ToggleFull
             | Self::UniformRefresh

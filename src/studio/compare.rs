@@ -3,9 +3,11 @@
 
 use super::actor::RunId;
 use super::run::{Progress, Run, agreement};
+use crate::generate::order::Order;
 use crate::generate::predict::Predictor;
 use crate::generate::recipe::Recipe;
 use crate::generate::refresh::Refresh;
+use crate::generate::sampling::Reveal;
 
 /// One way.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,16 +22,25 @@ pub struct Method {
 /// full steps. Those that would be the same are left out.
 pub fn methods(recipe: &Recipe, has_shortcut: bool) -> Vec<Method> {
     let steps = recipe.draw.steps;
-    let full = recipe.full_steps().unwrap_or(steps as usize) as u32;
-    let refresh = if full == steps { Refresh::Uniform(steps.div_ceil(4)) } else { recipe.refresh.clone() };
-    let budget = Recipe { refresh: refresh.clone(), ..recipe.clone() }.full_steps().unwrap_or(1) as u32;
+    let few = steps.div_ceil(4);
+    let is_vanilla = recipe.full_steps() == Some(steps as usize);
+    let refresh = if is_vanilla { Refresh::Uniform(few) } else { recipe.refresh.clone() };
+    let known = Recipe { refresh: refresh.clone(), ..recipe.clone() }.full_steps();
+    let budget = match &refresh {
+        Refresh::Adaptive(adaptive) => adaptive.budget.unwrap_or(few),
+        Refresh::Optimal(budget) => *budget,
+        _ => known.map_or(few, |full| full as u32),
+    };
     let own = if recipe.predictor == Predictor::Shortcut && !has_shortcut {
         Predictor::Reuse
     } else {
         recipe.predictor
     };
     let with = |predictor: Predictor| Method {
-        name: format!("{}, {budget} full", predictor.predict().title()),
+        name: match known {
+            Some(_) => format!("{}, {budget} full", predictor.predict().title()),
+            None => format!("{}, as needed", predictor.predict().title()),
+        },
         recipe: Recipe { refresh: refresh.clone(), predictor, ..recipe.clone() },
     };
     let mut found = vec![
@@ -50,6 +61,31 @@ pub fn methods(recipe: &Recipe, has_shortcut: bool) -> Vec<Method> {
     found
 }
 
+/// A recipe's method in a few words: what stands in, which steps are full, and what else is not as usual.
+fn described(recipe: &Recipe) -> String {
+    let draw = &recipe.draw;
+    let mut words = match recipe.refresh {
+        Refresh::Every => format!("Vanilla, {} steps", draw.steps),
+        _ => format!("{}, {}", recipe.predictor.predict().title(), recipe.refresh),
+    };
+    if draw.order != Order::Confidence {
+        words += &format!(", {}", draw.order.name());
+    }
+    if draw.reveal != Reveal::Schedule {
+        words += &format!(", {}", draw.reveal);
+    }
+    for (name, value) in [("spread", draw.spread), ("corrector", draw.corrector)] {
+        if value > 0.0 {
+            words += &format!(", {name} {value}");
+        }
+    }
+    let [low, high] = draw.guidance_interval;
+    if low > 0.0 || high < 1.0 {
+        words += &format!(", guided {low} to {high}");
+    }
+    words
+}
+
 /// Methods being compared, in the order of their columns; the first is what the others are held against.
 #[derive(Clone, Debug, Default)]
 pub struct Comparison {
@@ -68,6 +104,27 @@ impl Comparison {
             columns: methods.into_iter().map(|method| (method, None)).collect(),
             race: None,
             differences: false,
+        }
+    }
+
+    /// Puts settings beside the others, from the first one's subject and seed; vanilla comes first where there is nothing yet.
+    pub fn add(&mut self, recipe: &Recipe) {
+        if self.columns.is_empty() {
+            let name = format!("Vanilla, {} steps", recipe.draw.steps);
+            self.columns.push((Method { name, recipe: recipe.vanilla() }, None));
+        }
+        let Some((first, _)) = self.columns.first() else { return };
+        let first = first.recipe.clone();
+        let recipe = Recipe {
+            model: first.model,
+            subject: first.subject,
+            seed: first.seed,
+            images: first.images,
+            ..recipe.clone()
+        };
+        let method = Method { name: described(&recipe), recipe };
+        if self.columns.iter().all(|(other, _)| other.recipe != method.recipe) {
+            self.columns.push((method, None));
         }
     }
 
@@ -150,6 +207,22 @@ mod tests {
         assert!(all.iter().all(|method| method.recipe.seed == 5));
         assert_eq!(all[2].recipe.draw.steps, 5);
         assert_eq!(methods(&recipe(Refresh::Every, Predictor::Shortcut), false).len(), 3);
+    }
+
+    #[test]
+    fn settings_are_put_beside_the_others_once_and_from_the_same_seed() {
+        let mut comparison = Comparison::default();
+        let mut other = recipe("adaptive:0.1".parse().unwrap(), Predictor::Shortcut);
+        other.draw = Sampling { order: Order::Halton, corrector: 0.1, ..other.draw };
+        comparison.add(&other);
+        comparison.add(&Recipe { seed: 9, ..other.clone() });
+        let names: Vec<&str> = comparison.columns.iter().map(|(method, _)| method.name.as_str()).collect();
+        assert_eq!(names, ["Vanilla, 16 steps", "Shortcut, adaptive:0.1, halton, corrector 0.1"]);
+        comparison.add(&recipe(Refresh::Uniform(3), Predictor::Reuse));
+        assert_eq!(comparison.columns[2].0.name, "Reuse, uniform:3");
+        assert!(comparison.columns.iter().all(|(method, _)| method.recipe.seed == 5));
+        let adaptive = methods(&recipe("adaptive:0.1".parse().unwrap(), Predictor::Shortcut), true);
+        assert_eq!(adaptive[1].name, "Shortcut, as needed");
     }
 
     #[test]

@@ -3,13 +3,17 @@
 use crate::generate::predict::Predictor;
 use crate::generate::recipe::{Recipe, Subject};
 use crate::generate::refresh::Refresh;
+use crate::generate::sampling::Sampling;
 
 fn escape(text: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::new();
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte as char),
+            // Commas, colons and slashes stand for themselves in a query, and lists of steps are full of them.
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b',' | b':' | b'/' => {
+                out.push(byte as char)
+            }
             b' ' => out.push('+'),
             // Writing to a string cannot fail.
             _ => drop(write!(out, "%{byte:02X}")),
@@ -37,8 +41,56 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The query of a recipe.
-pub fn query(recipe: &Recipe) -> String {
+/// How tokens are drawn, by the names of the command line.
+fn drawing(draw: &Sampling) -> Vec<(&'static str, String)> {
+    let [low, high] = draw.guidance_interval;
+    let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    vec![
+        ("guidance", draw.guidance.to_string()),
+        ("guidance-interval", format!("{low},{high}")),
+        ("schedule", word(serde_json::json!(draw.schedule))),
+        ("temperature", draw.draw_temperature.to_string()),
+        ("softmax-temperature", draw.softmax_temperature.to_string()),
+        ("choice-temperature", draw.choice_temperature.to_string()),
+        ("choice-noise", word(serde_json::json!(draw.choice_noise))),
+        ("bf16-gumbel", draw.bf16_gumbel.to_string()),
+        ("order", draw.order.name().to_owned()),
+        ("spread", draw.spread.to_string()),
+        ("reveal", draw.reveal.to_string()),
+        ("corrector", draw.corrector.to_string()),
+    ]
+}
+
+/// Takes one of these; `None` if it makes no sense.
+fn take_drawing(key: &str, value: &str, draw: &mut Sampling) -> Option<()> {
+    let number = || value.parse::<f32>().ok().filter(|number| number.is_finite());
+    let mut changed = *draw;
+    match key {
+        "guidance" => changed.guidance = number()?,
+        "guidance-interval" => {
+            let (low, high) = value.split_once(',')?;
+            changed.guidance_interval = [low.parse().ok()?, high.parse().ok()?];
+        }
+        "schedule" => changed.schedule = serde_json::from_value(value.into()).ok()?,
+        "temperature" => changed.draw_temperature = number()?,
+        "softmax-temperature" => changed.softmax_temperature = number()?,
+        "choice-temperature" => changed.choice_temperature = number()?,
+        "choice-noise" => changed.choice_noise = serde_json::from_value(value.into()).ok()?,
+        "bf16-gumbel" => changed.bf16_gumbel = value.parse().ok()?,
+        "order" => changed.order = serde_json::from_value(value.into()).ok()?,
+        "spread" => changed.spread = number()?,
+        "reveal" => changed.reveal = value.parse().ok()?,
+        "corrector" => changed.corrector = number()?,
+        _ => return None,
+    }
+    // What is out of range is refused here, not when a run begins.
+    changed.check().ok()?;
+    *draw = changed;
+    Some(())
+}
+
+/// The query of a recipe; of how tokens are drawn, what is not as its model has it.
+pub fn query(recipe: &Recipe, usual: &Sampling) -> String {
     let mut parts = vec![("model", recipe.model.clone())];
     match &recipe.subject {
         Subject::Prompt(prompt) => parts.push(("prompt", prompt.clone())),
@@ -55,19 +107,20 @@ pub fn query(recipe: &Recipe) -> String {
     if let Some(quantize) = recipe.quantize {
         parts.push(("quantize", quantize.to_string()));
     }
-    parts.push(("guidance", recipe.draw.guidance.to_string()));
+    let usual = drawing(usual);
+    parts.extend(drawing(&recipe.draw).into_iter().filter(|part| !usual.contains(part)));
     let parts: Vec<String> = parts.iter().map(|(key, value)| format!("{key}={}", escape(value))).collect();
     format!("?{}", parts.join("&"))
 }
 
 /// What opens a recipe elsewhere: in the browser a link to the page that is open, on a desktop the command.
-pub fn link(recipe: &Recipe) -> String {
+pub fn link(recipe: &Recipe, usual: &Sampling) -> String {
     #[cfg(target_arch = "wasm32")]
     if let Some(location) = web_sys::window().map(|window| window.location()) {
         let part = |part: Result<String, _>| part.unwrap_or_default();
-        return format!("{}{}{}", part(location.origin()), part(location.pathname()), query(recipe));
+        return format!("{}{}{}", part(location.origin()), part(location.pathname()), query(recipe, usual));
     }
-    format!("migm studio \"{}\"", query(recipe))
+    format!("migm studio \"{}\"", query(recipe, usual))
 }
 
 /// What a query changes of a recipe of the model that it names; parts that are unknown or make no sense are named.
@@ -105,18 +158,14 @@ pub fn apply(query: &str, recipe: &mut Recipe) -> Vec<String> {
                 Predictor::named(value).map(|predictor| recipe.predictor = predictor).is_some()
             }
             ("quantize", _) => value.parse().map(|scheme| recipe.quantize = Some(scheme)).is_ok(),
-            ("guidance", _) => {
-                let weight = value.parse::<f32>().ok().filter(|weight| weight.is_finite());
-                weight.map(|weight| recipe.draw.guidance = weight).is_some()
-            }
-            _ => false,
+            _ => take_drawing(key, value, &mut recipe.draw).is_some(),
         };
         if !understood {
             refused.push(format!("{key}={value}"));
         }
     }
     // The rule may have been read before the steps.
-    if recipe.full_steps().is_none() {
+    if !recipe.makes_sense() {
         recipe.refresh = Refresh::Every;
     }
     refused
@@ -134,7 +183,8 @@ pub fn model(query: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::sampling::Sampling;
+    use crate::generate::order::Order;
+    use crate::generate::sampling::Reveal;
     use crate::kernels::Quantization;
     use proptest::prelude::*;
 
@@ -160,15 +210,37 @@ mod tests {
             wanted.draw.guidance = guidance;
             wanted.quantize = images.is_multiple_of(2).then_some(Quantization::Int8);
             let mut found = recipe("");
-            prop_assert_eq!(apply(&query(&wanted), &mut found), Vec::<String>::new());
+            prop_assert_eq!(apply(&query(&wanted, &Sampling::DIMOO), &mut found), Vec::<String>::new());
             prop_assert_eq!(found, wanted);
+        }
+
+        #[test]
+        fn what_is_not_as_the_model_has_it_survives_too(
+            numbers in prop::array::uniform4(0.0_f32..1.0),
+            is_halton: bool,
+            reveal in prop::sample::select(vec![Reveal::Schedule, Reveal::Entropy(1.5), Reveal::Certainty(0.25)]),
+            refresh in prop::sample::select(vec!["adaptive:0.1", "adaptive:0.25,6", "decided:0,4/1,2,3", "interval:0.3,5"]),
+        ) {
+            let mut wanted = recipe("a fox");
+            wanted.refresh = refresh.parse().unwrap();
+            let [draw_temperature, spread, corrector, low] = numbers;
+            let order = if is_halton { Order::Halton } else { Order::Confidence };
+            let guidance_interval = [low, 1.0];
+            wanted.draw = Sampling { draw_temperature, spread, corrector, order, reveal, guidance_interval, ..wanted.draw };
+            let mut found = recipe("");
+            let text = query(&wanted, &Sampling::DIMOO);
+            prop_assert_eq!(apply(&text, &mut found), Vec::<String>::new());
+            prop_assert_eq!(found, wanted);
+            // What is as usual takes no room.
+            let plain = query(&recipe("a fox"), &Sampling::DIMOO);
+            prop_assert!(plain.len() < 110, "{}", plain);
         }
 
         #[test]
         fn anything_can_stand_in_a_link(query in ".{0,80}") {
             let mut found = recipe("");
             apply(&query, &mut found);
-            prop_assert!(found.full_steps().is_some());
+            prop_assert!(found.makes_sense());
         }
     }
 

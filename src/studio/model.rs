@@ -36,6 +36,8 @@ pub struct ModelInfo {
     pub draw: Sampling,
     /// Whether it has a shortcut.
     pub has_shortcut: bool,
+    /// The predictor and the number of steps that it was calibrated for, if it was.
+    pub calibrated: Option<(String, u32)>,
     /// Whether its weights are stored in f16, those aside that are quantised; else in f32.
     pub stored_half: bool,
     /// How they are stored quantised, if they are.
@@ -64,6 +66,7 @@ impl ModelInfo {
             size: [width, height],
             draw: model.config.sampling,
             has_shortcut: family.has_shortcut(),
+            calibrated: model.calibrated(),
             stored_half: model.formats().half,
             stored_quantized: model.formats().quantize,
         }

@@ -6,7 +6,6 @@ use crate::exec::Memory;
 use crate::generate::picture::Picture;
 use crate::generate::recipe::Recipe;
 use crate::generate::session::StepKind;
-use crate::kernels::StepValues;
 use serde::{Deserialize, Serialize};
 
 /// What is kept of a finished run between starts: pictures are made again from it.
@@ -90,17 +89,18 @@ impl Run {
     pub fn restored(id: RunId, kept: KeptRun) -> Option<Self> {
         let images = kept.recipe.images.max(1) as usize;
         let tokens = kept.codes.len() / images;
-        let values = kept.recipe.draw.steps(tokens as u32).ok()?;
-        let full = kept.recipe.refresh.full_steps(values.len(), kept.recipe.draw.steps).ok()?;
-        if tokens == 0 || !kept.codes.len().is_multiple_of(images) || kept.step_ms.len() != values.len() {
+        let settings = kept.recipe.settings();
+        let mut plan: Vec<StepNote> = settings.plan(tokens as u32).ok()?.iter().map(StepNote::from).collect();
+        if settings.decides() {
+            // Of several pictures each decided for itself, and in no more steps than that.
+            plan.truncate(kept.step_ms.len());
+        }
+        if tokens == 0 || !kept.codes.len().is_multiple_of(images) || kept.step_ms.len() != plan.len() {
             return None;
         }
-        let note = |(values, full): (&StepValues, bool)| {
-            StepNote::new(if full { StepKind::Full } else { StepKind::Predicted }, values)
-        };
         Some(Self {
             progress: Progress::Finished,
-            plan: values.iter().zip(full).map(note).collect(),
+            plan,
             codes: kept.codes,
             step_ms: kept.step_ms,
             device: kept.device,
@@ -128,6 +128,10 @@ impl Run {
                 (self.rounds, self.memory, self.progress) = (*rounds, *memory, Progress::Running);
             }
             Event::Stepped { id, done } if *id == self.id => {
+                if let (true, Some(note)) = (self.steps.len() < self.plan.len(), self.plan.get_mut(done.step))
+                {
+                    *note = done.note;
+                }
                 if let Some(ms) = self.step_ms.get_mut(done.step) {
                     // The average over the rounds so far.
                     let rounds = (self.steps.len() / self.plan.len().max(1)) as f64;
@@ -135,8 +139,12 @@ impl Run {
                 }
                 self.steps.push((**done).clone());
             }
-            Event::Finished { id, step_ms, codes, pictures, decode_ms } if *id == self.id => {
+            Event::Finished { id, step_ms, codes, pictures, decode_ms, decided } if *id == self.id => {
                 self.step_ms.clone_from(step_ms);
+                self.plan.truncate(step_ms.len());
+                if let Some(decided) = decided {
+                    self.recipe.refresh = decided.clone();
+                }
                 self.codes.clone_from(codes);
                 self.pictures.clone_from(pictures);
                 (self.decode_ms, self.progress) = (*decode_ms, Progress::Finished);
@@ -298,7 +306,7 @@ mod tests {
             quantize: None,
         };
         let mut run = Run::new(RunId(3), recipe);
-        let note = |kind| StepNote { kind, reveal: 1, mask_ratio: 1.0 };
+        let note = |kind| StepNote { kind, reveal: 1, mask_ratio: 1.0, remask: 0, verdict: None };
         let plan = vec![note(StepKind::Full), note(StepKind::Predicted)];
         let (memory, device) = (Memory::default(), String::new());
         run.take(&Event::Began { id: RunId(3), plan, rounds: 2, memory, device });
@@ -306,7 +314,8 @@ mod tests {
             [(0, 0, [1, MASK], 8.0), (0, 1, [1, 2], 2.0), (1, 0, [MASK, 3], 10.0), (1, 1, [4, 3], 4.0)]
         {
             let (codes, drawn) = (codes.to_vec(), vec![7, 7]);
-            let done = StepDone { step, image, codes, drawn, ms, features: None, missed: None };
+            let note = run.plan[step];
+            let done = StepDone { step, note, image, codes, drawn, ms, features: None, missed: None };
             run.take(&Event::Stepped { id: RunId(3), done: Box::new(done) });
         }
         run
@@ -335,6 +344,7 @@ mod tests {
             codes: vec![1, 2, 4, 3],
             pictures: Vec::new(),
             decode_ms: 1.0,
+            decided: None,
         };
         run.take(&finished);
         let kept = run.kept().unwrap();

@@ -318,6 +318,16 @@ impl State {
         (0..steps).filter(|step| full.get(*step as usize) == Some(&true)).collect()
     }
 
+    /// What a link is of: the recipe, as the run that is shown decided it where it is of this recipe.
+    pub fn recipe_to_share(&self) -> Option<&Recipe> {
+        let recipe = self.recipe.as_ref()?;
+        let decided = self.shown_run().map(|run| &run.recipe).filter(|made| {
+            let same = Recipe { refresh: recipe.refresh.clone(), ..(*made).clone() };
+            recipe.settings().decides() && matches!(made.refresh, Refresh::Decided(_)) && same == *recipe
+        });
+        decided.or(Some(recipe))
+    }
+
     /// Makes a step full, or not. The first always is.
     pub fn toggle_full(&mut self, step: u32) {
         let mut list = self.full_list();
@@ -352,6 +362,7 @@ impl State {
             Command::SaveBlind => !self.blind.judged.is_empty(),
             Command::Generate
             | Command::Compare
+            | Command::AddMethod
             | Command::NewSeed
             | Command::LockSeed
             | Command::CopyLink => self.model.is_some() && self.recipe.is_some(),
@@ -391,6 +402,7 @@ mod tests {
             size: [8, 8],
             draw: if is_text { Sampling::DIMOO } else { class },
             has_shortcut: true,
+            calibrated: None,
             stored_half: true,
             stored_quantized: None,
         }

@@ -3,6 +3,9 @@
 #[path = "../../examples/class.rs"]
 #[allow(dead_code, unreachable_pub, reason = "its main reads arguments")]
 mod class;
+#[path = "../../examples/pace.rs"]
+#[allow(dead_code, unreachable_pub, reason = "its main is for the command line")]
+mod pace;
 #[path = "../../examples/predictor.rs"]
 #[allow(dead_code, unreachable_pub, reason = "its main is for the command line")]
 mod predictor;
@@ -27,4 +30,9 @@ fn examples_make_pictures() {
 #[test]
 fn a_predictor_of_one_s_own_runs() {
     predictor::compare().unwrap();
+}
+
+#[test]
+fn a_pace_and_an_order_of_one_s_own_run() {
+    pace::compare().unwrap();
 }

@@ -32,6 +32,7 @@ pub(crate) fn text_model() -> ModelInfo {
         size: [64, 64],
         draw: Sampling { steps: STEPS, ..Sampling::DIMOO },
         has_shortcut: true,
+        calibrated: None,
         stored_half: true,
         stored_quantized: None,
     }
@@ -108,15 +109,19 @@ pub(crate) fn run(state: &mut State, recipe: &Recipe, until: usize, hue: u8) -> 
             kind: if *full { StepKind::Full } else { StepKind::Predicted },
             reveal: 64 / steps as u32,
             mask_ratio: 1.0 - step as f32 / steps as f32,
+            remask: 0,
+            verdict: None,
         })
         .collect();
     let step_ms: Vec<f64> = full.iter().map(|full| if *full { 40.0 } else { 5.0 }).collect();
     let memory = Memory { weights: 26_000_000, states: 1_000_000, temporaries: 3_000_000, other: 0 };
+    let notes = plan.clone();
     state.take(Event::Began { id, plan, rounds: 1, memory, device: "Test device".to_owned() });
     for step in 0..until {
         let missed = (step > 0 && full[step] && recipe.refresh != Refresh::Every).then_some(0.02);
         let done = StepDone {
             step,
+            note: notes[step],
             image: 0,
             codes: codes(step + 1, steps),
             drawn: codes(steps, steps),

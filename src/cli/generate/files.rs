@@ -22,6 +22,8 @@ pub(super) struct Files<'a> {
     pictures: Vec<(Subject, u64)>,
     /// A folder; else a sheet, or one picture.
     folder: Option<&'a PathBuf>,
+    /// What the run of a single picture decided.
+    decided: Option<Settings>,
     /// By picture, what a sheet or an animation waits for.
     kept: Vec<Option<Picture>>,
     /// By picture and step.
@@ -47,6 +49,7 @@ impl<'a> Files<'a> {
             settings,
             pictures: subjects.iter().cloned().zip(seeds.iter().copied()).collect(),
             folder: arguments.out.as_ref().filter(|_| out.is_some_and(|out| out.is_folder())),
+            decided: None,
             kept: vec![None; subjects.len()],
             frames: vec![Vec::new(); subjects.len()],
             written: Vec::new(),
@@ -65,12 +68,13 @@ impl<'a> Files<'a> {
         std::iter::once(out).chain(gif).chain(report).collect()
     }
 
-    /// A batch, by index of the pictures in it; `frames` are of its steps.
+    /// A batch, by index of the pictures in it, made under settings as its run decided them; `frames` are of its steps.
     pub(super) fn take(
         &mut self,
         indices: &[usize],
         pictures: Vec<Picture>,
         frames: &[Vec<Picture>],
+        settings: &Settings,
     ) -> Result<(), CliError> {
         let keep = self.folder.is_none() || self.arguments.gif.is_some();
         for (place, (&index, picture)) in indices.iter().zip(pictures).enumerate() {
@@ -78,9 +82,12 @@ impl<'a> Files<'a> {
             if let Some(folder) = self.folder {
                 let refused = |source| GenerateError::File { path: folder.display().to_string(), source };
                 output::make_folder(folder).map_err(refused)?;
-                self.write(folder.join(self.name(index)), &picture, index..index + 1)?;
+                self.write(folder.join(self.name(index)), &picture, index..index + 1, settings)?;
             }
             self.kept[index] = keep.then_some(picture);
+            if self.pictures.len() == 1 {
+                self.decided = Some(settings.clone());
+            }
         }
         Ok(())
     }
@@ -93,7 +100,9 @@ impl<'a> Files<'a> {
                 || PathBuf::from(if pictures.len() == 1 { self.name(0) } else { "migm.png".to_owned() });
             let path = self.arguments.out.clone().unwrap_or_else(default);
             let sheet = Picture::sheet(&pictures, columns(pictures.len()));
-            self.write(path, &sheet, 0..self.pictures.len())?;
+            // Pictures of a sheet decided each for itself: they are made again by the rule.
+            let settings = self.decided.take().unwrap_or_else(|| self.settings.clone());
+            self.write(path, &sheet, 0..self.pictures.len(), &settings)?;
         }
         if let Some(path) = &self.arguments.gif {
             write_frames(path, &self.frames, &pictures)?;
@@ -114,9 +123,15 @@ impl<'a> Files<'a> {
         format!("{stem}-{seed}.png")
     }
 
-    fn write(&mut self, path: PathBuf, picture: &Picture, of: Range<usize>) -> Result<(), CliError> {
+    fn write(
+        &mut self,
+        path: PathBuf,
+        picture: &Picture,
+        of: Range<usize>,
+        settings: &Settings,
+    ) -> Result<(), CliError> {
         let of = self.pictures.get(of).unwrap_or_default();
-        let mut made_from = metadata(&self.model, self.quantize, self.settings, of);
+        let mut made_from = metadata(&self.model, self.quantize, settings, of);
         if self.arguments.pixels != Pixels::Signed {
             made_from["pixels"] = serde_json::json!(self.arguments.pixels);
         }

@@ -8,14 +8,15 @@ use crate::generate::GenerateError;
 use crate::generate::engine::{Engine, Event, Glimpse, Job, Run};
 use crate::generate::model::Model;
 use crate::generate::order::Order;
+use crate::generate::pace::Adaptive;
 use crate::generate::picture::{Picture, Pixels, write_whole};
 use crate::generate::predict::{MlCache, Predictor};
 use crate::generate::recipe::Subject;
 use crate::generate::refresh::Refresh;
-use crate::generate::report::{Report, Subjects, Tally, Totals};
-use crate::generate::sampling::Sampling;
+use crate::generate::report::{Report, Subjects, Tally};
+use crate::generate::sampling::{Reveal, Sampling};
 use crate::generate::schedule::Schedule;
-use crate::generate::session::{PlannedStep, Session, Settings, StepKind};
+use crate::generate::session::{Session, Settings, StepKind};
 use crate::kernels::{ChoiceNoise, Quantization};
 use crate::models::Condition;
 use crate::output;
@@ -45,9 +46,12 @@ pub(super) struct Arguments {
     /// Full steps in all, evenly spread: the refresh budget (default: an eighth of the steps; ml-cache has a plan of its own)
     #[arg(long, value_name = "B", conflicts_with = "refresh")]
     budget: Option<u32>,
-    /// Which steps run in full: every, uniform:B, optimal:B (see migm calibrate), list:0,3,7, or interval:SHARE,K (a share first, then every Kth)
+    /// Which steps run in full: every, uniform:B, optimal:B (see migm calibrate), adaptive:ERROR[,B], list:0,3,7, or interval:SHARE,K (a share first, then every Kth)
     #[arg(long, value_name = "RULE")]
     refresh: Option<Refresh>,
+    /// Decide while the run goes on: a full step where the relative error of features is expected to exceed this; with --budget exactly so many
+    #[arg(long, value_name = "ERROR", conflicts_with = "refresh")]
+    target_error: Option<f32>,
     /// What stands in for the full model at the other steps
     #[arg(long, value_name = "NAME", value_parser = super::predictor, default_value = "shortcut")]
     predictor: Predictor,
@@ -96,6 +100,12 @@ pub(super) struct Arguments {
     /// How far apart tokens of one step stand where they can, in cells; 0 leaves it to the order (default: the model's)
     #[arg(long, value_name = "CELLS", allow_negative_numbers = true)]
     spread: Option<f32>,
+    /// How many tokens a step reveals: schedule, or more while it lasts by entropy:NATS (what they may know of each other) or certainty:PROBABILITY (default: the model's)
+    #[arg(long, value_name = "RULE")]
+    reveal: Option<Reveal>,
+    /// Share of the known tokens that each full step masks again, those that it finds least likely (default: the model's)
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    corrector: Option<f32>,
     /// Mask ratios between which there is guidance, as LOW,HIGH (default: the model's)
     #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
     guidance_interval: Option<[f32; 2]>,
@@ -155,6 +165,9 @@ fn acceleration(
         let message = format!("{name} is a setting of ML-Cache; add --predictor ml-cache to use it");
         return Err(GenerateError::Setting(message).into());
     }
+    if let Some(target_error) = arguments.target_error {
+        return Ok((predictor, Refresh::Adaptive(Adaptive { target_error, budget: arguments.budget })));
+    }
     let refresh = match (&arguments.refresh, arguments.budget) {
         (Some(refresh), _) => refresh.clone(),
         (None, Some(budget)) => Refresh::Uniform(budget),
@@ -205,7 +218,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     };
     if let (true, Some(job)) = (compares, jobs.first()) {
         // What comes second must not be faster for that.
-        engine.warm_up(job, &settings, None, at_once)?;
+        block_on(engine.warm_up(job, &settings, None, at_once))?;
     }
     let mut run = engine.run(jobs.clone(), &settings, None, Some(at_once))?;
     let bar = progress(arguments.json, (run.batches_left() * plan.len()) as u64);
@@ -231,7 +244,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
                         "note: this adapter binds too little at once for pictures of this size: the CPU decodes them"
                     );
                 }
-                bar.suspend(|| files.take(&batch.pictures, pictures, &frames))?;
+                let decided = settings.decided(&batch.plan);
+                bar.suspend(|| files.take(&batch.pictures, pictures, &frames, &decided))?;
             }
         }
     }
@@ -261,12 +275,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let report = Report {
         model: name,
         device: engine.present().map(Session::describe)?,
+        decided: tally.decided(&settings),
         settings,
         subjects: Subjects::of(&subjects),
         seeds,
         files,
-        steps: tally.steps(&plan),
-        totals: tally.totals(&plan, vanilla.as_ref(), decode_ms),
+        steps: tally.steps(),
+        totals: tally.totals(vanilla.as_ref(), decode_ms),
         tokens: tally.tokens,
         memory_bytes: engine.memory(),
     };
@@ -283,7 +298,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         let others = if first == last { String::new() } else { format!(" to {last}") };
         writeln!(out, "seed      {first}{others}")?;
     }
-    print_steps(&mut out, &plan, report.settings.predictor, &report.totals)
+    print_steps(&mut out, &report)
 }
 
 fn refused(message: &str) -> CliError {
@@ -359,6 +374,8 @@ fn settings(arguments: &Arguments, defaults: Sampling, has_shortcut: bool) -> Re
         choice_noise: arguments.choice_noise.unwrap_or(defaults.choice_noise),
         order: arguments.order.unwrap_or(defaults.order),
         spread: arguments.spread.unwrap_or(defaults.spread),
+        reveal: arguments.reveal.unwrap_or(defaults.reveal),
+        corrector: arguments.corrector.unwrap_or(defaults.corrector),
         guidance_interval: arguments.guidance_interval.unwrap_or(defaults.guidance_interval),
         bf16_gumbel: arguments.bf16_gumbel.unwrap_or(defaults.bf16_gumbel),
         ..defaults
@@ -398,14 +415,14 @@ fn frame(run: &mut Run<'_>) -> Result<Vec<Picture>, CliError> {
 }
 
 /// The strip of steps, and what each kind cost.
-fn print_steps(
-    out: &mut impl std::io::Write,
-    plan: &[PlannedStep],
-    predictor: Predictor,
-    totals: &Totals,
-) -> Result<(), CliError> {
+fn print_steps(out: &mut impl std::io::Write, report: &Report) -> Result<(), CliError> {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    writeln!(out, "steps     {}", strip(plan, colour))?;
+    let (totals, predictor) = (&report.totals, report.settings.predictor);
+    writeln!(out, "steps     {}", strip(report.steps.iter().map(|step| step.kind), colour))?;
+    if let Some(first) = report.decided.first() {
+        let of = if report.decided.len() > 1 { ", the first picture" } else { "" };
+        writeln!(out, "decided   {first}{of}")?;
+    }
     let each = |ms: f64, n: usize| if n == 0 { 0.0 } else { ms / (n * totals.batches) as f64 };
     let a_batch = if totals.batches == 1 { "" } else { " a batch" };
     writeln!(

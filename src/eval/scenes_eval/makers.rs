@@ -7,7 +7,7 @@ use crate::generate::order::Order;
 use crate::generate::predict::Predictor;
 use crate::generate::recipe::Subject;
 use crate::generate::refresh::Refresh;
-use crate::generate::sampling::Sampling;
+use crate::generate::sampling::{Reveal, Sampling};
 use crate::generate::session::{Settings, StepKind};
 use pollster::block_on;
 use std::time::Instant;
@@ -25,6 +25,10 @@ pub struct Method {
     pub order: Option<Order>,
     /// How far apart the tokens of a step stand.
     pub spread: Option<f32>,
+    /// How many tokens a step reveals.
+    pub reveal: Option<Reveal>,
+    /// The share of known tokens that full steps mask again.
+    pub corrector: Option<f32>,
     /// The mask ratios between which there is guidance.
     pub guidance_interval: Option<[f32; 2]>,
 }
@@ -40,8 +44,8 @@ impl Method {
         Self { steps, refresh, predictor: Some(predictor), ..Self::default() }
     }
 
-    /// From words: `vanilla` or a predictor, and then any of `steps=N`, `refresh=RULE`, `order=NAME`, `spread=CELLS` and
-    /// `guidance=LOW,HIGH`. `steps` is for those that do not say.
+    /// From words: `vanilla` or a predictor, and then any of `steps=N`, `refresh=RULE`, `order=NAME`, `spread=CELLS`,
+    /// `reveal=RULE`, `corrector=SHARE` and `guidance=LOW,HIGH`. `steps` is for those that do not say.
     ///
     /// # Errors
     /// A sentence on the word that is not understood.
@@ -59,7 +63,7 @@ impl Method {
         for word in words {
             let wrong = || {
                 format!(
-                    "{word:?} is none of steps=N, refresh=RULE, order=NAME, spread=CELLS, guidance=LOW,HIGH"
+                    "{word:?} is none of steps=N, refresh=RULE, order=NAME, spread=CELLS, reveal=RULE, corrector=SHARE, guidance=LOW,HIGH"
                 )
             };
             let (key, value) = word.split_once('=').ok_or_else(wrong)?;
@@ -71,6 +75,8 @@ impl Method {
                     let order = serde_json::from_value(value.replace('-', "_").into());
                     method.order = Some(order.map_err(|_| wrong())?);
                 }
+                "reveal" => method.reveal = Some(value.parse()?),
+                "corrector" => method.corrector = Some(number(value)?),
                 "spread" => method.spread = Some(number(value)?),
                 "guidance" => {
                     let (low, high) = value.split_once(',').ok_or_else(wrong)?;
@@ -92,10 +98,16 @@ impl Method {
     pub fn label(&self) -> String {
         let mut label = super::name_of(self.predictor);
         if let Some(order) = self.order {
-            label += &format!(" {}", serde_json::json!(order).as_str().unwrap_or_default());
+            label += &format!(" {}", order.name());
         }
         if let Some(spread) = self.spread {
             label += &format!(" spread {spread}");
+        }
+        if let Some(reveal) = self.reveal {
+            label += &format!(" {reveal}");
+        }
+        if let Some(share) = self.corrector {
+            label += &format!(" corrector {share}");
         }
         if let Some([low, high]) = self.guidance_interval {
             label += &format!(" guided {low}-{high}");
@@ -231,6 +243,8 @@ impl<'a> Maker<'a> {
                 steps: method.steps,
                 order: method.order.unwrap_or(sampling.order),
                 spread: method.spread.unwrap_or(sampling.spread),
+                reveal: method.reveal.unwrap_or(sampling.reveal),
+                corrector: method.corrector.unwrap_or(sampling.corrector),
                 guidance_interval: method.guidance_interval.unwrap_or(sampling.guidance_interval),
                 ..sampling
             };
@@ -246,7 +260,7 @@ impl<'a> Maker<'a> {
             // Before anything is timed.
             if let (Some(settings), Some(&first)) = (settings.first(), indices.first()) {
                 let images = self.at_once.min(indices.len() as u32);
-                self.engine.warm_up(&self.jobs[first], settings, None, images)?;
+                block_on(self.engine.warm_up(&self.jobs[first], settings, None, images))?;
             }
             for ((settings, made), clock) in settings.iter().zip(&mut made).zip(&mut clocks) {
                 self.make_one(settings, &indices, made, clock, tick)?;

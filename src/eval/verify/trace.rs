@@ -81,6 +81,7 @@ impl Verifier<'_> {
             predictor: predicted.then_some(settings.predictor),
             recorded_noise: true,
             decoder: has_tokenizer && self.recorded.has(&name("image")),
+            ..Shape::new(Batch::of(first, images as u32, guided), None).of_settings(&settings)
         };
         let mut noise = self.noise(index, &plan, images, trace.classes.is_none())?;
         let mut session =

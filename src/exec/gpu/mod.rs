@@ -39,6 +39,8 @@ pub struct GpuExecutor {
     costs: Vec<Vec<u64>>,
     /// Steps that there are parameters for.
     prepared: usize,
+    /// The parameters of one step, and how far apart those of two are, where steps can be revised.
+    revisable: Option<Vec<u8>>,
     pace: Pace,
     clock: StepClock,
     memory: Memory,
@@ -88,6 +90,7 @@ impl GpuExecutor {
             dispatches: Vec::new(),
             costs: Vec::new(),
             prepared: 0,
+            revisable: None,
             pace: Pace::default(),
             memory: Memory::default(),
             counters: Counters::default(),
@@ -205,8 +208,6 @@ impl GpuExecutor {
 
     /// Lays out parameter blocks: one for an operation that is alike in all steps, one a step otherwise.
     fn layout_parameters(&self, steps: &[StepValues]) -> Result<(Vec<u8>, Vec<Vec<StepTable>>), ExecError> {
-        let limits = self.gpu.device.limits();
-        let alignment = limits.min_uniform_buffer_offset_alignment.max(16) as usize;
         let mut bytes = Vec::new();
         let mut tables = Vec::new();
         for program in &self.programs {
@@ -219,47 +220,60 @@ impl GpuExecutor {
                 }
                 let mut table = Vec::with_capacity(blocks.len());
                 for (block, groups) in blocks {
-                    let limit = limits.max_compute_workgroups_per_dimension;
-                    if groups.iter().any(|&n| n > limit) {
-                        let shader = op.kernel.permutation().to_string();
-                        let adapter = self.gpu.info.name.clone();
-                        return Err(DeviceError::TooManyWorkgroups { shader, groups, limit, adapter }.into());
-                    }
-                    table.push((bytes.len() as u32, groups));
-                    bytes.extend(block);
-                    bytes.resize(bytes.len().next_multiple_of(alignment), 0);
+                    self.check_workgroups(op, groups)?;
+                    table.push((self.append_block(&mut bytes, &block), groups));
                 }
                 of_program.push(table);
             }
             tables.push(of_program);
         }
-        // A block is bound by its largest possible size: the last one needs room behind it.
-        bytes.resize(bytes.len() + pipelines::PARAMETER_BYTES as usize, 0);
         Ok((bytes, tables))
     }
 
-    fn submit(&mut self, encoder: wgpu::CommandEncoder) -> Result<(), ExecError> {
-        self.gpu.queue.submit([encoder.finish()]);
-        Ok(self.gpu.check()?)
-    }
-}
-
-/// The work of each operation at its largest step.
-fn costs(program: &Program, steps: &[StepValues]) -> Vec<u64> {
-    let cost = |op: &Op| steps.iter().map(|step| op.kernel.cost(step).flops).max().unwrap_or(0);
-    program.ops().iter().map(cost).collect()
-}
-
-/// Offset and workgroups by step.
-type StepTable = Vec<(u32, [u32; 3])>;
-
-impl Executor for GpuExecutor {
-    fn describe(&self) -> String {
-        format!("{} ({:?})", self.gpu.info.name, self.gpu.info.backend)
+    /// The same with all blocks of a step side by side, so that a step can be written anew at once.
+    fn layout_by_step(&self, steps: &[StepValues]) -> Result<(Vec<u8>, Vec<Vec<StepTable>>), ExecError> {
+        let mut bytes = Vec::new();
+        let empty = |program: &Program| vec![StepTable::with_capacity(steps.len()); program.ops().len()];
+        let mut tables: Vec<Vec<StepTable>> = self.programs.iter().map(empty).collect();
+        for step in steps {
+            for (program, tables) in self.programs.iter().zip(&mut tables) {
+                for (op, table) in program.ops().iter().zip(tables) {
+                    let groups = op.kernel.workgroups(step);
+                    self.check_workgroups(op, groups)?;
+                    table.push((self.append_block(&mut bytes, &op.kernel.params(step)), groups));
+                }
+            }
+        }
+        Ok((bytes, tables))
     }
 
-    fn prepare(&mut self, steps: &[StepValues]) -> Result<(), ExecError> {
-        let (bytes, mut tables) = self.layout_parameters(steps)?;
+    /// Where a block comes to stand among the others.
+    fn append_block(&self, bytes: &mut Vec<u8>, block: &[u8]) -> u32 {
+        let alignment = self.gpu.device.limits().min_uniform_buffer_offset_alignment.max(16) as usize;
+        let offset = bytes.len();
+        bytes.extend(block);
+        bytes.resize(bytes.len().next_multiple_of(alignment), 0);
+        offset as u32
+    }
+
+    fn check_workgroups(&self, op: &Op, groups: [u32; 3]) -> Result<(), ExecError> {
+        let limit = self.gpu.device.limits().max_compute_workgroups_per_dimension;
+        if groups.iter().all(|&n| n <= limit) {
+            return Ok(());
+        }
+        let (shader, adapter) = (op.kernel.permutation().to_string(), self.gpu.info.name.clone());
+        Err(DeviceError::TooManyWorkgroups { shader, groups, limit, adapter }.into())
+    }
+
+    /// Writes the parameters of all steps, and makes bind groups where their buffer is new.
+    fn take_parameters(
+        &mut self,
+        mut bytes: Vec<u8>,
+        mut tables: Vec<Vec<StepTable>>,
+        steps: &[StepValues],
+    ) -> Result<(), ExecError> {
+        // A block is bound by its largest possible size: the last one needs room behind it.
+        bytes.resize(bytes.len() + pipelines::PARAMETER_BYTES as usize, 0);
         if self.parameters.as_ref().is_none_or(|buffer| buffer.size() < bytes.len() as u64) {
             self.counters.buffers += 1;
             self.memory.other = bytes.len() as u64;
@@ -308,6 +322,59 @@ impl Executor for GpuExecutor {
         self.clock.reset(&self.gpu, steps.len(), &mut self.counters);
         self.prepared = steps.len();
         Ok(self.gpu.check()?)
+    }
+
+    fn submit(&mut self, encoder: wgpu::CommandEncoder) -> Result<(), ExecError> {
+        self.gpu.queue.submit([encoder.finish()]);
+        Ok(self.gpu.check()?)
+    }
+}
+
+/// The work of each operation at its largest step.
+fn costs(program: &Program, steps: &[StepValues]) -> Vec<u64> {
+    let cost = |op: &Op| steps.iter().map(|step| op.kernel.cost(step).flops).max().unwrap_or(0);
+    program.ops().iter().map(cost).collect()
+}
+
+/// Offset and workgroups by step.
+type StepTable = Vec<(u32, [u32; 3])>;
+
+impl Executor for GpuExecutor {
+    fn describe(&self) -> String {
+        format!("{} ({:?})", self.gpu.info.name, self.gpu.info.backend)
+    }
+
+    fn prepare(&mut self, steps: &[StepValues]) -> Result<(), ExecError> {
+        let (bytes, tables) = self.layout_parameters(steps)?;
+        self.revisable = None;
+        self.take_parameters(bytes, tables, steps)
+    }
+
+    fn prepare_revisable(&mut self, steps: &[StepValues]) -> Result<(), ExecError> {
+        let (bytes, tables) = self.layout_by_step(steps)?;
+        self.revisable = Some(vec![0; bytes.len() / steps.len().max(1)]);
+        self.take_parameters(bytes, tables, steps)
+    }
+
+    fn revise(&mut self, step: usize, values: &StepValues) -> Result<(), ExecError> {
+        self.check_prepared(step)?;
+        let Some(mut block) = self.revisable.take() else { return Err(ExecError::Fixed(step)) };
+        let stride = block.len();
+        block.clear();
+        for at in 0..self.programs.len() {
+            for index in 0..self.programs[at].ops().len() {
+                let op = &self.programs[at].ops()[index];
+                let (params, groups) = (op.kernel.params(values), op.kernel.workgroups(values));
+                self.check_workgroups(op, groups)?;
+                self.append_block(&mut block, &params);
+                self.dispatches[at][index].steps[step].1 = groups;
+            }
+        }
+        if let Some(parameters) = &self.parameters {
+            self.gpu.queue.write_buffer(parameters, (step * stride) as u64, &block);
+        }
+        self.revisable = Some(block);
+        Ok(())
     }
 
     fn run(&mut self, programs: &[usize], step: usize, timed: bool) -> Result<(), ExecError> {

@@ -5,6 +5,7 @@
 
 mod attention;
 mod convolution;
+mod deciding;
 mod elementwise;
 mod embeddings;
 mod norms;

@@ -6,7 +6,7 @@ use crate::kernels::commit::Commit;
 use crate::kernels::rank_scores::RankScores;
 use crate::kernels::sample::Sample;
 use crate::kernels::spread_k::SpreadK;
-use crate::kernels::top_k::TopK;
+use crate::kernels::top_k::{Take, TopK};
 use crate::kernels::{Extent, RowRange, StepValues, Symbol};
 use crate::program::Builder;
 use crate::program::Element::{F32 as Float, U32 as Integer};
@@ -36,6 +36,7 @@ fn append_sample_of(
         }),
         drawn: b.state("drawn", images, tokens, Integer),
         scores: b.state("scores", images, tokens, Float),
+        measured: None,
         images,
         tokens,
         masked: Extent::part(1, Symbol::Masked, range),
@@ -214,6 +215,7 @@ fn top_k_and_commit() {
                     images,
                     tokens,
                     masked: Extent::symbolic(1, Symbol::Masked, tokens),
+                    take: Take::Reveal,
                 });
             },
         );

@@ -9,9 +9,9 @@ use super::block::{Block, EPS, Keys, check_heads};
 use crate::kernels::embed_sequence::{EmbedSequence, IMAGE};
 use crate::kernels::masked_logits::MaskedLogits;
 use crate::kernels::rope::Positions;
-use crate::kernels::{Extent, ImagePlacement, RowRange, Slot, Symbol};
+use crate::kernels::{Extent, ImagePlacement, RowRange, Slot};
 use crate::models::cache::{self, KeysAndValues};
-use crate::models::states;
+use crate::models::{Places, states};
 use crate::program::{Builder, Element, Layer};
 
 /// Sizes and special tokens of a Lumina-DiMOO.
@@ -318,14 +318,15 @@ impl Config {
         b.layer_part(name, self.vocabulary(), self.d_model, self.text_vocab, self.codebook)
     }
 
-    /// Appends the head at a range of each image's masked positions: logits `[sequences * images * masked, codebook]`. All
-    /// sequences are of the same images. Only the image codes' rows of the head are loaded.
-    pub fn logits_of(&self, b: &mut Builder, sequences: &[Sequence], masked: RowRange) -> Slot {
+    /// Appends the head at places of each image, or a range of its masked positions: logits `[sequences * images * places,
+    /// codebook]`. All sequences are of the same images. Only the image codes' rows of the head are loaded.
+    pub fn logits_of(&self, b: &mut Builder, sequences: &[Sequence], places: impl Into<Places>) -> Slot {
+        let places = places.into();
         let tokens = self.tokens();
         let head = self.head(b).weight();
         let images = sequences.first().map_or(1, |sequence| sequence.images);
-        let positions = b.state(states::POSITIONS, images, tokens, Element::U32);
-        let rows = Extent::part(sequences.len() as u32 * images, Symbol::Masked, masked);
+        let positions = places.list(b, images, tokens);
+        let rows = places.rows(sequences.len() as u32 * images);
         let logits = b.temporary("logits", rows, self.codebook);
         for (index, sequence) in sequences.iter().enumerate() {
             let features = self.features_state(b, sequence);
@@ -343,11 +344,11 @@ impl Config {
                 sequence_length: sequence.length,
                 placement: self.placement(sequence),
                 first_sequence: index as u32 * images,
-                masked: Extent::part(1, Symbol::Masked, masked),
+                masked: places.rows(1),
                 hidden: self.d_model,
                 codebook: self.codebook,
                 codes: RowRange { first: part.first, count: part.rows },
-                first_masked: masked.first,
+                first_masked: places.first(),
             });
             let kernels: Vec<_> = kernels.collect();
             b.scope("head", |b| kernels.into_iter().for_each(|kernel| b.push(kernel)));

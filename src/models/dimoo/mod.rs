@@ -6,11 +6,11 @@ pub mod shortcut;
 
 pub use base::{Branch, Config, Sequence};
 
-use super::family::{Batch, Condition, Family, Network, Written, within};
+use super::family::{Batch, Condition, Family, Network, Places, Written, within};
 use super::prompts::DIMOO_TEMPLATE;
 use super::states;
 use super::tokenizer::{self, Tokenizer};
-use crate::kernels::{RowRange, Slot};
+use crate::kernels::{ImagePlacement, Slot};
 use crate::program::Builder;
 
 /// The architecture that `config.json` names.
@@ -119,8 +119,8 @@ impl Family for Dimoo {
         self.sequences(batch).into_iter().map(of).collect()
     }
 
-    fn logits(&self, b: &mut Builder, batch: Batch, masked: RowRange) -> Slot {
-        self.transformer.logits_of(b, &self.sequences(batch), masked)
+    fn logits_at(&self, b: &mut Builder, batch: Batch, places: Places) -> Slot {
+        self.transformer.logits_of(b, &self.sequences(batch), places)
     }
 
     /// A template for each sequence and image.
@@ -167,6 +167,10 @@ impl Network for OneSequence<'_> {
 
     fn length(&self) -> u32 {
         self.sequence.length
+    }
+
+    fn placement(&self) -> ImagePlacement {
+        self.model.transformer.placement(&self.sequence)
     }
 
     fn features(&self, b: &mut Builder) -> Slot {

@@ -6,9 +6,9 @@
 use crate::kernels::attention::Operand;
 use crate::kernels::linear::Activation;
 use crate::kernels::masked_logits::MaskedLogits;
-use crate::kernels::{Extent, ImagePlacement, RowRange, Slot, Symbol, embed_tokens::EmbedTokens};
+use crate::kernels::{Extent, ImagePlacement, RowRange, Slot, embed_tokens::EmbedTokens};
 use crate::models::cache::{self, KeysAndValues};
-use crate::models::{Batch, states};
+use crate::models::{Batch, Places, states};
 use crate::program::{Builder, Element, Layout};
 
 /// Sizes of a MaskGIT.
@@ -252,14 +252,15 @@ impl Config {
         self.transformer(b, batch, None, features, |_, _| None);
     }
 
-    /// Appends the head at a range of each image's masked positions: logits `[sequences * masked, codebook]`.
+    /// Appends the head at places of each image, or a range of its masked positions: logits `[sequences * places, codebook]`.
     /// The head is tied to the token table, with a bias of its own for each position; only codes can be drawn.
-    pub fn logits(&self, b: &mut Builder, batch: Batch, masked: RowRange) -> Slot {
+    pub fn logits(&self, b: &mut Builder, batch: Batch, places: impl Into<Places>) -> Slot {
+        let places = places.into();
         let features = self.features_state(b, batch);
-        let positions = b.state(states::POSITIONS, batch.images, self.tokens(), Element::U32);
+        let positions = places.list(b, batch.images, self.tokens());
         let table = self.token_table(b);
         let bias = self.head_bias(b);
-        let rows = Extent::part(batch.sequences(), Symbol::Masked, masked);
+        let rows = places.rows(batch.sequences());
         let logits = b.temporary("logits", rows, self.codebook);
         let kernel = MaskedLogits {
             features,
@@ -274,11 +275,11 @@ impl Config {
             sequence_length: self.length(),
             placement: ImagePlacement::PLAIN,
             first_sequence: 0,
-            masked: Extent::part(1, Symbol::Masked, masked),
+            masked: places.rows(1),
             hidden: self.hidden,
             codebook: self.codebook,
             codes: RowRange::all(self.codebook),
-            first_masked: masked.first,
+            first_masked: places.first(),
         };
         b.scope("head", |b| b.push(kernel));
         logits

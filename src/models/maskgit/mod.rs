@@ -5,11 +5,11 @@ pub mod shortcut;
 
 pub use base::Config;
 
-use super::family::{Batch, Condition, Family, Network, Written, within};
+use super::family::{Batch, Condition, Family, Network, Places, Written, within};
 use super::prompts::distance;
 use super::states;
 use super::tokenizer::Tokenizer;
-use crate::kernels::{RowRange, Slot};
+use crate::kernels::{ImagePlacement, Slot};
 use crate::program::Builder;
 
 /// The architecture that `config.json` names.
@@ -129,8 +129,8 @@ impl Family for Maskgit {
         vec![Box::new(WholeBatch { model: self, batch })]
     }
 
-    fn logits(&self, b: &mut Builder, batch: Batch, masked: RowRange) -> Slot {
-        self.transformer.logits(b, batch, masked)
+    fn logits_at(&self, b: &mut Builder, batch: Batch, places: Places) -> Slot {
+        self.transformer.logits(b, batch, places)
     }
 
     /// Labels of the conditional sequences, then of the others.
@@ -164,6 +164,10 @@ impl Network for WholeBatch<'_> {
 
     fn length(&self) -> u32 {
         self.model.transformer.length()
+    }
+
+    fn placement(&self) -> ImagePlacement {
+        ImagePlacement::PLAIN
     }
 
     fn features(&self, b: &mut Builder) -> Slot {

@@ -47,6 +47,11 @@ impl Studio {
                 self.state.tab = crate::studio::state::Tab::Compare;
                 self.actor.ask(Request::Cancel);
             }
+            Command::AddMethod => {
+                let Some(recipe) = &self.state.recipe else { return };
+                self.state.comparison.add(recipe);
+                self.state.tab = crate::studio::state::Tab::Compare;
+            }
             Command::OpenModel => self.inbox.pick_model(context),
             Command::ClearStored => self.fetch.clear(context),
             Command::FirstStep => self.scrub(|_, _| 0),
@@ -75,8 +80,8 @@ impl Studio {
                 }
             }
             Command::CopyLink => {
-                if let Some(recipe) = &self.state.recipe {
-                    context.copy_text(link::link(recipe));
+                if let (Some(recipe), Some(model)) = (self.state.recipe_to_share(), &self.state.model) {
+                    context.copy_text(link::link(recipe, &model.draw));
                 }
             }
             Command::ThemeSystem => context.set_theme(egui::ThemePreference::System),

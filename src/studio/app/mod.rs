@@ -6,6 +6,7 @@ mod layout;
 
 use crate::generate::recipe::Recipe;
 use crate::generate::refresh::Refresh;
+use crate::generate::session::StepKind;
 use crate::studio::actor::{Actor, Event, Request, RunId};
 use crate::studio::command::{Command, Menu};
 use crate::studio::compare::{Comparison, methods};
@@ -98,7 +99,7 @@ impl Studio {
                 serde_json::json!({
                     "progress": format!("{:?}", run.progress),
                     "steps": run.plan.len(),
-                    "full": run.recipe.full_steps(),
+                    "full": run.kind(StepKind::Full).0,
                     "codes": run.codes,
                     "revealed_at": revealed,
                     "milliseconds": run.step_ms,

@@ -1,5 +1,7 @@
 //! The left side: what is asked for, and how. The refresh budget is the one large control.
 
+use super::pace;
+use crate::generate::pace::Adaptive;
 use crate::generate::predict::Predictor;
 use crate::generate::recipe::{Recipe, Subject};
 use crate::generate::refresh::Refresh;
@@ -65,6 +67,7 @@ pub fn show(ui: &mut Ui, state: &mut State) {
             ui.add_space(4.0);
             guidance(ui, &mut recipe);
             ui.collapsing("Advanced", |ui| {
+                pace::tokens(ui, &mut recipe);
                 advanced(ui, &mut recipe);
                 precision(ui, &model, &mut recipe);
             });
@@ -221,8 +224,11 @@ fn steps(ui: &mut Ui, recipe: &mut Recipe) {
     // Steps that are no more cannot be full.
     match &mut recipe.refresh {
         Refresh::Uniform(budget) | Refresh::Optimal(budget) => *budget = (*budget).min(steps),
+        Refresh::Adaptive(Adaptive { budget: Some(budget), .. }) => *budget = (*budget).min(steps),
         Refresh::List(list) => list.retain(|step| *step < steps),
-        Refresh::Every | Refresh::Interval { .. } => {}
+        // What a run of other steps decided says nothing of these.
+        Refresh::Decided(_) => recipe.refresh = Refresh::Uniform(steps.div_ceil(4)),
+        Refresh::Every | Refresh::Interval { .. } | Refresh::Adaptive(_) | Refresh::Custom(_) => {}
     }
 }
 
@@ -238,7 +244,12 @@ fn expected_speed_up(state: &State, recipe: &Recipe) -> Option<f64> {
             (run.kind(StepKind::Full), run.kind(StepKind::Predicted));
         (full > 0 && predicted > 0 && full_ms > 0.0 && predicted_ms > 0.0).then_some((full_ms, predicted_ms))
     })?;
-    let (steps, full) = (recipe.draw.steps as f64, recipe.full_steps()? as f64);
+    let budget = match &recipe.refresh {
+        Refresh::Adaptive(Adaptive { budget, .. }) => (*budget)? as usize,
+        Refresh::Optimal(budget) => *budget as usize,
+        _ => recipe.full_steps()?,
+    };
+    let (steps, full) = (recipe.draw.steps as f64, budget as f64);
     Some(steps * full_ms / (full * full_ms + (steps - full) * predicted_ms))
 }
 
@@ -252,7 +263,12 @@ fn budget(
     let palette = Palette::of(ui);
     let steps = recipe.draw.steps;
     let mut place = [0.0; 4];
-    let mut budget = recipe.full_steps().unwrap_or(steps as usize) as u32;
+    let known = match &recipe.refresh {
+        Refresh::Adaptive(adaptive) => adaptive.budget,
+        Refresh::Optimal(budget) => Some(*budget),
+        _ => Some(recipe.full_steps().unwrap_or(steps as usize) as u32),
+    };
+    let mut budget = known.unwrap_or(steps.div_ceil(4));
     ui.group(|ui| {
         ui.set_width(ui.available_width());
         ui.horizontal(|ui| {
@@ -263,8 +279,10 @@ fn budget(
             label
         });
         ui.horizontal(|ui| {
-            ui.label(RichText::new(budget.to_string()).size(30.0).strong().color(palette.full));
+            let number = known.map_or("auto".to_owned(), |budget| budget.to_string());
+            ui.label(RichText::new(number).size(30.0).strong().color(palette.full));
             let text = match speed_up {
+                _ if known.is_none() => "as many as the target error takes".to_owned(),
                 _ if budget == steps => "vanilla: the model as published".to_owned(),
                 Some(speed_up) => format!("{speed_up:.1}× faster than vanilla"),
                 None => "speed-up after the first run".to_owned(),
@@ -288,12 +306,18 @@ fn budget(
             });
         });
         if budget != before {
-            recipe.refresh = if budget == steps { Refresh::Every } else { Refresh::Uniform(budget) };
+            match &mut recipe.refresh {
+                Refresh::Adaptive(adaptive) => adaptive.budget = Some(budget),
+                Refresh::Optimal(known) => *known = budget,
+                refresh => {
+                    *refresh = if budget == steps { Refresh::Every } else { Refresh::Uniform(budget) };
+                }
+            }
         }
         ui.horizontal_wrapped(|ui| {
             predictor(ui, model, recipe);
+            pace::choose(ui, model, recipe, budget);
             if matches!(recipe.refresh, Refresh::List(_)) {
-                ui.weak("picked by hand");
                 if command_button(ui, Command::UniformRefresh, true).clicked() {
                     wanted.push(Command::UniformRefresh);
                 }

@@ -4,6 +4,7 @@ pub mod blind;
 pub mod canvas;
 pub mod compose;
 pub mod failure;
+pub mod pace;
 pub mod palette;
 pub mod side;
 pub mod status;

@@ -31,10 +31,11 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
 
 fn compare(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
     ui.horizontal_wrapped(|ui| {
-        let command = Command::Compare;
-        let button = egui::Button::new(format!("{}  {}", command.icon(), command.text()));
-        if ui.add_enabled(state.allows(command), button).on_hover_text(command.tooltip()).clicked() {
-            state.wanted.push(command);
+        for command in [Command::Compare, Command::AddMethod] {
+            let button = egui::Button::new(format!("{}  {}", command.icon(), command.text()));
+            if ui.add_enabled(state.allows(command), button).on_hover_text(command.tooltip()).clicked() {
+                state.wanted.push(command);
+            }
         }
         let all_finished =
             state.compared().iter().all(|(_, run)| run.is_some_and(|run| run.progress == Progress::Finished));
@@ -189,7 +190,7 @@ fn history(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
             let text = format!(
                 "{title}\nseed {}, {} of {} steps in full",
                 run.recipe.seed,
-                run.recipe.full_steps().unwrap_or(0),
+                run.kind(crate::generate::session::StepKind::Full).0,
                 run.plan.len()
             );
             let response = ui.add(egui::Button::image(image).frame(state.shown == Some(run.id)));

@@ -38,6 +38,7 @@ pub fn show(ui: &mut Ui, state: &mut State) {
     let at = |x: f32| (((x - rect.left()) / cell) as usize).min(steps - 1);
     if let Some(run) = state.shown_run() {
         bars(ui, rect, cell, run, state.step());
+        estimates(ui, rect, cell, run);
         if let Some(pointer) = response.hover_pos() {
             let step = at(pointer.x);
             let text = describe(run, step);
@@ -89,8 +90,20 @@ fn describe(run: &Run, step: usize) -> String {
         .map_or("not run yet".to_owned(), |ms| format!("{ms:.2} ms"));
     let move_of =
         run.moved(step).map_or(String::new(), |size| format!("\nfeatures moved by {size:.3} of their size"));
+    let again = match note.remask {
+        0 => String::new(),
+        count => format!(", {} masked again", tokens(count)),
+    };
+    let why = note.verdict.map_or(String::new(), |verdict| {
+        format!(
+            "\nan error of {:.3} was expected, {:.3} allowed: {}",
+            verdict.estimate,
+            verdict.limit,
+            verdict.reason.title()
+        )
+    });
     format!(
-        "Step {} · {kind} · {ms}\n{} revealed, {:.0} % masked before{move_of}",
+        "Step {} · {kind} · {ms}\n{} revealed{again}, {:.0} % masked before{move_of}{why}",
         step + 1,
         tokens(note.reveal),
         note.mask_ratio * 100.0
@@ -131,6 +144,34 @@ fn bars(ui: &Ui, rect: Rect, cell: f32, run: &Run, shown: Option<usize>) {
             );
             painter.rect_stroke(frame, 3.0, Stroke::new(1.5, palette.accent), StrokeKind::Inside);
         }
+    }
+}
+
+/// Where a run decides: the error that was expected before each step, against what was allowed.
+fn estimates(ui: &Ui, rect: Rect, cell: f32, run: &Run) {
+    let palette = Palette::of(ui);
+    let painter = ui.painter_at(rect);
+    let verdicts: Vec<_> = run.plan.iter().map(|note| note.verdict).collect();
+    let values = || verdicts.iter().flatten().flat_map(|verdict| [verdict.estimate, verdict.limit]);
+    let most = values().filter(|value| value.is_finite()).fold(0.0_f32, f32::max);
+    if most <= 0.0 {
+        return;
+    }
+    let height = |value: f32| rect.bottom() - (value / most).clamp(0.0, 1.0) * (rect.height() - 4.0);
+    let middle = |step: usize| rect.left() + cell * (step as f32 + 0.5);
+    let mut before = None;
+    for (step, verdict) in verdicts.iter().enumerate() {
+        let Some(verdict) = verdict else { continue };
+        let (x, limit) = (middle(step), height(verdict.limit));
+        let line = [pos2(x - cell / 2.0, limit), pos2(x + cell / 2.0, limit)];
+        painter.line_segment(line, Stroke::new(1.0, ui.visuals().weak_text_color()));
+        let at = pos2(x, height(verdict.estimate));
+        if let Some(before) = before {
+            painter.line_segment([before, at], Stroke::new(1.0, palette.accent));
+        }
+        painter.circle_filled(at, 2.0, palette.accent);
+        // A full step begins anew.
+        before = (!verdict.full).then_some(at);
     }
 }
 

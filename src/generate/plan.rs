@@ -1,0 +1,212 @@
+//! The steps of a run, one after the other: everything that is known of a step before it runs.
+//!
+//! Most runs are planned as a whole ([`Settings::plan`]). One that decides while it runs asks the planner for a step at a time, and
+//! tells it what became of it.
+
+use super::GenerateError;
+use super::refresh::Refresh;
+use super::sampling::Sampling;
+use super::session::{PlannedStep, Settings, StepKind};
+use crate::kernels::StepValues;
+
+/// Where the numbers of revealed tokens come from.
+#[derive(Clone, Debug, PartialEq)]
+enum Counts {
+    /// The schedule.
+    Scheduled,
+    /// The run itself, which keeps up with the schedule and may be ahead of it.
+    Free,
+    /// An earlier run.
+    Given(Vec<u32>),
+}
+
+/// Plans steps in order.
+#[derive(Clone, Debug)]
+pub struct Planner {
+    sampling: Sampling,
+    tokens: u32,
+    counts: Counts,
+    /// Tokens masked before each step of the schedule, and in the end: draws and guidance go by it.
+    curve: Vec<u32>,
+    masked: u32,
+    new_tokens: u32,
+    step: u32,
+    last_full: Option<u32>,
+    full_before: u32,
+    was_unguided: bool,
+}
+
+impl Planner {
+    /// At the beginning of a run over so many tokens an image.
+    ///
+    /// # Errors
+    /// Settings out of range, or decisions of a run over other tokens.
+    pub fn new(settings: &Settings, tokens: u32) -> Result<Self, GenerateError> {
+        settings.sampling.check()?;
+        let sampling = settings.sampling;
+        let mut curve = vec![tokens];
+        for count in sampling.schedule.counts(sampling.steps, tokens) {
+            curve.push(curve[curve.len() - 1] - count);
+        }
+        let counts = match &settings.refresh {
+            Refresh::Decided(decided) if !decided.reveal.is_empty() => {
+                if decided.reveal.contains(&0)
+                    || decided.reveal.iter().map(|&n| u64::from(n)).sum::<u64>() != u64::from(tokens)
+                {
+                    let message =
+                        format!("the counts of {} do not add up to {tokens} tokens", settings.refresh);
+                    return Err(GenerateError::Setting(message));
+                }
+                Counts::Given(decided.reveal.clone())
+            }
+            _ if settings.reveals_freely() => Counts::Free,
+            _ => Counts::Scheduled,
+        };
+        Ok(Self {
+            sampling,
+            tokens,
+            counts,
+            curve,
+            masked: tokens,
+            new_tokens: 0,
+            step: 0,
+            last_full: None,
+            full_before: 0,
+            was_unguided: false,
+        })
+    }
+
+    /// Steps at most.
+    pub fn most_steps(&self) -> usize {
+        match &self.counts {
+            Counts::Given(counts) => counts.len(),
+            Counts::Scheduled | Counts::Free => self.curve.len() - 1,
+        }
+    }
+
+    /// Tokens masked before the step to come, as a share.
+    pub fn mask_ratio(&self) -> f32 {
+        self.masked as f32 / self.tokens as f32
+    }
+
+    /// The step to come, whether in full or not; `None` after the last. Where its count is still to be decided, it is the least that
+    /// keeps up with the schedule.
+    pub fn next(&self, full: bool) -> Option<PlannedStep> {
+        if self.step as usize >= self.most_steps() {
+            return None;
+        }
+        // What is ahead of the schedule is where it would have no more masked, at its last step in the end.
+        let place = match self.counts {
+            Counts::Scheduled => self.step as usize,
+            Counts::Free | Counts::Given(_) => {
+                let reached = self.curve.partition_point(|&before| before > self.masked);
+                reached.min(self.curve.len() - 2)
+            }
+        };
+        let reveal = match &self.counts {
+            Counts::Scheduled => self.curve[place] - self.curve[place + 1],
+            Counts::Given(counts) => counts[self.step as usize],
+            Counts::Free if self.masked == 0 => return None,
+            Counts::Free => (self.masked - self.curve[place + 1]).max(1),
+        };
+        let place = place as u32;
+        let sampling = &self.sampling;
+        let mask_ratio = self.mask_ratio();
+        let (guidance, unguided) = sampling.guidance_at(place, mask_ratio);
+        let (choice_temperature, random_choice) = sampling.choice_at(place);
+        // Where guidance begins, unconditional features are old or were never there.
+        let full = full || self.last_full.is_none() || (self.was_unguided && !unguided);
+        let [entropy_bound, certainty] = sampling.reveal.bounds();
+        let values = StepValues {
+            step: self.step,
+            new_tokens: self.new_tokens,
+            masked: self.masked,
+            committed: self.tokens - self.masked,
+            reveal,
+            mask_ratio,
+            guidance,
+            unguided,
+            choice_temperature,
+            random_choice,
+            since_full: self.last_full.map_or(0, |last| self.step - last),
+            full_before: self.full_before,
+            predicted: !full,
+            entropy_bound,
+            certainty,
+            ..sampling.at_every_step()
+        };
+        let kind = if full { StepKind::Full } else { StepKind::Predicted };
+        Some(self.corrected(PlannedStep { kind, values, verdict: None }))
+    }
+
+    /// The same revealing another number of tokens, corrections not counted.
+    pub fn revealing(&self, step: PlannedStep, reveal: u32) -> PlannedStep {
+        let values = StepValues { reveal: reveal.clamp(1, self.masked), ..step.values };
+        self.corrected(PlannedStep { values, ..step })
+    }
+
+    /// What a corrector takes back at a full step, and reveals in its place, so that counts stay on the schedule.
+    fn corrected(&self, mut step: PlannedStep) -> PlannedStep {
+        let values = &mut step.values;
+        values.remask = 0;
+        if step.kind == StepKind::Full {
+            let wanted = (self.sampling.corrector * values.committed as f32) as u32;
+            values.remask = wanted.min(values.masked.saturating_sub(values.reveal));
+            values.reveal += values.remask;
+        }
+        step
+    }
+
+    /// Goes on after a step.
+    pub fn done(&mut self, step: &PlannedStep) {
+        let values = &step.values;
+        self.masked -= values.reveal - values.remask;
+        self.new_tokens = values.reveal;
+        self.was_unguided = values.unguided;
+        if step.kind == StepKind::Full {
+            self.last_full = Some(self.step);
+            self.full_before += 1;
+        }
+        self.step += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::predict::Predictor;
+    use crate::generate::sampling::Reveal;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// However many tokens more than the least a run reveals at each step: it ends, with every token revealed once, in no more
+        /// steps than the schedule has, and what it decided plans the same run.
+        #[test]
+        fn a_run_that_runs_ahead_comes_to_its_end(
+            steps in 1_u32..40,
+            tokens in 1_u32..300,
+            extra in prop::collection::vec(0_u32..30, 40),
+            corrector in 0.0_f32..1.0,
+            is_text: bool,
+        ) {
+            let official = if is_text { Sampling::DIMOO } else { Sampling::MASKGIT_512 };
+            let sampling = Sampling { reveal: Reveal::Entropy(1.0), corrector, ..official.with_steps(steps) };
+            let settings = Settings { sampling, refresh: Refresh::Uniform(1), predictor: Predictor::Reuse };
+            let mut planner = Planner::new(&settings, tokens).unwrap();
+            let mut plan: Vec<PlannedStep> = Vec::new();
+            while let Some(step) = planner.next(plan.len() % 3 == 0) {
+                let least = step.values.reveal - step.values.remask;
+                let step = planner.revealing(step, least + extra[plan.len()]);
+                prop_assert!(step.values.reveal <= step.values.masked && step.values.remask <= step.values.committed);
+                planner.done(&step);
+                plan.push(step);
+            }
+            prop_assert!(plan.len() <= steps as usize);
+            prop_assert_eq!(plan.iter().map(|step| step.values.reveal - step.values.remask).sum::<u32>(), tokens);
+            let again = settings.decided(&plan).plan(tokens).unwrap();
+            let numbers = |plan: &[PlannedStep]| -> Vec<_> { plan.iter().map(|step| (step.kind, step.values)).collect() };
+            // Bounds decide nothing any more, but stay as they were asked for.
+            prop_assert_eq!(numbers(&again), numbers(&plan));
+        }
+    }
+}
