@@ -51,18 +51,12 @@ impl Factor {
 }
 
 /// What was measured along runs of vanilla.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
     /// By start and length, from 1: see [`Schedules::errors`].
     pub errors: Vec<Vec<f64>>,
     /// By tenths of the mask ratio.
     pub factors: [Factor; 10],
-}
-
-impl Default for Measured {
-    fn default() -> Self {
-        Self { errors: Vec::new(), factors: [Factor::default(); 10] }
-    }
 }
 
 impl Measured {

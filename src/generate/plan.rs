@@ -194,7 +194,7 @@ mod tests {
             let settings = Settings { sampling, refresh: Refresh::Uniform(1), predictor: Predictor::Reuse };
             let mut planner = Planner::new(&settings, tokens).unwrap();
             let mut plan: Vec<PlannedStep> = Vec::new();
-            while let Some(step) = planner.next(plan.len() % 3 == 0) {
+            while let Some(step) = planner.next(plan.len().is_multiple_of(3)) {
                 let least = step.values.reveal - step.values.remask;
                 let step = planner.revealing(step, least + extra[plan.len()]);
                 prop_assert!(step.values.reveal <= step.values.masked && step.values.remask <= step.values.committed);

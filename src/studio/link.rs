@@ -12,7 +12,7 @@ fn escape(text: &str) -> String {
         match byte {
             // Commas, colons and slashes stand for themselves in a query, and lists of steps are full of them.
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b',' | b':' | b'/' => {
-                out.push(byte as char)
+                out.push(byte as char);
             }
             b' ' => out.push('+'),
             // Writing to a string cannot fail.

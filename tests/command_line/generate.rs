@@ -167,6 +167,51 @@ fn ml_cache_makes_pictures_of_classes() {
 }
 
 #[test]
+fn a_run_decides_and_says_what() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |extra: &[&str]| -> serde_json::Value {
+        let common = ["generate", "--class", "fox", "--model", MODEL, "--backend", "cpu", "--json"];
+        let arguments = [&common[..], &["--out", "made", "--no-compare"], extra].concat();
+        serde_json::from_str(&succeeds(&migm(folder.path(), &arguments))).unwrap()
+    };
+    let report = run(&["--target-error", "0.1", "--budget", "5", "--count", "3", "--seed", "4"]);
+    let decided = report["decided"].as_array().unwrap();
+    assert_eq!((decided.len(), report["totals"]["batches"].as_u64()), (3, Some(3)), "each for itself");
+    for (index, decided) in decided.iter().enumerate() {
+        let decided = decided.as_str().unwrap();
+        assert_eq!(decided.split(',').count(), 5, "{decided}");
+        // A file of its own has what its own run decided.
+        let file = folder.path().join(format!("made/fox-{}.png", 4 + index));
+        let texts = migm::generate::picture::read_png_texts(&file).unwrap();
+        let saved: serde_json::Value =
+            serde_json::from_str(&texts.iter().find(|t| t.0 == "migm").unwrap().1).unwrap();
+        assert!(saved["command"].as_str().unwrap().contains(&format!("--refresh={decided}")), "{saved}");
+    }
+    let steps = report["steps"].as_array().unwrap();
+    assert_eq!(steps[0]["verdict"]["reason"], "first");
+    assert!(steps.iter().all(|step| step["verdict"]["limit"].as_f64().unwrap() > 0.0));
+    let report = run(&["--reveal", "certainty:0.01", "--refresh", "every"]);
+    assert!(report["steps"].as_array().unwrap().len() < 12);
+    assert!(report["decided"][0].as_str().unwrap().contains('/'), "{report}");
+    let report = run(&["--corrector", "0.5", "--refresh", "every"]);
+    let again: u64 = report["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|step| step["tokens_masked_again"].as_u64())
+        .sum();
+    assert!(again > 0 && report.get("decided").is_none(), "{report}");
+
+    let refused = |extra: &[&str]| migm(folder.path(), &[&["generate", "--class", "fox"], extra].concat());
+    fails(&refused(&["--target-error", "0.1", "--refresh", "every"]), 2, &["--target-error"]);
+    fails(&refused(&["--reveal", "often"]), 2, &["entropy:NATS"]);
+    fails(&refused(&["--reveal", "certainty:2"]), 2, &["up to 1"]);
+    fails(&refused(&["--corrector", "2"]), 2, &["between 0 and 1"]);
+    fails(&refused(&["--target-error", "nan", "--backend", "cpu"]), 1, &["target error"]);
+    fails(&refused(&["--refresh", "decided:0/7", "--backend", "cpu"]), 1, &["do not add up"]);
+}
+
+#[test]
 fn mistakes_get_one_sentence_and_a_way_on() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| migm(folder.path(), arguments);
@@ -273,6 +318,22 @@ fn every_picture_can_be_made_again_from_what_it_says() {
             "warm-up",
             "--temperature",
             "0.7",
+        ],
+        &["generate", "w5", "--model", "text", "--target-error", "0.1", "--reveal", "entropy:2"],
+        &[
+            "generate",
+            "--class",
+            "fox",
+            "--model",
+            MODEL,
+            "--corrector",
+            "0.3",
+            "--target-error",
+            "0.2",
+            "--budget",
+            "4",
+            "--order",
+            "halton",
         ],
     ];
     for asked in asked {

@@ -199,7 +199,7 @@ fn mutated_recordings_are_replayed_or_refused() {
 }
 
 /// Words that stand in for arguments and for their values.
-const WORDS: [&str; 34] = [
+const WORDS: [&str; 37] = [
     "",
     "-1",
     "0",
@@ -224,6 +224,9 @@ const WORDS: [&str; 34] = [
     "int8",
     "cosine",
     "1000000x1000000",
+    "adaptive:0.1,2",
+    "decided:0,1/7",
+    "entropy:1e9",
     "0x3",
     "x",
     "missing/x.png",
@@ -242,7 +245,7 @@ fn mutated_command_lines_are_done_or_refused() {
     let keep = folder.path().join("precious.txt");
     fs::write(&keep, "mine").unwrap();
     let mut random = Random(3);
-    let base: [&[&str]; 8] = [
+    let base: [&[&str]; 9] = [
         &["generate", "--class", "fox", "--model", MODEL, "--steps", "3", "--no-compare", "--backend", "cpu"],
         &[
             "generate",
@@ -258,6 +261,23 @@ fn mutated_command_lines_are_done_or_refused() {
             "2",
             "--guidance",
             "2",
+            "--backend",
+            "cpu",
+        ],
+        &[
+            "generate",
+            "--class",
+            "2",
+            "--model",
+            MODEL,
+            "--steps",
+            "3",
+            "--refresh",
+            "adaptive:0.1",
+            "--reveal",
+            "entropy:2",
+            "--corrector",
+            "0.2",
             "--backend",
             "cpu",
         ],

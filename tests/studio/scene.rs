@@ -137,7 +137,7 @@ pub(crate) fn run(state: &mut State, recipe: &Recipe, until: usize, hue: u8) -> 
             all[..4].fill(7);
         }
         let pictures = vec![picture(hue)];
-        state.take(Event::Finished { id, step_ms, codes: all, pictures, decode_ms: 3.0 });
+        state.take(Event::Finished { id, step_ms, codes: all, pictures, decode_ms: 3.0, decided: None });
     }
     id
 }

@@ -317,10 +317,10 @@ fn budget(
         ui.horizontal_wrapped(|ui| {
             predictor(ui, model, recipe);
             pace::choose(ui, model, recipe, budget);
-            if matches!(recipe.refresh, Refresh::List(_)) {
-                if command_button(ui, Command::UniformRefresh, true).clicked() {
-                    wanted.push(Command::UniformRefresh);
-                }
+            if matches!(recipe.refresh, Refresh::List(_))
+                && command_button(ui, Command::UniformRefresh, true).clicked()
+            {
+                wanted.push(Command::UniformRefresh);
             }
         });
     });
