@@ -1,14 +1,17 @@
 //! The programs of a session, and which of them each kind of step runs.
 
-use super::predict::Predictor;
+use super::predict::{Body, Predictor};
 use super::session::{Shape, StepKind};
 use super::{GenerateError, sampling};
-use crate::models::{self, Family};
+use crate::models::{self, Batch, Family, Network};
 use crate::program::{Builder, Formats, Program, Storage, Tensor};
 use std::collections::BTreeMap;
 
 /// The largest activation of a decode, in bytes, up to which images are decoded together.
 const DECODE_BYTES: u64 = 64 << 20;
+
+/// What the names of programs over conditional sequences alone end in.
+const CONDITIONAL: &str = "_conditional";
 
 /// What each kind of step runs, by index in the list of programs.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +39,7 @@ pub struct Programs {
     pub list: Vec<Program>,
     /// What steps run.
     pub guided: Routine,
-    /// The same of steps without guidance: what is of unconditional sequences alone is left out.
+    /// The same of steps without guidance: unconditional sequences are left out.
     pub unguided: Routine,
     /// From codes to pictures, where that is asked for.
     pub decode: Option<usize>,
@@ -61,6 +64,14 @@ impl Programs {
             Ok::<_, GenerateError>(list.len() - 1)
         };
         let networks = family.networks(batch);
+        // What steps without guidance run: networks that hold both kinds of sequences go over the conditional ones alone, which come
+        // first in every state, so that theirs is its beginning.
+        let conditional = Batch { guided: false, ..batch };
+        let halves = family.networks(conditional);
+        let half_of = |at: usize| {
+            let half: &dyn Network = halves.get(at)?.as_ref();
+            (half.sequences() < networks[at].sequences()).then_some(half)
+        };
         let (mut guided, mut unguided) = (Routine::default(), Routine::default());
         let keep = predictor.is_some_and(|predictor| predictor.predict().keeps());
         for network in &networks {
@@ -68,33 +79,46 @@ impl Programs {
         }
         let sample = add(&mut list, "sample", &mut |b| sampling::append(b, family, batch, recorded_noise))?;
         let (shared, mut observed) = (list.len(), Vec::new());
-        for network in &networks {
+        for (at, network) in networks.iter().enumerate() {
             let Some(predictor) = predictor.as_ref().map(Predictor::predict) else { break };
-            for (bodies, predicts) in
-                [(predictor.observe(network.as_ref())?, false), (predictor.programs(network.as_ref())?, true)]
-            {
+            let mut append = |network: &dyn Network, bodies: Vec<(&str, Body<'_>)>, suffix| {
+                let mut programs = Vec::new();
                 for (name, body) in bodies {
                     let mut body = Some(body);
-                    let program = add(&mut list, &network.name(name), &mut |b| {
+                    let name = network.name(name) + suffix;
+                    programs.push(add(&mut list, &name, &mut |b| {
                         body.take().into_iter().for_each(|body| body(b));
-                    })?;
-                    if !predicts {
-                        observed.push(program);
-                        continue;
-                    }
-                    guided.predicted.push(program);
-                    if !network.is_unconditional() {
-                        unguided.predicted.push(program);
-                    }
+                    })?);
                 }
+                Ok::<_, GenerateError>(programs)
+            };
+            observed.extend(append(network.as_ref(), predictor.observe(network.as_ref())?, "")?);
+            let predicted = append(network.as_ref(), predictor.programs(network.as_ref())?, "")?;
+            if let Some(half) = half_of(at) {
+                unguided.predicted.extend(append(half, predictor.programs(half)?, CONDITIONAL)?);
+            } else if !network.is_unconditional() {
+                unguided.predicted.extend(&predicted);
+            }
+            guided.predicted.extend(predicted);
+        }
+        for (at, network) in networks.iter().enumerate() {
+            // Whoever observes full steps is to see all of them.
+            if !observed.is_empty() {
+                unguided.full.push(guided.full[at]);
+            } else if let Some(half) = half_of(at) {
+                let name = half.name("full") + CONDITIONAL;
+                unguided.full.push(add(&mut list, &name, &mut |b| half.full(b, keep))?);
+            } else if !network.is_unconditional() {
+                unguided.full.push(guided.full[at]);
             }
         }
-        // Whoever observes full steps is to see all of them.
-        let left_out = |at: usize| observed.is_empty() && networks[at].is_unconditional();
-        unguided
-            .full
-            .extend(guided.full.iter().enumerate().filter(|(at, _)| !left_out(*at)).map(|(_, full)| *full));
-        for routine in [&mut guided, &mut unguided] {
+        let sample_conditional = if batch.guided {
+            let name = "sample".to_owned() + CONDITIONAL;
+            add(&mut list, &name, &mut |b| sampling::append(b, family, conditional, recorded_noise))?
+        } else {
+            sample
+        };
+        for (routine, sample) in [(&mut guided, sample), (&mut unguided, sample_conditional)] {
             routine.full.extend(&observed);
             routine.full.push(sample);
             routine.predicted.push(sample);
@@ -118,7 +142,13 @@ fn own_states(shared: &[Program], predictor: &[Program]) -> Vec<(String, usize)>
     let is_state = |tensor: &&Tensor| tensor.storage == Storage::State;
     let states = |programs: &[Program]| -> BTreeMap<String, usize> {
         let tensors = programs.iter().flat_map(|program| program.tensors().iter().filter(is_state));
-        tensors.map(|tensor| (tensor.name.clone(), tensor.elements() as usize)).collect()
+        let mut sizes = BTreeMap::new();
+        for tensor in tensors {
+            // Of those that a program has a part of, the whole.
+            let size: &mut usize = sizes.entry(tensor.name.clone()).or_default();
+            *size = (*size).max(tensor.elements() as usize);
+        }
+        sizes
     };
     let known = states(shared);
     states(predictor).into_iter().filter(|(name, _)| !known.contains_key(name)).collect()

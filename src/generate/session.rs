@@ -353,6 +353,12 @@ impl Session {
         self.apart.is_some()
     }
 
+    /// Runs both halves at every step, guided or not: what steps without guidance are held to.
+    #[cfg(test)]
+    pub(crate) fn run_both_halves(&mut self) {
+        self.unguided = self.guided.clone();
+    }
+
     /// Milliseconds of each step since [`Session::configure`], as the device measured them.
     ///
     /// # Errors
@@ -363,6 +369,19 @@ impl Session {
 
     fn token_count(&self) -> usize {
         (self.shape.batch.images * self.family.tokens()) as usize
+    }
+
+    /// Floating-point operations of the present plan, and of one full step with guidance, in the mean over the same steps; both of
+    /// the whole batch, and as kernels count them.
+    pub fn flops(&self) -> [f64; 2] {
+        let programs = self.executor.programs();
+        let of = |indices: &[usize], step: &PlannedStep| -> u64 {
+            indices.iter().map(|&index| programs[index].cost(&step.values).flops).sum()
+        };
+        let routine = |step: &PlannedStep| if step.values.unguided { &self.unguided } else { &self.guided };
+        let run: u64 = self.plan.iter().map(|step| of(routine(step).of(step.kind), step)).sum();
+        let full: u64 = self.plan.iter().map(|step| of(&self.guided.full, step)).sum();
+        [run as f64, full as f64 / self.plan.len().max(1) as f64]
     }
 
     /// The programs that a step runs, by index among the [executor's](Session::executor).
