@@ -52,6 +52,23 @@ impl Settings {
         Ok(values.into_iter().zip(full).map(planned).collect())
     }
 
+    /// Refuses what a family cannot do at all: a generator of one step has no others to guide, to save or to predict.
+    ///
+    /// # Errors
+    /// A sentence on what it does.
+    pub fn check(&self, family: &dyn Family) -> Result<(), GenerateError> {
+        let Self { sampling, refresh, predictor } = self;
+        // As many steps in full as there are, by any name, and what nobody asked for.
+        let full = matches!(refresh, Refresh::Every | Refresh::Uniform(1));
+        let default = matches!(predictor, Predictor::Shortcut | Predictor::Reuse);
+        if family.is_one_step() && !(sampling.steps == 1 && !sampling.guided() && full && default) {
+            let message = "the model makes its pictures in one full step without guidance; leave out other steps, budgets, \
+                           predictors and guidance";
+            return Err(GenerateError::Setting(message.to_owned()));
+        }
+        Ok(())
+    }
+
     /// Whether there are steps that do not run in full, as far as the rule tells.
     pub fn predicts(&self) -> bool {
         self.refresh != Refresh::Every
@@ -184,6 +201,7 @@ impl Session {
     /// # Errors
     /// Settings out of range, or other than the session was made for.
     pub fn configure(&mut self, settings: &Settings) -> Result<&[PlannedStep], GenerateError> {
+        settings.check(&*self.family)?;
         let plan = settings.plan(self.family.tokens())?;
         let predicted = plan.iter().any(|step| step.kind == StepKind::Predicted);
         let refuse = |what: &str| Err(GenerateError::Setting(what.to_owned()));
@@ -200,7 +218,7 @@ impl Session {
         Ok(&self.plan)
     }
 
-    /// Masks everything anew. `conditions` and `seeds` have an entry an image.
+    /// Begins anew, with everything masked where the family does not begin otherwise. `conditions` and `seeds` have an entry an image.
     ///
     /// # Errors
     /// Lists of another length than the batch, or a condition that is not the model's or the session's.
@@ -215,8 +233,8 @@ impl Session {
         let tokens = self.family.tokens();
         let positions: Vec<u32> = (0..images).flat_map(|_| 0..tokens).collect();
         let masked = vec![self.family.codebook(); images * tokens as usize];
+        self.executor.write(states::IDS, &self.family.begin(seeds))?;
         let seeds: Vec<u32> = seeds.iter().flat_map(|&seed| philox::key(seed)).collect();
-        self.executor.write(states::IDS, &masked)?;
         self.executor.write(states::DRAWN, &masked)?;
         self.executor.write(states::POSITIONS, &positions)?;
         self.executor.write(states::SEEDS, &seeds)?;
