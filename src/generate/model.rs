@@ -326,6 +326,11 @@ impl Model {
         things.flat_map(|kind| kind.words.iter().map(String::as_str))
     }
 
+    /// What `migm calibrate` measured of it, if it did.
+    pub fn schedules(&self) -> Option<&Schedules> {
+        self.schedules.as_ref()
+    }
+
     /// The settings with [`Refresh::Optimal`] replaced by the steps that were measured to be best; others stay as they are.
     ///
     /// # Errors
