@@ -1,6 +1,7 @@
-// embed_tokens: x[s, t] = table[token(s, t)] + position[t], or the rows of a list among these; one workgroup a row.
+// embed_tokens: x[s, t] = table[token(s, t)] + position[t], or the rows of a list among these; one workgroup a row. With noise, the
+// image's tokens have kept * table[token] + noise * N(0, 1) in place of the table's row.
 
-struct Params { images: u32, rows: u32, tokens: u32, width: u32, vocabulary: u32 }
+struct Params { images: u32, rows: u32, tokens: u32, width: u32, vocabulary: u32, kept: f32, noise: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> ids: array<u32>;      // [images, tokens]
 @group(0) @binding(2) var<storage, read> labels: array<u32>;   // [sequences]: the token after the image's
@@ -9,6 +10,10 @@ struct Params { images: u32, rows: u32, tokens: u32, width: u32, vocabulary: u32
 @group(0) @binding(5) var<storage, read_write> x: array<f32>;  // [rows, width]
 #ifdef LISTED
 @group(0) @binding(6) var<storage, read> list: array<u32>;     // [rows]: which of all sequences' rows
+#endif
+#ifdef NOISE
+@group(0) @binding(7) var<storage, read> seeds: array<u32>;    // [images, 2]
+#import philox
 #endif
 
 const LANES = 64u;
@@ -38,7 +43,17 @@ fn main(
         id = labels[sequence];
     }
     id = min(id, params.vocabulary - 1u);
+#ifdef NOISE
+    let image = sequence % params.images;
+    let seed = vec2<u32>(seeds[2u * image], seeds[2u * image + 1u]);
+#endif
     for (var i = lane; i < params.width; i += LANES) {
-        x[row * params.width + i] = table_at(id, params.width, i) + position[t * params.width + i];
+        var embedding = table_at(id, params.width, i);
+#ifdef NOISE
+        if t < params.tokens {
+            embedding = params.kept * embedding + params.noise * normal_at(i, t, seed);
+        }
+#endif
+        x[row * params.width + i] = embedding + position[t * params.width + i];
     }
 }

@@ -3,6 +3,7 @@
 
 const STREAM_TOKEN = 0u;
 const STREAM_CHOICE = 1u;
+const STREAM_EMBEDDING = 3u;
 
 // WGSL has no 32x32 -> 64 bit product: the high word from four 16-bit products.
 fn multiply_high(a: u32, b: u32) -> u32 {
@@ -33,6 +34,15 @@ fn uniform_draw(bits: u32) -> f32 {
 
 fn gumbel(bits: u32) -> f32 {
     return -log_precise(-log_precise(uniform_draw(bits)));
+}
+
+// A standard normal draw of a row of embeddings: of each four lanes the first two are of one radius, and the other two.
+fn normal_at(lane: u32, position: u32, seed: vec2<u32>) -> f32 {
+    let bits = philox(vec4<u32>(lane / 4u, position, 0u, STREAM_EMBEDDING), seed);
+    let pair = select(bits.xy, bits.zw, lane % 4u >= 2u);
+    let radius = sqrt(-2.0 * log_precise(uniform_draw(pair.x)));
+    let angle = 6.2831853 * (uniform_draw(pair.y) - 0.5);
+    return radius * select(cos(angle), sin(angle), lane % 2u == 1u);
 }
 
 // The same draw as bf16 makes it: see the twin.

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// A known configuration with random weights: maskgit-512, maskgit-256, lumina-dimoo
+    /// A known configuration with random weights: maskgit-512, maskgit-256, lumina-dimoo, dimo-256
     #[arg(long, value_name = "NAME", conflicts_with = "model")]
     config: Option<String>,
     /// Transformer layers, for a model that fits here at its real width

@@ -1,10 +1,12 @@
-//! `migm eval`: do pictures show what was asked for, and at what price? Tables, and a plot against time.
+//! `migm eval`: do pictures show what was asked for, and at what price? Tables, and a plot against time or operations.
 
 use super::{Backend, CliError};
 use crate::eval::scenes_eval::diversity::{Size, measure};
 use crate::eval::scenes_eval::judge::{ATTRIBUTES, Judge};
-use crate::eval::scenes_eval::makers::{Maker, Method};
-use crate::eval::scenes_eval::plot::Plot;
+use crate::eval::scenes_eval::makers::{Made, Maker, Method};
+use crate::eval::scenes_eval::methods;
+use crate::eval::scenes_eval::plot::{By, Plot};
+use crate::eval::scenes_eval::samples::Samples;
 use crate::eval::scenes_eval::source::{self, RealScene, Split, Wanted};
 use crate::eval::scenes_eval::{Plan, Real, Report, evaluate, table};
 use crate::generate::GenerateError;
@@ -43,9 +45,18 @@ pub(super) struct Arguments {
     /// reuse)
     #[arg(long = "predictor", value_name = "NAME", value_parser = super::predictor)]
     predictors: Vec<Predictor>,
+    /// Which methods: all, or any of vanilla (fewer steps, always there), predictors by name (each with every budget and with its
+    /// own full steps), halton, spread, guidance (vanilla and the shortcut so) and optimal (as migm calibrate found)
+    #[arg(
+        long = "methods",
+        value_name = "all|NAME,NAME",
+        value_delimiter = ',',
+        conflicts_with = "predictors"
+    )]
+    names: Vec<String>,
     /// A method beside these: vanilla or a predictor, then any of steps=N, refresh=RULE, order=NAME, spread=CELLS, reveal=RULE,
-    /// corrector=SHARE, guidance=LOW,HIGH, as "taylor:1 refresh=uniform:4 order=halton"; repeat it for several. Without --budgets
-    /// only these are compared with vanilla
+    /// corrector=SHARE, guidance=LOW,HIGH, as "taylor:1 refresh=uniform:4 order=halton"; repeat it for several. Without --budgets and
+    /// --methods only these are compared with vanilla
     #[arg(long = "method", value_name = "METHOD")]
     methods: Vec<String>,
     /// Pictures of each method
@@ -73,9 +84,18 @@ pub(super) struct Arguments {
     /// Also write the findings as JSON, and the table beside it as CSV
     #[arg(long, value_name = "FILE.json", value_hint = clap::ValueHint::FilePath)]
     report: Option<PathBuf>,
-    /// Also plot how many are all right against time; repeat it for both kinds
+    /// Also write every method's pictures as PNGs, numbered in a folder each, with the real scenes beside them
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pictures: Option<PathBuf>,
+    /// Also write every method's pictures as METHOD.npz, an array of bytes that other evaluators read, with the real scenes' beside
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    npz: Option<PathBuf>,
+    /// Also plot how many are all right against what they cost; repeat it for both kinds
     #[arg(long = "plot", value_name = "FILE.svg|FILE.png", value_hint = clap::ValueHint::FilePath)]
     plots: Vec<PathBuf>,
+    /// What a plot counts cost in
+    #[arg(long, value_enum, default_value_t)]
+    plot_by: By,
     /// Where to compute
     #[arg(long, value_enum, default_value_t)]
     backend: Backend,
@@ -86,17 +106,25 @@ fn refused(message: String) -> CliError {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    output::check(&outputs(arguments))?;
+    output::check(&outputs(arguments, &[], false))?;
     let (device, reason) = arguments.backend.open()?;
     let mut judge = Judge::open(arguments.judge.as_deref(), &device)?;
     let model =
         super::open_model(arguments.model.as_ref(), Model::bundled_text)?.quantized(arguments.quantize);
-    let plan = plan(arguments, model.config.sampling.steps, model.family().has_shortcut())?;
+    let plan = plan(arguments, &model)?;
     let Asked { pictures, real, open } = asked(arguments, &model, &judge.config)?;
+    let (samples, size) = (samples(arguments), model.family().size());
+    samples.check(&plan.methods()?, arguments.count as usize)?;
+    // Once more, with the files of every method.
+    output::check(&outputs(arguments, &plan.methods()?, !real.others.is_empty()))?;
     let name = model.name.clone();
     let mut engine = Engine::of(model, device);
     let mut maker = Maker::new(&mut engine, pictures, arguments.seed, arguments.batch)?;
-    let mut report = with_progress(|tick| evaluate(&mut maker, &mut judge, &real, &plan, tick))?;
+    let mut report = with_progress(|tick| {
+        let keep = &mut |method: &Method, made: &Made| samples.keep(method, made, size);
+        evaluate(&mut maker, &mut judge, &real, &plan, keep, tick)
+    })?;
+    samples.keep_real(&real.others, judge.config.size)?;
     if arguments.diversity {
         let nouns: Vec<usize> = open.iter().flat_map(|(_, wanted)| wanted.nouns.first().copied()).collect();
         let seeds = arguments.diversity_seeds as usize;
@@ -122,7 +150,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         report.pictures,
         split(arguments)
     );
-    let plot = Plot::new(&report, &format!("{model}: what a refresh budget costs"), &subtitle);
+    let title = format!("{model}: what a refresh budget costs");
+    let plot = Plot::new(&report, arguments.plot_by, &title, &subtitle);
     for path in &arguments.plots {
         if has_extension(path, "svg") {
             write_whole(path, plot.to_svg().as_bytes())?;
@@ -137,13 +166,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     Ok(())
 }
 
-fn outputs(arguments: &Arguments) -> Vec<Output> {
+/// All that will be written: files of every method, too, where methods are known.
+fn outputs(arguments: &Arguments, methods: &[Method], with_real: bool) -> Vec<Output> {
     let report = arguments.report.iter().map(|path| Output::file("--report", path, Format::Json));
     let table = table_beside(arguments);
     let table = table.iter().map(|path| Output::file("the table beside --report,", path, Format::Csv));
     let plots =
         arguments.plots.iter().map(|path| Output::one_of("--plot", path, &[Format::Svg, Format::Png]));
-    report.chain(table).chain(plots).collect()
+    let samples = samples(arguments).outputs(methods, with_real);
+    report.chain(table).chain(plots).chain(samples).collect()
+}
+
+fn samples(arguments: &Arguments) -> Samples {
+    Samples { pictures: arguments.pictures.clone(), archives: arguments.npz.clone() }
 }
 
 /// Where the table goes; beside what is no regular file, nothing can be.
@@ -164,7 +199,8 @@ fn has_extension(path: &Path, wanted: &str) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
 }
 
-fn plan(arguments: &Arguments, steps: u32, has_shortcut: bool) -> Result<Plan, CliError> {
+fn plan(arguments: &Arguments, model: &Model) -> Result<Plan, CliError> {
+    let (steps, has_shortcut) = (model.config.sampling.steps, model.family().has_shortcut());
     let steps = arguments.steps.unwrap_or(steps);
     let mut predictors = Vec::new();
     for &predictor in &arguments.predictors {
@@ -172,7 +208,7 @@ fn plan(arguments: &Arguments, steps: u32, has_shortcut: bool) -> Result<Plan, C
             predictors.push(predictor);
         }
     }
-    if predictors.is_empty() {
+    if predictors.is_empty() && arguments.names.is_empty() && !model.family().is_one_step() {
         predictors.extend(has_shortcut.then_some(Predictor::Shortcut));
         predictors.push(Predictor::Reuse);
     }
@@ -182,9 +218,12 @@ fn plan(arguments: &Arguments, steps: u32, has_shortcut: bool) -> Result<Plan, C
     let parsed = arguments.methods.iter().map(|text| Method::parse(text, steps));
     let others = parsed.collect::<Result<Vec<_>, _>>().map_err(refused)?;
     let budgets = match arguments.budgets.as_slice() {
-        [] if others.is_empty() => Plan::default_budgets(steps),
+        [] if others.is_empty() || !arguments.names.is_empty() => Plan::default_budgets(steps),
         budgets => budgets.to_vec(),
     };
+    let chosen = methods::named(model, steps, &budgets, &arguments.names).map_err(refused)?;
+    predictors.extend(chosen.predictors);
+    let others: Vec<Method> = chosen.others.into_iter().chain(others).collect();
     if others.iter().any(|method| method.predictor == Some(Predictor::Shortcut)) && !has_shortcut {
         return Err(refused("the model has no shortcut; compare other methods".to_owned()));
     }

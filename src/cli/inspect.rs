@@ -19,7 +19,7 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// A model folder, a weights file, or a published model by name, not fetched yet: maskgit-512, maskgit-256,
-    /// lumina-dimoo (default: scenes-class)
+    /// lumina-dimoo, dimo-256 (default: scenes-class)
     #[arg(value_hint = clap::ValueHint::AnyPath)]
     path: Option<PathBuf>,
     /// Images at once, for the memory plan
@@ -94,7 +94,9 @@ fn sizes(model: &Model) -> String {
     let ([rows, columns], [height, width]) = (family.grid(), family.size());
     let classes =
         model.classes().map_or_else(String::new, |of| format!(", {} classes", of.transformer.classes));
-    format!("{height} x {width} px, {rows} x {columns} tokens of {} codes{classes}", family.codebook())
+    let one_step = if family.is_one_step() { ", in one step" } else { "" };
+    let codes = family.codebook();
+    format!("{height} x {width} px, {rows} x {columns} tokens of {codes} codes{classes}{one_step}")
 }
 
 /// What a plan is for, in words.

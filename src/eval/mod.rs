@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod export;
+pub mod npz;
 pub mod random;
 pub mod scenes_eval;
 pub mod verify;

@@ -25,7 +25,7 @@ impl CpuExecutor {
     /// Loads the weights of `programs` and makes their buffers.
     ///
     /// # Errors
-    /// A weight cannot be loaded, or two programs disagree on a state's size.
+    /// A weight cannot be loaded.
     pub fn new(programs: Vec<Program>, weights: &mut dyn WeightSource) -> Result<Self, ExecError> {
         let mut new = Self {
             programs: Vec::new(),
@@ -37,6 +37,7 @@ impl CpuExecutor {
             memory: Memory::default(),
             counters: Counters::default(),
         };
+        let states = super::state_bytes(&programs);
         let plans: Vec<_> = programs.iter().map(plan::plan).collect();
         let mut pool = Vec::new();
         for bytes in plan::shared_pool(&plans) {
@@ -50,7 +51,7 @@ impl CpuExecutor {
             for (tensor, place) in program.tensors().iter().zip(&plan.buffer_of) {
                 slots.push(match &tensor.storage {
                     Storage::Temporary => place.map(|place| pool[place]),
-                    Storage::State => Some(new.state(&tensor.name, tensor.elements() as usize)?),
+                    Storage::State => Some(new.state(&tensor.name, states[tensor.name.as_str()])),
                     Storage::Weight(spec) => {
                         let scheme = spec.format.quantization();
                         let mut key = spec.clone();
@@ -87,19 +88,14 @@ impl CpuExecutor {
         self.buffers.len() - 1
     }
 
-    fn state(&mut self, name: &str, elements: usize) -> Result<usize, ExecError> {
+    fn state(&mut self, name: &str, bytes: u64) -> usize {
         if let Some(&index) = self.states.get(name) {
-            let known = self.buffers[index].len();
-            if known != elements {
-                let what = format!("one program wants {known} elements, another {elements}");
-                return Err(ExecError::State { name: name.to_owned(), what });
-            }
-            return Ok(index);
+            return index;
         }
-        let index = self.buffer(vec![0.0; elements]);
-        self.memory.states += elements as u64 * 4;
+        let index = self.buffer(vec![0.0; bytes as usize / 4]);
+        self.memory.states += bytes;
         self.states.insert(name.to_owned(), index);
-        Ok(index)
+        index
     }
 
     fn find(&self, name: &str, len: usize) -> Result<usize, ExecError> {

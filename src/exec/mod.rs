@@ -1,12 +1,13 @@
 //! Executors: the same program on a GPU ([`gpu`]) or on the CPU ([`cpu`]).
 //!
 //! An executor is built from all programs of a session at once: it loads the weights they name, makes one
-//! buffer for every state, and shares one pool of buffers among their temporaries. After [`Executor::prepare`],
+//! buffer for every state (a program that declares less of a state than another has its beginning), and shares one pool of buffers among their temporaries. After [`Executor::prepare`],
 //! running a step allocates nothing, makes no bind group and reads nothing back. Nothing here knows of models.
 
 use crate::kernels::StepValues;
-use crate::program::{Program, ProgramError};
+use crate::program::{Program, ProgramError, Storage};
 use crate::weights::WeightError;
+use std::collections::HashMap;
 
 pub mod cpu;
 pub mod gpu;
@@ -72,22 +73,29 @@ impl Memory {
     pub fn planned(programs: &[Program]) -> Self {
         let mut memory = Self::default();
         let mut weights = std::collections::HashSet::new();
-        let mut states = std::collections::HashSet::new();
         for program in programs {
             memory.weights += program
                 .weights()
                 .filter(|spec| weights.insert((*spec).clone()))
                 .map(|s| s.bytes())
                 .sum::<u64>();
-            let fresh = program.tensors().iter().filter(|tensor| {
-                tensor.storage == crate::program::Storage::State && states.insert(tensor.name.clone())
-            });
-            memory.states += fresh.map(crate::program::Tensor::bytes).sum::<u64>();
         }
+        memory.states = state_bytes(programs).values().sum();
         let plans: Vec<_> = programs.iter().map(crate::program::plan::plan).collect();
         memory.temporaries = crate::program::plan::shared_pool(&plans).iter().sum();
         memory
     }
+}
+
+/// Bytes of every state: the most that a program wants of it.
+fn state_bytes(programs: &[Program]) -> HashMap<&str, u64> {
+    let mut bytes = HashMap::new();
+    let tensors = programs.iter().flat_map(Program::tensors);
+    for tensor in tensors.filter(|tensor| tensor.storage == Storage::State) {
+        let most: &mut u64 = bytes.entry(tensor.name.as_str()).or_default();
+        *most = tensor.bytes().max(*most);
+    }
+    bytes
 }
 
 /// Counts of what must not happen inside the step loop.

@@ -133,6 +133,7 @@ impl Engine {
     ) -> Result<&mut Session, GenerateError> {
         let model = self.model.as_ref().ok_or_else(no_model)?;
         // Before weights are loaded, which may take minutes.
+        settings.check(model.family())?;
         let plan = settings.plan(model.family().tokens())?;
         let predicted = plan.iter().any(|step| step.kind == StepKind::Predicted);
         let formats = model.formats().quantized(quantize);

@@ -19,6 +19,8 @@ pub mod likelihood;
 #[cfg(test)]
 mod ml_cache_tests;
 pub mod model;
+#[cfg(test)]
+mod one_step_tests;
 pub mod order;
 #[cfg(test)]
 mod order_tests;

@@ -326,11 +326,17 @@ impl Model {
         things.flat_map(|kind| kind.words.iter().map(String::as_str))
     }
 
+    /// What `migm calibrate` measured of it, if it did.
+    pub fn schedules(&self) -> Option<&Schedules> {
+        self.schedules.as_ref()
+    }
+
     /// The settings with [`Refresh::Optimal`] replaced by the steps that were measured to be best; others stay as they are.
     ///
     /// # Errors
-    /// The model was not calibrated, or for other settings.
+    /// The model was not calibrated, or for other settings, or cannot be run under these at all.
     pub fn resolve(&self, settings: Settings) -> Result<Settings, GenerateError> {
+        settings.check(self.family())?;
         let Refresh::Optimal(budget) = settings.refresh else { return Ok(settings) };
         let Some(schedules) = &self.schedules else {
             let message =

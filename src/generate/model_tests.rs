@@ -13,6 +13,7 @@ fn official(grid: u32, blocks: u32) -> Maskgit {
         labels: Vec::new(),
         tokenizer: Tokenizer::Taming(vqgan::Config::official()),
         shortcut: Some(shortcut::Config { blocks, ..shortcut::Config::OFFICIAL }),
+        one_step: None,
     }
 }
 

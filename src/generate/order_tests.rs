@@ -167,3 +167,56 @@ fn where_guidance_begins_again_a_step_is_full() {
         assert_eq!(step.kind == StepKind::Full, begins, "step {}", step.values.step);
     }
 }
+
+/// Where there is no guidance, the unconditional half is left out, and nothing changes but the cost: whatever stands in for full
+/// steps, for both families and on both executors.
+#[test]
+fn steps_without_guidance_run_half_and_make_the_same_tokens() {
+    let (_folder, text) = text_fixture();
+    let words = prompt(&text, "w5 w17 w9");
+    let devices = [Some(Device::Cpu), test_gpu().map(|gpu| Device::Gpu(Box::new(gpu)))];
+    for (model, condition) in [(fixture(), Condition::Class(Some(2))), (text, words)] {
+        let batch = Batch::of(&condition, 2, true);
+        for predictor in Predictor::ALL {
+            for device in devices.iter().flatten() {
+                let made = |both_halves| {
+                    let shape = Shape::new(batch, Some(predictor));
+                    let mut session = Session::new(&model, shape, device).unwrap();
+                    if both_halves {
+                        session.run_both_halves();
+                    }
+                    let mut all = Vec::new();
+                    // Guidance in the middle, in the beginning, and nowhere.
+                    let cases = [
+                        ([0.2, 0.7], Refresh::List(vec![0, 2, 5])),
+                        ([0.0, 0.0], Refresh::Uniform(2)),
+                        ([0.6, 1.0], Refresh::Uniform(3)),
+                        ([0.2, 0.7], Refresh::Every),
+                    ];
+                    // Software is slow at what graphics devices are fast at.
+                    let cases = if matches!(device, Device::Cpu) { &cases[..] } else { &cases[..2] };
+                    for (interval, refresh) in cases.iter().cloned() {
+                        let sampling =
+                            Sampling { guidance_interval: interval, ..model.config.sampling.with_steps(6) };
+                        session.configure(&Settings { sampling, refresh, predictor }).unwrap();
+                        session.start(&[condition.clone(), condition.clone()], &[5, 6]).unwrap();
+                        session.finish().unwrap();
+                        let tokens = block_on(session.tokens()).unwrap();
+                        all.push((tokens, session.flops()[0], session.plan().len()));
+                    }
+                    all
+                };
+                for (index, (half, both)) in made(false).into_iter().zip(made(true)).enumerate() {
+                    assert_eq!((half.0, half.2), (both.0, both.2), "{predictor}, {index}, {device:?}");
+                    assert!(half.1 < both.1, "{predictor}, {index}: {} and {}", half.1, both.1);
+                    // Nothing is observed, so that nothing has to be seen.
+                    let leaves_all_out = matches!(predictor, Predictor::Shortcut | Predictor::Reuse);
+                    if index == 1 && leaves_all_out && model.classes().is_some() {
+                        let share = half.1 / both.1;
+                        assert!((0.45..0.56).contains(&share), "{predictor}, {index}: {share}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -2,14 +2,17 @@
 
 use super::GenerateError;
 use super::drawing::Drawing;
-use super::predict::Predictor;
+use super::predict::{Body, Predictor};
 use super::session::{Shape, StepKind};
-use crate::models::{self, Family};
+use crate::models::{self, Batch, Family, Network};
 use crate::program::{Builder, Formats, Program, Storage, Tensor};
 use std::collections::BTreeMap;
 
 /// The largest activation of a decode, in bytes, up to which images are decoded together.
 const DECODE_BYTES: u64 = 64 << 20;
+
+/// What the names of programs over conditional sequences alone end in.
+const CONDITIONAL: &str = "_conditional";
 
 /// What a step runs in order, by index in the list of programs.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +73,7 @@ pub struct Programs {
     pub list: Vec<Program>,
     /// What steps run.
     pub guided: Routine,
-    /// The same of steps without guidance: what is of unconditional sequences alone is left out.
+    /// The same of steps without guidance: unconditional sequences are left out.
     pub unguided: Routine,
     /// From codes to pictures, where that is asked for.
     pub decode: Option<usize>,
@@ -97,26 +100,33 @@ impl Programs {
             Ok::<_, GenerateError>(list.len() - 1)
         };
         let networks = family.networks(batch);
-        let (mut full, mut predicted, mut without) = (Vec::new(), Vec::new(), Vec::new());
+        // What steps without guidance run: networks that hold both kinds of sequences go over the conditional ones alone, which come
+        // first in every state, so that theirs is its beginning.
+        let conditional = Batch { guided: false, ..batch };
+        let halves = family.networks(conditional);
+        let half_of = |at: usize| {
+            let half: &dyn Network = halves.get(at)?.as_ref();
+            (half.sequences() < networks[at].sequences()).then_some(half)
+        };
+        let (mut full, mut predicted) = (Vec::new(), Vec::new());
+        let (mut full_without, mut predicted_without) = (Vec::new(), Vec::new());
         let keep = predictor.is_some_and(|predictor| predictor.predict().keeps());
         for network in &networks {
             full.push(add(&mut list, &network.name("full"), &mut |b| network.full(b, keep))?);
         }
         let steps = Drawing { family, batch, recorded_noise, decides, corrects };
-        let draw = [add(&mut list, "sample", &mut |b| steps.sample(b))?];
-        // What follows the draw, at full steps and at others.
-        let (mut of_full, mut of_others) = (Vec::new(), Vec::new());
-        if corrects {
-            of_full.push(add(&mut list, "doubt", &mut |b| steps.doubt(b))?);
-        }
-        if steps.is_split() {
-            let choose = add(&mut list, "choose", &mut |b| steps.choose(b))?;
-            of_full.push(choose);
-            of_others.push(choose);
-        }
-        if corrects {
-            of_full.push(add(&mut list, "remask", &mut |b| steps.remask(b))?);
-        }
+        let others = Drawing { batch: conditional, ..steps };
+        // What draws, and what doubts known tokens: with guidance, and by conditional logits alone.
+        let mut drawing = |steps: Drawing<'_>, suffix: &str| {
+            let draw = add(&mut list, &format!("sample{suffix}"), &mut |b| steps.sample(b))?;
+            let doubt = corrects.then(|| add(&mut list, &format!("doubt{suffix}"), &mut |b| steps.doubt(b)));
+            Ok::<_, GenerateError>([Some(draw), doubt.transpose()?])
+        };
+        let of_guided = drawing(steps, "")?;
+        let of_others = if batch.guided { drawing(others, CONDITIONAL)? } else { of_guided };
+        let split = steps.is_split();
+        let choose = split.then(|| add(&mut list, "choose", &mut |b| steps.choose(b))).transpose()?;
+        let remask = corrects.then(|| add(&mut list, "remask", &mut |b| steps.remask(b))).transpose()?;
         let movement = match networks.first() {
             Some(network) if decides => {
                 Some(add(&mut list, "movement", &mut |b| steps.movement(b, network.as_ref()))?)
@@ -124,39 +134,50 @@ impl Programs {
             _ => None,
         };
         let (shared, mut observed) = (list.len(), Vec::new());
-        for network in &networks {
+        for (at, network) in networks.iter().enumerate() {
             let Some(predictor) = predictor.as_ref().map(Predictor::predict) else { break };
-            for (bodies, predicts) in
-                [(predictor.observe(network.as_ref())?, false), (predictor.programs(network.as_ref())?, true)]
-            {
+            let mut append = |network: &dyn Network, bodies: Vec<(&str, Body<'_>)>, suffix| {
+                let mut programs = Vec::new();
                 for (name, body) in bodies {
                     let mut body = Some(body);
-                    let program = add(&mut list, &network.name(name), &mut |b| {
+                    let name = network.name(name) + suffix;
+                    programs.push(add(&mut list, &name, &mut |b| {
                         body.take().into_iter().for_each(|body| body(b));
-                    })?;
-                    if !predicts {
-                        observed.push(program);
-                        continue;
-                    }
-                    predicted.push(program);
-                    if !network.is_unconditional() {
-                        without.push(program);
-                    }
+                    })?);
                 }
+                Ok::<_, GenerateError>(programs)
+            };
+            observed.extend(append(network.as_ref(), predictor.observe(network.as_ref())?, "")?);
+            let own = append(network.as_ref(), predictor.programs(network.as_ref())?, "")?;
+            if let Some(half) = half_of(at) {
+                predicted_without.extend(append(half, predictor.programs(half)?, CONDITIONAL)?);
+            } else if !network.is_unconditional() {
+                predicted_without.extend(&own);
+            }
+            predicted.extend(own);
+        }
+        for (at, network) in networks.iter().enumerate() {
+            // Whoever observes full steps is to see all of them.
+            if !observed.is_empty() {
+                full_without.push(full[at]);
+            } else if let Some(half) = half_of(at) {
+                let name = half.name("full") + CONDITIONAL;
+                full_without.push(add(&mut list, &name, &mut |b| half.full(b, keep))?);
+            } else if !network.is_unconditional() {
+                full_without.push(full[at]);
             }
         }
-        // Whoever observes full steps is to see all of them.
-        let left_out = |at: usize| observed.is_empty() && networks[at].is_unconditional();
-        let kept = full.iter().enumerate().filter(|(at, _)| !left_out(*at)).map(|(_, full)| *full);
-        let routine = |full: Vec<usize>, predicted: Vec<usize>| {
-            let features = full.into_iter().chain(observed.iter().copied()).collect();
+        let routine = |features: Vec<usize>, predicted: Vec<usize>, [draw, doubt]: [Option<usize>; 2]| {
+            let (draw, choose) = (draw.as_slice(), choose.as_slice());
+            let of_full = [doubt.as_slice(), choose, remask.as_slice()].concat();
+            let features = features.into_iter().chain(observed.iter().copied()).collect();
             Routine {
-                full: Passage::new(features, &draw, &of_full),
-                predicted: Passage::new(predicted, &draw, &of_others),
+                full: Passage::new(features, draw, &of_full),
+                predicted: Passage::new(predicted, draw, choose),
             }
         };
-        let unguided = routine(kept.collect(), without);
-        let guided = routine(full, predicted);
+        let guided = routine(full, predicted, of_guided);
+        let unguided = routine(full_without, predicted_without, of_others);
         let mut own = own_states(&list[..shared], &list[shared..]);
         own.extend(steps.own());
         let decode = if decoder {
@@ -177,7 +198,13 @@ fn own_states(shared: &[Program], predictor: &[Program]) -> Vec<(String, usize)>
     let is_state = |tensor: &&Tensor| tensor.storage == Storage::State;
     let states = |programs: &[Program]| -> BTreeMap<String, usize> {
         let tensors = programs.iter().flat_map(|program| program.tensors().iter().filter(is_state));
-        tensors.map(|tensor| (tensor.name.clone(), tensor.elements() as usize)).collect()
+        let mut sizes = BTreeMap::new();
+        for tensor in tensors {
+            // Of those that a program has a part of, the whole.
+            let size: &mut usize = sizes.entry(tensor.name.clone()).or_default();
+            *size = (*size).max(tensor.elements() as usize);
+        }
+        sizes
     };
     let known = states(shared);
     states(predictor).into_iter().filter(|(name, _)| !known.contains_key(name)).collect()

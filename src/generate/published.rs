@@ -9,7 +9,7 @@ use crate::models::prompts::DIMOO_TEMPLATE;
 use crate::models::tokenizer::{Tokenizer, amused, vqgan};
 
 /// Their names.
-pub const NAMES: [&str; 3] = ["maskgit-512", "maskgit-256", "lumina-dimoo"];
+pub const NAMES: [&str; 4] = ["maskgit-512", "maskgit-256", "lumina-dimoo", "dimo-256"];
 
 /// Tokens of the prompts that plans and benchmarks are made for: the template and a sentence or two, and the official
 /// unconditional prompt.
@@ -22,8 +22,15 @@ pub fn config(name: &str) -> Option<Config> {
         let image_size = transformer.grid * tokenizer.factor();
         let shortcut = Some(maskgit::shortcut::Config::OFFICIAL);
         let family =
-            Known::Maskgit(Maskgit { image_size, transformer, labels: Vec::new(), tokenizer, shortcut });
-        Config { family, sampling }
+            Maskgit { image_size, transformer, labels: Vec::new(), tokenizer, shortcut, one_step: None };
+        (family, sampling)
+    };
+    let class = |(family, sampling)| Config { family: Known::Maskgit(family), sampling };
+    let one_step = || {
+        let sampling = Sampling { steps: 1, guidance: 0.0, choice_temperature: 0.0, ..Sampling::MASKGIT_256 };
+        let (teacher, sampling) = classes(maskgit::Config::OFFICIAL_256, sampling);
+        let one_step = Some(maskgit::one_step::Config::OFFICIAL);
+        (Maskgit { shortcut: None, one_step, ..teacher }, sampling)
     };
     let text = || {
         let family = Known::Dimoo(Dimoo {
@@ -38,9 +45,10 @@ pub fn config(name: &str) -> Option<Config> {
         Config { family, sampling: Sampling { bf16_gumbel: true, ..Sampling::DIMOO } }
     };
     match name {
-        "maskgit-512" => Some(classes(maskgit::Config::OFFICIAL_512, Sampling::MASKGIT_512)),
-        "maskgit-256" => Some(classes(maskgit::Config::OFFICIAL_256, Sampling::MASKGIT_256)),
+        "maskgit-512" => Some(class(classes(maskgit::Config::OFFICIAL_512, Sampling::MASKGIT_512))),
+        "maskgit-256" => Some(class(classes(maskgit::Config::OFFICIAL_256, Sampling::MASKGIT_256))),
         "lumina-dimoo" => Some(text()),
+        "dimo-256" => Some(class(one_step())),
         _ => None,
     }
 }

@@ -70,6 +70,23 @@ impl Settings {
         Self { refresh: Refresh::Decided(Decided { full: full.collect(), reveal }), ..self.clone() }
     }
 
+    /// Refuses what a family cannot do at all: a generator of one step has no others to guide, to save or to predict.
+    ///
+    /// # Errors
+    /// A sentence on what it does.
+    pub fn check(&self, family: &dyn Family) -> Result<(), GenerateError> {
+        let Self { sampling, refresh, predictor } = self;
+        // As many steps in full as there are, by any name, and what nobody asked for.
+        let full = matches!(refresh, Refresh::Every | Refresh::Uniform(1));
+        let default = matches!(predictor, Predictor::Shortcut | Predictor::Reuse);
+        if family.is_one_step() && !(sampling.steps == 1 && !sampling.guided() && full && default) {
+            let message = "the model makes its pictures in one full step without guidance; leave out other steps, budgets, \
+                           predictors and guidance";
+            return Err(GenerateError::Setting(message.to_owned()));
+        }
+        Ok(())
+    }
+
     /// Whether there are steps that do not run in full, as far as the rule tells.
     pub fn predicts(&self) -> bool {
         self.refresh != Refresh::Every
@@ -225,6 +242,7 @@ impl Session {
     /// # Errors
     /// Settings out of range, or other than the session was made for.
     pub fn configure(&mut self, settings: &Settings) -> Result<&[PlannedStep], GenerateError> {
+        settings.check(&*self.family)?;
         let plan = settings.plan(self.family.tokens())?;
         let predicted = plan.iter().any(|step| step.kind == StepKind::Predicted);
         let refuse = |what: &str| Err(GenerateError::Setting(what.to_owned()));
@@ -256,7 +274,7 @@ impl Session {
         Ok(&self.plan)
     }
 
-    /// Masks everything anew. `conditions` and `seeds` have an entry an image.
+    /// Begins anew, with everything masked where the family does not begin otherwise. `conditions` and `seeds` have an entry an image.
     ///
     /// # Errors
     /// Lists of another length than the batch, or a condition that is not the model's or the session's.
@@ -271,8 +289,8 @@ impl Session {
         let tokens = self.family.tokens();
         let positions: Vec<u32> = (0..images).flat_map(|_| 0..tokens).collect();
         let masked = vec![self.family.codebook(); images * tokens as usize];
+        self.executor.write(states::IDS, &self.family.begin(seeds))?;
         let seeds: Vec<u32> = seeds.iter().flat_map(|&seed| philox::key(seed)).collect();
-        self.executor.write(states::IDS, &masked)?;
         self.executor.write(states::DRAWN, &masked)?;
         self.executor.write(states::POSITIONS, &positions)?;
         self.executor.write(states::SEEDS, &seeds)?;
@@ -435,6 +453,12 @@ impl Session {
         self.apart.is_some()
     }
 
+    /// Runs both halves at every step, guided or not: what steps without guidance are held to.
+    #[cfg(test)]
+    pub(crate) fn run_both_halves(&mut self) {
+        self.unguided = self.guided.clone();
+    }
+
     /// Milliseconds of each step since [`Session::configure`], as the device measured them.
     ///
     /// # Errors
@@ -448,6 +472,23 @@ impl Session {
 
     fn token_count(&self) -> usize {
         (self.shape.batch.images * self.family.tokens()) as usize
+    }
+
+    /// Floating-point operations of the present plan, and of one full step with guidance, in the mean over the same steps; both of
+    /// the whole batch, and as kernels count them.
+    pub fn flops(&self) -> [f64; 2] {
+        let programs = self.executor.programs();
+        let of = |indices: &[usize], step: &PlannedStep| -> u64 {
+            indices.iter().map(|&index| programs[index].cost(&step.values).flops).sum()
+        };
+        let routine = |step: &PlannedStep| if step.values.unguided { &self.unguided } else { &self.guided };
+        let run: u64 = self.plan.iter().map(|step| of(routine(step).of(step.kind).all(), step)).sum();
+        let full: u64 = self.plan.iter().map(|step| of(self.guided.full.all(), step)).sum();
+        // An adaptive run holds the predictor against every full step but the first.
+        let beside = |step: &&PlannedStep| step.verdict.is_some() && step.kind == StepKind::Full;
+        let beside = self.plan.iter().skip(1).filter(beside);
+        let run = run + beside.map(|step| of(routine(step).predicted.features(), step)).sum::<u64>();
+        [run as f64, full as f64 / self.plan.len().max(1) as f64]
     }
 
     /// The programs that a step runs, by index among the [executor's](Session::executor).

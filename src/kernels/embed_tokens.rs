@@ -1,5 +1,6 @@
 //! Token plus position embedding of whole sequences. Twin of `shaders/embed_tokens.wgsl`.
 
+use super::philox::normal_row;
 use super::{
     Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, WeightFormat, padded, shader::Permutation,
     split_workgroups,
@@ -12,6 +13,9 @@ use rayon::prelude::*;
 /// unconditional half of a guided batch share it; `labels` is `[sequences]`. Ids past the table read its last row.
 ///
 /// With a list, row r of `x` is row `list[r]` of what it would be without. Shapes: `x` is `[rows, width]`, `list` `[rows]`.
+///
+/// With noise, tokens of the image have `noise * N(0, 1) + sqrt(1 - noise^2) * table[token]` in place of `table[token]`; the draws
+/// follow from the image's seed, the position and the column.
 #[derive(Debug, Clone)]
 pub(crate) struct EmbedTokens {
     pub(crate) ids: Slot,
@@ -21,6 +25,8 @@ pub(crate) struct EmbedTokens {
     pub(crate) position: Slot,
     pub(crate) x: Slot,
     pub(crate) list: Option<Slot>,
+    /// Its standard deviation, and `[images, 2]`: low and high word of each image's seed.
+    pub(crate) noise: Option<(f32, Slot)>,
     pub(crate) images: u32,
     /// Rows of all sequences, or of the list.
     pub(crate) rows: Extent,
@@ -38,18 +44,23 @@ pub(crate) struct Params {
     pub(crate) tokens: u32,
     pub(crate) width: u32,
     pub(crate) vocabulary: u32,
-    pub(crate) unused: [u32; 3],
+    pub(crate) kept: f32,
+    pub(crate) noise: f32,
+    pub(crate) unused: u32,
 }
 
 impl EmbedTokens {
     fn at(&self, step: &StepValues) -> Params {
+        let noise = self.noise.map_or(0.0, |(noise, _)| noise);
         Params {
             images: self.images,
             rows: self.rows.at(step),
             tokens: self.tokens,
             width: self.width,
             vocabulary: self.vocabulary,
-            unused: [0; 3],
+            kept: (1.0 - f64::from(noise).powi(2)).sqrt() as f32,
+            noise,
+            unused: 0,
         }
     }
 }
@@ -57,6 +68,7 @@ impl EmbedTokens {
 impl Kernel for EmbedTokens {
     fn permutation(&self) -> Permutation {
         let permutation = Permutation::new("embed_tokens").flag("LISTED", self.list.is_some());
+        let permutation = permutation.flag("NOISE", self.noise.is_some());
         self.format.specialise(permutation)
     }
 
@@ -69,6 +81,7 @@ impl Kernel for EmbedTokens {
             Binding::write(5, self.x),
         ];
         bindings.extend(self.list.map(|slot| Binding::read(6, slot)));
+        bindings.extend(self.noise.map(|(_, seeds)| Binding::read(7, seeds)));
         bindings
     }
 
@@ -86,12 +99,15 @@ impl Kernel for EmbedTokens {
     }
 
     fn describe(&self) -> String {
-        format!("[{}, {}]", self.rows, self.width)
+        let noise = self.noise.map_or_else(String::new, |(noise, _)| format!(", noise {noise}"));
+        format!("[{}, {}]{noise}", self.rows, self.width)
     }
 
     fn run(&self, step: &StepValues, io: &mut Buffers<'_>) {
         let list = self.list.map(|_| io.u32(6));
-        embed_tokens(self.at(step), [io.u32(1), io.u32(2)], io.f32(3), io.f32(4), list, io.f32_mut(5));
+        let seeds = self.noise.map(|_| io.u32(7));
+        let ids = [io.u32(1), io.u32(2)];
+        embed_tokens(self.at(step), ids, io.f32(3), io.f32(4), list, seeds, io.f32_mut(5));
     }
 }
 
@@ -102,6 +118,7 @@ pub(crate) fn embed_tokens(
     table: &[f32],
     position: &[f32],
     list: Option<&[u32]>,
+    seeds: Option<&[u32]>,
     x: &mut [f32],
 ) {
     let (width, tokens) = (p.width as usize, p.tokens as usize);
@@ -112,8 +129,19 @@ pub(crate) fn embed_tokens(
         let id = if t < tokens { ids[(sequence % p.images as usize) * tokens + t] } else { labels[sequence] };
         let embedding = &table[id.min(p.vocabulary - 1) as usize * stride..][..width];
         let position = &position[t * width..][..width];
-        for i in 0..width {
-            x[i] = embedding[i] + position[i];
+        match seeds.filter(|_| t < tokens) {
+            None => {
+                for i in 0..width {
+                    x[i] = embedding[i] + position[i];
+                }
+            }
+            Some(seeds) => {
+                let image = sequence % p.images as usize;
+                normal_row([seeds[2 * image], seeds[2 * image + 1]], t as u32, x);
+                for i in 0..width {
+                    x[i] = p.kept * embedding[i] + p.noise * x[i] + position[i];
+                }
+            }
         }
     });
 }

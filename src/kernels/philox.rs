@@ -14,6 +14,10 @@ pub(crate) enum Stream {
     Choice = 1,
     /// Random weights for benchmarks.
     Weights = 2,
+    /// Noise in embeddings; the lane is the column.
+    Embedding = 3,
+    /// What a generator of one step begins with.
+    Begin = 4,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
@@ -66,6 +70,21 @@ pub(crate) fn gumbel_bf16(bits: u32) -> f32 {
     let rounded = math::bf16(uniform(bits));
     let u = if rounded < 1.0 { rounded } else { TINY };
     -math::bf16(math::log(math::bf16(-math::log(u))))
+}
+
+/// Standard normal draws of a row of embeddings at a position, by Box and Muller's transform: of each four lanes the first two are
+/// of one radius, and the other two.
+pub(crate) fn normal_row(seed: [u32; 2], position: u32, noise: &mut [f32]) {
+    for (block, noise) in noise.chunks_mut(4).enumerate() {
+        let bits = draw(seed, 0, position, Stream::Embedding, block as u32);
+        for (lane, noise) in noise.iter_mut().enumerate() {
+            let pair = lane / 2 * 2;
+            let radius = (-2.0 * math::log(uniform(bits[pair]))).sqrt();
+            // From -pi to pi, where WGSL promises sines.
+            let angle = std::f32::consts::TAU * (uniform(bits[pair + 1]) - 0.5);
+            *noise = radius * if lane == pair { angle.cos() } else { angle.sin() };
+        }
+    }
 }
 
 /// Gumbel draws of all codes at a position: `noise[code]` is lane `code` of the token stream, made by `gumbel`, which is
@@ -194,6 +213,33 @@ mod tests {
         let [most, least] = [most, least].map(|count| count as f64 / f64::from(n));
         assert!((most - 0.003_906).abs() < 2.5e-4, "{most}");
         assert!((least - 0.001_953).abs() < 1.75e-4, "{least}");
+    }
+
+    #[test]
+    fn normal_draws_are_normal_and_no_two_lanes_are_alike() {
+        let (rows, width) = (2000, 30);
+        let mut row = vec![0.0; width];
+        let (mut sums, mut squares, mut products) = (vec![0.0; width], vec![0.0; width], vec![0.0; width]);
+        let mut beyond = 0;
+        for position in 0..rows {
+            normal_row([9, 8], position, &mut row);
+            for (i, &value) in row.iter().enumerate() {
+                let value = f64::from(value);
+                sums[i] += value;
+                squares[i] += value * value;
+                products[i] += value * f64::from(row[(i + 1) % width]);
+                beyond += u32::from(value.abs() > 1.959_964);
+            }
+        }
+        // Within five standard deviations of the mean of 2,000.
+        let n = f64::from(rows);
+        for (i, sum) in sums.iter().enumerate() {
+            assert!((sum / n).abs() < 0.112, "mean of lane {i}: {}", sum / n);
+            assert!((squares[i] / n - 1.0).abs() < 0.16, "variance of lane {i}: {}", squares[i] / n);
+            assert!((products[i] / n).abs() < 0.112, "lanes {i} and after: {}", products[i] / n);
+        }
+        let share = f64::from(beyond) / (n * width as f64);
+        assert!((share - 0.05).abs() < 0.005, "{share} of draws are beyond the 95 % interval");
     }
 
     #[test]

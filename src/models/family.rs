@@ -123,6 +123,15 @@ pub trait Family: std::fmt::Debug + Send + Sync {
     fn tokenizer(&self) -> &Tokenizer;
     /// Whether there is a learned shortcut.
     fn has_shortcut(&self) -> bool;
+    /// Whether pictures are made in one step, without guidance.
+    fn is_one_step(&self) -> bool {
+        false
+    }
+    /// What [`states::IDS`](super::states::IDS) holds before the first step, by the seed of each image: every token masked, unless a
+    /// family begins otherwise.
+    fn begin(&self, seeds: &[u64]) -> Vec<u32> {
+        vec![self.codebook(); seeds.len() * self.tokens() as usize]
+    }
     /// Whether the sizes go together, and are such as kernels take.
     ///
     /// # Errors

@@ -17,6 +17,8 @@ pub enum Format {
     Csv,
     /// Weights.
     Safetensors,
+    /// Arrays of NumPy.
+    Npz,
 }
 
 /// Extensions that people and programs take for something: no folder is meant by them, and no other format.
@@ -74,6 +76,7 @@ impl Format {
             Self::Json => "json",
             Self::Csv => "csv",
             Self::Safetensors => "safetensors",
+            Self::Npz => "npz",
         }
     }
 
@@ -86,6 +89,7 @@ impl Format {
             Self::Json => "JSON",
             Self::Csv => "CSV",
             Self::Safetensors => "weights as safetensors",
+            Self::Npz => "arrays of NumPy",
         }
     }
 

@@ -171,8 +171,13 @@ pub fn pull(
     } else {
         vec![RepoCache::new(&settings.cache, &first.repo).snapshot(&first.commit)]
     };
-    let options =
-        ConvertOptions { quantize: request.quantize, needed: Some(needed), ..ConvertOptions::default() };
+    let preset = PRESETS.iter().find(|preset| preset.name == request.what);
+    let options = ConvertOptions {
+        quantize: request.quantize,
+        one_step: preset.is_some_and(|preset| preset.one_step),
+        needed: Some(needed),
+        ..ConvertOptions::default()
+    };
     match make_model(&sources, &destination, &provenance, &options, on_progress) {
         Ok(converted) => {
             report.converted = Some(converted);

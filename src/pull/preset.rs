@@ -9,6 +9,8 @@ pub struct Preset {
     pub name: &'static str,
     /// What it is, for help texts.
     pub about: &'static str,
+    /// Whether the model makes its pictures in one step, which its files do not tell.
+    pub one_step: bool,
     files: &'static [Row],
 }
 
@@ -18,15 +20,17 @@ type Row = (&'static str, &'static str, &'static str);
 const MASKGIT: &str = "llvictorll/Maskgit-pytorch";
 const SHORTCUT: &str = "Kaiwen-Zhu/MIGM-Shortcut";
 const DIMOO: &str = "Alpha-VLLM/Lumina-DiMOO";
+const DIMO: &str = "Yuanzhi/DiMO";
 
 /// The part that a model can do without.
 pub(super) const SHORTCUT_PART: &str = "shortcut";
 
 /// Every preset.
-pub const PRESETS: [Preset; 3] = [
+pub const PRESETS: [Preset; 4] = [
     Preset {
         name: "maskgit-512",
         about: "MaskGIT for ImageNet at 512 px, with its shortcut",
+        one_step: false,
         files: &[
             (MASKGIT, "pretrained_maskgit/MaskGIT/MaskGIT_ImageNet_512.pth", "maskgit"),
             (MASKGIT, "pretrained_maskgit/VQGAN/last.ckpt", "vqgan"),
@@ -36,6 +40,7 @@ pub const PRESETS: [Preset; 3] = [
     Preset {
         name: "maskgit-256",
         about: "MaskGIT for ImageNet at 256 px",
+        one_step: false,
         files: &[
             (MASKGIT, "pretrained_maskgit/MaskGIT/MaskGIT_ImageNet_256.pth", "maskgit"),
             (MASKGIT, "pretrained_maskgit/VQGAN/last.ckpt", "vqgan"),
@@ -44,6 +49,7 @@ pub const PRESETS: [Preset; 3] = [
     Preset {
         name: "lumina-dimoo",
         about: "Lumina-DiMOO, text to image at 1024 px, with its shortcut: 16 GB, with --quantize int4 a 5 GB model",
+        one_step: false,
         files: &[
             (DIMOO, "*.safetensors.index.json", "lumina"),
             (DIMOO, "*.safetensors", "lumina"),
@@ -51,6 +57,15 @@ pub const PRESETS: [Preset; 3] = [
             (DIMOO, "vqvae/*.json", "vqvae"),
             (DIMOO, "vqvae/*.safetensors", "vqvae"),
             (SHORTCUT, "DiMOO-Shortcut/dimoo-shortcut.pth", SHORTCUT_PART),
+        ],
+    },
+    Preset {
+        name: "dimo-256",
+        about: "Di[M]O for ImageNet at 256 px: MaskGIT distilled into one step",
+        one_step: true,
+        files: &[
+            (DIMO, "maskgit/pytorch_model.bin", "maskgit"),
+            (MASKGIT, "pretrained_maskgit/VQGAN/last.ckpt", "vqgan"),
         ],
     },
 ];
@@ -150,6 +165,7 @@ mod tests {
             preset.wanted().iter().map(|w| (w.repo.clone(), w.files.len())).collect::<Vec<_>>()
         };
         assert_eq!(repos("maskgit-512"), [(MASKGIT.into(), 2), (SHORTCUT.into(), 1)]);
+        assert_eq!(repos("dimo-256"), [(DIMO.into(), 1), (MASKGIT.into(), 1)]);
         assert_eq!(repos("lumina-dimoo"), [(DIMOO.into(), 5), (SHORTCUT.into(), 1)]);
     }
 }

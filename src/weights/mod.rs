@@ -35,6 +35,8 @@ pub use folder::ModelFolder;
 pub use safetensors::Dtype;
 pub use source::FileBytes;
 pub use write::{TensorSpec, encode_safetensors, stream_safetensors, write_safetensors};
+#[cfg(test)]
+pub(crate) use zip::stored_entries;
 
 // Tensors are read into place by casting; every device that WebGPU knows is little-endian, as the formats are.
 const _: () = assert!(cfg!(target_endian = "little"), "weight files are little-endian");

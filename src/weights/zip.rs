@@ -240,6 +240,19 @@ fn locate(
     Ok((entry, listed.header..end))
 }
 
+/// The stored entries of an archive in memory, for tests of what is written.
+#[cfg(test)]
+pub(crate) fn stored_entries(bytes: Vec<u8>) -> Result<BTreeMap<String, Vec<u8>>, WeightError> {
+    let source = Source::from_bytes("test", bytes.into());
+    let archive = Archive::open(&source)?;
+    let mut entries = BTreeMap::new();
+    for name in archive.names() {
+        let Some(range) = archive.data(&source.name, name)? else { continue };
+        entries.insert(name.to_owned(), source.read_vec(range.start, range.end - range.start)?);
+    }
+    Ok(entries)
+}
+
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|b| u16::from_le_bytes(*b))
 }

@@ -264,7 +264,7 @@ fn every_picture_can_be_made_again_from_what_it_says() {
         serde_json::from_str::<serde_json::Value>(&text).unwrap()
     };
     let common = ["--backend", "cpu", "--no-compare", "--out", "first.png"];
-    let asked: [&[&str]; 4] = [
+    let asked: [&[&str]; 6] = [
         &[
             "generate",
             "--class",

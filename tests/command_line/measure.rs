@@ -68,6 +68,8 @@ fn pictures_are_judged_and_plotted_against_time() {
             for time in ["seconds_per_image", "decode_seconds_per_image", "speed_up"] {
                 assert!(row.remove(time).unwrap().as_f64().unwrap() > 0.0, "{time}");
             }
+            assert!(row.remove("front_by_seconds").unwrap().is_boolean());
+            assert!(row["full_step_equivalents"].as_f64().unwrap() > 0.5, "{row:?}");
         }
         found
     };
@@ -82,6 +84,34 @@ fn pictures_are_judged_and_plotted_against_time() {
     assert!(svg.contains(">3<") && svg.contains(">1<"), "{svg}");
     let plot = image::open(folder.path().join("plot.PNG")).unwrap().to_rgb8();
     assert_eq!(plot.dimensions(), (1760, 1080));
+
+    // Everything that the model has, with its pictures; plotted by operations.
+    let all =
+        ["--methods", "all", "--method", "vanilla steps=2 order=halton", "--pictures", "png", "--npz", "npz"];
+    let table = succeeds(&run(&[&all[..], &["--plot", "flops.svg", "--plot-by", "flops"]].concat()));
+    for row in [
+        "| ml-cache interval:0.3,5 |",
+        "| taylor:1 |",
+        "| vanilla halton | 2 (2) |",
+        "| shortcut spread 1.5 |",
+    ] {
+        assert!(table.contains(row), "{row} is not in\n{table}");
+    }
+    assert!(table.contains(" * |") && table.contains("the Pareto front"), "{table}");
+    let svg = std::fs::read_to_string(folder.path().join("flops.svg")).unwrap();
+    assert!(svg.contains("FLOPs in full steps of vanilla"), "{svg}");
+    for name in ["vanilla-3", "shortcut-3-1", "ml-cache-interval-0.3-5-3", "vanilla-halton-2"] {
+        let picture = image::open(folder.path().join(format!("png/{name}/000001.png"))).unwrap();
+        assert_eq!((picture.width(), picture.height()), (64, 64), "{name}");
+        let archive = std::fs::metadata(folder.path().join(format!("npz/{name}.npz"))).unwrap();
+        assert!(archive.len() > 2 * 64 * 64 * 3, "{name}");
+    }
+    let fewer = ["--count", "1", "--methods", "vanilla", "--pictures", "png"];
+    let one: Vec<&str> = fixed.iter().copied().filter(|word| !["--count", "2"].contains(word)).collect();
+    fails(&migm(folder.path(), &[&one[..], &fewer].concat()), 1, &["no picture of this run", "--pictures"]);
+    fails(&run(&["--methods", "quick"]), 1, &["none of all, vanilla"]);
+    fails(&run(&["--methods", "optimal"]), 1, &["migm calibrate"]);
+    fails(&run(&["--methods", "all", "--predictor", "reuse"]), 2, &["--predictor"]);
 
     let diverse =
         ["--predictor", "ml-cache", "--diversity", "--diversity-prompts", "2", "--diversity-seeds", "2"];

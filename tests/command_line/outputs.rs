@@ -41,6 +41,8 @@ fn every_command_refuses_what_it_could_not_write_before_it_computes() {
         (&["eval", "--report", "no/r.json"], &["--report no/r.json", "there is no folder no"]),
         (&["eval", "--report", "kept.json"], &["--report kept.json is read-only"]),
         (&["eval", "--report", "r.csv"], &["--report r.csv", "JSON"]),
+        (&["eval", "--npz", "kept.json"], &["--npz kept.json"]),
+        (&["eval", "--pictures", "s", "--npz", "s"], &["--pictures and --npz both write to s"]),
         (&["eval", "--plot", "p.gif"], &["--plot p.gif", ".svg or .png file"]),
         (&["eval", "--plot", "p.svg", "--plot", "./p.svg"], &["--plot and --plot both write to ./p.svg"]),
         (&["eval", "--plot", "p.svg", "--plot", "taken/../p.svg"], &["both write to", "two places"]),

@@ -274,7 +274,7 @@ fn what_is_not_there_is_named_with_what_to_do() {
     says(&pull(&other, &settings, &mut |_| {}).unwrap_err(), &[REPO, "revision v9"]);
     says(
         &run(&settings, "maskgit-1024").unwrap_err(),
-        &["maskgit-1024", "maskgit-512, maskgit-256, lumina-dimoo"],
+        &["maskgit-1024", "maskgit-512, maskgit-256, lumina-dimoo, dimo-256"],
     );
     says(&run(&settings, "../../etc").unwrap_err(), &["neither a preset nor OWNER/REPO"]);
     let hostile = PullRequest { revision: Some("../../x".into()), ..request("maskgit-512") };

@@ -16,6 +16,10 @@ impl Maker<'_> {
     pub fn coherence(&self, sets: &[&[u32]], tick: &mut dyn FnMut()) -> Result<Vec<Vec<f64>>, GenerateError> {
         let model = self.engine.model()?;
         let tokens = model.family().tokens() as usize;
+        if model.family().is_one_step() {
+            // What makes pictures in one step knows nothing of codes given others.
+            return Ok(vec![Vec::new(); sets.len()]);
+        }
         let mut found = vec![vec![0.0; self.jobs.len()]; sets.len()];
         for indices in self.by_length() {
             let Some(&first) = indices.first() else { continue };
@@ -43,6 +47,9 @@ impl Maker<'_> {
         tick: &mut dyn FnMut(),
     ) -> Result<Vec<f64>, GenerateError> {
         let (model, device) = (self.engine.model()?, self.engine.device());
+        if model.family().is_one_step() {
+            return Ok(Vec::new());
+        }
         let mut encoder = Encoder::new(model, device)?;
         let mut found = vec![None; scenes.len()];
         for indices in self.by_length() {

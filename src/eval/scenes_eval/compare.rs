@@ -1,6 +1,7 @@
 //! Methods against each other, picture by picture: the comparisons that decide what a refresh budget is worth.
 
 use super::Row;
+use super::plot::By;
 use super::significance::{Paired, differs_between_groups};
 use super::stats::Share;
 
@@ -91,9 +92,9 @@ pub fn spread(right: &[bool], vanilla: &[bool], nouns: &[usize], names: &[String
     }
 }
 
-/// By row, whether no other is both as fast and as often all right: the choices that make sense.
-pub fn front(rows: &[Row]) -> Vec<bool> {
-    let place = |row: &Row| Some((row.seconds_per_image, row.quality.all?.share));
+/// By row, whether no other both costs as little and is as often all right: the choices that make sense.
+pub fn front(rows: &[Row], by: By) -> Vec<bool> {
+    let place = |row: &Row| Some((by.price(row), row.quality.all?.share));
     let better = |a: (f64, f64), b: (f64, f64)| a.0 <= b.0 && a.1 >= b.1 && a != b;
     let beaten = |of: (f64, f64)| rows.iter().filter_map(place).any(|other| better(other, of));
     rows.iter().map(|row| place(row).is_some_and(|of| !beaten(of))).collect()
@@ -152,6 +153,10 @@ mod tests {
             place(0.5, 0.95),
             place(0.1, 0.5),
         ];
-        assert_eq!(front(&rows), [false, true, true, false, true, true]);
+        assert_eq!(front(&rows, By::Seconds), [false, true, true, false, true, true]);
+        // By what is counted, a method may be worth its while that the clock does not show to be.
+        let mut rows = rows;
+        rows[3].full_step_equivalents = 1.0;
+        assert_eq!(front(&rows, By::Flops), [false, false, false, true, true, false]);
     }
 }

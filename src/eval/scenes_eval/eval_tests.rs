@@ -68,11 +68,15 @@ impl SceneSource for Stripes {
     }
 }
 
-/// Without what clocks say.
+/// Without what clocks say, and with operations to a hundredth: those that a batch does once are shared by its pictures.
 fn timeless(report: &Report) -> Report {
     let mut report = report.clone();
     for row in &mut report.rows {
         (row.seconds_per_image, row.decode_seconds_per_image, row.speed_up) = (0.0, 0.0, 0.0);
+        row.front_by_seconds = false;
+        for counted in [&mut row.gflop_per_image, &mut row.full_step_equivalents] {
+            *counted = (*counted * 100.0).round() / 100.0;
+        }
     }
     report.comparisons.retain(|comparison| comparison.kind != Kind::EqualTime);
     report
@@ -96,8 +100,10 @@ fn classes_are_evaluated_the_same_every_time() {
         let mut engine = Engine::of(fixture(), Device::Cpu);
         let mut maker = Maker::new(&mut engine, pictures, 5, batch).unwrap();
         let mut told = Vec::new();
-        let report =
-            evaluate(&mut maker, &mut judge, &real, &plan, &mut |text| told.push(text.to_owned())).unwrap();
+        let report = evaluate(&mut maker, &mut judge, &real, &plan, &mut |_, _| Ok(()), &mut |text| {
+            told.push(text.to_owned());
+        })
+        .unwrap();
         told.retain(|text| !text.is_empty());
         assert_eq!(told, ["vanilla", "shortcut", "reuse", "coherence"]);
         report
@@ -122,6 +128,16 @@ fn classes_are_evaluated_the_same_every_time() {
         assert_eq!(row.quality.attributes[0].unwrap().of, count);
         assert!(row.quality.frechet.unwrap() > 0.0, "{row:?}");
     }
+    // What is counted, in full steps of vanilla: two full ones, and what the shortcut and the heads of the others take.
+    let counted: Vec<f64> = report.rows.iter().map(|row| row.full_step_equivalents).collect();
+    assert!((counted[0] - 4.0).abs() < 1e-9, "{counted:?}");
+    assert!((counted[1] - 2.0).abs() < 0.2 && (counted[2] - 1.0).abs() < 0.2, "{counted:?}");
+    assert!(counted[3] > counted[4] && counted[4] > 2.0 && counted[3] < 3.5, "{counted:?}");
+    for row in &report.rows[1..] {
+        let unit = report.rows[0].gflop_per_image / 4.0;
+        assert!((row.gflop_per_image / unit - row.full_step_equivalents).abs() < 1e-9, "{row:?}");
+    }
+    assert!(report.rows.iter().any(|row| row.front_by_flops), "something is on the front");
     let shortcut = &report.rows[3];
     assert!(shortcut.token_agreement < 1.0 && shortcut.feature_error > 0.0, "{shortcut:?}");
     let real = report.real.as_ref().unwrap();
@@ -159,7 +175,7 @@ fn prompts_of_any_length_are_evaluated_in_their_order() {
     let plan = Plan { steps: 5, budgets: vec![2], predictors: vec![Predictor::Shortcut], others: Vec::new() };
     let mut run = || {
         let mut maker = Maker::new(&mut engine, pictures.clone(), 70, 2).unwrap();
-        evaluate(&mut maker, &mut judge, &real, &plan, &mut |_| {}).unwrap()
+        evaluate(&mut maker, &mut judge, &real, &plan, &mut |_, _| Ok(()), &mut |_| {}).unwrap()
     };
     let report = run();
     assert_eq!(timeless(&report), timeless(&run()));
@@ -192,7 +208,9 @@ fn prompts_of_any_length_are_evaluated_in_their_order() {
     assert_ne!(pictures[1].0.title().len(), pictures[2].0.title().len(), "the lengths differ");
 
     let mut small = a_judge(12, &nouns);
-    let error = evaluate(&mut maker, &mut small, &real, &plan, &mut |_| {}).unwrap_err().to_string();
+    let error = evaluate(&mut maker, &mut small, &real, &plan, &mut |_, _| Ok(()), &mut |_| {})
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("12 x 12"), "{error}");
     let stranger = vec![(Subject::Prompt("w5 zebra".to_owned()), Wanted::default())];
     let error = Maker::new(&mut engine, stranger, 0, 1).err().unwrap().to_string();
@@ -211,7 +229,7 @@ fn diversity_is_that_of_each_prompt_s_pictures() {
     let real = real_scenes(&source, 5, Split::Seen, count as u64, true).unwrap();
     let mut engine = Engine::of(fixture(), Device::Cpu);
     let mut maker = Maker::new(&mut engine, pictures.clone(), 5, 4).unwrap();
-    let mut report = evaluate(&mut maker, &mut judge, &real, &plan, &mut |_| {}).unwrap();
+    let mut report = evaluate(&mut maker, &mut judge, &real, &plan, &mut |_, _| Ok(()), &mut |_| {}).unwrap();
     assert!(report.real_coherence.unwrap().mean < 0.0);
     assert_eq!(report.diversity_of, None);
     assert!(!table::markdown(&report).contains("diversity"));
@@ -258,6 +276,96 @@ fn a_plan_holds_every_budget_against_vanilla_with_as_few_steps() {
         let error = plan(steps, &budgets).methods().unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
+}
+
+#[test]
+fn methods_of_one_predictor_follow_each_other_and_none_is_run_twice() {
+    let steps = 16;
+    let halton = Method { order: Some(crate::generate::order::Order::Halton), ..Method::vanilla(steps) };
+    let reuse = Method::accelerated(steps, Predictor::Reuse, Refresh::Uniform(4));
+    let others = vec![Method::parse("ml-cache", steps).unwrap(), halton, reuse, Method::vanilla(8)];
+    let plan = Plan { steps, budgets: vec![4], predictors: vec![Predictor::Reuse], others };
+    let labels: Vec<String> = plan.methods().unwrap().iter().map(Method::file_name).collect();
+    let wanted = ["vanilla-16", "vanilla-8", "vanilla-5", "vanilla-4", "vanilla-halton-16"];
+    assert_eq!(labels, [&wanted[..], &["reuse-16-4", "ml-cache-interval-0.3-5-16"]].concat());
+}
+
+/// Pictures in files are those that were judged, and what is there from another run is refused.
+#[test]
+fn pictures_are_written_for_the_tools_of_others() {
+    use super::samples::Samples;
+    use crate::weights::stored_entries;
+    let model = fixture();
+    let mut judge = a_judge(64, &sizes(&model).labels);
+    let source = Stripes { size: 64, nouns: sizes(&model).labels.len() };
+    let plan = Plan { steps: 2, budgets: vec![1], predictors: vec![Predictor::Reuse], others: Vec::new() };
+    let pictures = class_pictures(sizes(&model), &judge.config, 3).unwrap();
+    let real = real_scenes(&source, 5, Split::Seen, 3, true).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| Some(folder.path().join(name));
+    let samples = Samples { pictures: place("png"), archives: place("npz") };
+    let methods = plan.methods().unwrap();
+    crate::output::check(&samples.outputs(&methods, true)).unwrap();
+    let mut engine = Engine::of(model, Device::Cpu);
+    let mut maker = Maker::new(&mut engine, pictures, 5, 2).unwrap();
+    let mut made = Vec::new();
+    let keep = &mut |method: &Method, of: &Made| {
+        made.push((method.file_name(), of.pictures.clone()));
+        samples.keep(method, of, [64, 64])
+    };
+    evaluate(&mut maker, &mut judge, &real, &plan, keep, &mut |_| {}).unwrap();
+    samples.keep_real(&real.others, 64).unwrap();
+    assert_eq!(made.len(), 3);
+    let bytes = |values: &[f32]| -> Vec<u8> {
+        values.iter().map(|v| ((v.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8).collect()
+    };
+    let real_pixels = real.others.iter().flat_map(|scene| scene.pixels.clone()).collect();
+    let all = made.iter().map(|(name, values)| (name.clone(), bytes(values)));
+    for (name, pixels) in all.chain([("real-scenes".to_owned(), real_pixels)]) {
+        let archive = std::fs::read(folder.path().join(format!("npz/{name}.npz"))).unwrap();
+        let array = &stored_entries(archive).unwrap()["arr_0.npy"];
+        assert!(array[array.len() - pixels.len()..] == pixels, "{name}");
+        assert_eq!(pixels.len(), 3 * 64 * 64 * 3, "{name}");
+        for (index, wanted) in pixels.chunks(64 * 64 * 3).enumerate() {
+            let path = folder.path().join(format!("png/{name}/{index:06}.png"));
+            let found = image::open(&path).unwrap().to_rgb8();
+            assert!(found.as_raw() == wanted, "{}", path.display());
+        }
+    }
+    samples.check(&methods, 3).unwrap();
+    let error = samples.check(&methods, 2).unwrap_err().to_string();
+    assert!(error.contains("000002.png is no picture of this run"), "{error}");
+}
+
+#[test]
+fn a_model_of_one_step_is_evaluated_without_what_it_does_not_have() {
+    use crate::models::{Known, maskgit::one_step};
+    let model = fixture();
+    let mut config = sizes(&model).clone();
+    (config.shortcut, config.one_step) = (None, Some(one_step::Config::OFFICIAL));
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["maskgit", "vqgan"] {
+        let file = format!("{part}.safetensors");
+        let of = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(crate::generate::fixtures::FIXTURE);
+        std::fs::copy(of.join(&file), folder.path().join(&file)).unwrap();
+    }
+    let sampling = crate::generate::published::config("dimo-256").unwrap().sampling;
+    let config = crate::generate::model::Config { family: Known::Maskgit(config), sampling };
+    std::fs::write(folder.path().join("config.json"), serde_json::json!(config).to_string()).unwrap();
+    let model = crate::generate::model::Model::open(folder.path()).unwrap();
+    let error = methods::named(&model, 1, &[1], &["reuse".to_owned()]).unwrap_err();
+    assert!(error.contains("in one step"), "{error}");
+    let chosen = methods::named(&model, 1, &[1], &["all".to_owned()]).unwrap();
+    assert!(chosen.predictors.is_empty() && chosen.others.iter().all(|method| method.predictor.is_none()));
+    let mut judge = a_judge(64, &sizes(&model).labels);
+    let pictures = class_pictures(sizes(&model), &judge.config, 2).unwrap();
+    let plan = Plan { steps: 1, budgets: vec![1], predictors: Vec::new(), others: Vec::new() };
+    let mut engine = Engine::of(model, Device::Cpu);
+    let mut maker = Maker::new(&mut engine, pictures, 5, 2).unwrap();
+    let report = evaluate(&mut maker, &mut judge, &Real::default(), &plan, &mut |_, _| Ok(()), &mut |_| {});
+    let report = report.unwrap();
+    assert_eq!((report.rows.len(), report.rows[0].steps, report.rows[0].coherence), (1, 1, None));
+    assert!(!table::markdown(&report).contains("Coherence is"));
 }
 
 #[test]

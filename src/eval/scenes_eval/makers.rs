@@ -94,6 +94,16 @@ impl Method {
         Ok(method)
     }
 
+    /// As files call it: with its steps, and different for methods that differ.
+    pub fn file_name(&self) -> String {
+        let mut name = format!("{}-{}", self.label(), self.steps);
+        if let Refresh::Uniform(budget) | Refresh::Optimal(budget) = self.refresh {
+            name += &format!("-{budget}");
+        }
+        let kept = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
+        name.chars().map(|c| if kept(c) { c } else { '-' }).collect()
+    }
+
     /// As tables call it: what it has of its own, steps aside.
     pub fn label(&self) -> String {
         let mut label = super::name_of(self.predictor);
@@ -129,10 +139,12 @@ pub struct Made {
     pub features: Vec<f32>,
     /// Pictures, channels last, in [-1, 1].
     pub pictures: Vec<f32>,
-    /// Full steps of a run.
-    pub full_steps: usize,
-    /// Steps of a run: fewer than asked for where every token was revealed early.
-    pub steps: usize,
+    /// Steps of a run and full ones among them, the mean of all: fewer than asked for where every token was revealed early.
+    pub mean_steps: [f64; 2],
+    /// Floating-point operations of the steps, counted for one picture.
+    pub flops: f64,
+    /// The same of one guided full step, in the mean over the run.
+    pub full_step_flops: f64,
     /// Wall-clock seconds of the steps, for one picture: the median of all batches.
     pub seconds: f64,
     /// Wall-clock seconds of decoding, for one picture.
@@ -290,8 +302,16 @@ impl<'a> Maker<'a> {
             // A short last batch is filled up, and costs as much as a whole one.
             clock.steps.push(batch.loop_ms * 1e-3 / at_once);
             let session = run.session()?;
-            made.steps = session.plan().len();
-            made.full_steps = session.plan().iter().filter(|step| step.kind == StepKind::Full).count();
+            // Prompts of several lengths differ in cost, and runs that decide in steps: the mean over all pictures.
+            let share = batch.pictures.len() as f64 / self.jobs.len() as f64;
+            let full = batch.plan.iter().filter(|step| step.kind == StepKind::Full).count();
+            for (sum, count) in made.mean_steps.iter_mut().zip([batch.plan.len(), full]) {
+                *sum += share * count as f64;
+            }
+            let share = share / at_once;
+            let [flops, full_step_flops] = session.flops();
+            made.flops += share * flops;
+            made.full_step_flops += share * full_step_flops;
             let length = session.feature_len();
             let places = || batch.pictures.iter().map(|&picture| indices[picture]);
             if places().any(|place| place < FEATURED) {
@@ -333,6 +353,14 @@ mod tests {
         );
         assert_eq!(all.label(), "taylor:2 halton spread 1.5 guided 0.2-0.8 optimal");
         assert_eq!(of("ml-cache").unwrap().label(), "ml-cache interval:0.3,5");
+        for (text, name) in [
+            ("vanilla steps=8", "vanilla-8"),
+            ("shortcut", "shortcut-32-4"),
+            ("taylor:2 refresh=optimal:5 order=halton", "taylor-2-halton-optimal-32-5"),
+            ("ml-cache guidance=0.2,0.8", "ml-cache-guided-0.2-0.8-interval-0.3-5-32"),
+        ] {
+            assert_eq!(of(text).unwrap().file_name(), name);
+        }
         for (text, words) in [
             ("", "vanilla or a predictor"),
             ("quick", "neither vanilla"),

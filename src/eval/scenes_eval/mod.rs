@@ -2,8 +2,9 @@
 //!
 //! Every method makes pictures of the same prompts (or classes) from the same seeds; the [`judge`] reads them as it reads real
 //! scenes, and the [`table`] and the [`plot`] put quality beside seconds. [`source`] is where real scenes come from, [`makers`]
-//! make pictures with sessions of `generate`, [`compare`] holds methods against each other, [`coherence`] and [`diversity`] say what
-//! the judge's marks do not, [`stats`], [`significance`] and [`frechet`] are the arithmetic. The command line calls [`evaluate`].
+//! make pictures with sessions of `generate`, [`methods`] are sets of them by name, [`samples`] writes pictures for the tools of others,
+//! [`compare`] holds methods against each other, [`coherence`] and [`diversity`] say what the judge's marks do not, [`stats`],
+//! [`significance`] and [`frechet`] are the arithmetic. The command line calls [`evaluate`].
 
 pub mod coherence;
 pub mod compare;
@@ -11,7 +12,9 @@ pub mod diversity;
 pub mod frechet;
 pub mod judge;
 pub mod makers;
+pub mod methods;
 pub mod plot;
+pub mod samples;
 pub mod significance;
 pub mod source;
 pub mod stats;
@@ -25,6 +28,7 @@ use diversity::Diversity;
 use frechet::Moments;
 use judge::{ATTRIBUTES, Judge, Marks, Verdicts, all_right};
 use makers::{Made, Maker, Method};
+use plot::By;
 use significance::Paired;
 use source::{RealScene, Wanted};
 use stats::{Mean, Share, agreement, relative_error};
@@ -80,7 +84,20 @@ impl Plan {
             let refresh = budgets.iter().map(|&budget| Refresh::Uniform(budget));
             refresh.map(move |refresh| Method::accelerated(steps, predictor, refresh))
         });
-        Ok(vanilla.chain(accelerated).chain(self.others.iter().cloned()).collect())
+        let mut methods: Vec<Method> = Vec::new();
+        for method in vanilla.chain(accelerated).chain(self.others.iter().cloned()) {
+            if !methods.contains(&method) {
+                methods.push(method);
+            }
+        }
+        // Methods of one predictor one after the other: they share a session. The reference stays first.
+        let firsts: Vec<usize> = methods
+            .iter()
+            .map(|method| methods.iter().position(|first| first.predictor == method.predictor).unwrap_or(0))
+            .collect();
+        let mut order: Vec<usize> = (0..methods.len()).collect();
+        order.sort_by_key(|&index| firsts[index]);
+        Ok(order.into_iter().map(|index| methods[index].clone()).collect())
     }
 }
 
@@ -106,12 +123,22 @@ pub struct Row {
     pub steps: usize,
     /// Full ones among them.
     pub full_steps: usize,
+    /// Both in the mean over all pictures, where runs decide for themselves.
+    pub mean_steps: [f64; 2],
     /// Wall-clock seconds of the steps, for one picture.
     pub seconds_per_image: f64,
     /// The same of decoding.
     pub decode_seconds_per_image: f64,
     /// Times faster than vanilla with all steps, decoding aside.
     pub speed_up: f64,
+    /// Billions of floating-point operations of the steps, counted, for one picture.
+    pub gflop_per_image: f64,
+    /// The same in guided full steps of vanilla: the mean over its run.
+    pub full_step_equivalents: f64,
+    /// Whether no other method is both as fast and as often all right.
+    pub front_by_seconds: bool,
+    /// Whether no other method both takes as few operations and is as often all right.
+    pub front_by_flops: bool,
     /// What the judge read.
     #[serde(flatten)]
     pub quality: Quality,
@@ -165,15 +192,19 @@ pub struct Real {
     pub others: Vec<RealScene>,
 }
 
-/// Makes and judges everything. `tick` is told of every method before it is run, with how many there are.
+/// Takes what a method made.
+pub type Keep<'a> = dyn FnMut(&Method, &Made) -> Result<(), GenerateError> + 'a;
+
+/// Makes and judges everything. `keep` is given what every method made, and `tick` is told of every method before it is run.
 ///
 /// # Errors
-/// The device failed, the plan makes no sense, or model and judge are of different sizes.
+/// The device failed, the plan makes no sense, model and judge are of different sizes, or `keep` failed.
 pub fn evaluate(
     maker: &mut Maker<'_>,
     judge: &mut Judge,
     real: &Real,
     plan: &Plan,
+    keep: &mut Keep<'_>,
     tick: &mut dyn FnMut(&str),
 ) -> Result<Report, GenerateError> {
     let methods = plan.methods()?;
@@ -211,17 +242,23 @@ pub fn evaluate(
             if rows.is_empty() {
                 vanilla = made.clone();
             }
+            keep(method, &made)?;
             let verdicts = judge.read(&made.pictures)?;
             let marks = marks(&verdicts, maker.wanted().iter());
             right.push(marks.iter().map(all_right).collect());
             let (Some(first), Some(last)) = (right.first(), right.last()) else { continue };
             rows.push(Row {
                 method: method.label(),
-                steps: made.steps,
-                full_steps: made.full_steps,
+                steps: made.mean_steps[0].round() as usize,
+                full_steps: made.mean_steps[1].round() as usize,
+                mean_steps: made.mean_steps,
                 seconds_per_image: made.seconds,
                 decode_seconds_per_image: made.decode_seconds,
                 speed_up: vanilla.seconds / made.seconds,
+                gflop_per_image: made.flops * 1e-9,
+                full_step_equivalents: made.flops / vanilla.full_step_flops,
+                front_by_seconds: false,
+                front_by_flops: false,
                 quality: quality(&marks, distance(&verdicts.features)),
                 versus_vanilla: if rows.is_empty() { None } else { Paired::of(last, first) },
                 spread: compare::spread(last, first, &nouns, &judge.config.nouns),
@@ -239,6 +276,10 @@ pub fn evaluate(
         row.coherence = Mean::of_values(&values);
     }
     let real_coherence = Mean::of_values(&maker.coherence_of_real(&real.asked, &mut || tick(""))?);
+    let fronts = [By::Seconds, By::Flops].map(|by| compare::front(&rows, by));
+    for (index, row) in rows.iter_mut().enumerate() {
+        [row.front_by_seconds, row.front_by_flops] = [fronts[0][index], fronts[1][index]];
+    }
     let pictures = maker.wanted().len();
     let comparisons = compare::comparisons(&rows, &right);
     Ok(Report {

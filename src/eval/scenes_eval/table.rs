@@ -21,7 +21,7 @@ pub fn markdown(report: &Report) -> String {
 
 fn overview(text: &mut String, report: &Report) {
     let diverse = report.diversity_of.is_some();
-    let row = |cells: [String; 8], diversity: Option<&Diversity>| {
+    let row = |cells: [String; 9], diversity: Option<&Diversity>| {
         let last = diverse.then(|| diversity.map_or_else(dash, varied));
         cells.into_iter().chain(last)
     };
@@ -30,6 +30,7 @@ fn overview(text: &mut String, report: &Report) {
         "steps (full)",
         "s per image",
         "speed-up",
+        "FLOPs",
         "all right",
         "vs vanilla",
         "Fréchet",
@@ -44,15 +45,17 @@ fn overview(text: &mut String, report: &Report) {
     if let Some(real) = &report.real {
         let name = "real scenes".to_owned();
         let coherence = nats(report.real_coherence);
-        let cells = [name, dash(), dash(), dash(), share(real.all), dash(), distance(real), coherence];
+        let cells =
+            [name, dash(), dash(), dash(), dash(), share(real.all), dash(), distance(real), coherence];
         line(text, row(cells, report.real_diversity.as_ref()));
     }
     for of in &report.rows {
         let cells = [
             of.method.clone(),
-            format!("{} ({})", of.steps, of.full_steps),
-            significant(of.seconds_per_image),
+            format!("{} ({})", count(of.mean_steps[0]), count(of.mean_steps[1])),
+            significant(of.seconds_per_image) + star(of.front_by_seconds),
             format!("{:.2}x", of.speed_up),
+            format!("{:.2}{}", of.full_step_equivalents, star(of.front_by_flops)),
             share(of.quality.all),
             of.versus_vanilla.map_or_else(dash, |paired| points(&paired)),
             distance(&of.quality),
@@ -60,6 +63,11 @@ fn overview(text: &mut String, report: &Report) {
         ];
         line(text, row(cells, of.diversity.as_ref()));
     }
+}
+
+/// Marks a figure by which its method is on the front.
+fn star(on_front: bool) -> &'static str {
+    if on_front { " *" } else { "" }
 }
 
 /// As a share of real scenes', if there are such.
@@ -106,6 +114,11 @@ fn name(row: &Row) -> String {
     }
 }
 
+/// A mean number of steps: whole where all runs have as many.
+fn count(mean: f64) -> String {
+    if (mean - mean.round()).abs() < 1e-6 { format!("{mean:.0}") } else { format!("{mean:.1}") }
+}
+
 /// A difference, and how likely chance makes one as large.
 fn points(paired: &Paired) -> String {
     format!("{:+.1} ({})", 100.0 * paired.difference, probability(paired.p))
@@ -135,9 +148,11 @@ fn notes(text: &mut String, report: &Report) {
         "\n{n} pictures of each method, of the same prompts and seeds. A picture is all right if everything that its prompt \
          states is, and nothing is torn; with 95 % intervals (Wilson). \"vs vanilla\" is the difference to vanilla with all \
          steps in points, with the p-value of McNemar's exact test, two-sided, over the pictures in which the two differ. \
-         Seconds are of the steps, the median of all batches; decoding takes {} s more in every row.{real} The feature error \
-         is the relative L2 distance of the last features from vanilla's with all steps, of the first {} pictures.",
+         Seconds are of the steps, the median of all batches; decoding takes {} s more in every row. FLOPs are of the steps \
+         too, counted and not measured: 1 is a full step of vanilla with guidance, {} GFLOP. A star is at the seconds, or at the \
+         FLOPs, that no other method matches with as many all right (the Pareto front).{real} The feature error is the relative L2 distance of the last features from vanilla's with all steps, of the first {} pictures.",
         significant(decode),
+        significant(report.rows.first().map_or(0.0, |row| row.gflop_per_image / row.full_step_equivalents)),
         n.min(FEATURED)
     );
     measures(text, report);
@@ -151,12 +166,14 @@ fn measures(text: &mut String, report: &Report) {
     let widest = report.rows.iter().filter_map(|row| wide(row.coherence)).fold(0.0, f64::max);
     let encoded =
         if report.real_coherence.is_some() { "; real scenes are as the tokenizer encodes them" } else { "" };
-    let _ = writeln!(
-        text,
-        "\nCoherence is the base's mean log-likelihood of a code given three quarters of the others, in nats (two maskings of \
-         each picture, conditional, no guidance; 95 % intervals of at most ±{}){encoded}.",
-        significant(widest)
-    );
+    if report.rows.iter().any(|row| row.coherence.is_some()) {
+        let _ = writeln!(
+            text,
+            "\nCoherence is the base's mean log-likelihood of a code given three quarters of the others, in nats (two maskings \
+             of each picture, conditional, no guidance; 95 % intervals of at most ±{}){encoded}.",
+            significant(widest)
+        );
+    }
     let Some(size) = report.diversity_of else { return };
     let bits = |diversity: &Diversity| {
         let each = OPEN.iter().zip(diversity.bits).map(|(name, bits)| format!("{name} {bits:.2}"));
@@ -252,7 +269,10 @@ fn by_noun(text: &mut String, report: &Report) {
 
 /// A line a method, its figures as numbers: what a spreadsheet reads.
 pub fn csv(report: &Report) -> String {
-    let mut text = String::from("method,steps,full_steps,seconds_per_image,speed_up,all_right,low,high,of");
+    let mut text = String::from(
+        "method,steps,full_steps,seconds_per_image,speed_up,gflop_per_image,full_step_equivalents,front_by_seconds,\
+         front_by_flops,all_right,low,high,of",
+    );
     for attribute in ATTRIBUTES {
         let _ = write!(text, ",{attribute}");
     }
@@ -274,7 +294,7 @@ pub fn csv(report: &Report) -> String {
     };
     if let Some(real) = &report.real {
         let mut cells = vec!["real scenes".to_owned()];
-        cells.extend(std::iter::repeat_n(String::new(), 4));
+        cells.extend(std::iter::repeat_n(String::new(), 8));
         cells.extend(judged(real));
         cells.extend([String::new(), String::new(), number(real.frechet)]);
         cells.extend(measured(report.real_coherence, report.real_diversity.as_ref()));
@@ -284,10 +304,14 @@ pub fn csv(report: &Report) -> String {
     for row in &report.rows {
         let mut cells = vec![
             row.method.clone(),
-            row.steps.to_string(),
-            row.full_steps.to_string(),
+            count(row.mean_steps[0]),
+            count(row.mean_steps[1]),
             row.seconds_per_image.to_string(),
             row.speed_up.to_string(),
+            row.gflop_per_image.to_string(),
+            row.full_step_equivalents.to_string(),
+            row.front_by_seconds.to_string(),
+            row.front_by_flops.to_string(),
         ];
         cells.extend(judged(&row.quality));
         cells.extend([
@@ -342,6 +366,7 @@ mod tests {
             let names = ["fox", "owl"].map(str::to_owned);
             row.spread = compare::spread(these, &right[0], &nouns, &names);
         }
+        report.rows[4].front_by_flops = true;
         let text = markdown(&report);
         let table: Vec<&str> = text.lines().take_while(|line| line.starts_with('|')).collect();
         assert_eq!(table.len(), 2 + 1 + 9, "{text}");
@@ -349,6 +374,8 @@ mod tests {
         for words in [
             "| shortcut | 16 (5) |",
             "| real scenes | – |",
+            "| shortcut | 16 (8) | 0.0920 | 1.00x | 8.00 * |",
+            "1 is a full step of vanilla with guidance, 2.00 GFLOP",
             "- shortcut 5 of 16 against vanilla 5, the vanilla nearest in time (0.0630 and 0.0520 s): ",
             "- shortcut 4 of 16 against reuse 4 of 16, as many full steps: ",
             "worst fox ",
@@ -365,7 +392,7 @@ mod tests {
     fn csv_has_as_many_cells_in_every_line() {
         let text = csv(&example());
         let cells: Vec<usize> = text.lines().map(|line| line.split(',').count()).collect();
-        assert_eq!(cells, [5 + 4 + 7 + 8; 11], "{text}");
+        assert_eq!(cells, [5 + 4 + 4 + 7 + 8; 11], "{text}");
     }
 
     #[test]

@@ -171,7 +171,14 @@ fn of_classes(recorded: OfClasses) -> Recording {
     };
     // A grid beyond what is allowed is refused later, and must not overflow here.
     let image_size = transformer.grid.saturating_mul(tokenizer.factor());
-    let family = Known::Maskgit(Maskgit { image_size, transformer, labels: Vec::new(), tokenizer, shortcut });
+    let family = Known::Maskgit(Maskgit {
+        image_size,
+        transformer,
+        labels: Vec::new(),
+        tokenizer,
+        shortcut,
+        one_step: None,
+    });
     Recording { family, has_tokenizer, traces: traces.into_iter().map(trace).collect() }
 }
 

@@ -75,8 +75,7 @@ impl GpuExecutor {
     /// Loads the weights of `programs` onto the device, makes buffers and compiles shaders.
     ///
     /// # Errors
-    /// A weight cannot be loaded, a tensor exceeds the adapter's limits, memory runs out, or two programs
-    /// disagree on a state's size.
+    /// A weight cannot be loaded, a tensor exceeds the adapter's limits, or memory runs out.
     pub fn new(gpu: Gpu, programs: Vec<Program>, weights: &mut dyn WeightSource) -> Result<Self, ExecError> {
         let mut new = Self {
             pipelines: pipelines::Cache::default(),
@@ -95,6 +94,7 @@ impl GpuExecutor {
             memory: Memory::default(),
             counters: Counters::default(),
         };
+        let states = super::state_bytes(&programs);
         let plans: Vec<_> = programs.iter().map(plan::plan).collect();
         let mut pool = Vec::new();
         for (index, bytes) in plan::shared_pool(&plans).into_iter().enumerate() {
@@ -108,7 +108,7 @@ impl GpuExecutor {
             for (tensor, place) in program.tensors().iter().zip(&plan.buffer_of) {
                 slots.push(match &tensor.storage {
                     Storage::Temporary => place.map(|place| pool[place]),
-                    Storage::State => Some(new.state(&tensor.name, tensor.bytes())?),
+                    Storage::State => Some(new.state(&tensor.name, states[tensor.name.as_str()])?),
                     Storage::Weight(spec) => Some(match loaded.get(spec) {
                         Some(&index) => index,
                         None => {
@@ -159,11 +159,7 @@ impl GpuExecutor {
     }
 
     fn state(&mut self, name: &str, bytes: u64) -> Result<usize, ExecError> {
-        if let Some(&(index, known)) = self.states.get(name) {
-            if known != bytes {
-                let what = format!("one program wants {known} bytes, another {bytes}");
-                return Err(ExecError::State { name: name.to_owned(), what });
-            }
+        if let Some(&(index, _)) = self.states.get(name) {
             return Ok(index);
         }
         let index = self.buffer(name, bytes)?;

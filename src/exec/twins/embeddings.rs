@@ -35,6 +35,7 @@ fn embeddings() {
                     position,
                     x,
                     list: None,
+                    noise: None,
                     images,
                     rows: Extent::fixed(sequences * (tokens + 1)),
                     tokens,
@@ -65,6 +66,7 @@ fn embeddings() {
                     position,
                     x,
                     list,
+                    noise: None,
                     images,
                     rows,
                     tokens,
@@ -72,6 +74,37 @@ fn embeddings() {
                     vocabulary,
                 });
             });
+            // With noise in the image's tokens. WGSL promises sines to 2^-11.
+            let seeds = (0..2 * images).map(|i| i * 77 + 5).collect();
+            let noisy = [fills[0].clone(), fills[1].clone(), ("seeds", Fill::Words(seeds))];
+            for noise in [0.1, 1.0] {
+                let tolerance = 2e-3 * noise;
+                Case { fills: &noisy, tolerance, ..Case::default() }.check(format, |b| {
+                    let table =
+                        b.weight("t.tok_emb.weight", &[vocabulary as usize, width as usize], Layout::Matrix);
+                    let position =
+                        b.weight("t.pos_emb", &[1, tokens as usize + 1, width as usize], Layout::Dense);
+                    let ids = b.state("ids", images, tokens, Integer);
+                    let labels = b.state("labels", sequences, 1, Integer);
+                    let seeds = b.state("seeds", images, 2, Integer);
+                    let x = b.state("x", sequences * (tokens + 1), width, Float);
+                    b.push(EmbedTokens {
+                        ids,
+                        labels,
+                        table,
+                        format: b.format(table),
+                        position,
+                        x,
+                        list: None,
+                        noise: Some((noise, seeds)),
+                        images,
+                        rows: Extent::fixed(sequences * (tokens + 1)),
+                        tokens,
+                        width,
+                        vocabulary,
+                    });
+                });
+            }
             for new_tokens in [0, 1, tokens] {
                 let fills = [("ids", Fill::Below(vocabulary)), ("positions", Fill::Below(tokens + 2))];
                 let step = StepValues { new_tokens, ..StepValues::default() };

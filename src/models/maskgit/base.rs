@@ -83,8 +83,15 @@ impl Config {
         b.state(states::FEATURES, batch.sequences() * self.length(), self.hidden, Element::F32)
     }
 
-    /// Embeds all rows of all sequences, or those of a list.
-    fn embed(&self, b: &mut Builder, batch: Batch, rows: Extent, list: Option<Slot>) -> Slot {
+    /// Embeds all rows of all sequences, or those of a list; with noise, if any, in what image tokens are embedded as.
+    fn embed(
+        &self,
+        b: &mut Builder,
+        batch: Batch,
+        rows: Extent,
+        list: Option<Slot>,
+        noise: Option<f32>,
+    ) -> Slot {
         let x = b.temporary("embedding", rows, self.hidden);
         let table = self.token_table(b);
         let kernel = EmbedTokens {
@@ -95,6 +102,7 @@ impl Config {
             position: self.position_table(b),
             x,
             list,
+            noise: noise.map(|noise| (noise, b.state(states::SEEDS, batch.images, 2, Element::U32))),
             images: batch.images,
             rows,
             tokens: self.tokens(),
@@ -176,12 +184,12 @@ impl Config {
         &self,
         b: &mut Builder,
         batch: Batch,
-        list: Option<Slot>,
+        (list, noise): (Option<Slot>, Option<f32>),
         features: Slot,
         cache: impl Fn(&mut Builder, u32) -> Option<KeysAndValues>,
     ) {
         let rows = Extent::fixed(b.rows(features));
-        let x = b.scope("embed", |b| self.embed(b, batch, rows, list));
+        let x = b.scope("embed", |b| self.embed(b, batch, rows, list, noise));
         let x = b.scope("first_layer", |b| self.first_layer(b, x));
         for layer in 0..self.depth {
             let name = format!("maskgit.transformer.layers.{layer}");
@@ -197,7 +205,9 @@ impl Config {
     /// [`Config::refresh_rows`].
     pub fn features_and_cache(&self, b: &mut Builder, batch: Batch) {
         let features = self.features_state(b, batch);
-        self.transformer(b, batch, None, features, |b, layer| Some(self.cache(b, batch, layer, None)));
+        self.transformer(b, batch, (None, None), features, |b, layer| {
+            Some(self.cache(b, batch, layer, None))
+        });
     }
 
     /// Appends ML-Cache's choice: which `count` rows of each sequence the next step recomputes. They are those whose best
@@ -217,7 +227,9 @@ impl Config {
         let features = self.features_state(b, batch);
         let list = self.chosen_state(b, batch, count);
         let y = b.temporary("features", Extent::fixed(batch.sequences() * count), self.hidden);
-        self.transformer(b, batch, Some(list), y, |b, layer| Some(self.cache(b, batch, layer, Some(list))));
+        self.transformer(b, batch, (Some(list), None), y, |b, layer| {
+            Some(self.cache(b, batch, layer, Some(list)))
+        });
         b.scope("scatter", |b| b.scatter(y, list, features));
     }
 
@@ -248,8 +260,13 @@ impl Config {
 
     /// Appends the full model: from [`states::IDS`] and [`states::LABELS`] to [`states::FEATURES`].
     pub fn features(&self, b: &mut Builder, batch: Batch) {
+        self.features_of(b, batch, None);
+    }
+
+    /// The same with noise, if any, in what image tokens are embedded as: by [`states::SEEDS`].
+    pub(super) fn features_of(&self, b: &mut Builder, batch: Batch, noise: Option<f32>) {
         let features = self.features_state(b, batch);
-        self.transformer(b, batch, None, features, |_, _| None);
+        self.transformer(b, batch, (None, noise), features, |_, _| None);
     }
 
     /// Appends the head at places of each image, or a range of its masked positions: logits `[sequences * places, codebook]`.

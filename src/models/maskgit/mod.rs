@@ -1,6 +1,8 @@
-//! MaskGIT as a family: a transformer over a grid of tokens and a class, its shortcut, and an image tokenizer.
+//! MaskGIT as a family: a transformer over a grid of tokens and a class, its shortcut, and an image tokenizer. Its generator of one
+//! step is a MaskGIT whose pictures begin otherwise.
 
 pub mod base;
+pub mod one_step;
 pub mod shortcut;
 
 pub use base::Config;
@@ -31,6 +33,9 @@ pub struct Maskgit {
     /// The shortcut's sizes, where there is one.
     #[serde(default)]
     pub shortcut: Option<shortcut::Config>,
+    /// What pictures begin with, where they are made in one step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_step: Option<one_step::Config>,
 }
 
 impl Maskgit {
@@ -107,9 +112,27 @@ impl Family for Maskgit {
         self.shortcut.is_some()
     }
 
+    fn is_one_step(&self) -> bool {
+        self.one_step.is_some()
+    }
+
+    fn begin(&self, seeds: &[u64]) -> Vec<u32> {
+        let (tokens, codebook) = (self.tokens(), self.codebook());
+        match &self.one_step {
+            None => vec![codebook; seeds.len() * tokens as usize],
+            Some(one_step) => seeds.iter().flat_map(|&seed| one_step.ids(tokens, codebook, seed)).collect(),
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         let t = &self.transformer;
         t.check()?;
+        if let Some(one_step) = &self.one_step {
+            one_step.check()?;
+            if self.shortcut.is_some() {
+                return Err("`one_step` leaves no steps to a `shortcut`; take one of them out".to_owned());
+            }
+        }
         if !self.labels.is_empty() && self.labels.len() != t.classes as usize {
             return Err(format!("{} labels for {} classes", self.labels.len(), t.classes));
         }
@@ -179,7 +202,7 @@ impl Network for WholeBatch<'_> {
         if keep {
             t.features_and_cache(b, self.batch);
         } else {
-            t.features(b, self.batch);
+            t.features_of(b, self.batch, self.model.one_step.map(|one_step| one_step.noise as f32));
         }
     }
 

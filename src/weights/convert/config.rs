@@ -45,6 +45,8 @@ struct Sampling {
 
 const SAMPLING_256: Sampling = Sampling { steps: 8, guidance: 3.0, choice_temperature: 4.5 };
 const SAMPLING_512: Sampling = Sampling { steps: 15, guidance: 2.8, choice_temperature: 7.0 };
+/// Where a config says that pictures are made in one step.
+pub(super) const ONE_STEP: &str = "one_step";
 /// Tokens on a side from which the official settings for 512 px are meant.
 const GRID_512: usize = 32;
 /// The official tokenizer: trained at 256 px with attention where the features are 16 px wide, which is its last level.
@@ -76,6 +78,13 @@ pub(super) fn update(
         config.insert("tokenizer".into(), sizes);
     }
     if let Some(shapes) = parts.get(&Part::Shortcut) {
+        if config.contains_key(ONE_STEP) {
+            let problem = format!(
+                "{} is a shortcut, and the model makes its pictures in one step\n  convert each into a folder of its own",
+                shapes.file
+            );
+            return Err(WeightError::convert(problem));
+        }
         shortcut(config, shapes, options, notes)?;
     }
     if let Some(labels) = &options.labels {
@@ -142,6 +151,10 @@ fn maskgit(
     ];
     for (key, value) in figures {
         config.insert(key.into(), json!(value));
+    }
+    if options.one_step {
+        config.insert(ONE_STEP.into(), json!({ "mask_ratio": 0.6, "noise": 0.1 }));
+        config.insert("sampling".into(), json!({ "steps": 1, "guidance": 0.0, "choice_temperature": 0.0 }));
     }
     config.entry("sampling").or_insert_with(|| {
         let sampling = if grid >= GRID_512 { SAMPLING_512 } else { SAMPLING_256 };
@@ -403,6 +416,29 @@ mod tests {
         assert_eq!((&config["image_size"], &config["classes"]), (&json!(256), &json!(1000)));
         assert_eq!(config["sampling"]["steps"], 8);
         assert_eq!(config["sampling"]["choice_temperature"], 4.5);
+    }
+
+    #[test]
+    fn a_generator_of_one_step_is_said_to_be_one() {
+        let options = ConvertOptions { one_step: true, ..ConvertOptions::default() };
+        let (found, _) = config(vec![(Part::Maskgit, base(768, 24, 16, 2026))], &options).unwrap();
+        // With the tokenizer, what is published.
+        let mut wanted = json!(crate::generate::published::config("dimo-256").unwrap());
+        for (key, value) in found.as_object().unwrap().iter().filter(|(key, _)| *key != "sampling") {
+            assert_eq!(wanted[key], *value, "{key}");
+        }
+        let given = &found["sampling"];
+        let official = crate::generate::sampling::Sampling::MASKGIT_512;
+        let read = crate::generate::sampling::Sampling::over(&official, given).unwrap();
+        wanted["sampling"] = json!(read);
+        assert_eq!((read.steps, read.guided()), (1, false));
+        assert_eq!(
+            wanted["sampling"],
+            json!(crate::generate::published::config("dimo-256").unwrap())["sampling"]
+        );
+        let parts = vec![(Part::Maskgit, base(768, 24, 16, 2026)), (Part::Shortcut, small(768, 2, 1))];
+        let error = config(parts, &options).unwrap_err().to_string();
+        assert!(error.contains("shortcut.pth is a shortcut") && error.contains("one step"), "{error}");
     }
 
     #[test]

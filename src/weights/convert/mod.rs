@@ -58,6 +58,8 @@ pub struct ConvertOptions {
     pub shortcut_heads: Option<u32>,
     /// Names of the classes, in their order.
     pub labels: Option<Vec<String>>,
+    /// The transformer makes its pictures in one step, as Di[M]O's official one does: its weights are those of any other.
+    pub one_step: bool,
     /// Rows and columns of a text model's image, in tokens, which its weights do not tell.
     pub grid: Option<[u32; 2]>,
     /// Holds every tensor to what the programs ask for, before anything is written.
@@ -218,7 +220,8 @@ fn to_folder(
     });
     let (optional, missing): (Vec<_>, Vec<_>) = lacking.partition(|part| part.is_optional());
     report.missing = missing;
-    if !optional.is_empty() {
+    let is_one_step = report.config.as_ref().is_some_and(|config| config.get(config::ONE_STEP).is_some());
+    if !optional.is_empty() && !is_one_step {
         report.notes.push("there is no shortcut: the model can only run its full steps".into());
     }
     Ok(report)

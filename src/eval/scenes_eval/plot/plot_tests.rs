@@ -10,9 +10,14 @@ pub(in super::super) fn row(method: &str, steps: usize, full_steps: usize, secon
         method: method.to_owned(),
         steps,
         full_steps,
+        mean_steps: [steps as f64, full_steps as f64],
         seconds_per_image: seconds,
         decode_seconds_per_image: 0.01,
         speed_up: 1.0,
+        gflop_per_image: 2.0 * full_steps as f64,
+        full_step_equivalents: full_steps as f64,
+        front_by_seconds: false,
+        front_by_flops: false,
         quality,
         versus_vanilla: None,
         spread: Spread::default(),
@@ -74,13 +79,13 @@ fn decades_are_the_digits_of_money() {
 #[test]
 fn a_plot_has_a_mark_for_each_method_and_nothing_outside() {
     let report = example();
-    let plot = Plot::new(&report, "emoji <text> & more", "512 pictures of each method");
+    let plot = Plot::new(&report, By::Seconds, "emoji <text> & more", "512 pictures of each method");
     let svg = plot.to_svg();
     assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
     assert!(svg.contains("emoji &lt;text&gt; &amp; more"), "text is escaped");
     // Marks and those of the legend, and two circles make a ring: eight on the front, as vanilla's 5 steps are beaten, and one in
     // the legend.
-    let rings = compare::front(&report.rows).iter().filter(|on| **on).count() + 1;
+    let rings = compare::front(&report.rows, By::Seconds).iter().filter(|on| **on).count() + 1;
     assert_eq!(svg.matches("<circle").count(), 4 + 1 + 2 * rings);
     assert_eq!(svg.matches("<polygon").count(), 5 + 2 + 9, "with what clears the paper for nine labels");
     for words in [
@@ -106,8 +111,47 @@ fn a_plot_has_a_mark_for_each_method_and_nothing_outside() {
 }
 
 #[test]
+fn a_plot_of_many_methods_by_operations_has_a_legend_of_several_lines() {
+    let mut report = example();
+    for (index, name) in ["ml-cache", "taylor:1 halton", "ml-cache interval:0.3,5", "vanilla spread 1.5"]
+        .into_iter()
+        .chain(["vanilla guided 0.1-0.6", "taylor:2", "reuse halton"])
+        .enumerate()
+    {
+        report.rows.push(row(name, 16, 3, 0.04 + 0.01 * index as f64, 0.7));
+    }
+    let plot = Plot::new(&report, By::Flops, "emoji", "512 pictures");
+    let svg = plot.to_svg();
+    assert!(svg.contains("FLOPs in full steps of vanilla") && svg.contains("as cheap and as right"), "{svg}");
+    assert!(plot.size[1] >= SIZE[1] + LEGEND_LINE, "{:?}", plot.size);
+    let names: Vec<&str> = report.rows.iter().map(|row| row.method.as_str()).collect();
+    let mut names = names.clone();
+    names.dedup();
+    let styles: Vec<Style> = styles(&names).into_iter().map(|(style, _)| style).collect();
+    for (index, style) in styles.iter().enumerate() {
+        assert!(!styles[..index].contains(style), "{} looks like another", names[index]);
+    }
+    for (_, [x, y]) in legend(&names) {
+        assert!(x < SIZE[0] - RIGHT && y < plot.size[1] - BOTTOM, "{x}, {y}");
+    }
+    // Vanilla with 16 steps costs twice as much as with 8, whatever the clock said.
+    let scale = Scale::of(&report, By::Flops, [TOP, SIZE[1] - BOTTOM]);
+    let [eight, sixteen, four] = [8.0, 16.0, 4.0].map(|price| scale.x(price));
+    assert!((sixteen - eight - (eight - four)).abs() < 1e-9);
+    let picture = plot.to_picture(1);
+    assert_eq!((picture.width, picture.height), (880, plot.size[1] as u32));
+    for (style, (text, [x, y])) in styles.iter().zip(legend(&names)) {
+        let at = ((y as usize * 880) + x as usize) * 3;
+        assert_eq!(picture.rgb[at..at + 3], style.colour, "the mark of {text}");
+    }
+    if let Some(path) = std::env::var_os("MIGM_TEST_PLOT_MANY") {
+        crate::generate::picture::write_png(std::path::Path::new(&path), &plot.to_picture(2), &[]).unwrap();
+    }
+}
+
+#[test]
 fn pixels_show_what_the_svg_says() {
-    let plot = Plot::new(&example(), "emoji", "512 pictures");
+    let plot = Plot::new(&example(), By::Seconds, "emoji", "512 pictures");
     let picture = plot.to_picture(2);
     assert_eq!((picture.width, picture.height), (1760, 1080));
     let at = |[x, y]: [f64; 2]| {
@@ -140,6 +184,6 @@ fn pixels_show_what_the_svg_says() {
 #[test]
 fn a_report_without_anything_still_has_its_axes() {
     let report = nothing();
-    let svg = Plot::new(&report, "nothing", "").to_svg();
+    let svg = Plot::new(&report, By::Seconds, "nothing", "").to_svg();
     assert!(svg.contains("100 %") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
 }
