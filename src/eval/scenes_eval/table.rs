@@ -150,7 +150,8 @@ fn notes(text: &mut String, report: &Report) {
          steps in points, with the p-value of McNemar's exact test, two-sided, over the pictures in which the two differ. \
          Seconds are of the steps, the median of all batches; decoding takes {} s more in every row. FLOPs are of the steps \
          too, counted and not measured: 1 is a full step of vanilla with guidance, {} GFLOP. A star is at the seconds, or at the \
-         FLOPs, that no other method matches with as many all right (the Pareto front).{real} The feature error is the relative L2 distance of the last features from vanilla's with all steps, of the first {} pictures.",
+         FLOPs, that no other method matches with as many all right (the Pareto front).{real} The feature error is the relative L2 distance of the last features from vanilla's with all \
+         steps, of the first {} pictures.",
         significant(decode),
         significant(report.rows.first().map_or(0.0, |row| row.gflop_per_image / row.full_step_equivalents)),
         n.min(FEATURED)
