@@ -188,6 +188,8 @@ fn weights_are_quantised_where_that_is_asked_for() {
     until(&mut window, "the run finishes", |studio| newest(studio) == Some(Progress::Finished));
     window.get_by_label("Advanced").click();
     window.run_ok();
+    window.get_by_role_and_label(egui::accesskit::Role::ComboBox, "Weights").scroll_to_me();
+    window.run_ok();
     window.get_by_role_and_label(egui::accesskit::Role::ComboBox, "Weights").click();
     window.run_ok();
     window.get_by_label("int8").click();

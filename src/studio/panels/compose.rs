@@ -66,8 +66,8 @@ pub fn show(ui: &mut Ui, state: &mut State) {
             state.budget_slider = budget(ui, &model, &mut recipe, speed_up, &mut wanted);
             ui.add_space(4.0);
             guidance(ui, &mut recipe);
+            ui.collapsing("Tokens of a step", |ui| pace::tokens(ui, &mut recipe));
             ui.collapsing("Advanced", |ui| {
-                pace::tokens(ui, &mut recipe);
                 advanced(ui, &mut recipe);
                 precision(ui, &model, &mut recipe);
             });
