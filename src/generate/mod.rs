@@ -20,6 +20,8 @@ pub mod order;
 mod order_tests;
 pub mod picture;
 pub mod predict;
+#[cfg(test)]
+mod predictor_tests;
 pub mod programs;
 pub mod published;
 pub mod recipe;

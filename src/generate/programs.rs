@@ -3,7 +3,7 @@
 use super::predict::Predictor;
 use super::session::{Shape, StepKind};
 use super::{GenerateError, sampling};
-use crate::models::{self, Family};
+use crate::models::{self, Family, Keep};
 use crate::program::{Builder, Formats, Program, Storage, Tensor};
 use std::collections::BTreeMap;
 
@@ -62,7 +62,7 @@ impl Programs {
         };
         let networks = family.networks(batch);
         let (mut guided, mut unguided) = (Routine::default(), Routine::default());
-        let keep = predictor.is_some_and(|predictor| predictor.predict().keeps());
+        let keep = predictor.map_or(Keep::Nothing, |predictor| predictor.predict().keeps());
         for network in &networks {
             guided.full.push(add(&mut list, &network.name("full"), &mut |b| network.full(b, keep))?);
         }

@@ -8,6 +8,7 @@ use crate::kernels::rank_scores::RankScores;
 use crate::kernels::sample::Sample;
 use crate::kernels::spread_k::SpreadK;
 use crate::kernels::top_k::TopK;
+use crate::kernels::unite::{OutsideUnion, Unite};
 use crate::kernels::{ChoiceNoise, Extent, StepValues, Symbol};
 use crate::models::{Batch, Family, states};
 use crate::program::{Builder, Element};
@@ -265,10 +266,13 @@ pub fn append(b: &mut Builder, family: &dyn Family, batch: Batch, recorded_noise
         b.scope("sample", |b| b.push(kernel));
     }
     let ranks = b.state(states::RANKS, tokens, 1, Element::U32);
+    let [marked, listed] = [states::UNITED, states::UNION].map(|name| u32_state(b, name));
     let [_, columns] = family.grid();
     b.scope("sample", |b| {
-        // Those two stay aside in runs that do not ask for them.
+        // All but two stay aside in runs that do not ask for them.
         b.push(RankScores { ranks, positions, scores, images, tokens, masked });
+        b.push(OutsideUnion { marked, positions, scores, images, tokens, masked });
+        b.push(Unite { scores, positions, marked, listed, images, tokens, masked });
         b.push(TopK { scores, chosen, images, tokens, masked });
         b.push(SpreadK { scores, positions, chosen, images, tokens, columns, masked });
         b.push(commit);

@@ -49,7 +49,23 @@ impl Settings {
             }
             PlannedStep { kind: kind(full), values }
         };
-        Ok(values.into_iter().zip(full).map(planned).collect())
+        let mut plan: Vec<PlannedStep> = values.into_iter().zip(full).map(planned).collect();
+        if self.predictor.predict().unites() && plan.iter().any(|step| step.kind == StepKind::Predicted) {
+            self.unite(&mut plan)?;
+        }
+        Ok(plan)
+    }
+
+    fn unite(&self, plan: &mut [PlannedStep]) -> Result<(), GenerateError> {
+        if self.sampling.spread > 0.0 {
+            let message = format!(
+                "{} chooses the tokens of several steps at once and cannot keep those of each apart; leave out the spread or use another predictor",
+                self.predictor.predict().title()
+            );
+            return Err(GenerateError::Setting(message));
+        }
+        super::predict::recap::unite(plan);
+        Ok(())
     }
 
     /// Whether there are steps that do not run in full, as far as the rule tells.

@@ -142,13 +142,14 @@ macro_rules! sources {
 pub(crate) const SHADERS: &[(&str, &str)] = sources!("":
     "attention", "attention_wide", "combine", "commit", "conv2d", "embed_rows", "embed_sequence", "embed_tokens", "fma_peak",
     "gated_silu", "gather_rows", "group_norm", "group_norm_stats", "head_max", "layer_norm", "linear", "lowest_rows", "masked_logits",
-    "mean_pixels", "nearest_code", "rank_scores", "rms_norm", "rope", "row_max", "sample",
+    "mean_pixels", "nearest_code", "outside_union", "rank_scores", "rms_norm", "rope", "row_max", "sample",
     "scatter_rows", "spread_k", "taylor_observe", "taylor_predict", "time_embedding", "top_k",
+    "union_rows", "unite", "value_similarity",
 );
 
 /// What `#import` finds.
 pub(crate) const SHARED: &[(&str, &str)] = sources!("shared/":
-    "activation", "attention_operands", "embedding", "gemm_tile", "math", "philox", "store_each", "sum",
+    "activation", "attention_operands", "embedding", "gemm_tile", "math", "order", "philox", "store_each", "sum",
     "weights",
 );
 

@@ -5,11 +5,12 @@ pub mod shortcut;
 
 pub use base::Config;
 
+use super::cache::Keep;
 use super::family::{Batch, Condition, Family, Network, Written, within};
 use super::prompts::distance;
 use super::states;
 use super::tokenizer::Tokenizer;
-use crate::kernels::{RowRange, Slot};
+use crate::kernels::{Extent, ImagePlacement, Intervals, RowRange, Slot};
 use crate::program::Builder;
 
 /// The architecture that `config.json` names.
@@ -170,21 +171,45 @@ impl Network for WholeBatch<'_> {
         self.model.transformer.features_state(b, self.batch)
     }
 
-    fn full(&self, b: &mut Builder, keep: bool) {
-        let t = &self.model.transformer;
-        if keep {
-            t.features_and_cache(b, self.batch);
-        } else {
-            t.features(b, self.batch);
-        }
+    fn images(&self) -> u32 {
+        self.batch.images
+    }
+
+    fn tokens(&self) -> u32 {
+        self.model.transformer.tokens()
+    }
+
+    /// The class token stands at the end.
+    fn prompt(&self) -> RowRange {
+        RowRange { first: self.model.transformer.tokens(), count: 1 }
+    }
+
+    fn placement(&self) -> ImagePlacement {
+        ImagePlacement::PLAIN
+    }
+
+    fn full(&self, b: &mut Builder, keep: Keep) {
+        self.model.transformer.features_and(b, self.batch, keep);
+    }
+
+    fn sum(&self, b: &mut Builder) -> Slot {
+        self.model.transformer.sum(b, self.batch)
+    }
+
+    fn ends(&self, b: &mut Builder, added: Slot) {
+        self.model.transformer.ends(b, self.batch, added);
     }
 
     fn choose(&self, b: &mut Builder, count: u32) {
         self.model.transformer.choose_rows(b, self.batch, count);
     }
 
-    fn partial(&self, b: &mut Builder, count: u32) {
-        self.model.transformer.refresh_rows(b, self.batch, count);
+    fn partial(&self, b: &mut Builder, rows: Extent) {
+        self.model.transformer.refresh_rows(b, self.batch, rows);
+    }
+
+    fn adaptive(&self, b: &mut Builder, intervals: Intervals) {
+        self.model.transformer.adapt_rows(b, self.batch, intervals);
     }
 
     fn shortcut(&self, b: &mut Builder) {
