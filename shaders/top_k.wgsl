@@ -10,17 +10,7 @@ struct Params { images: u32, tokens: u32, masked: u32, reveal: u32 }
 const LANES = 256u;
 var<workgroup> others: array<u32, LANES>;
 
-// The float as an integer of the same order; NaN is the lowest, and both zeros are one.
-fn order(score: f32) -> u32 {
-    let bits = bitcast<u32>(score);
-    if (bits & 0x7fffffffu) > 0x7f800000u {
-        return 0u;
-    }
-    if bits == 0x80000000u {
-        return 0x80000000u;
-    }
-    return select(~bits, bits | 0x80000000u, (bits >> 31u) == 0u);
-}
+#import order
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

@@ -1,8 +1,9 @@
 """Records what PyTorch computes with trained weights, in the form that `migm verify` replays.
 
 `python training/record.py --arch dimoo --out runs/small --to text.safetensors`, then `migm verify text.safetensors`: parts of
-the model, and whole sampling runs with their noise, vanilla and with the shortcut. Weights are those of the export, in f16,
-and computed in f32. Noise is drawn again where a draw or a choice would win by so little that rounding could turn it.
+the model, and whole sampling runs with their noise, vanilla and with the shortcut; with `--accelerators` by those that need no
+training as well (accelerators.py). Weights are those of the export, in f16, and computed in f32. Noise is drawn again where a draw
+or a choice would win by so little that rounding could turn it.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+import accelerators
 import base
 import common
 import export
@@ -26,8 +28,8 @@ def apart(values, margin):
     return best[..., 0] - best[..., 1] >= margin
 
 
-def clear_noise(run):
-    """Noise for a step of a run under which every draw and choice is clear."""
+def clear_noise(run, union=0):
+    """Noise for a step of a run under which every draw and choice is clear, and that of so many tokens for a union."""
     positions, _ = run.masked()
     logits = run.logits(positions)
     z = logits * run.settings.get("softmax_temperature", 1.0)
@@ -36,13 +38,13 @@ def clear_noise(run):
     while not (clear := apart(z + scale * token, DRAW_MARGIN)).all():
         token[~clear] = sampling.gumbel(int((~clear).sum()), z.shape[-1])
     _, temperature = sampling.numbers(run.arch, run.settings, run.step, run.steps)
-    count = run.counts[run.step]
+    counts = {run.counts[run.step], union or run.counts[run.step]}
     choice = sampling.gumbel(*positions.shape)
     for row in range(run.batch):
         for _ in range(1000):
-            _, scores, _ = sampling.choose(logits, run.arch, run.settings, token, choice, temperature, count)
+            _, scores, _ = run.choose(logits, positions, token, choice)
             order = scores[row].sort(descending=True).values
-            if count >= len(order) or order[count - 1] - order[count] >= CHOICE_MARGIN:
+            if all(count in (0, len(order)) or order[count - 1] - order[count] >= CHOICE_MARGIN for count in counts):
                 break
             choice[row] = sampling.gumbel(positions.shape[1])
             if temperature == 0:  # noise of the choice is silent here: draw others
@@ -52,19 +54,41 @@ def clear_noise(run):
     return token, choice
 
 
-def trace(out, index, model, arch, condition, vocabulary, settings, student, budget):
-    """One whole run, into `out`."""
+class Shortcut:
+    """A learned shortcut, as an accelerator."""
+
+    def __init__(self, student):
+        self.student = student
+
+    def full(self, run):
+        return run.full()
+
+    def predicted(self, run):
+        return sampling.predict(self.student, run)
+
+    def allowed(self, run):
+        return None
+
+
+def trace(out, index, model, arch, condition, vocabulary, settings, method):
+    """One whole run, into `out`: `method` gives an accelerator of a run and its full steps."""
     name = f"trace.{index}."
     run = sampling.Run(model, arch, condition, vocabulary, settings)
+    accelerator, full_steps = method(run)
     tokens, choices, draws, masks, features, full_ids, before = [], [], [], [], [], [], []
-    for full in sampling.full_steps(run.steps, budget):
+    for full in full_steps:
         positions, _ = run.masked()
         before.append(positions.shape[1])
         if full:
             full_ids.append(run.ids()[0][0])
-        run.features = run.full() if full else sampling.predict(student, run)
-        token, choice = clear_noise(run)
+        run.features = accelerator.full(run) if full else accelerator.predicted(run)
+        run.allowed = accelerator.allowed(run)
+        union = accelerator.sizes[run.step] if isinstance(accelerator, accelerators.Recap) else 0
+        token, choice = clear_noise(run, union)
+        if union:
+            accelerator.choose(run, positions, run.choose(run.logits(positions), positions, token, choice)[1])
         drawn, _ = run.reveal(token, choice)
+        features.append(run.features[0] if arch == "dimoo" else torch.cat(run.features))
         if arch == "dimoo":
             tokens.append(token[0])
             choices.append(choice[0])
@@ -81,15 +105,57 @@ def trace(out, index, model, arch, condition, vocabulary, settings, student, bud
         codes[at] = drawn.int()
         draws.append(codes)
         masks.append((run.codes == model.codebook).to(torch.uint8))
-        features.append(torch.cat(run.features))
     if arch == "dimoo":
         out |= {name + "gumbel_token": torch.cat(tokens), name + "gumbel_choice": torch.cat(choices)}
         out |= {name + "masked_before": torch.tensor(before).int(), name + "codes": run.codes.int()}
         out |= {name + "full_step_ids": torch.stack(full_ids).int()}
+        # Those of the sequence with the prompt.
+        out |= {name + "features": torch.stack(features)}
     else:
         out |= {name + "gumbel_token": torch.stack(tokens), name + "gumbel_choice": torch.stack(choices)}
         out |= {name + "pred_codes": torch.stack(draws), name + "masked_after": torch.stack(masks)}
         out |= {name + "features": torch.stack(features)}
+
+
+# Runs by accelerators that need no training, and by what else changes a run: what `migm verify` is told of each.
+OTHERS = [
+    {"predictor": "taylor:1", "refresh": "list:0,1,4,6"},
+    {"predictor": "taylor:2", "refresh": "list:0,2,3,6"},
+    {"predictor": "taylorseer:0", "refresh": "list:0,4"},
+    {"predictor": "taylorseer:2", "refresh": "list:0,1,4,7"},
+    {"predictor": "dllm-cache:100,7,0.25", "refresh": "list:0"},
+    {"predictor": "dllm-cache:2,3,0.4", "refresh": "list:0,7"},
+    {"predictor": "dllm-cache:2,3,0", "refresh": "list:0"},
+    {"predictor": "recap", "refresh": "list:0,1,3,5,7"},
+    {"predictor": "recap", "refresh": "list:0,4"},
+    {"refresh": "every", "order": "halton"},
+    {"refresh": "every", "guidance_interval": [0.23, 0.77], "guidance": 12.0},
+    {"predictor": "recap", "refresh": "list:0,3", "order": "halton"},
+]
+OTHER_STEPS = 9
+
+
+def method_of(other):
+    """The accelerator of one of these, and its full steps."""
+
+    def method(run):
+        if other["refresh"] == "every":
+            return Shortcut(None), [True] * run.steps
+        listed = {int(step) for step in other["refresh"].removeprefix("list:").split(",")}
+        full = [step in listed for step in range(run.steps)]
+        return accelerators.of(other["predictor"], run, full), full
+
+    return method
+
+
+def clear_trace(*arguments):
+    """A trace whose choices of rows are clear, if there is one."""
+    for _ in range(100):
+        try:
+            return trace(*arguments)
+        except accelerators.Unclear:
+            continue
+    raise SystemExit("error: no clear run was found in 100; record another seed")
 
 
 def example(run):
@@ -108,8 +174,8 @@ def without(student):
 
 
 @torch.no_grad()
-def record(run_folder, arch, path, seed=0, budget=0, shortcut_name=""):
-    """Writes a recording of a run's models."""
+def record(run_folder, arch, path, seed=0, budget=0, shortcut_name="", others=()):
+    """Writes a recording of a run's models; `others` are runs as in OTHERS."""
     torch.manual_seed(seed)
     model, metadata, config, student, vq = export.load(run_folder, arch, shortcut_name=shortcut_name)
     for module in (model, vq, *([student] if student else [])):
@@ -163,7 +229,13 @@ def record(run_folder, arch, path, seed=0, budget=0, shortcut_name=""):
         out |= {"io.shortcut.features": features, "io.shortcut.new_ids": ids.int(), "io.shortcut.new_map": new_map}
         out |= {"io.shortcut.mask_ratio": ratio, "io.shortcut.out": student(features, model, ids, rows, ratio)}
     for index, budget_ in enumerate(budgets):
-        trace(out, index, model, arch, condition, vocabulary, settings, student, budget_)
+        method = lambda run, b=budget_: (Shortcut(student), sampling.full_steps(run.steps, b))  # noqa: E731
+        trace(out, index, model, arch, condition, vocabulary, settings, method)
+    for other in others:
+        changed = settings | {"steps": OTHER_STEPS} | other
+        clear_trace(out, len(traces), model, arch, condition, vocabulary, changed, method_of(other))
+        told = {"steps": OTHER_STEPS, "cfg" if arch == "dimoo" else "w": changed["guidance"]}
+        traces.append(kept | told | other)
     about["traces"] = traces
     tensors = {name: value.contiguous().clone() for name, value in out.items()}
     common.write_whole(path, lambda file: save_file(tensors, file, {"config": json.dumps(about)}))
@@ -176,8 +248,9 @@ def main():
     parser.add_argument("--to", required=True, type=Path, help="the recording")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--budget", type=int, default=0, help="full steps of the accelerated run (default: a quarter)")
+    parser.add_argument("--accelerators", action="store_true", help="runs by accelerators that need no training, too")
     args = parser.parse_args()
-    record(args.out, args.arch, args.to, args.seed, args.budget)
+    record(args.out, args.arch, args.to, args.seed, args.budget, others=OTHERS if args.accelerators else ())
 
 
 if __name__ == "__main__":

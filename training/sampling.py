@@ -8,6 +8,8 @@ import math
 
 import torch
 
+from orders import halton_ranks
+
 
 def linspace_1_to_0(count):
     """`torch.linspace(1, 0, count)` in f32."""
@@ -67,15 +69,18 @@ def gumbel(*shape, device="cpu"):
     return -torch.log(-torch.log(torch.rand(*shape, device=device).clamp(1e-9, 1 - 1e-7)))
 
 
-def choose(logits, arch, settings, token_noise, choice_noise, temperature, count):
+def choose(logits, arch, settings, token_noise, choice_noise, temperature, count, ranks=None, allowed=None):
     """Draws codes at masked rows, and picks those to keep.
 
-    `logits` `[B, m, codebook]` are guided. Gives the codes `[B, m]`, and of each image the `count` best rows `[B, count]`.
+    `logits` `[B, m, codebook]` are guided. Gives the codes `[B, m]`, and of each image the `count` best rows `[B, count]`: by confidence, or by
+    their ranks `[B, m]` where the order is known in advance; of those that are allowed `[B, m]`, if not all are.
     """
     z = logits.float() * settings.get("softmax_temperature", 1.0)
     drawn = (z + settings.get("draw_temperature", 1.0) * token_noise).argmax(-1)
     confidence = z.log_softmax(-1).gather(-1, drawn[..., None])[..., 0].clamp(min=math.log(1e-20))
-    scores = confidence + temperature * choice_noise
+    scores = confidence + temperature * choice_noise if ranks is None else -ranks.float()
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, -math.inf)
     return drawn, scores, scores.topk(count, -1).indices
 
 
@@ -99,6 +104,13 @@ class Run:
         else:
             self.conditions = (condition, torch.full_like(condition, model.dropped))
         self.new_positions = None  # of the tokens revealed last, in raster order
+        self.allowed = None  # which tokens may be revealed `[B, tokens]`, if not all that are masked
+        halton = settings.get("order") == "halton"
+        self.ranks = halton_ranks(*self.grid()) if halton else None
+
+    def grid(self):
+        """Rows and columns of tokens."""
+        return self.model.grid if self.arch == "dimoo" else (self.model.grid, self.model.grid)
 
     def starts(self):
         """Where the image begins in each sequence."""
@@ -148,7 +160,17 @@ class Run:
             with torch.autocast(self.device.type, enabled=False):
                 parts.append(self.model.logits(picked.float(), positions))
         w, _ = numbers(self.arch, self.settings, self.step, self.steps)
+        low, high = self.settings.get("guidance_interval", (0, 1))
+        w = w if low <= positions.shape[1] / self.model.tokens <= high else 0
         return (1 + w) * parts[0] - w * parts[1]
+
+    def choose(self, logits, positions, token_noise, choice_noise):
+        """`choose` for this step, at masked positions `[B, m]`."""
+        _, temperature = numbers(self.arch, self.settings, self.step, self.steps)
+        ranks = None if self.ranks is None else self.ranks[positions]
+        allowed = None if self.allowed is None else self.allowed.gather(1, positions)
+        noise, count = (token_noise, choice_noise), self.counts[self.step]
+        return choose(logits, self.arch, self.settings, *noise, temperature, count, ranks, allowed)
 
     def reveal(self, token_noise=None, choice_noise=None):
         """Draws and reveals this step's tokens: the draws `[B, m]` at the masked positions `[B, m]`."""
@@ -156,8 +178,7 @@ class Run:
         logits = self.logits(positions)
         token_noise = gumbel(*logits.shape, device=self.device) if token_noise is None else token_noise
         choice_noise = gumbel(*positions.shape, device=self.device) if choice_noise is None else choice_noise
-        _, temperature = numbers(self.arch, self.settings, self.step, self.steps)
-        drawn, _, best = choose(logits, self.arch, self.settings, token_noise, choice_noise, temperature, self.counts[self.step])
+        drawn, _, best = self.choose(logits, positions, token_noise, choice_noise)
         best = best.sort(-1).values
         self.new_positions = positions.gather(1, best)
         self.codes = self.codes.scatter(1, self.new_positions, drawn.gather(1, best))

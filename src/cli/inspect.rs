@@ -83,8 +83,8 @@ fn in_words(predictor: Option<Predictor>) -> &'static str {
     match predictor {
         None => "vanilla",
         Some(Predictor::Reuse) => "feature reuse",
-        Some(Predictor::MlCache(_)) => "ML-Cache",
-        Some(other) => other.name(),
+        Some(Predictor::Shortcut) => "shortcut",
+        Some(other) => other.predict().title(),
     }
 }
 

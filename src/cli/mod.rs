@@ -283,7 +283,7 @@ fn describe_model(
 fn predictor(spec: &str) -> Result<Predictor, String> {
     Predictor::named(spec).ok_or_else(|| {
         let names = Predictor::ALL.map(|predictor| predictor.name()).join(", ");
-        format!("there are {names}; ml-cache:SHARE and taylor:ORDER (0 to 2) have a setting")
+        format!("there are {names}; ml-cache:SHARE, taylor:ORDER, taylorseer:ORDER (0 to 2) and dllm-cache:PROMPT,IMAGE,SHARE have settings")
     })
 }
 

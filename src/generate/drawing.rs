@@ -8,6 +8,7 @@ use crate::kernels::rank_scores::RankScores;
 use crate::kernels::sample::Sample;
 use crate::kernels::spread_k::SpreadK;
 use crate::kernels::top_k::{Take, TopK};
+use crate::kernels::unite::{OutsideUnion, Unite};
 use crate::kernels::{Extent, Slot, Symbol};
 use crate::models::{Batch, Family, Network, Places, states};
 use crate::program::{Builder, Element};
@@ -110,9 +111,12 @@ impl Drawing<'_> {
             b.scope("sample", |b| b.push(kernel));
         }
         let (ranks, masked) = (b.state(states::RANKS, tokens, 1, Element::U32), self.masked());
+        let [marked, listed] = [states::UNITED, states::UNION].map(|name| self.state(b, name));
         b.scope("sample", |b| {
-            // This stays aside in runs that do not ask for it.
+            // These stay aside in runs that do not ask for them.
             b.push(RankScores { ranks, positions, scores, images, tokens, masked });
+            b.push(OutsideUnion { marked, positions, scores, images, tokens, masked });
+            b.push(Unite { scores, positions, marked, listed, images, tokens, masked });
             if self.corrects {
                 let aside = self.state(b, states::ASIDE);
                 b.push(WaitScores { aside, positions, scores, images, tokens, masked });

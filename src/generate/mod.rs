@@ -28,6 +28,8 @@ pub mod pace;
 pub mod picture;
 pub mod plan;
 pub mod predict;
+#[cfg(test)]
+mod predictor_tests;
 pub mod programs;
 pub mod published;
 pub mod recipe;

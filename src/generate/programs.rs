@@ -4,7 +4,7 @@ use super::GenerateError;
 use super::drawing::Drawing;
 use super::predict::{Body, Predictor};
 use super::session::{Shape, StepKind};
-use crate::models::{self, Batch, Family, Network};
+use crate::models::{self, Batch, Family, Keep, Network};
 use crate::program::{Builder, Formats, Program, Storage, Tensor};
 use std::collections::BTreeMap;
 
@@ -110,7 +110,7 @@ impl Programs {
         };
         let (mut full, mut predicted) = (Vec::new(), Vec::new());
         let (mut full_without, mut predicted_without) = (Vec::new(), Vec::new());
-        let keep = predictor.is_some_and(|predictor| predictor.predict().keeps());
+        let keep = predictor.map_or(Keep::Nothing, |predictor| predictor.predict().keeps());
         for network in &networks {
             full.push(add(&mut list, &network.name("full"), &mut |b| network.full(b, keep))?);
         }

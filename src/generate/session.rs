@@ -45,6 +45,9 @@ impl Settings {
             planner.done(&step);
             plan.push(step);
         }
+        if self.predictor.predict().unites() && plan.iter().any(|step| step.kind == StepKind::Predicted) {
+            self.unite(&mut plan)?;
+        }
         Ok(plan)
     }
 
@@ -84,6 +87,26 @@ impl Settings {
                            predictors and guidance";
             return Err(GenerateError::Setting(message.to_owned()));
         }
+        Ok(())
+    }
+
+    /// Has each full step choose for the predicted ones after it, too.
+    fn unite(&self, plan: &mut [PlannedStep]) -> Result<(), GenerateError> {
+        let title = self.predictor.predict().title();
+        if self.decides() || self.sampling.corrector > 0.0 {
+            let message = format!(
+                "{title} chooses the tokens of several steps at once, which has to be known before; leave out what decides while the run goes on, and the corrector"
+            );
+            return Err(GenerateError::Setting(message));
+        }
+        if self.sampling.spread > 0.0 {
+            let message = format!(
+                "{} chooses the tokens of several steps at once and cannot keep those of each apart; leave out the spread or use another predictor",
+                title
+            );
+            return Err(GenerateError::Setting(message));
+        }
+        super::predict::recap::unite(plan);
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! Which rows score lowest: what a cache recomputes. Twins of `shaders/row_max.wgsl` and `shaders/lowest_rows.wgsl`.
 
-use super::{Binding, Buffers, Cost, Kernel, Slot, StepValues, math, shader::Permutation, split_workgroups};
+use super::{
+    Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, math, shader::Permutation, split_workgroups,
+};
 use rayon::prelude::*;
 
 /// `y[r] = max x[r]`. Shapes: `x` is `[rows, width]`, `y` `[rows]`.
@@ -22,7 +24,7 @@ pub(crate) struct LowestRows {
     pub(crate) lowest: Slot,
     pub(crate) sequences: u32,
     pub(crate) rows: u32,
-    pub(crate) count: u32,
+    pub(crate) count: Extent,
 }
 
 /// Invocations of a workgroup of `lowest_rows`, a row each.
@@ -75,16 +77,19 @@ impl Kernel for LowestRows {
         vec![Binding::read(1, self.scores), Binding::write(2, self.lowest)]
     }
 
-    fn params(&self, _: &StepValues) -> Vec<u8> {
-        bytemuck::bytes_of(&[self.sequences, self.rows, self.count, 0]).to_vec()
+    fn params(&self, step: &StepValues) -> Vec<u8> {
+        bytemuck::bytes_of(&[self.sequences, self.rows, self.count.at(step), 0]).to_vec()
     }
 
-    fn workgroups(&self, _: &StepValues) -> [u32; 3] {
-        [self.rows.div_ceil(LANES), self.sequences, 1]
+    fn workgroups(&self, step: &StepValues) -> [u32; 3] {
+        if self.count.at(step) == 0 { [0; 3] } else { [self.rows.div_ceil(LANES), self.sequences, 1] }
     }
 
-    fn cost(&self, _: &StepValues) -> Cost {
-        let [sequences, rows, count] = [self.sequences, self.rows, self.count].map(u64::from);
+    fn cost(&self, step: &StepValues) -> Cost {
+        let [sequences, rows, count] = [self.sequences, self.rows, self.count.at(step)].map(u64::from);
+        if count == 0 {
+            return Cost::default();
+        }
         Cost::new(sequences * rows * rows, sequences * (rows + count))
     }
 
@@ -92,8 +97,8 @@ impl Kernel for LowestRows {
         format!("{} x {} of {}", self.sequences, self.count, self.rows)
     }
 
-    fn run(&self, _: &StepValues, io: &mut Buffers<'_>) {
-        let (rows, count) = (self.rows as usize, self.count as usize);
+    fn run(&self, step: &StepValues, io: &mut Buffers<'_>) {
+        let (rows, count) = (self.rows as usize, self.count.at(step) as usize);
         let sequences = io.f32(1).chunks_exact(rows).zip(io.u32_mut(2).chunks_exact_mut(count));
         for (sequence, (scores, lowest)) in sequences.take(self.sequences as usize).enumerate() {
             lowest_rows(scores, lowest);

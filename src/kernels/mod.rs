@@ -42,8 +42,11 @@ pub(crate) mod time_embedding;
 pub(crate) mod top_k;
 #[cfg(test)]
 mod translations;
+pub(crate) mod unite;
+pub(crate) mod value_similarity;
 
 pub use quantized::{Quantization, Quantized};
+pub use value_similarity::Intervals;
 
 /// A tensor of a program, by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +61,25 @@ pub enum Symbol {
     Masked,
     /// Positions per image that hold a token before the step.
     Committed,
+    /// Tokens per image of the union that the full step before has chosen: see [`StepValues::united`].
+    United,
+    /// Rows of a sequence that a cache with intervals computes anew.
+    Recomputed(Intervals),
+    /// Rows of a sequence whose values such a cache computes anew, to find those.
+    Compared(Intervals),
+}
+
+impl std::fmt::Display for Symbol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NewTokens => "NewTokens",
+            Self::Masked => "Masked",
+            Self::Committed => "Committed",
+            Self::United => "United",
+            Self::Recomputed(_) => "Recomputed",
+            Self::Compared(_) => "Compared",
+        })
+    }
 }
 
 /// A number of rows: fixed, or so many times a symbol, or both together. Buffers are sized for `max`, dispatches follow
@@ -71,22 +93,25 @@ pub struct Extent {
     symbol: Option<(Symbol, u32)>,
     /// So much of the symbol is left to others.
     skipped: u32,
+    /// Of all these rows, those from the first of these numbers on, and no more than the second.
+    window: [u32; 2],
 }
 
 impl Extent {
     /// Always `rows`.
     pub const fn fixed(rows: u32) -> Self {
-        Self { base: rows, factor: 0, symbol: None, skipped: 0 }
+        Self { base: rows, factor: 0, symbol: None, skipped: 0, window: ALL_ROWS }
     }
 
     /// `images` times the step's value of `symbol`, which never exceeds `most`.
     pub const fn symbolic(images: u32, symbol: Symbol, most: u32) -> Self {
-        Self { base: 0, factor: images, symbol: Some((symbol, most)), skipped: 0 }
+        Self { base: 0, factor: images, symbol: Some((symbol, most)), skipped: 0, window: ALL_ROWS }
     }
 
     /// `images` times what the step's value of `symbol` has in common with a range: for work that is done in parts.
     pub const fn part(images: u32, symbol: Symbol, range: RowRange) -> Self {
-        Self { base: 0, factor: images, symbol: Some((symbol, range.count)), skipped: range.first }
+        let symbol = Some((symbol, range.count));
+        Self { base: 0, factor: images, symbol, skipped: range.first, window: ALL_ROWS }
     }
 
     /// `rows` more at every step.
@@ -94,36 +119,55 @@ impl Extent {
         Self { base: self.base + rows, ..self }
     }
 
+    /// Those of the rows that are within a range, counted from its first: for work on many rows that is done in parts.
+    pub const fn within(self, range: RowRange) -> Self {
+        Self { window: [range.first, range.count], ..self }
+    }
+
     /// The rows at this step.
     pub fn at(self, step: &StepValues) -> u32 {
-        match self.symbol {
+        self.in_window(match self.symbol {
             None => self.base,
             Some((symbol, most)) => {
                 self.base + self.factor * step.value(symbol).saturating_sub(self.skipped).min(most)
             }
-        }
+        })
     }
 
     /// The largest value that any step can ask for; buffers are sized for it.
     pub const fn max(self) -> u32 {
-        match self.symbol {
+        self.in_window(match self.symbol {
             None => self.base,
             Some((_, most)) => self.base + self.factor * most,
-        }
+        })
+    }
+
+    const fn in_window(self, rows: u32) -> u32 {
+        let [first, most] = self.window;
+        let rows = rows.saturating_sub(first);
+        if rows < most { rows } else { most }
     }
 
     /// The same extent for a batch of one out of `images`.
     pub(crate) fn per_image(self, images: u32) -> Self {
         Self { base: self.base / images, factor: self.factor / images, ..self }
     }
+
+    /// The same extent for each of so many.
+    pub(crate) fn times(self, count: u32) -> Self {
+        Self { base: self.base * count, factor: self.factor * count, ..self }
+    }
 }
+
+/// A window that leaves nothing out.
+const ALL_ROWS: [u32; 2] = [0, u32::MAX];
 
 impl std::fmt::Display for Extent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.symbol {
             None => write!(f, "{}", self.base),
-            Some((symbol, most)) if self.base == 0 => write!(f, "{}*{symbol:?}<={most}", self.factor),
-            Some((symbol, most)) => write!(f, "{}+{}*{symbol:?}<={most}", self.base, self.factor),
+            Some((symbol, most)) if self.base == 0 => write!(f, "{}*{symbol}<={most}", self.factor),
+            Some((symbol, most)) => write!(f, "{}+{}*{symbol}<={most}", self.base, self.factor),
         }
     }
 }
@@ -148,9 +192,9 @@ impl RowRange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImagePlacement {
     /// The row of the first image token.
-    pub(crate) start: u32,
+    pub start: u32,
     /// Image tokens between separators.
-    pub(crate) columns: u32,
+    pub columns: u32,
 }
 
 impl ImagePlacement {
@@ -224,6 +268,10 @@ pub struct StepValues {
     pub entropy_bound: f32,
     /// The probability from which a token counts as certain; 0 where that is not asked.
     pub certainty: f32,
+    /// At a full step: tokens per image that it chooses for itself and for the predicted steps up to the next full one; 0 to not ask.
+    pub unite: u32,
+    /// Tokens per image that the full step before has chosen so, revealed ones included.
+    pub united: u32,
 }
 
 impl StepValues {
@@ -233,6 +281,9 @@ impl StepValues {
             Symbol::NewTokens => self.new_tokens,
             Symbol::Masked => self.masked,
             Symbol::Committed => self.committed,
+            Symbol::United => self.united,
+            Symbol::Recomputed(intervals) => intervals.recomputed(self),
+            Symbol::Compared(intervals) => intervals.compared(self),
         }
     }
 }

@@ -141,14 +141,15 @@ macro_rules! sources {
 /// Every shader that can be dispatched.
 pub(crate) const SHADERS: &[(&str, &str)] = sources!("":
     "attention", "attention_wide", "combine", "commit", "conv2d", "embed_rows", "embed_sequence", "embed_tokens", "fma_peak",
-    "gated_silu", "gather_rows", "gauge", "group_norm", "group_norm_stats", "head_max", "layer_norm", "linear", "list_tokens", "lowest_rows", "masked_logits",
-    "mean_pixels", "movement", "nearest_code", "rank_scores", "remask", "rms_norm", "rope", "row_max", "sample",
-    "scatter_rows", "spread_k", "surprise", "taylor_observe", "taylor_predict", "time_embedding", "top_k", "wait_scores",
+    "gated_silu", "gather_rows", "gauge", "group_norm", "group_norm_stats", "head_max", "layer_norm", "linear", "list_tokens",
+    "lowest_rows", "masked_logits", "mean_pixels", "movement", "nearest_code", "outside_union", "rank_scores", "remask", "rms_norm",
+    "rope", "row_max", "sample", "scatter_rows", "spread_k", "surprise", "taylor_observe", "taylor_predict", "time_embedding",
+    "top_k", "union_rows", "unite", "value_similarity", "wait_scores",
 );
 
 /// What `#import` finds.
 pub(crate) const SHARED: &[(&str, &str)] = sources!("shared/":
-    "activation", "attention_operands", "embedding", "gemm_tile", "math", "philox", "store_each", "sum",
+    "activation", "attention_operands", "embedding", "gemm_tile", "math", "order", "philox", "store_each", "sum",
     "weights",
 );
 

@@ -4,9 +4,10 @@
 //! states, and how the programs of a step are made: its [`Network`]s go from ids to features, its head from features to
 //! logits. To add one, write a folder beside `maskgit/` and `dimoo/`, and give [`Known`](super::Known) an arm.
 
+use super::cache::Keep;
 use super::states;
 use super::tokenizer::Tokenizer;
-use crate::kernels::{Extent, ImagePlacement, RowRange, Slot, Symbol};
+use crate::kernels::{Extent, ImagePlacement, Intervals, RowRange, Slot, Symbol};
 use crate::program::{Builder, Element};
 
 /// What programs are built for.
@@ -172,7 +173,7 @@ pub trait Family: std::fmt::Debug + Send + Sync {
     /// Appends the full model over all sequences.
     fn features(&self, b: &mut Builder, batch: Batch) {
         for network in self.networks(batch) {
-            network.full(b, false);
+            network.full(b, Keep::Nothing);
         }
     }
 }
@@ -189,16 +190,29 @@ pub trait Network {
     fn sequences(&self) -> u32;
     /// Rows of one sequence.
     fn length(&self) -> u32;
-    /// Where image tokens stand among them.
-    fn placement(&self) -> ImagePlacement;
     /// The features `[sequences * length, width]`: what a full step leaves and a predictor moves on.
     fn features(&self, b: &mut Builder) -> Slot;
-    /// Appends the full model; `keep` also writes what [`Network::partial`] reads.
-    fn full(&self, b: &mut Builder, keep: bool);
+    /// Images whose tokens its sequences show: sequence s those of image `s % images`.
+    fn images(&self) -> u32;
+    /// Tokens of an image.
+    fn tokens(&self) -> u32;
+    /// The rows of a sequence that say what its image is of: its class, or its prompt.
+    fn prompt(&self) -> RowRange;
+    /// Where the tokens of an image stand in a sequence.
+    fn placement(&self) -> ImagePlacement;
+    /// Appends the full model, which also writes what is to be kept.
+    fn full(&self, b: &mut Builder, keep: Keep);
+    /// What [`Keep::Sum`] keeps, as large as the features.
+    fn sum(&self, b: &mut Builder) -> Slot;
+    /// Appends the model without its blocks, in whose place `added` goes onto the residual stream.
+    fn ends(&self, b: &mut Builder, added: Slot);
     /// Appends what lists the `count` rows of each sequence whose best code has the lowest logit.
     fn choose(&self, b: &mut Builder, count: u32);
-    /// Appends the model over the listed rows, among kept keys and values of the others.
-    fn partial(&self, b: &mut Builder, count: u32);
+    /// Appends the model over the `rows` of each sequence that [`states::CHOSEN_ROWS`](super::states::CHOSEN_ROWS) lists, among kept
+    /// keys and values of the others.
+    fn partial(&self, b: &mut Builder, rows: Extent);
+    /// Appends the model over the rows whose turn it is and those that have changed most, on top of [kept outputs](Keep::Outputs).
+    fn adaptive(&self, b: &mut Builder, intervals: Intervals);
     /// Appends the learned shortcut, if there is one.
     fn shortcut(&self, b: &mut Builder);
 }

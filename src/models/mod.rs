@@ -14,6 +14,7 @@ pub mod maskgit;
 pub mod prompts;
 pub mod tokenizer;
 
+pub use cache::Keep;
 pub use family::{Batch, Condition, Family, Network, Places};
 
 /// The names of states that programs share.
@@ -64,6 +65,13 @@ pub mod states {
     /// The rows that a partial step computes anew `[sequences * count]`, counted over all sequences.
     pub const CHOSEN_ROWS: &str = "chosen_rows";
 
+    /// Whether each position is of the union that the last full step chose `[images, tokens]`.
+    pub const UNITED: &str = "united";
+    /// That union: its positions, the best first `[images, tokens]`.
+    pub const UNION: &str = "union";
+    /// What all attentions and feed-forwards together added to the residual stream `[rows, width]`.
+    pub const MODULES: &str = "modules";
+
     /// Cached keys of a layer `[rows, width]`.
     pub fn keys(layer: u32) -> String {
         format!("cache.{layer}.keys")
@@ -72,6 +80,16 @@ pub mod states {
     /// Cached values of a layer `[rows, width]`.
     pub fn values(layer: u32) -> String {
         format!("cache.{layer}.values")
+    }
+
+    /// Cached outputs of a layer's attention `[rows, width]`.
+    pub fn attention(layer: u32) -> String {
+        format!("cache.{layer}.attention")
+    }
+
+    /// Cached outputs of a layer's feed-forward `[rows, width]`.
+    pub fn feed_forward(layer: u32) -> String {
+        format!("cache.{layer}.feed_forward")
     }
 }
 

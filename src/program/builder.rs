@@ -63,6 +63,24 @@ pub struct Norm {
     bias: Slot,
 }
 
+/// Where a product goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Onto {
+    /// It is added to what is there: the end of a residual branch.
+    Sum(Slot),
+    /// It takes the place of what is there.
+    Place(Slot),
+}
+
+impl Onto {
+    fn parts(self) -> (Slot, bool) {
+        match self {
+            Self::Sum(slot) => (slot, true),
+            Self::Place(slot) => (slot, false),
+        }
+    }
+}
+
 impl Builder {
     /// An empty program. `formats` says in which precision a weight matrix is kept.
     pub fn new(name: &str, formats: Formats) -> Self {
@@ -226,16 +244,13 @@ impl Builder {
         self.rows_of(slot).max()
     }
 
-    fn rows_of(&self, slot: Slot) -> Extent {
+    /// Rows of a tensor, by step.
+    pub(crate) fn rows_of(&self, slot: Slot) -> Extent {
         self.program.tensor(slot).rows
     }
 
     fn width_of(&self, slot: Slot) -> u32 {
         self.program.tensor(slot).width
-    }
-
-    fn linear_into(&mut self, x: Slot, layer: Layer, y: Slot, activation: Activation, accumulate: bool) {
-        self.linear_window(x, layer, y, self.rows_of(x), [0, 0], activation, accumulate);
     }
 
     /// `rows` rows of `x` from the first of `starts` on, to rows of `y` from the second on; a product for each part of the weight.
@@ -271,22 +286,29 @@ impl Builder {
 
     /// `x W^T + b` for a range of the rows of `x`.
     pub fn linear_rows(&mut self, x: Slot, range: RowRange, layer: Layer) -> Slot {
-        let rows = Extent::fixed(range.count);
+        let rows = self.rows_of(x).within(range);
         let y = self.temporary("linear", rows, layer.outer);
         self.linear_window(x, layer, y, rows, [range.first, 0], Activation::None, false);
         y
     }
 
-    /// `y[range] += x W^T + b`, all rows of `x`.
-    pub fn linear_add_rows(&mut self, x: Slot, layer: Layer, y: Slot, range: RowRange) {
-        let rows = Extent::fixed(range.count);
-        self.linear_window(x, layer, y, rows, [0, range.first], Activation::None, true);
+    /// `x W^T + b`, all rows of `x`, to rows of `onto` from `first` on.
+    pub fn linear_rows_onto(&mut self, x: Slot, layer: Layer, onto: Onto, first: u32) {
+        let (rows, (y, accumulate)) = (self.rows_of(x), onto.parts());
+        self.linear_window(x, layer, y, rows, [0, first], Activation::None, accumulate);
+    }
+
+    /// `x W^T + b` for the first `rows` rows of `x`, which may be fewer than it has.
+    pub(crate) fn linear_first(&mut self, x: Slot, layer: Layer, rows: Extent) -> Slot {
+        let y = self.temporary("linear", rows, layer.outer);
+        self.linear_window(x, layer, y, rows, [0, 0], Activation::None, false);
+        y
     }
 
     /// `activation(x W^T + b)`.
     pub(crate) fn linear_with(&mut self, x: Slot, layer: Layer, activation: Activation) -> Slot {
         let y = self.temporary("linear", self.rows_of(x), layer.outer);
-        self.linear_into(x, layer, y, activation, false);
+        self.linear_window(x, layer, y, self.rows_of(x), [0, 0], activation, false);
         y
     }
 
@@ -297,12 +319,17 @@ impl Builder {
 
     /// `y = x W^T + b`, into a state.
     pub fn linear_out(&mut self, x: Slot, layer: Layer, y: Slot) {
-        self.linear_into(x, layer, y, Activation::None, false);
+        self.linear_onto(x, layer, Onto::Place(y));
+    }
+
+    /// `x W^T + b`, added to or in place of what is there.
+    pub fn linear_onto(&mut self, x: Slot, layer: Layer, onto: Onto) {
+        self.linear_rows_onto(x, layer, onto, 0);
     }
 
     /// `y += x W^T + b`: the end of a residual branch, in place.
     pub fn linear_add(&mut self, x: Slot, layer: Layer, y: Slot) {
-        self.linear_into(x, layer, y, Activation::None, true);
+        self.linear_onto(x, layer, Onto::Sum(y));
     }
 
     /// The largest logits of every row of `x` (see [`HeadMax`]) into `y`; the bias comes with its rows.
@@ -477,6 +504,14 @@ impl Builder {
     pub fn scatter(&mut self, x: Slot, indices: Slot, y: Slot) {
         let (rows, width, y_rows) = (self.rows_of(x), self.width_of(x), self.rows(y));
         self.push(ScatterRows { x, indices, y, rows, width, y_rows });
+    }
+
+    /// `y[r] = x[indices[r]]`, so many rows, into a new temporary.
+    pub(crate) fn gather(&mut self, x: Slot, indices: Slot, rows: Extent) -> Slot {
+        let (table_rows, width) = (self.rows(x), self.width_of(x));
+        let y = self.temporary("gather", rows, width);
+        self.push(GatherRows { table: x, indices, y, rows, width, table_stride: width, table_rows });
+        y
     }
 
     /// Rows of a padded table by index: the codebook lookup.

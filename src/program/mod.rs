@@ -14,7 +14,7 @@ mod formats;
 mod matrix;
 pub mod plan;
 
-pub use builder::{Builder, Layer, Norm};
+pub use builder::{Builder, Layer, Norm, Onto};
 pub use formats::{Formats, Role};
 pub use matrix::{Matrix, MatrixPart};
 

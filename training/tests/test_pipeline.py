@@ -383,6 +383,32 @@ def test_migm_computes_what_pytorch_computes(run, tmp_path, arch):
     assert "FAILED" not in done.stdout
 
 
+def louder(run, folder, arch):
+    """A run's tokenizer, and its base with modules that add much to the residual stream: after a few steps they hardly add anything,
+    and what an accelerator does with them would not show."""
+    folder.mkdir()
+    shutil.copy(run / "tokenizer.safetensors", folder)
+    model, metadata = common.load_weights(run / f"base-{arch}.safetensors", base.build, "cpu")
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.ndim > 1 and ("blocks" in name or "layers" in name):
+                p *= p.shape[1] ** -0.5 / p.std()
+    common.save_weights(folder / f"base-{arch}.safetensors", model, metadata)
+
+
+@needs_migm
+@pytest.mark.parametrize("arch", ["dimoo", "maskgit"])
+def test_migm_accelerates_as_the_papers_do(run, tmp_path, arch):
+    louder(run, tmp_path / "run", arch)
+    path = tmp_path / f"{arch}.safetensors"
+    record.record(tmp_path / "run", arch, path, others=record.OTHERS)
+    done = subprocess.run([MIGM, "verify", str(path), "--backend", "cpu"], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for index in range(1, 1 + len(record.OTHERS)):
+        for part in ("features", "codes" if arch == "dimoo" else "masked_after"):
+            assert f"trace.{index}.{part}" in done.stdout, done.stdout
+
+
 @needs_migm
 def test_a_recording_that_lies_fails(run, tmp_path):
     """The comparison above can fail: one changed weight does it."""

@@ -43,7 +43,7 @@ pub(super) struct Arguments {
     /// Steps (default: the model's)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     steps: Option<u32>,
-    /// Full steps in all, evenly spread: the refresh budget (default: an eighth of the steps; ml-cache has a plan of its own)
+    /// Full steps in all, evenly spread: the refresh budget (default: an eighth of the steps, or the predictor's own plan)
     #[arg(long, value_name = "B", conflicts_with = "refresh")]
     budget: Option<u32>,
     /// Which steps run in full: every, uniform:B, optimal:B (see migm calibrate), adaptive:ERROR[,B], list:0,3,7, or interval:SHARE,K (a share first, then every Kth)

@@ -1,5 +1,6 @@
 //! What a recording says of itself: the model, and how its runs were made.
 
+use crate::generate::order::Order;
 use crate::generate::predict::{MlCache, Predictor};
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
@@ -85,6 +86,37 @@ impl From<Without> for Parts {
     }
 }
 
+/// What stands in for the full model and when, in words of the command line, and what else changes a run.
+#[derive(Clone, Default, serde::Deserialize)]
+struct Accelerated {
+    predictor: Option<String>,
+    refresh: Option<String>,
+    order: Option<Order>,
+    guidance_interval: Option<[f32; 2]>,
+}
+
+impl Accelerated {
+    /// The settings, where a recording says more than older ones do.
+    fn over(&self, settings: Settings) -> Result<Settings, String> {
+        let predictor = match &self.predictor {
+            Some(name) => {
+                Predictor::named(name).ok_or_else(|| format!("is by {name:?}, which is no predictor"))?
+            }
+            None => settings.predictor,
+        };
+        let refresh = match &self.refresh {
+            Some(rule) => rule.parse().map_err(|error| format!("has other full steps: {error}"))?,
+            None => settings.refresh,
+        };
+        let sampling = Sampling {
+            order: self.order.unwrap_or(settings.sampling.order),
+            guidance_interval: self.guidance_interval.unwrap_or(settings.sampling.guidance_interval),
+            ..settings.sampling
+        };
+        Ok(Settings { sampling, refresh, predictor })
+    }
+}
+
 #[derive(serde::Deserialize)]
 struct ClassTrace {
     steps: u32,
@@ -95,6 +127,8 @@ struct ClassTrace {
     sched: Schedule,
     #[serde(default)]
     budget: u32,
+    #[serde(flatten)]
+    accelerated: Accelerated,
 }
 
 #[derive(serde::Deserialize)]
@@ -123,6 +157,8 @@ struct PromptTrace {
     mlcache: bool,
     #[serde(flatten)]
     cache: Option<Cache>,
+    #[serde(flatten)]
+    accelerated: Accelerated,
 }
 
 #[derive(Clone, Copy, serde::Deserialize)]
@@ -166,7 +202,7 @@ fn of_classes(recorded: OfClasses) -> Recording {
         predictor: Predictor::Shortcut,
     };
     let trace = |trace: ClassTrace| Trace {
-        settings: Ok(settings(&trace)),
+        settings: trace.accelerated.over(settings(&trace)),
         classes: Some(trace.labels.iter().map(|&label| Condition::Class(Some(label))).collect()),
     };
     // A grid beyond what is allowed is refused later, and must not overflow here.
@@ -206,7 +242,7 @@ fn of_prompts(recorded: OfPrompts) -> Recording {
             draw_temperature: trace.temp,
             ..Sampling::DIMOO
         };
-        Ok(Settings { sampling, refresh, predictor })
+        trace.accelerated.over(Settings { sampling, refresh, predictor })
     };
     let trace = |trace| Trace { settings: settings(trace), classes: None };
     let traces = traces.into_iter().map(trace).collect();

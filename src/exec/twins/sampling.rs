@@ -7,6 +7,7 @@ use crate::kernels::rank_scores::RankScores;
 use crate::kernels::sample::Sample;
 use crate::kernels::spread_k::SpreadK;
 use crate::kernels::top_k::{Take, TopK};
+use crate::kernels::unite::{OutsideUnion, Unite};
 use crate::kernels::{Extent, RowRange, StepValues, Symbol};
 use crate::program::Builder;
 use crate::program::Element::{F32 as Float, U32 as Integer};
@@ -276,6 +277,47 @@ fn scores_by_rank_and_entries_that_stand_apart() {
             let positions = b.state("positions", images, tokens, Integer);
             let chosen = b.state("chosen", images, tokens, Integer);
             b.push(SpreadK { scores, positions, chosen, images, tokens, columns, masked: extent });
+        });
+    }
+}
+
+#[test]
+fn unite_and_outside_union() {
+    for (images, tokens, masked, unite, united) in [
+        (1, 1, 1, 1, 0),
+        (2, 64, 64, 64, 3),
+        (3, 300, 257, 100, 0),
+        (2, 64, 10, 4, 9),
+        // Not asked, and at a predicted step of a union.
+        (2, 64, 10, 0, 0),
+        (2, 300, 290, 0, 7),
+    ] {
+        let step = StepValues { masked, unite, united, ..StepValues::default() };
+        let extent = Extent::symbolic(1, Symbol::Masked, tokens);
+        let positions: Vec<u32> =
+            (0..images).flat_map(|i| (0..tokens).map(move |t| (t * 7 + i) % tokens)).collect();
+        // Few distinct scores: ties everywhere; and a NaN.
+        let scores =
+            (0..images * tokens).map(|i| if i == 5 { f32::NAN } else { (i * 31 % 7) as f32 - 3.0 }.to_bits());
+        let fills = [
+            ("scores", Fill::Words(scores.collect())),
+            ("positions", Fill::Words(positions)),
+            ("marked", Fill::Below(2)),
+        ];
+        let states = |b: &mut Builder| {
+            let scores = b.state("scores", images, tokens, Float);
+            let [positions, marked] =
+                ["positions", "marked"].map(|name| b.state(name, images, tokens, Integer));
+            (scores, positions, marked)
+        };
+        Case { step, fills: &fills, ..Case::default() }.check(F32, |b| {
+            let (scores, positions, marked) = states(b);
+            let listed = b.state("listed", images, tokens, Integer);
+            b.push(Unite { scores, positions, marked, listed, images, tokens, masked: extent });
+        });
+        Case { step, fills: &fills, ..Case::default() }.check(F32, |b| {
+            let (scores, positions, marked) = states(b);
+            b.push(OutsideUnion { marked, positions, scores, images, tokens, masked: extent });
         });
     }
 }

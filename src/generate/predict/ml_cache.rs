@@ -3,7 +3,8 @@
 use super::{Body, Predict};
 use crate::generate::GenerateError;
 use crate::generate::refresh::{Refresh, decimal};
-use crate::models::Network;
+use crate::kernels::Extent;
+use crate::models::{Keep, Network};
 
 /// ML-Cache, the official training-free acceleration of Lumina-DiMOO: between full steps, only the rows of a sequence whose
 /// best image code has the lowest logit pass through the model; the others keep their keys, values and features. The
@@ -60,14 +61,15 @@ impl Predict for MlCache {
         "A tenth of the rows through the full model, the others from a cache"
     }
 
-    fn keeps(&self) -> bool {
-        true
+    fn keeps(&self) -> Keep {
+        Keep::KeysAndValues
     }
 
     fn programs<'a>(&'a self, network: &'a dyn Network) -> Result<Vec<(&'a str, Body<'a>)>, GenerateError> {
         let count = self.rows(network.length())?;
         let choose: Body<'a> = Box::new(move |b| network.choose(b, count));
-        Ok(vec![("choose", choose), ("partial", Box::new(move |b| network.partial(b, count)))])
+        let partial: Body<'a> = Box::new(move |b| network.partial(b, Extent::fixed(count)));
+        Ok(vec![("choose", choose), ("partial", partial)])
     }
 
     fn default_refresh(&self, _: u32) -> Refresh {

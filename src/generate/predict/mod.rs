@@ -3,17 +3,22 @@
 //! A predictor is a [`Predict`]: it appends programs that move the features of a network on by a step. To add one, write a file
 //! here and give [`Predictor`] an arm; one from outside of this crate is [`Predictor::Custom`], see `examples/predictor.rs`.
 
+pub mod dllm_cache;
 pub mod ml_cache;
+pub(super) mod recap;
 mod reuse;
 mod shortcut;
 pub mod taylor;
+pub mod taylorseer;
 
+pub use dllm_cache::DllmCache;
 pub use ml_cache::MlCache;
 pub use taylor::Taylor;
+pub use taylorseer::TaylorSeer;
 
 use super::GenerateError;
 use super::refresh::Refresh;
-use crate::models::Network;
+use crate::models::{Keep, Network};
 use crate::program::Builder;
 
 /// Appends a program.
@@ -39,8 +44,14 @@ pub trait Predict: std::fmt::Debug + Sync {
         ""
     }
 
-    /// Whether full steps have to keep keys and values.
-    fn keeps(&self) -> bool {
+    /// What full steps have to keep.
+    fn keeps(&self) -> Keep {
+        Keep::Nothing
+    }
+
+    /// Whether a full step chooses the tokens of the predicted steps after it, so that these reveal no others. It has to be known
+    /// before a run how many there are.
+    fn unites(&self) -> bool {
         false
     }
 
@@ -87,6 +98,13 @@ pub enum Predictor {
     MlCache(MlCache),
     /// A polynomial through the features of the last full steps.
     Taylor(Taylor),
+    /// A polynomial through what the modules gave at the last full steps.
+    #[serde(rename = "taylorseer")]
+    TaylorSeer(TaylorSeer),
+    /// The rows that have changed most through the full model, by each layer's own choice, and the others' outputs from a cache.
+    DllmCache(DllmCache),
+    /// The tokens that come next through the full model, among cached keys and values of the others.
+    Recap,
     /// One from outside. Reports name it, and files cannot bring it back.
     #[serde(skip_deserializing)]
     Custom(&'static dyn Predict),
@@ -94,10 +112,17 @@ pub enum Predictor {
 
 impl Predictor {
     /// Every predictor of this crate, with official settings.
-    pub const ALL: [Self; 4] =
-        [Self::Shortcut, Self::Reuse, Self::MlCache(MlCache::OFFICIAL), Self::Taylor(Taylor::LINEAR)];
+    pub const ALL: [Self; 7] = [
+        Self::Shortcut,
+        Self::Reuse,
+        Self::MlCache(MlCache::OFFICIAL),
+        Self::Taylor(Taylor::LINEAR),
+        Self::TaylorSeer(TaylorSeer::QUADRATIC),
+        Self::DllmCache(DllmCache::OFFICIAL),
+        Self::Recap,
+    ];
 
-    /// The predictor of a name, with official settings or what follows a colon: `taylor:2`, `ml-cache:0.9`.
+    /// The predictor of a name, with official settings or what follows a colon: `taylor:2`, `ml-cache:0.9`, `dllm-cache:100,7,0.25`.
     pub fn named(spec: &str) -> Option<Self> {
         let (name, rest) = spec.split_once(':').map_or((spec, None), |(name, rest)| (name, Some(rest)));
         let known = Self::ALL.into_iter().find(|predictor| predictor.name() == name)?;
@@ -107,10 +132,11 @@ impl Predictor {
                 let cache_ratio = rest.parse().ok().filter(|share| (0.0..=1.0).contains(share))?;
                 Some(Self::MlCache(MlCache { cache_ratio }))
             }
-            (Self::Taylor(_), Some(rest)) => {
-                let order = rest.parse().ok().filter(|order| *order <= crate::kernels::taylor::MOST_ORDER)?;
-                Some(Self::Taylor(Taylor { order }))
+            (Self::Taylor(_), Some(rest)) => Some(Self::Taylor(Taylor { order: taylor::order(rest)? })),
+            (Self::TaylorSeer(_), Some(rest)) => {
+                Some(Self::TaylorSeer(TaylorSeer { order: taylor::order(rest)? }))
             }
+            (Self::DllmCache(_), Some(rest)) => DllmCache::parsed(rest).map(Self::DllmCache),
             _ => None,
         }
     }
@@ -122,6 +148,9 @@ impl Predictor {
             Self::Reuse => &reuse::Reuse,
             Self::MlCache(cache) => cache,
             Self::Taylor(taylor) => taylor,
+            Self::TaylorSeer(taylor) => taylor,
+            Self::DllmCache(cache) => cache,
+            Self::Recap => &recap::Recap,
             Self::Custom(other) => *other,
         }
     }
@@ -147,6 +176,8 @@ impl PartialEq for Predictor {
         match (self, other) {
             (Self::MlCache(a), Self::MlCache(b)) => a == b,
             (Self::Taylor(a), Self::Taylor(b)) => a == b,
+            (Self::TaylorSeer(a), Self::TaylorSeer(b)) => a == b,
+            (Self::DllmCache(a), Self::DllmCache(b)) => a == b,
             _ => self.name() == other.name(),
         }
     }

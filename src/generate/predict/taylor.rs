@@ -1,7 +1,7 @@
 //! TaylorSeer on the last features: they go on as a polynomial through the last full steps.
 //!
-//! Liu et al. 2025 (arXiv 2503.06923), who expand each module's output. It knows nothing of the tokens that were drawn in
-//! between, and so is the right thing to hold the shortcut against. Order 0 is reuse.
+//! Liu et al. 2025 (arXiv 2503.06923), who expand each module's output: that is [`taylorseer`](super::taylorseer). On the features it
+//! knows nothing of the tokens that were drawn in between, and so is the right thing to hold the shortcut against. Order 0 is reuse.
 
 use super::{Body, Predict};
 use crate::generate::GenerateError;
@@ -21,23 +21,32 @@ impl Taylor {
     /// Straight on.
     pub const LINEAR: Self = Self { order: 1 };
 
-    fn check(self) -> Result<(), GenerateError> {
-        if self.order > MOST_ORDER {
-            let message =
-                format!("a Taylor expansion of order {} is not there; use 0 to {MOST_ORDER}", self.order);
-            return Err(GenerateError::Setting(message));
-        }
-        Ok(())
-    }
-
     /// The features, and the states of their differences.
     fn states(self, b: &mut Builder, network: &dyn Network) -> (Slot, Differences) {
         let features = network.features(b);
-        let [rows, width] = b.size(features);
-        let state = |order| b.state(&network.name(&format!("taylor_{order}")), rows, width, Element::F32);
-        let slots = (0..=self.order).map(state).collect();
-        (features, Differences { slots, elements: rows * width })
+        (features, differences(b, network, self.order, features))
     }
+}
+
+/// The order that a text asks for.
+pub(super) fn order(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|order| *order <= MOST_ORDER)
+}
+
+/// Whether there is such an expansion.
+pub(super) fn check(order: u32) -> Result<(), GenerateError> {
+    if order > MOST_ORDER {
+        let message = format!("a Taylor expansion of order {order} is not there; use 0 to {MOST_ORDER}");
+        return Err(GenerateError::Setting(message));
+    }
+    Ok(())
+}
+
+/// The states of the differences of a network's tensor, which is as large as each of them.
+pub(super) fn differences(b: &mut Builder, network: &dyn Network, order: u32, of: Slot) -> Differences {
+    let [rows, width] = b.size(of);
+    let state = |order| b.state(&network.name(&format!("taylor_{order}")), rows, width, Element::F32);
+    Differences { slots: (0..=order).map(state).collect(), elements: rows * width }
 }
 
 impl Predict for Taylor {
@@ -58,7 +67,7 @@ impl Predict for Taylor {
     }
 
     fn observe<'a>(&'a self, network: &'a dyn Network) -> Result<Vec<(&'a str, Body<'a>)>, GenerateError> {
-        self.check()?;
+        check(self.order)?;
         let body: Body<'a> = Box::new(|b| {
             let (x, differences) = self.states(b, network);
             b.push(TaylorObserve { x, differences });
@@ -67,7 +76,7 @@ impl Predict for Taylor {
     }
 
     fn programs<'a>(&'a self, network: &'a dyn Network) -> Result<Vec<(&'a str, Body<'a>)>, GenerateError> {
-        self.check()?;
+        check(self.order)?;
         let body: Body<'a> = Box::new(|b| {
             let (y, differences) = self.states(b, network);
             b.push(TaylorPredict { differences, y });

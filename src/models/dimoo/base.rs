@@ -5,12 +5,11 @@
 //! and the unconditional sequence are programs of their own, one sequence each, over one set of image tokens: those
 //! stand in the states as codes of the grid ([`states::IDS`] and the rest), and a template per sequence says where they go.
 
-use super::block::{Block, EPS, Keys, check_heads};
+use super::block::{Block, EPS, check_heads};
 use crate::kernels::embed_sequence::{EmbedSequence, IMAGE};
 use crate::kernels::masked_logits::MaskedLogits;
-use crate::kernels::rope::Positions;
-use crate::kernels::{Extent, ImagePlacement, RowRange, Slot};
-use crate::models::cache::{self, KeysAndValues};
+use crate::kernels::{Extent, ImagePlacement, Intervals, RowRange, Slot};
+use crate::models::cache::{self, Caches, Keep, Layers};
 use crate::models::{Places, states};
 use crate::program::{Builder, Element, Layer};
 
@@ -242,74 +241,94 @@ impl Config {
 
     /// Appends the full model over one sequence: from [`states::IDS`] and its template to its features.
     pub fn features_of(&self, b: &mut Builder, sequence: &Sequence) {
-        let features = self.features_state(b, sequence);
-        self.transformer(b, sequence, None, features, |_, _| Keys::Own);
+        self.features_of_and(b, sequence, Keep::Nothing);
     }
 
-    /// The same, keeping every layer's keys and values for [`Config::refresh_rows`].
-    pub fn features_and_cache_of(&self, b: &mut Builder, sequence: &Sequence) {
+    /// The same, keeping something for steps that go on from it.
+    pub fn features_of_and(&self, b: &mut Builder, sequence: &Sequence, keep: Keep) {
         let features = self.features_state(b, sequence);
-        self.transformer(b, sequence, None, features, |b, layer| self.cache(b, sequence, layer, None));
+        self.transformer(b, sequence, Layers::Full(keep), features);
     }
 
     /// Appends ML-Cache's choice: which `count` rows the next step recomputes. They are those whose best image code has
     /// the lowest logit.
     pub fn choose_rows(&self, b: &mut Builder, sequence: &Sequence, count: u32) {
         let (features, head) = (self.features_state(b, sequence), self.head(b));
-        let list = self.chosen_state(b, sequence, count);
+        let list = self.with_caches(sequence, |caches| caches.list(b, Extent::fixed(count)));
         cache::choose_lowest(b, features, head, None, [sequence.images, count], list);
     }
 
-    /// Appends a partial step: the `count` chosen rows pass through the model, among the cached keys and values of the
-    /// others, and replace their part of the caches and of the features.
-    pub fn refresh_rows(&self, b: &mut Builder, sequence: &Sequence, count: u32) {
+    /// Appends a partial step: the chosen `rows` of each image's sequence pass through the model, among the cached keys and values
+    /// of the others, and replace their part of the caches and of the features.
+    pub fn refresh_rows(&self, b: &mut Builder, sequence: &Sequence, rows: Extent) {
         let features = self.features_state(b, sequence);
-        let list = self.chosen_state(b, sequence, count);
-        let y = b.temporary("features", Extent::fixed(sequence.images * count), self.d_model);
-        let cache = |b: &mut Builder, layer| self.cache(b, sequence, layer, Some(list));
-        self.transformer(b, sequence, Some(list), y, cache);
+        let list = self.with_caches(sequence, |caches| caches.list(b, rows));
+        let y = b.temporary("features", rows.times(sequence.images), self.d_model);
+        self.transformer(b, sequence, Layers::Listed(list), y);
         b.scope("scatter", |b| b.scatter(y, list, features));
     }
 
-    fn chosen_state(&self, b: &mut Builder, sequence: &Sequence, count: u32) -> Slot {
-        b.state(&sequence.state(states::CHOSEN_ROWS), sequence.images, count, Element::U32)
+    /// Appends an adaptive step: each layer computes the rows whose turn it is or that have changed most, on top of
+    /// [kept outputs](Keep::Outputs).
+    pub fn adapt_rows(&self, b: &mut Builder, sequence: &Sequence, intervals: Intervals) {
+        let features = self.features_state(b, sequence);
+        self.transformer(b, sequence, Layers::Adaptive(intervals), features);
     }
 
-    fn cache(&self, b: &mut Builder, sequence: &Sequence, layer: u32, list: Option<Slot>) -> Keys {
-        let size = [sequence.rows(), self.d_model];
-        Keys::Cached(KeysAndValues::of_layer(b, |name| sequence.state(name), layer, size, list))
+    /// What [`Keep::Sum`] keeps.
+    pub(super) fn sum(&self, b: &mut Builder, sequence: &Sequence) -> Slot {
+        self.with_caches(sequence, |caches| caches.sum(b))
     }
 
-    /// All rows of a sequence, or those of a list, through every layer and the last norm.
-    fn transformer(
+    /// Appends the model with `added` in place of what its blocks add to the residual stream.
+    pub fn ends(&self, b: &mut Builder, sequence: &Sequence, added: Slot) {
+        let features = self.features_state(b, sequence);
+        let x = self.rows_embedded(b, sequence, features, None);
+        b.combine(1.0, added, 1.0, x);
+        self.last_norm(b, x, features);
+    }
+
+    fn with_caches<R>(&self, sequence: &Sequence, then: impl FnOnce(&Caches<'_>) -> R) -> R {
+        let name = |name: &str| sequence.state(name);
+        then(&Caches {
+            name: &name,
+            sequences: sequence.images,
+            length: sequence.length,
+            width: self.d_model,
+        })
+    }
+
+    /// The rows of `features`, which are all of a sequence or those of a list, embedded.
+    fn rows_embedded(
         &self,
         b: &mut Builder,
         sequence: &Sequence,
-        list: Option<Slot>,
         features: Slot,
-        keys: impl Fn(&mut Builder, u32) -> Keys,
-    ) {
-        let length = sequence.length;
-        let rows = Extent::fixed(b.rows(features));
+        list: Option<Slot>,
+    ) -> Slot {
+        let (length, rows) = (sequence.length, b.rows_of(features));
         let entries = Extent::fixed(length);
-        let x = b.scope("embed", |b| self.embed(b, sequence, length, entries, states::IDS, rows, list));
-        let positions = match list {
-            None => Positions::Absolute { length },
-            Some(list) => Positions::OfRows { list, length },
-        };
-        for layer in 0..self.layers {
-            let block = Block {
-                name: format!("dimoo.model.transformer.blocks.{layer}"),
-                sequences: sequence.images,
-                width: self.d_model,
-                heads: self.heads,
-                mlp: self.mlp,
-            };
-            let keys = keys(b, layer);
-            b.scope(format!("layers.{layer}"), |b| b.block(|b| block.append(b, x, positions, keys)));
-        }
+        b.scope("embed", |b| self.embed(b, sequence, length, entries, states::IDS, rows, list))
+    }
+
+    fn last_norm(&self, b: &mut Builder, x: Slot, features: Slot) {
         let weight = b.vector("dimoo.model.transformer.ln_f.weight", self.d_model);
         b.rms_norm_into(x, weight, EPS, None, features);
+    }
+
+    /// All rows of a sequence, or those of a list, through every layer and the last norm.
+    fn transformer(&self, b: &mut Builder, sequence: &Sequence, layers: Layers, features: Slot) {
+        let x = self.rows_embedded(b, sequence, features, layers.list());
+        let block = |layer| Block {
+            name: format!("dimoo.model.transformer.blocks.{layer}"),
+            sequences: sequence.images,
+            length: sequence.length,
+            width: self.d_model,
+            heads: self.heads,
+            mlp: self.mlp,
+        };
+        self.with_caches(sequence, |caches| cache::stack(b, x, self.layers, layers, caches, block));
+        self.last_norm(b, x, features);
     }
 
     /// The image codes' rows of the head.
@@ -398,9 +417,22 @@ mod tests {
             (true, Some(Quantization::Int4 { group: 64 })),
         ] {
             let program = build("full", Formats { half, quantize }, |b| {
-                config.features_and_cache_of(b, &sequence);
+                config.features_of_and(b, &sequence, Keep::KeysAndValues);
                 config.choose_rows(b, &sequence, 400);
-                config.refresh_rows(b, &sequence, 400);
+                config.refresh_rows(b, &sequence, Extent::fixed(400));
+                config.features_of_and(b, &sequence, Keep::Outputs);
+                let intervals = Intervals {
+                    prompt: 9,
+                    image: 2,
+                    first: 0,
+                    count: 202,
+                    length: sequence.length,
+                    changed: 1000,
+                };
+                config.adapt_rows(b, &sequence, intervals);
+                config.features_of_and(b, &sequence, Keep::Sum);
+                let sum = config.sum(b, &sequence);
+                config.ends(b, &sequence, sum);
             });
             let program = program.unwrap();
             for tensor in program.tensors() {

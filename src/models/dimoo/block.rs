@@ -1,10 +1,10 @@
 //! A LLaMA block: what the base and its shortcut are made of.
 
-use crate::kernels::Slot;
 use crate::kernels::attention::Operand;
 use crate::kernels::rope::{Positions, Rope};
-use crate::models::cache::KeysAndValues;
-use crate::program::Builder;
+use crate::kernels::{Extent, Slot};
+use crate::models::cache::{KeysAndValues, Modules};
+use crate::program::{Builder, Layer, Onto};
 
 /// Normalisation everywhere.
 pub(super) const EPS: f32 = 1e-5;
@@ -28,6 +28,8 @@ pub(super) struct Block {
     pub(super) name: String,
     /// Sequences that its rows are of, each of which attends to itself.
     pub(super) sequences: u32,
+    /// Rows of a sequence.
+    pub(super) length: u32,
     pub(super) width: u32,
     pub(super) heads: u32,
     pub(super) mlp: u32,
@@ -45,18 +47,21 @@ pub(super) enum Keys {
 }
 
 impl Block {
-    /// `x += Attention(RMS(x)); x += SwiGLU(RMS(x))`, in place.
-    pub(super) fn append(&self, b: &mut Builder, x: Slot, positions: Positions, keys: Keys) {
-        b.scope("attention", |b| self.attend(b, x, positions, keys));
-        b.scope("feed_forward", |b| self.feed_forward(b, x));
+    /// `x += Attention(RMS(x)); x += SwiGLU(RMS(x))` over whole sequences, in place.
+    pub(super) fn append(&self, b: &mut Builder, x: Slot) {
+        b.scope("attention", |b| self.attend_to(b, x, Keys::Own, Onto::Sum(x)));
+        b.scope("feed_forward", |b| self.feed_forward(b, x, Onto::Sum(x)));
     }
 
-    /// `x += Attention(RMS(x))`, where rows of `x` stand at `positions`.
-    pub(super) fn attend(&self, b: &mut Builder, x: Slot, positions: Positions, keys: Keys) {
-        let norm = b.vector(&format!("{}.attn_norm.weight", self.name), self.width);
-        let [to_query, to_key, to_value, out] = ["q_proj", "k_proj", "v_proj", "attn_out"]
-            .map(|part| b.layer_without_bias(&format!("{}.{part}", self.name), self.width, self.width));
-        let h = b.rms_norm(x, norm, EPS);
+    /// `Attention(RMS(x))`.
+    pub(super) fn attend_to(&self, b: &mut Builder, x: Slot, keys: Keys, onto: Onto) {
+        let length = self.length;
+        let list = if let Keys::Cached(cache) = keys { cache.rows.list() } else { None };
+        let positions =
+            list.map_or(Positions::Absolute { length }, |list| Positions::OfRows { list, length });
+        let [to_query, to_key, to_value, out] =
+            ["q_proj", "k_proj", "v_proj", "attn_out"].map(|part| self.square(b, part));
+        let h = self.attention_norm(b, x);
         let query = b.linear(h, to_query);
         b.rope(query, self.heads, positions, THETA);
         let (key, value) = match keys {
@@ -66,7 +71,7 @@ impl Block {
             }
             Keys::Own | Keys::Of(..) => {
                 let (source, positions) = match keys {
-                    Keys::Of(source, positions) => (b.rms_norm(source, norm, EPS), positions),
+                    Keys::Of(source, positions) => (self.attention_norm(b, source), positions),
                     _ => (h, positions),
                 };
                 let key = b.linear(source, to_key);
@@ -77,11 +82,26 @@ impl Block {
         let operand = |slot| Operand { slot, offset: 0, stride: self.width };
         let (query, key, value) = (operand(query), operand(key), operand(value));
         let h = b.attention(query, key, value, self.sequences, self.sequences, self.heads, self.width);
-        b.linear_add(h, out, x);
+        b.linear_onto(h, out, onto);
     }
 
-    /// `x += ff_out(silu(ff_proj(RMS(x))) * up_proj(RMS(x)))`.
-    pub(super) fn feed_forward(&self, b: &mut Builder, x: Slot) {
+    fn attention_norm(&self, b: &mut Builder, x: Slot) -> Slot {
+        let norm = b.vector(&format!("{}.attn_norm.weight", self.name), self.width);
+        b.rms_norm(x, norm, EPS)
+    }
+
+    fn square(&self, b: &mut Builder, part: &str) -> Layer {
+        b.layer_without_bias(&format!("{}.{part}", self.name), self.width, self.width)
+    }
+}
+
+impl Modules for Block {
+    fn attend(&self, b: &mut Builder, x: Slot, keys: Option<KeysAndValues>, onto: Onto) {
+        self.attend_to(b, x, keys.map_or(Keys::Own, Keys::Cached), onto);
+    }
+
+    /// `ff_out(silu(ff_proj(RMS(x))) * up_proj(RMS(x)))`.
+    fn feed_forward(&self, b: &mut Builder, x: Slot, onto: Onto) {
         let norm = b.vector(&format!("{}.ff_norm.weight", self.name), self.width);
         let [expand, gate] = ["ff_proj", "up_proj"]
             .map(|part| b.layer_without_bias(&format!("{}.{part}", self.name), self.mlp, self.width));
@@ -91,7 +111,13 @@ impl Block {
             let gate = b.linear_rows(h, range, gate);
             let h = b.linear_rows(h, range, expand);
             b.gated_silu(h, gate);
-            b.linear_add_rows(h, contract, x, range);
+            b.linear_rows_onto(h, contract, onto, range.first);
         }
+    }
+
+    fn values(&self, b: &mut Builder, x: Slot, rows: Extent) -> Slot {
+        let to_value = self.square(b, "v_proj");
+        let h = self.attention_norm(b, x);
+        b.linear_first(h, to_value, rows)
     }
 }

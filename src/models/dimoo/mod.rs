@@ -6,11 +6,12 @@ pub mod shortcut;
 
 pub use base::{Branch, Config, Sequence};
 
+use super::cache::Keep;
 use super::family::{Batch, Condition, Family, Network, Places, Written, within};
 use super::prompts::DIMOO_TEMPLATE;
 use super::states;
 use super::tokenizer::{self, Tokenizer};
-use crate::kernels::{ImagePlacement, Slot};
+use crate::kernels::{Extent, ImagePlacement, Intervals, RowRange, Slot};
 use crate::program::Builder;
 
 /// The architecture that `config.json` names.
@@ -169,29 +170,49 @@ impl Network for OneSequence<'_> {
         self.sequence.length
     }
 
-    fn placement(&self) -> ImagePlacement {
-        self.model.transformer.placement(&self.sequence)
-    }
-
     fn features(&self, b: &mut Builder) -> Slot {
         self.model.transformer.features_state(b, &self.sequence)
     }
 
-    fn full(&self, b: &mut Builder, keep: bool) {
-        let t = &self.model.transformer;
-        if keep {
-            t.features_and_cache_of(b, &self.sequence);
-        } else {
-            t.features_of(b, &self.sequence);
-        }
+    fn images(&self) -> u32 {
+        self.sequence.images
+    }
+
+    fn tokens(&self) -> u32 {
+        self.model.transformer.tokens()
+    }
+
+    /// What stands before the first image token.
+    fn prompt(&self) -> RowRange {
+        RowRange::all(self.sequence.start)
+    }
+
+    fn placement(&self) -> ImagePlacement {
+        self.model.transformer.placement(&self.sequence)
+    }
+
+    fn full(&self, b: &mut Builder, keep: Keep) {
+        self.model.transformer.features_of_and(b, &self.sequence, keep);
+    }
+
+    fn sum(&self, b: &mut Builder) -> Slot {
+        self.model.transformer.sum(b, &self.sequence)
+    }
+
+    fn ends(&self, b: &mut Builder, added: Slot) {
+        self.model.transformer.ends(b, &self.sequence, added);
     }
 
     fn choose(&self, b: &mut Builder, count: u32) {
         self.model.transformer.choose_rows(b, &self.sequence, count);
     }
 
-    fn partial(&self, b: &mut Builder, count: u32) {
-        self.model.transformer.refresh_rows(b, &self.sequence, count);
+    fn partial(&self, b: &mut Builder, rows: Extent) {
+        self.model.transformer.refresh_rows(b, &self.sequence, rows);
+    }
+
+    fn adaptive(&self, b: &mut Builder, intervals: Intervals) {
+        self.model.transformer.adapt_rows(b, &self.sequence, intervals);
     }
 
     fn shortcut(&self, b: &mut Builder) {

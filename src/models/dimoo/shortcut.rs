@@ -8,9 +8,10 @@ use super::base::{self, Sequence};
 use super::block::{Block, EPS, Keys, check_heads};
 use crate::kernels::rope::Positions;
 use crate::kernels::{Extent, Slot, Symbol};
+use crate::models::cache::Modules;
 use crate::models::maskgit::{self, shortcut::Parts};
 use crate::models::states;
-use crate::program::{Builder, Element};
+use crate::program::{Builder, Element, Onto};
 
 /// Sizes of a shortcut; heads and the feed-forward width are the base's.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -75,20 +76,20 @@ impl Config {
             Keys::Own
         };
         let x = b.scope("proj_in", |b| self.proj_in(b, base, features));
-        let rows = Positions::Absolute { length: sequence.length };
         for block in 0..self.blocks {
             let part = |part| Block {
                 name: format!("shortcut.blocks.{block}.{part}"),
                 sequences: sequence.images,
+                length: sequence.length,
                 width,
                 heads: base.heads,
                 mlp: base.mlp,
             };
             let append = |b: &mut Builder| {
                 let cross = part("cross_attn");
-                b.scope("cross_attn", |b| cross.attend(b, x, rows, keys));
-                b.scope("cross_attn_ff", |b| cross.feed_forward(b, x));
-                b.scope("self_attn", |b| part("self_attn").append(b, x, rows, Keys::Own));
+                b.scope("cross_attn", |b| cross.attend_to(b, x, keys, Onto::Sum(x)));
+                b.scope("cross_attn_ff", |b| cross.feed_forward(b, x, Onto::Sum(x)));
+                b.scope("self_attn", |b| part("self_attn").append(b, x));
             };
             b.scope(format!("blocks.{block}"), |b| b.block(append));
         }

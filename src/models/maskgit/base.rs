@@ -6,10 +6,10 @@
 use crate::kernels::attention::Operand;
 use crate::kernels::linear::Activation;
 use crate::kernels::masked_logits::MaskedLogits;
-use crate::kernels::{Extent, ImagePlacement, RowRange, Slot, embed_tokens::EmbedTokens};
-use crate::models::cache::{self, KeysAndValues};
+use crate::kernels::{Extent, ImagePlacement, Intervals, RowRange, Slot, embed_tokens::EmbedTokens};
+use crate::models::cache::{self, Caches, Keep, KeysAndValues, Layers, Modules};
 use crate::models::{Batch, Places, states};
-use crate::program::{Builder, Element, Layout};
+use crate::program::{Builder, Element, Layer, Layout, Onto};
 
 /// Sizes of a MaskGIT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -125,50 +125,6 @@ impl Config {
         b.linear(h, project)
     }
 
-    /// `x += MHA(LN(x)); x += FF(LN(x))`, in place. With a cache, the attention is over the keys and values in it, among
-    /// which those of `x` are put first.
-    fn block(&self, b: &mut Builder, x: Slot, sequences: u32, name: &str, cache: Option<KeysAndValues>) {
-        b.scope("attention", |b| {
-            let norm = b.norm(&format!("{name}.0.norm"), self.hidden);
-            let mha = format!("{name}.0.fn.mha");
-            let qkv = b.layer_named(
-                &format!("{mha}.in_proj_weight"),
-                &format!("{mha}.in_proj_bias"),
-                3 * self.hidden,
-                self.hidden,
-            );
-            let out = b.layer(&format!("{mha}.out_proj"), self.hidden, self.hidden);
-            let h = b.layer_norm(x, norm, EPS);
-            let h = match cache {
-                None => {
-                    let h = b.linear(h, qkv);
-                    b.self_attention(h, sequences, self.heads)
-                }
-                Some(cache) => {
-                    let [to_query, to_key, to_value] =
-                        [0, 1, 2].map(|part| qkv.rows(part * self.hidden, self.hidden));
-                    let query = b.linear(h, to_query);
-                    cache.put(b, h, [to_key, to_value], |_, _| {});
-                    let [query, keys, values] = [query, cache.keys, cache.values].map(|slot| Operand {
-                        slot,
-                        offset: 0,
-                        stride: self.hidden,
-                    });
-                    b.attention(query, keys, values, sequences, sequences, self.heads, self.hidden)
-                }
-            };
-            b.linear_add(h, out, x);
-        });
-        b.scope("feed_forward", |b| {
-            let norm = b.norm(&format!("{name}.1.norm"), self.hidden);
-            let expand = b.layer(&format!("{name}.1.fn.net.0"), self.mlp, self.hidden);
-            let contract = b.layer(&format!("{name}.1.fn.net.3"), self.hidden, self.mlp);
-            let h = b.layer_norm(x, norm, EPS);
-            let h = b.linear_with(h, expand, Activation::Gelu);
-            b.linear_add(h, contract, x);
-        });
-    }
-
     /// LN, Linear, GELU, LN: its output is the feature that shortcuts predict.
     fn last_layer(&self, b: &mut Builder, x: Slot, features: Slot) {
         let norm = b.norm("maskgit.last_layer.0", self.hidden);
@@ -179,35 +135,41 @@ impl Config {
         b.layer_norm_into(h, norm, OUTER_EPS, None, features);
     }
 
-    /// All rows of all sequences, or those of a list, through the whole network into `features`.
-    fn transformer(
+    /// All rows of all sequences, or those of a list, up to the first block; with noise, if any, in what tokens are embedded as.
+    fn stem(
         &self,
         b: &mut Builder,
         batch: Batch,
-        (list, noise): (Option<Slot>, Option<f32>),
-        features: Slot,
-        cache: impl Fn(&mut Builder, u32) -> Option<KeysAndValues>,
-    ) {
-        let rows = Extent::fixed(b.rows(features));
+        rows: Extent,
+        list: Option<Slot>,
+        noise: Option<f32>,
+    ) -> Slot {
         let x = b.scope("embed", |b| self.embed(b, batch, rows, list, noise));
-        let x = b.scope("first_layer", |b| self.first_layer(b, x));
-        for layer in 0..self.depth {
-            let name = format!("maskgit.transformer.layers.{layer}");
-            let cache = cache(b, layer);
-            b.scope(format!("layers.{layer}"), |b| {
-                b.block(|b| self.block(b, x, batch.sequences(), &name, cache));
-            });
-        }
+        b.scope("first_layer", |b| self.first_layer(b, x))
+    }
+
+    /// Rows through the whole network into `features`.
+    fn transformer(&self, b: &mut Builder, batch: Batch, layers: Layers, noise: Option<f32>, features: Slot) {
+        let rows = b.rows_of(features);
+        let x = self.stem(b, batch, rows, layers.list(), noise);
+        let sequences = batch.sequences();
+        cache::stack(b, x, self.depth, layers, &self.caches(batch), |layer| Block {
+            config: self,
+            name: format!("maskgit.transformer.layers.{layer}"),
+            sequences,
+        });
         b.scope("last_layer", |b| self.last_layer(b, x, features));
     }
 
-    /// Appends the full model as [`Config::features`] does, keeping every layer's keys and values for
-    /// [`Config::refresh_rows`].
-    pub fn features_and_cache(&self, b: &mut Builder, batch: Batch) {
+    fn caches(&self, batch: Batch) -> Caches<'static> {
+        let (sequences, length, width) = (batch.sequences(), self.length(), self.hidden);
+        Caches { name: &str::to_owned, sequences, length, width }
+    }
+
+    /// Appends the full model as [`Config::features`] does, keeping something for steps that go on from it.
+    pub fn features_and(&self, b: &mut Builder, batch: Batch, keep: Keep) {
         let features = self.features_state(b, batch);
-        self.transformer(b, batch, (None, None), features, |b, layer| {
-            Some(self.cache(b, batch, layer, None))
-        });
+        self.transformer(b, batch, Layers::Full(keep), None, features);
     }
 
     /// Appends ML-Cache's choice: which `count` rows of each sequence the next step recomputes. They are those whose best
@@ -217,29 +179,39 @@ impl Config {
         let head = b.layer_without_bias("maskgit.tok_emb", self.vocabulary(), self.hidden);
         let head = head.rows(0, self.codebook);
         let bias = self.head_bias(b);
-        let list = self.chosen_state(b, batch, count);
+        let list = self.caches(batch).list(b, Extent::fixed(count));
         cache::choose_lowest(b, features, head, Some(bias), [batch.sequences(), count], list);
     }
 
-    /// Appends a partial step: the `count` chosen rows of each sequence pass through the model, among the cached keys and
+    /// Appends a partial step: the chosen `rows` of each sequence pass through the model, among the cached keys and
     /// values of the others, and replace their part of the caches and of the features.
-    pub fn refresh_rows(&self, b: &mut Builder, batch: Batch, count: u32) {
+    pub fn refresh_rows(&self, b: &mut Builder, batch: Batch, rows: Extent) {
         let features = self.features_state(b, batch);
-        let list = self.chosen_state(b, batch, count);
-        let y = b.temporary("features", Extent::fixed(batch.sequences() * count), self.hidden);
-        self.transformer(b, batch, (Some(list), None), y, |b, layer| {
-            Some(self.cache(b, batch, layer, Some(list)))
-        });
+        let list = self.caches(batch).list(b, rows);
+        let y = b.temporary("features", rows.times(batch.sequences()), self.hidden);
+        self.transformer(b, batch, Layers::Listed(list), None, y);
         b.scope("scatter", |b| b.scatter(y, list, features));
     }
 
-    fn chosen_state(&self, b: &mut Builder, batch: Batch, count: u32) -> Slot {
-        b.state(states::CHOSEN_ROWS, batch.sequences(), count, Element::U32)
+    /// Appends an adaptive step: each layer computes the rows whose turn it is or that have changed most, on top of
+    /// [kept outputs](Keep::Outputs).
+    pub fn adapt_rows(&self, b: &mut Builder, batch: Batch, intervals: Intervals) {
+        let features = self.features_state(b, batch);
+        self.transformer(b, batch, Layers::Adaptive(intervals), None, features);
     }
 
-    fn cache(&self, b: &mut Builder, batch: Batch, layer: u32, list: Option<Slot>) -> KeysAndValues {
-        let size = [batch.sequences() * self.length(), self.hidden];
-        KeysAndValues::of_layer(b, str::to_owned, layer, size, list)
+    /// What [`Keep::Sum`] keeps.
+    pub(super) fn sum(&self, b: &mut Builder, batch: Batch) -> Slot {
+        self.caches(batch).sum(b)
+    }
+
+    /// Appends the model with `added` in place of what its blocks add to the residual stream.
+    pub fn ends(&self, b: &mut Builder, batch: Batch, added: Slot) {
+        let features = self.features_state(b, batch);
+        let rows = b.rows_of(features);
+        let x = self.stem(b, batch, rows, None, None);
+        b.combine(1.0, added, 1.0, x);
+        b.scope("last_layer", |b| self.last_layer(b, x, features));
     }
 
     /// The head's bias for each position, the class token's included, and each code.
@@ -266,7 +238,7 @@ impl Config {
     /// The same with noise, if any, in what image tokens are embedded as: by [`states::SEEDS`].
     pub(super) fn features_of(&self, b: &mut Builder, batch: Batch, noise: Option<f32>) {
         let features = self.features_state(b, batch);
-        self.transformer(b, batch, (None, noise), features, |_, _| None);
+        self.transformer(b, batch, Layers::Full(Keep::Nothing), noise, features);
     }
 
     /// Appends the head at places of each image, or a range of its masked positions: logits `[sequences * places, codebook]`.
@@ -300,5 +272,68 @@ impl Config {
         };
         b.scope("head", |b| b.push(kernel));
         logits
+    }
+}
+
+/// A block: `x += MHA(LN(x)); x += FF(LN(x))`.
+struct Block<'a> {
+    config: &'a Config,
+    /// The prefix of its tensors.
+    name: String,
+    sequences: u32,
+}
+
+impl Block<'_> {
+    fn attention_norm(&self, b: &mut Builder, x: Slot) -> Slot {
+        let norm = b.norm(&format!("{}.0.norm", self.name), self.config.hidden);
+        b.layer_norm(x, norm, EPS)
+    }
+
+    /// Queries, keys and values, packed.
+    fn in_proj(&self, b: &mut Builder) -> Layer {
+        let (mha, hidden) = (format!("{}.0.fn.mha", self.name), self.config.hidden);
+        let [weight, bias] = ["weight", "bias"].map(|part| format!("{mha}.in_proj_{part}"));
+        b.layer_named(&weight, &bias, 3 * hidden, hidden)
+    }
+}
+
+impl Modules for Block<'_> {
+    fn attend(&self, b: &mut Builder, x: Slot, keys: Option<KeysAndValues>, onto: Onto) {
+        let &Config { hidden, heads, .. } = self.config;
+        let qkv = self.in_proj(b);
+        let out = b.layer(&format!("{}.0.fn.mha.out_proj", self.name), hidden, hidden);
+        let h = self.attention_norm(b, x);
+        let h = match keys {
+            None => {
+                let h = b.linear(h, qkv);
+                b.self_attention(h, self.sequences, heads)
+            }
+            Some(kept) => {
+                let [to_query, to_key, to_value] = [0, 1, 2].map(|part| qkv.rows(part * hidden, hidden));
+                let query = b.linear(h, to_query);
+                kept.put(b, h, [to_key, to_value], |_, _| {});
+                let [query, keys, values] =
+                    [query, kept.keys, kept.values].map(|slot| Operand { slot, offset: 0, stride: hidden });
+                b.attention(query, keys, values, self.sequences, self.sequences, heads, hidden)
+            }
+        };
+        b.linear_onto(h, out, onto);
+    }
+
+    fn feed_forward(&self, b: &mut Builder, x: Slot, onto: Onto) {
+        let (name, &Config { hidden, mlp, .. }) = (&self.name, self.config);
+        let norm = b.norm(&format!("{name}.1.norm"), hidden);
+        let expand = b.layer(&format!("{name}.1.fn.net.0"), mlp, hidden);
+        let contract = b.layer(&format!("{name}.1.fn.net.3"), hidden, mlp);
+        let h = b.layer_norm(x, norm, EPS);
+        let h = b.linear_with(h, expand, Activation::Gelu);
+        b.linear_onto(h, contract, onto);
+    }
+
+    fn values(&self, b: &mut Builder, x: Slot, rows: Extent) -> Slot {
+        let hidden = self.config.hidden;
+        let to_value = self.in_proj(b).rows(2 * hidden, hidden);
+        let h = self.attention_norm(b, x);
+        b.linear_first(h, to_value, rows)
     }
 }

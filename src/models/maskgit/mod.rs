@@ -7,11 +7,12 @@ pub mod shortcut;
 
 pub use base::Config;
 
+use super::cache::Keep;
 use super::family::{Batch, Condition, Family, Network, Places, Written, within};
 use super::prompts::distance;
 use super::states;
 use super::tokenizer::Tokenizer;
-use crate::kernels::{ImagePlacement, Slot};
+use crate::kernels::{Extent, ImagePlacement, Intervals, RowRange, Slot};
 use crate::program::Builder;
 
 /// The architecture that `config.json` names.
@@ -189,29 +190,54 @@ impl Network for WholeBatch<'_> {
         self.model.transformer.length()
     }
 
-    fn placement(&self) -> ImagePlacement {
-        ImagePlacement::PLAIN
-    }
-
     fn features(&self, b: &mut Builder) -> Slot {
         self.model.transformer.features_state(b, self.batch)
     }
 
-    fn full(&self, b: &mut Builder, keep: bool) {
+    fn images(&self) -> u32 {
+        self.batch.images
+    }
+
+    fn tokens(&self) -> u32 {
+        self.model.transformer.tokens()
+    }
+
+    /// The class token stands at the end.
+    fn prompt(&self) -> RowRange {
+        RowRange { first: self.model.transformer.tokens(), count: 1 }
+    }
+
+    fn placement(&self) -> ImagePlacement {
+        ImagePlacement::PLAIN
+    }
+
+    fn full(&self, b: &mut Builder, keep: Keep) {
         let t = &self.model.transformer;
-        if keep {
-            t.features_and_cache(b, self.batch);
-        } else {
-            t.features_of(b, self.batch, self.model.one_step.map(|one_step| one_step.noise as f32));
+        match &self.model.one_step {
+            // Which has no steps to keep anything for.
+            Some(one_step) => t.features_of(b, self.batch, Some(one_step.noise as f32)),
+            None => t.features_and(b, self.batch, keep),
         }
+    }
+
+    fn sum(&self, b: &mut Builder) -> Slot {
+        self.model.transformer.sum(b, self.batch)
+    }
+
+    fn ends(&self, b: &mut Builder, added: Slot) {
+        self.model.transformer.ends(b, self.batch, added);
     }
 
     fn choose(&self, b: &mut Builder, count: u32) {
         self.model.transformer.choose_rows(b, self.batch, count);
     }
 
-    fn partial(&self, b: &mut Builder, count: u32) {
-        self.model.transformer.refresh_rows(b, self.batch, count);
+    fn partial(&self, b: &mut Builder, rows: Extent) {
+        self.model.transformer.refresh_rows(b, self.batch, rows);
+    }
+
+    fn adaptive(&self, b: &mut Builder, intervals: Intervals) {
+        self.model.transformer.adapt_rows(b, self.batch, intervals);
     }
 
     fn shortcut(&self, b: &mut Builder) {
