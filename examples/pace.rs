@@ -63,8 +63,8 @@ fn main() -> Result<(), GenerateError> {
 pub fn compare() -> Result<(), GenerateError> {
     let model = Model::bundled_class()?;
     let condition = model.condition(&Subject::Class("fox".to_owned()))?;
-    let jobs: Vec<Job> = (0..2).map(|seed| Job { condition: condition.clone(), seed }).collect();
-    let usual = model.config.sampling;
+    let jobs = vec![Job { condition, seed: 0 }];
+    let usual = model.config.sampling.with_steps(16);
     let mut engine = Engine::of(model, Device::Cpu);
     let mut made = |refresh, order| {
         let sampling = Sampling { order, ..usual };
@@ -81,7 +81,7 @@ pub fn compare() -> Result<(), GenerateError> {
     let adaptive = |budget| Refresh::Adaptive(Adaptive { target_error: 0.1, budget });
     for order in [Order::Confidence, Order::Custom(&OUTWARDS)] {
         let (vanilla, _) = made(Refresh::Every, order)?;
-        for refresh in [Refresh::Uniform(6), adaptive(Some(6)), adaptive(None), Refresh::Custom(&TRAVELLED)] {
+        for refresh in [Refresh::Uniform(4), adaptive(Some(4)), adaptive(None), Refresh::Custom(&TRAVELLED)] {
             let name = refresh.to_string();
             let (codes, steps) = made(refresh, order)?;
             let equal = codes.iter().zip(&vanilla).filter(|(a, b)| a == b).count();

@@ -178,7 +178,11 @@ fn steps_without_guidance_run_half_and_make_the_same_tokens() {
     for (model, condition) in [(fixture(), Condition::Class(Some(2))), (text, words)] {
         let batch = Batch::of(&condition, 2, true);
         for predictor in Predictor::ALL {
-            for device in devices.iter().flatten() {
+            // Of those that observe full steps, keep something of them, or neither, one is compared on software Vulkan, which is slow.
+            let compared =
+                matches!(predictor, Predictor::Shortcut | Predictor::MlCache(_) | Predictor::Taylor(_));
+            for device in devices.iter().flatten().filter(|device| compared || matches!(device, Device::Cpu))
+            {
                 let made = |both_halves| {
                     let shape = Shape::new(batch, Some(predictor));
                     let mut session = Session::new(&model, shape, device).unwrap();
