@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     /// A text file of class names, one a line, in order of class
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     labels: Option<PathBuf>,
-    /// The transformer makes its pictures in one step: Di[M]O's, whose tensors are those of its teacher
+    /// The transformer makes its pictures in one step: Di\[M\]O's, whose tensors are those of its teacher
     #[arg(long)]
     one_step: bool,
     /// Rows and columns of a text model's image, in tokens of 16 pixels (default: 64x64)

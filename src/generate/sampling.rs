@@ -1,5 +1,5 @@
 //! How tokens are drawn and chosen: the settings, and the numbers that follow from them for every step. [`plan`](super::plan) makes
-//! steps of them, [`drawing`](super::drawing) the operations.
+//! steps of them, `drawing` the operations.
 
 use super::GenerateError;
 use super::order::Order;

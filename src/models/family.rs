@@ -106,7 +106,7 @@ pub type Written = (String, Vec<u32>);
 
 /// A model's sizes, and how its programs are made.
 ///
-/// In every family, [`states::IDS`](super::states::IDS) holds codes, and the number of codes where a token is masked.
+/// In every family, [`states::IDS`] holds codes, and the number of codes where a token is masked.
 pub trait Family: std::fmt::Debug + Send + Sync {
     /// What `config.json` calls the family.
     fn architecture(&self) -> &'static str;
@@ -128,7 +128,7 @@ pub trait Family: std::fmt::Debug + Send + Sync {
     fn is_one_step(&self) -> bool {
         false
     }
-    /// What [`states::IDS`](super::states::IDS) holds before the first step, by the seed of each image: every token masked, unless a
+    /// What [`states::IDS`] holds before the first step, by the seed of each image: every token masked, unless a
     /// family begins otherwise.
     fn begin(&self, seeds: &[u64]) -> Vec<u32> {
         vec![self.codebook(); seeds.len() * self.tokens() as usize]
@@ -208,7 +208,7 @@ pub trait Network {
     fn ends(&self, b: &mut Builder, added: Slot);
     /// Appends what lists the `count` rows of each sequence whose best code has the lowest logit.
     fn choose(&self, b: &mut Builder, count: u32);
-    /// Appends the model over the `rows` of each sequence that [`states::CHOSEN_ROWS`](super::states::CHOSEN_ROWS) lists, among kept
+    /// Appends the model over the `rows` of each sequence that [`states::CHOSEN_ROWS`] lists, among kept
     /// keys and values of the others.
     fn partial(&self, b: &mut Builder, rows: Extent);
     /// Appends the model over the rows whose turn it is and those that have changed most, on top of [kept outputs](Keep::Outputs).

@@ -1,4 +1,4 @@
-//! Di[M]O: a MaskGIT distilled into a generator of one step, with the weights' names and shapes of its teacher.
+//! Di\[M\]O: a MaskGIT distilled into a generator of one step, with the weights' names and shapes of its teacher.
 //!
 //! Zhu et al. 2025 (arXiv 2503.15457). What a teacher's many steps draw at random, one step has to begin with: codes at random of
 //! which a share is masked, and noise in the embeddings of all of them. One conditional pass without guidance then gives every

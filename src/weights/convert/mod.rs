@@ -58,7 +58,7 @@ pub struct ConvertOptions {
     pub shortcut_heads: Option<u32>,
     /// Names of the classes, in their order.
     pub labels: Option<Vec<String>>,
-    /// The transformer makes its pictures in one step, as Di[M]O's official one does: its weights are those of any other.
+    /// The transformer makes its pictures in one step, as Di\[M\]O's official one does: its weights are those of any other.
     pub one_step: bool,
     /// Rows and columns of a text model's image, in tokens, which its weights do not tell.
     pub grid: Option<[u32; 2]>,
