@@ -114,7 +114,9 @@ def trace(out, index, model, arch, condition, vocabulary, settings, method):
     else:
         out |= {name + "gumbel_token": torch.stack(tokens), name + "gumbel_choice": torch.stack(choices)}
         out |= {name + "pred_codes": torch.stack(draws), name + "masked_after": torch.stack(masks)}
-        out |= {name + "features": torch.stack(features)}
+        # Where there is no guidance, migm makes no features of sequences without a class: tokens alone are compared.
+        if "guidance_interval" not in settings:
+            out |= {name + "features": torch.stack(features)}
 
 
 # Runs by accelerators that need no training, and by what else changes a run: what `migm verify` is told of each.
