@@ -16,11 +16,6 @@ macro_rules! bytes {
     };
 }
 
-/// One tokenizer for both models: the file is the same in both folders, and here once. A static of its own, because what
-/// is written where it is needed is copied into every part of the program that names it.
-#[cfg(feature = "models")]
-static TOKENIZER: [u8; bytes!("scenes-text/vq.safetensors").len()] = *bytes!("scenes-text/vq.safetensors");
-
 /// The text-to-image model.
 pub(crate) static TEXT: Bundle = Bundle {
     name: "scenes-text",
@@ -30,7 +25,7 @@ pub(crate) static TEXT: Bundle = Bundle {
         ("tokenizer.json", bytes!("scenes-text/tokenizer.json")),
         ("dimoo.safetensors", bytes!("scenes-text/dimoo.safetensors")),
         ("shortcut.safetensors", bytes!("scenes-text/shortcut.safetensors")),
-        ("vq.safetensors", &TOKENIZER),
+        ("vq.safetensors", bytes!("scenes-text/vq.safetensors")),
     ],
     #[cfg(not(feature = "models"))]
     files: &[],
@@ -44,7 +39,7 @@ pub(crate) static CLASS: Bundle = Bundle {
         ("config.json", bytes!("scenes-class/config.json")),
         ("maskgit.safetensors", bytes!("scenes-class/maskgit.safetensors")),
         ("shortcut.safetensors", bytes!("scenes-class/shortcut.safetensors")),
-        ("vq.safetensors", &TOKENIZER),
+        ("vq.safetensors", bytes!("scenes-class/vq.safetensors")),
     ],
     #[cfg(not(feature = "models"))]
     files: &[],

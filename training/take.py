@@ -3,6 +3,9 @@
 `python training/take.py --config small --models assets/models --out runs/more` finds the folders of a text model, a class model
 and a judge below `--models` by what their `config.json` says, and writes `tokenizer.safetensors` and `judge.safetensors` as their
 stages leave them, and `begin-STAGE.safetensors` for the bases and shortcuts: what `--begin` takes. Weights come back from f16.
+
+A run has one tokenizer: what stands in it already as `tokenizer.safetensors`, or else the first model's. A base on other codes is taken
+over to it: each code begins with what the base knew of the old code nearest to it, which is better than to begin at random.
 """
 
 import argparse
@@ -20,15 +23,30 @@ import tokenizer
 from scenes import Scenes, source_of
 
 
-def taken(path, model, metadata, to):
+CODEBOOK = "quantize.embedding.weight"
+
+
+def taken(path, model, metadata, to, change=lambda weights: weights):
     """Writes the weights of `path` as those of `model`, which says what they must be."""
-    found = {name: value.float() for name, value in load_file(path).items()}
+    found = change({name: value.float() for name, value in load_file(path).items()})
     try:
         model.load_state_dict(found)
     except RuntimeError as error:
         raise SystemExit(f"error: {path} is not of this configuration: {error}") from None
     common.save_weights(to, model, metadata)
     print(f"{to}: from {path}")
+
+
+def recoded(weights, arch, near):
+    """A base's weights where each code has what the code `near` it had: its embedding, and its row of the head."""
+    codes = len(near)
+    if arch == "dimoo":  # codes come after the words
+        names = ("model.transformer.wte.weight", "model.transformer.ff_out.weight")
+        return weights | {name: torch.cat([weights[name][:-codes], weights[name][-codes:][near]]) for name in names}
+    # Codes come first, and the head is the table with a bias for each position.
+    table, bias = weights["tok_emb.weight"], weights["bias"]
+    bias = torch.cat([bias[..., :codes][..., near], bias[..., codes:]], -1)
+    return weights | {"tok_emb.weight": torch.cat([table[:codes][near], table[codes:]]), "bias": bias}
 
 
 def main():
@@ -54,7 +72,13 @@ def main():
             taken(folder / "vq.safetensors", tokenizer.build({}, config), {"config": values}, args.out / "tokenizer.safetensors")
         owner = base.new_base(arch, config, header)
         metadata = {"config": values, "arch": arch, "header": header}
-        taken(folder / f"{arch}.safetensors", owner, metadata, args.out / f"begin-base-{arch}.safetensors")
+        present, its = load_file(args.out / "tokenizer.safetensors")[CODEBOOK], load_file(folder / "vq.safetensors")[CODEBOOK]
+        change = {}
+        if not torch.equal(present, its.float()):
+            near = torch.cdist(present, its.float()).argmin(1)
+            change = {"change": lambda weights, arch=arch, near=near: recoded(weights, arch, near)}
+            print(f"{arch}: on other codes than the run's; each begins as the nearest of {near.unique().numel()}")
+        taken(folder / f"{arch}.safetensors", owner, metadata, args.out / f"begin-base-{arch}.safetensors", **change)
         if (folder / "shortcut.safetensors").exists():
             student = shortcut.new_shortcut(arch, owner, config.shortcut, {"cross_attention": True, "time": True})
             taken(folder / "shortcut.safetensors", student, {"arch": arch}, args.out / f"begin-shortcut-{arch}.safetensors")

@@ -1,8 +1,8 @@
 //! Executors: the same program on a GPU ([`gpu`]) or on the CPU ([`cpu`]).
 //!
 //! An executor is built from all programs of a session at once: it loads the weights they name, makes one
-//! buffer for every state (a program that declares less of a state than another has its beginning), and shares one pool of buffers among their temporaries. After [`Executor::prepare`],
-//! running a step allocates nothing, makes no bind group and reads nothing back. Nothing here knows of models.
+//! buffer for every state (a program that declares less of a state than another has its beginning), and shares one pool
+//! of buffers among their temporaries. After [`Executor::prepare`], running a step allocates nothing, makes no bind group and reads nothing back. Nothing here knows of models.
 
 use crate::kernels::StepValues;
 use crate::program::{Program, ProgramError, Storage};

@@ -40,6 +40,7 @@ pub mod schedule;
 pub mod session;
 #[cfg(test)]
 mod session_tests;
+mod settings;
 #[cfg(test)]
 mod text_tests;
 

@@ -346,11 +346,6 @@ impl Model {
         Ok(Settings { refresh: Refresh::List(schedules.plan(&settings, budget)?), ..settings })
     }
 
-    /// The predictor and the number of steps that the model was calibrated for, if it was.
-    pub fn calibrated(&self) -> Option<(String, u32)> {
-        self.schedules.as_ref().map(|known| (known.predictor.clone(), known.steps))
-    }
-
     /// What errors of a predictor are of the velocity that it accumulated, by parts of the mask ratio from 0 on, where that was measured.
     pub fn prior(&self, settings: &Settings) -> Vec<f32> {
         let measured =

@@ -191,10 +191,12 @@ impl Recipe {
 
     /// Full steps of a run, where the rule makes sense and tells before.
     pub fn full_steps(&self) -> Option<usize> {
-        if self.refresh.pace().is_some() {
-            return None;
-        }
         let steps = self.draw.steps;
+        match self.refresh {
+            Refresh::Optimal(budget) => return (1..=steps).contains(&budget).then_some(budget as usize),
+            _ if self.refresh.pace().is_some() => return None,
+            _ => {}
+        }
         let full = self.refresh.full_steps(steps as usize, steps).ok()?;
         Some(full.into_iter().filter(|full| *full).count())
     }

@@ -28,7 +28,6 @@ pub fn methods(recipe: &Recipe, has_shortcut: bool) -> Vec<Method> {
     let known = Recipe { refresh: refresh.clone(), ..recipe.clone() }.full_steps();
     let budget = match &refresh {
         Refresh::Adaptive(adaptive) => adaptive.budget.unwrap_or(few),
-        Refresh::Optimal(budget) => *budget,
         _ => known.map_or(few, |full| full as u32),
     };
     let own = if recipe.predictor == Predictor::Shortcut && !has_shortcut {

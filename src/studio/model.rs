@@ -1,5 +1,6 @@
 //! A model as the window knows it.
 
+use crate::generate::calibrate::Schedules;
 use crate::generate::model::Model;
 use crate::generate::predict::Predictor;
 use crate::generate::recipe::{Recipe, Subject};
@@ -36,8 +37,8 @@ pub struct ModelInfo {
     pub draw: Sampling,
     /// Whether it has a shortcut.
     pub has_shortcut: bool,
-    /// The predictor and the number of steps that it was calibrated for, if it was.
-    pub calibrated: Option<(String, u32)>,
+    /// What was measured of it, if it was calibrated.
+    pub schedules: Option<Schedules>,
     /// Whether its weights are stored in f16, those aside that are quantised; else in f32.
     pub stored_half: bool,
     /// How they are stored quantised, if they are.
@@ -66,7 +67,7 @@ impl ModelInfo {
             size: [width, height],
             draw: model.config.sampling,
             has_shortcut: family.has_shortcut(),
-            calibrated: model.calibrated(),
+            schedules: model.schedules().cloned(),
             stored_half: model.formats().half,
             stored_quantized: model.formats().quantize,
         }

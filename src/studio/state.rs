@@ -314,6 +314,12 @@ impl State {
     pub fn full_list(&self) -> Vec<u32> {
         let Some(recipe) = &self.recipe else { return Vec::new() };
         let steps = recipe.draw.steps;
+        if let (Refresh::Optimal(budget), Some(model)) = (&recipe.refresh, &self.model) {
+            let measured = model.schedules.as_ref();
+            return measured
+                .and_then(|known| known.plan(&recipe.settings(), *budget).ok())
+                .unwrap_or_default();
+        }
         let full = recipe.refresh.full_steps(steps as usize, steps).unwrap_or_default();
         (0..steps).filter(|step| full.get(*step as usize) == Some(&true)).collect()
     }
@@ -402,7 +408,7 @@ mod tests {
             size: [8, 8],
             draw: if is_text { Sampling::DIMOO } else { class },
             has_shortcut: true,
-            calibrated: None,
+            schedules: None,
             stored_half: true,
             stored_quantized: None,
         }

@@ -32,7 +32,7 @@ pub(crate) fn text_model() -> ModelInfo {
         size: [64, 64],
         draw: Sampling { steps: STEPS, ..Sampling::DIMOO },
         has_shortcut: true,
-        calibrated: None,
+        schedules: None,
         stored_half: true,
         stored_quantized: None,
     }

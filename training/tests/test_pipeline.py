@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import base
 import common
@@ -101,6 +102,30 @@ def test_ablations_train_under_names_of_their_own(run):
         call("shortcut.py", "--arch", arch, "--name", "chain", "--out", str(run), "--steps", "4", "--unroll", "3", *OPTIONS)
         assert column(run / f"shortcut-{arch}-chain.csv", "loss")[-1] > 0
     assert (run / "shortcut-maskgit.safetensors").read_bytes() == before
+
+
+def test_a_base_on_other_codes_is_taken_over_to_those_of_the_run(run, tmp_path):
+    """Codes in another order are the same codes: a base that goes with them comes back as it was."""
+    call("export.py", "--out", str(run), "--to", str(tmp_path / "models"))
+    call("take.py", "--models", str(tmp_path / "models"), "--out", str(tmp_path / "as-it-was"), *OPTIONS)
+    vq, part = (tmp_path / "models/class" / name for name in ("vq.safetensors", "maskgit.safetensors"))
+    codebook, weights = common.load_file(vq), common.load_file(part)
+    first = codebook["quantize.embedding.weight"]
+    order = torch.randperm(len(first))
+    codebook["quantize.embedding.weight"] = first[order].contiguous()
+    for name, axis in (("tok_emb.weight", 0), ("bias", -1)):
+        others = torch.arange(len(order), weights[name].shape[axis])
+        weights[name] = weights[name].index_select(axis, torch.cat([order, others])).contiguous()
+    save_file(codebook, vq)
+    save_file(weights, part)
+    call("take.py", "--models", str(tmp_path / "models"), "--out", str(tmp_path / "taken"), *OPTIONS)
+    ours, theirs = (common.load_file(tmp_path / folder / "begin-base-maskgit.safetensors") for folder in ("taken", "as-it-was"))
+    # Codes that are equal can stand for each other.
+    single = ((first[:, None] == first).all(-1).sum(1) == 1).nonzero()[:, 0]
+    assert len(single) > 8
+    for name, axis in (("tok_emb.weight", 0), ("bias", -1)):
+        assert torch.equal(ours[name].index_select(axis, single), theirs[name].index_select(axis, single)), name
+    assert not torch.equal(common.load_file(part)["tok_emb.weight"].float(), theirs["tok_emb.weight"])
 
 
 def test_training_goes_on_from_exported_models(run, tmp_path):
@@ -419,7 +444,6 @@ def test_a_recording_that_lies_fails(run, tmp_path):
     path = tmp_path / "dimoo.safetensors"
     record.record(copy, "dimoo", path)
     from safetensors import safe_open
-    from safetensors.torch import save_file
 
     with safe_open(path, "pt") as file:
         metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}

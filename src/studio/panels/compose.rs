@@ -246,7 +246,6 @@ fn expected_speed_up(state: &State, recipe: &Recipe) -> Option<f64> {
     })?;
     let budget = match &recipe.refresh {
         Refresh::Adaptive(Adaptive { budget, .. }) => (*budget)? as usize,
-        Refresh::Optimal(budget) => *budget as usize,
         _ => recipe.full_steps()?,
     };
     let (steps, full) = (recipe.draw.steps as f64, budget as f64);
@@ -265,7 +264,6 @@ fn budget(
     let mut place = [0.0; 4];
     let known = match &recipe.refresh {
         Refresh::Adaptive(adaptive) => adaptive.budget,
-        Refresh::Optimal(budget) => Some(*budget),
         _ => Some(recipe.full_steps().unwrap_or(steps as usize) as u32),
     };
     let mut budget = known.unwrap_or(steps.div_ceil(4));

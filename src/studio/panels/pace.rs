@@ -73,8 +73,8 @@ pub fn choose(ui: &mut Ui, model: &ModelInfo, recipe: &mut Recipe, budget: u32) 
         .show_ui(ui, |ui| {
             let is_offered = |other: &Choice| match other {
                 Choice::Even | Choice::Adaptive | Choice::Warm => true,
-                Choice::Measured => model.calibrated.as_ref().is_some_and(|(predictor, steps)| {
-                    *predictor == recipe.predictor.to_string() && *steps == recipe.draw.steps
+                Choice::Measured => model.schedules.as_ref().is_some_and(|known| {
+                    known.predictor == recipe.predictor.to_string() && known.steps == recipe.draw.steps
                 }),
                 Choice::Picked | Choice::Decided => *other == before,
             };
