@@ -54,7 +54,7 @@ pub(super) struct Arguments {
         conflicts_with = "predictors"
     )]
     names: Vec<String>,
-    /// A method beside these: vanilla or a predictor, then any of steps=N, refresh=RULE, order=NAME, spread=CELLS, reveal=RULE,
+    /// A method beside these: vanilla or a predictor, then any of steps=N, refresh=RULE, order=NAME, schedule=NAME, spread=CELLS, reveal=RULE,
     /// corrector=SHARE, guidance=LOW,HIGH, as "taylor:1 refresh=uniform:4 order=halton"; repeat it for several. Without --budgets and
     /// --methods only these are compared with vanilla
     #[arg(long = "method", value_name = "METHOD")]

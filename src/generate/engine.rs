@@ -234,7 +234,7 @@ impl Engine {
         let mut batches: Vec<Vec<usize>> = chunks.map(<[usize]>::to_vec).collect();
         batches.reverse();
         let settings = settings.clone();
-        Ok(Run { engine: self, pictures, settings, quantize, at_once, batches, now: None })
+        Ok(Run { engine: self, pictures, settings, quantize, at_once, batches, now: None, from: None })
     }
 
     /// Pipelines, page faults, clocks: the first two steps of so many pictures like this, before others are timed.
@@ -331,9 +331,17 @@ pub struct Run<'a> {
     /// What is left, the next one last.
     batches: Vec<Vec<usize>>,
     now: Option<Now>,
+    /// Codes `[pictures, tokens]` to go on from, and at which step.
+    from: Option<(Vec<u32>, usize)>,
 }
 
 impl Run<'_> {
+    /// The same from codes `[pictures, tokens]` at a step of the plan: see [`Session::resume`].
+    #[must_use]
+    pub fn resuming(self, codes: Vec<u32>, step: usize) -> Self {
+        Self { from: Some((codes, step)), ..self }
+    }
+
     /// Goes on until something happens; `None` when all pictures are made.
     ///
     /// # Errors
@@ -369,7 +377,17 @@ impl Run<'_> {
         let conditions: Vec<Condition> = all().map(|picture| picture.condition.clone()).collect();
         let seeds: Vec<u64> = all().map(|picture| picture.seed).collect();
         let session = self.engine.session(&self.settings, batch, self.quantize)?;
-        session.start(&conditions, &seeds)?;
+        match &self.from {
+            None => session.start(&conditions, &seeds)?,
+            Some((codes, step)) => {
+                let tokens = session.family().tokens() as usize;
+                let each: Vec<&[u32]> = codes.chunks_exact(tokens).collect();
+                let at =
+                    |i: usize| indices.get(i).or(indices.last()).and_then(|&index| each.get(index).copied());
+                let batch: Vec<u32> = (0..self.at_once as usize).filter_map(at).flatten().copied().collect();
+                session.resume(&conditions, &seeds, &batch, *step)?;
+            }
+        }
         let steps = session.plan().len();
         self.now = Some(Now { pictures: indices.clone(), spent: 0.0 });
         Ok(Some(Event::Began(Began { pictures: indices, steps })))

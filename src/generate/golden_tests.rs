@@ -3,6 +3,7 @@
 use super::fixtures::{fixture, prompt, text_fixture};
 use super::model::{Device, Model};
 use super::predict::{MlCache, Predictor};
+use super::proof::fingerprint;
 use super::refresh::Refresh;
 use super::session::{Session, Settings, Shape};
 use crate::models::{Batch, Condition};
@@ -15,12 +16,6 @@ const METHODS: [(&str, Option<Predictor>); 4] = [
     ("reuse", Some(Predictor::Reuse)),
     ("ml-cache", Some(Predictor::MlCache(MlCache::OFFICIAL))),
 ];
-
-/// FNV-1a over the tokens.
-fn hash(tokens: &[u32]) -> u64 {
-    let bytes = tokens.iter().flat_map(|token| token.to_le_bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
-}
 
 fn tokens(
     model: &Model,
@@ -55,7 +50,7 @@ fn holds(recorded: &Recorded, run: impl Fn(Option<Predictor>, bool, &[u64]) -> V
             let alone = run(predictor, guided, &seeds[2..3]);
             let each = together.len() / seeds.len();
             assert_eq!(alone, together[2 * each..3 * each], "{name}, guided: {guided}");
-            *hashed = hash(&together);
+            *hashed = fingerprint(together);
         }
     }
     assert_eq!(found, *recorded, "tokens have changed: {found:#x?}");

@@ -17,6 +17,8 @@ pub(crate) mod fixtures;
 mod golden_tests;
 pub mod likelihood;
 #[cfg(test)]
+mod matrix_tests;
+#[cfg(test)]
 mod ml_cache_tests;
 pub mod model;
 #[cfg(test)]
@@ -31,6 +33,7 @@ pub mod predict;
 #[cfg(test)]
 mod predictor_tests;
 pub mod programs;
+pub mod proof;
 pub mod published;
 pub mod recipe;
 pub mod refresh;

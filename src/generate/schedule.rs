@@ -1,5 +1,5 @@
 //! Unmasking schedules: how many tokens each step reveals, as the official codes count them (`adap_sche` of MaskGIT,
-//! `cosine_schedule` of Lumina-DiMOO).
+//! `cosine_schedule` of Lumina-DiMOO, the Halton sampler's own).
 
 use std::f32::consts::FRAC_PI_2;
 
@@ -21,15 +21,35 @@ pub enum Schedule {
     Root,
     /// What stays masked falls along a cosine, rounded down: Lumina-DiMOO's.
     KeptCosine,
+    /// Evenly at first, a quarter of all at the last step: what is known rises as an arcsine, rounded down (arXiv 2503.17076).
+    Halton,
 }
 
 impl Schedule {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Arccos, Self::Cosine, Self::KeptCosine, Self::Halton, Self::Linear, Self::Square, Self::Root];
+
+    /// Its name, for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Arccos => "arccos",
+            Self::Cosine => "cosine",
+            Self::Linear => "linear",
+            Self::Square => "square",
+            Self::Root => "root",
+            Self::KeptCosine => "kept cosine",
+            Self::Halton => "halton",
+        }
+    }
+
     /// Tokens to reveal at each step; they add up to `tokens`. Where `steps` exceeds `tokens`, [`Self::KeptCosine`] has steps
     /// that reveal none. By the other curves every step reveals at least one token, and the list ends with the last masked one.
     pub fn counts(self, steps: u32, tokens: u32) -> Vec<u32> {
         // In f32, as the official code: ties at .5 fall as they fall there.
         let curve: fn(f32) -> f32 = match self {
             Self::KeptCosine => return kept_cosine(steps, tokens),
+            Self::Halton => return halton(steps, tokens),
             Self::Arccos => |r| r.acos() / FRAC_PI_2,
             Self::Cosine => |r| (r * FRAC_PI_2).cos(),
             Self::Linear => |r| 1.0 - r,
@@ -80,6 +100,21 @@ fn kept_cosine(steps: u32, tokens: u32) -> Vec<u32> {
         reveal
     });
     counts.collect()
+}
+
+/// After step `i` of `steps`, `tokens * (1 - acos((i + 1) / steps) / (pi / 2))` are known, rounded down, and at least `i + 1`.
+fn halton(steps: u32, tokens: u32) -> Vec<u32> {
+    let mut known = 0;
+    let mut counts = Vec::new();
+    for step in (1..=steps).take_while(|step| *step <= tokens) {
+        // Rounded from f64, so that it is the same on every system.
+        let progress = (f64::from(step) / f64::from(steps)) as f32;
+        let share = 1.0 - (f64::from(progress).acos() as f32) / FRAC_PI_2;
+        let after = if step == steps { tokens } else { ((share * tokens as f32) as u32).max(step) };
+        counts.push(after - known);
+        known = after;
+    }
+    counts
 }
 
 /// `torch.linspace(1, 0, n)` in f32: the first half counts from the start, the second from the end.
@@ -149,16 +184,28 @@ mod tests {
         assert_eq!(Schedule::KeptCosine.counts(50, 16).iter().sum::<u32>(), 16);
     }
 
+    /// The Halton sampler's official code.
+    #[test]
+    fn published_counts_of_halton() {
+        let counts = |steps| Schedule::Halton.counts(steps, 1024);
+        assert_eq!(counts(15), [43, 44, 44, 44, 46, 47, 48, 50, 53, 56, 61, 68, 79, 101, 240]);
+        let at_32 = counts(32);
+        assert_eq!((&at_32[..3], &at_32[29..]), (&[20, 20, 21][..], &[53, 68, 164][..]));
+        // More steps than tokens: one a step.
+        assert_eq!(Schedule::Halton.counts(50, 16), [1; 16]);
+    }
+
     #[test]
     fn one_step_reveals_everything() {
         assert_eq!(Schedule::Arccos.counts(1, 64), [64]);
+        assert_eq!(Schedule::Halton.counts(1, 64), [64]);
     }
 
     proptest! {
         #[test]
-        fn every_schedule_reveals_every_token_once(steps in 1_u32..400, side in 1_u32..33, which in 0_usize..5) {
-            use Schedule::{Arccos, Cosine, Linear, Root, Square};
-            let schedule = [Arccos, Cosine, Linear, Square, Root][which];
+        fn every_schedule_reveals_every_token_once(steps in 1_u32..400, side in 1_u32..33, which in 0_usize..6) {
+            use Schedule::{Arccos, Cosine, Halton, Linear, Root, Square};
+            let schedule = [Arccos, Cosine, Linear, Square, Root, Halton][which];
             let counts = schedule.counts(steps, side * side);
             prop_assert_eq!(counts.iter().sum::<u32>(), side * side);
             prop_assert!(counts.iter().all(|&count| count > 0));

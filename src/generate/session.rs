@@ -175,6 +175,64 @@ impl Session {
     /// # Errors
     /// Lists of another length than the batch, or a condition that is not the model's or the session's.
     pub fn start(&mut self, conditions: &[Condition], seeds: &[u64]) -> Result<(), GenerateError> {
+        self.begin(conditions, seeds, self.family.begin(seeds))?;
+        self.next = 0;
+        Ok(())
+    }
+
+    /// Goes on at a step of the plan, which has to be a full one, from codes `[images, tokens]` as the step before would have left
+    /// them; the number of codes stands for a masked token. Seeds may be others than those that the codes were made with.
+    ///
+    /// # Errors
+    /// As [`Session::start`]; or as many tokens are masked as the step does not expect, the step is predicted (there are no features
+    /// to predict from), or the run decides while it goes on.
+    pub fn resume(
+        &mut self,
+        conditions: &[Condition],
+        seeds: &[u64],
+        codes: &[u32],
+        step: usize,
+    ) -> Result<(), GenerateError> {
+        let refuse = |message: String| Err(GenerateError::Setting(message));
+        if self.deciding.is_some() {
+            return refuse("a run that decides while it goes on begins at its first step; use full steps that are known before".to_owned());
+        }
+        let Some(planned) = self.plan.get(step) else {
+            return refuse(format!(
+                "there is no step {} to go on at: the plan has {}",
+                step + 1,
+                self.plan.len()
+            ));
+        };
+        if planned.kind != StepKind::Full {
+            return refuse(format!("a run goes on at a full step, and step {} is predicted", step + 1));
+        }
+        let (tokens, mask) = (self.family.tokens() as usize, self.family.codebook());
+        let masked = planned.values.masked;
+        if codes.len() != self.token_count() || codes.iter().any(|code| *code > mask) {
+            return refuse(format!(
+                "{} codes of up to {mask} for {} tokens",
+                codes.len(),
+                self.token_count()
+            ));
+        }
+        let mut positions = vec![0; codes.len()];
+        for (codes, positions) in codes.chunks_exact(tokens).zip(positions.chunks_exact_mut(tokens)) {
+            let left = (0..tokens).filter(|&token| codes[token] == mask);
+            let found =
+                positions.iter_mut().zip(left).map(|(position, token)| *position = token as u32).count();
+            if found != masked as usize {
+                return refuse(format!("step {} expects {masked} masked tokens, and {found} are", step + 1));
+            }
+        }
+        self.begin(conditions, seeds, codes.to_vec())?;
+        self.executor.write(states::POSITIONS, &positions)?;
+        self.next = step;
+        Ok(())
+    }
+
+    /// Writes what a run begins with, the first step to come aside.
+    fn begin(&mut self, conditions: &[Condition], seeds: &[u64], ids: Vec<u32>) -> Result<(), GenerateError> {
         let images = self.shape.batch.images as usize;
         if conditions.len() != images || seeds.len() != images {
             let (conditions, seeds) = (conditions.len(), seeds.len());
@@ -185,7 +243,7 @@ impl Session {
         let tokens = self.family.tokens();
         let positions: Vec<u32> = (0..images).flat_map(|_| 0..tokens).collect();
         let masked = vec![self.family.codebook(); images * tokens as usize];
-        self.executor.write(states::IDS, &self.family.begin(seeds))?;
+        self.executor.write(states::IDS, &ids)?;
         let seeds: Vec<u32> = seeds.iter().flat_map(|&seed| philox::key(seed)).collect();
         self.executor.write(states::DRAWN, &masked)?;
         self.executor.write(states::POSITIONS, &positions)?;
@@ -210,7 +268,6 @@ impl Session {
             self.plan = again.plan()?;
             self.deciding = Some(again);
         }
-        self.next = 0;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What a session promises, on a small trained model and on the CPU; the GPU where one is at hand.
 
-use super::fixtures::{FIXTURE, classes, fixture, sizes};
+use super::fixtures::{FIXTURE, classes, fixture, prompt, sizes, text_fixture};
 use super::model::{Device, Model};
 use super::picture::Pixels;
 use super::predict::Predictor;
@@ -11,7 +11,7 @@ use super::session::{Session, Settings, Shape, StepKind};
 use crate::exec::Memory;
 use crate::exec::twins::test_gpu;
 use crate::kernels::{ChoiceNoise, Quantization};
-use crate::models::{self, Batch, Known, part_tensors};
+use crate::models::{self, Batch, Condition, Known, part_tensors};
 use crate::program::Formats;
 use pollster::block_on;
 
@@ -382,5 +382,57 @@ fn quantised_weights_are_as_large_as_planned_and_the_same_on_both_executors() {
         let (on_gpu, held) = run(Device::Gpu(Box::new(gpu.clone())));
         assert_eq!(held, planned, "{quantize}");
         assert_eq!(on_gpu, on_cpu, "{quantize}");
+    }
+}
+
+/// Vanilla has no memory but its tokens: from those of any step it goes on to the same picture.
+#[test]
+fn a_run_goes_on_from_the_tokens_of_any_step() {
+    let (_folder, text) = text_fixture();
+    let words = prompt(&text, "w5 w17 w9");
+    for (model, condition) in [(fixture(), Condition::Class(Some(2))), (text, words)] {
+        let conditions = [condition.clone(), condition];
+        let devices = std::iter::once(Device::Cpu).chain(test_gpu().map(|gpu| Device::Gpu(Box::new(gpu))));
+        for device in devices {
+            let batch = Batch::of(&conditions[0], 2, true);
+            let mut session =
+                Session::new(&model, Shape::new(batch, Some(Predictor::Reuse)), &device).unwrap();
+            let sampling = model.config.sampling.with_steps(7);
+            let vanilla = Settings { sampling, refresh: Refresh::Every, predictor: Predictor::Reuse };
+            session.configure(&vanilla).unwrap();
+            session.start(&conditions, &[3, 4]).unwrap();
+            let mut after = Vec::new();
+            while session.step().unwrap().is_some() {
+                after.push(block_on(session.tokens()).unwrap());
+            }
+            let wanted = after.last().unwrap().clone();
+            for step in [1, 4, 6] {
+                session.resume(&conditions, &[3, 4], &after[step - 1], step).unwrap();
+                session.finish().unwrap();
+                assert_eq!(block_on(session.tokens()).unwrap(), wanted, "from step {step}");
+            }
+            // With another seed from there on, what was known stays.
+            session.resume(&conditions, &[30, 40], &after[3], 4).unwrap();
+            session.finish().unwrap();
+            let other = block_on(session.tokens()).unwrap();
+            assert_ne!(other, wanted);
+            let mask = model.family().codebook();
+            assert!(after[3].iter().zip(&other).all(|(known, now)| *known == mask || known == now));
+            // Predicted steps may follow.
+            session.configure(&Settings { refresh: Refresh::List(vec![0, 4]), ..vanilla.clone() }).unwrap();
+            session.resume(&conditions, &[3, 4], &after[3], 4).unwrap();
+            session.finish().unwrap();
+            assert!(block_on(session.tokens()).unwrap().iter().all(|code| *code < mask));
+            for (step, codes, words) in [
+                (5, after[4].clone(), "is predicted"),
+                (9, after[3].clone(), "no step 10"),
+                (4, after[2].clone(), "masked tokens"),
+                (4, after[3][1..].to_vec(), "codes of up to"),
+                (4, vec![mask + 1; after[3].len()], "codes of up to"),
+            ] {
+                let error = session.resume(&conditions, &[3, 4], &codes, step).unwrap_err().to_string();
+                assert!(error.contains(words), "{error}");
+            }
+        }
     }
 }

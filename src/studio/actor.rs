@@ -48,6 +48,8 @@ pub enum Request {
         recipe: Recipe,
         /// Whether features are read at every step.
         trace: bool,
+        /// Codes `[images, tokens]` to go on from, and the step to go on at.
+        from: Option<(Vec<u32>, usize)>,
     },
     /// Make pictures of codes of the model that is open.
     Show {
@@ -311,7 +313,10 @@ impl Worker {
                 {
                     self.tell(Event::Stopped { id, steps: 0 });
                 }
-                Request::Run { id, recipe, trace } => match self.generate(id, &recipe, trace).await {
+                Request::Run { id, recipe, trace, from } => match self
+                    .generate(id, &recipe, trace, from)
+                    .await
+                {
                     Ok(End::Complete) => {}
                     Ok(End::Overtaken { steps }) => self.tell(Event::Stopped { id, steps }),
                     Err(error) => self.tell(Event::Failed { id: Some(id), failure: Failure::new(&error) }),
@@ -360,7 +365,13 @@ impl Worker {
         self.engine.present()?.pictures(codes, Pixels::Signed).await
     }
 
-    async fn generate(&mut self, id: RunId, recipe: &Recipe, trace: bool) -> Result<End, GenerateError> {
+    async fn generate(
+        &mut self,
+        id: RunId,
+        recipe: &Recipe,
+        trace: bool,
+        from: Option<(Vec<u32>, usize)>,
+    ) -> Result<End, GenerateError> {
         let model = self.engine.model()?;
         let (jobs, settings) = (recipe.jobs(model)?, model.resolve(recipe.settings())?);
         let (tokens, width) = (model.family().tokens(), model.family().width() as usize);
@@ -376,7 +387,11 @@ impl Worker {
             }
         };
         let (inbox, preview, device) = (&self.inbox, &self.preview, self.engine.describe());
+        let first = from.as_ref().map_or(0, |(_, step)| *step);
         let mut run = self.engine.run(jobs, &settings, recipe.quantize, None)?;
+        if let Some((codes, step)) = from {
+            run = run.resuming(codes, step);
+        }
         let rounds = run.batches_left();
         let (mut step_ms, mut codes) = (vec![0.0; plan.len()], Vec::new());
         let (mut ran, mut step, mut image, mut round) = (0, 0, 0, 0);
@@ -387,7 +402,8 @@ impl Worker {
             let traced = trace && round == 1;
             // Where a full step follows, the predictor can be held against it.
             let full = plan.get(step).is_some_and(|next| next.kind == StepKind::Full);
-            let predicted = if traced && compares && step > 0 && full {
+            // A run that goes on has no features yet.
+            let predicted = if traced && compares && step > first && full {
                 run.session()?.predict()?;
                 Some(run.session()?.features().await?)
             } else {
@@ -401,7 +417,7 @@ impl Worker {
                         let (plan, rounds) = (plan.clone(), rounds as u32);
                         tell(Event::Began { id, plan, rounds, memory: run.memory(), device: device.clone() });
                     }
-                    (step, image, round) = (0, batch.pictures.first().copied().unwrap_or(0), round + 1);
+                    (step, image, round) = (first, batch.pictures.first().copied().unwrap_or(0), round + 1);
                 }
                 Some(engine::Event::Stepped(planned)) => {
                     let note = StepNote::from(&planned);

@@ -30,7 +30,7 @@ impl Window {
     }
 
     fn run(&self, id: u64, recipe: &Recipe) {
-        self.actor.ask(Request::Run { id: RunId(id), recipe: recipe.clone(), trace: true });
+        self.actor.ask(Request::Run { id: RunId(id), recipe: recipe.clone(), trace: true, from: None });
     }
 
     /// Events up to and with the first that ends a run.

@@ -8,6 +8,12 @@ use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 pub enum Command {
     /// Run the recipe.
     Generate,
+    /// Run the recipe after what is under way.
+    Enqueue,
+    /// Have pictures follow the controls, or not.
+    Live,
+    /// Go on from the step shown in another way.
+    Branch,
     /// Stop the run.
     Stop,
     /// Draw another seed.
@@ -74,6 +80,14 @@ pub enum Command {
     ComputeOnGpu,
     /// Compute on the processor.
     ComputeOnCpu,
+    /// Begin the tour, or go on with it.
+    Tour,
+    /// Its next stop.
+    TourNext,
+    /// The stop before.
+    TourBack,
+    /// End it.
+    TourLeave,
 }
 
 /// Where menus put a command.
@@ -103,8 +117,11 @@ impl Menu {
 
 impl Command {
     /// All, in the order of menus and palette.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 41] = [
         Self::Generate,
+        Self::Enqueue,
+        Self::Live,
+        Self::Branch,
         Self::Stop,
         Self::NewSeed,
         Self::LockSeed,
@@ -137,6 +154,10 @@ impl Command {
         Self::ThemeSystem,
         Self::ThemeLight,
         Self::ThemeDark,
+        Self::Tour,
+        Self::TourNext,
+        Self::TourBack,
+        Self::TourLeave,
         Self::Palette,
     ];
 
@@ -159,6 +180,9 @@ impl Command {
     pub fn text(self) -> &'static str {
         match self {
             Self::Generate => "Generate",
+            Self::Enqueue => "Add to the queue",
+            Self::Live => "Follow the controls",
+            Self::Branch => "Branch from this step",
             Self::Stop => "Stop",
             Self::NewSeed => "New seed",
             Self::LockSeed => "Keep the seed",
@@ -192,6 +216,10 @@ impl Command {
             Self::ZoomOut => "Farther",
             Self::ComputeOnGpu => "Compute on the GPU",
             Self::ComputeOnCpu => "Compute on the CPU",
+            Self::Tour => "Take the tour",
+            Self::TourNext => "Next stop of the tour",
+            Self::TourBack => "Stop before",
+            Self::TourLeave => "Leave the tour",
         }
     }
 
@@ -199,6 +227,13 @@ impl Command {
     pub fn tooltip(self) -> &'static str {
         match self {
             Self::Generate => "Makes pictures with the settings at the left",
+            Self::Enqueue => "Makes pictures with these settings when those before them are finished",
+            Self::Live => {
+                "A quick picture follows every change, and the full settings when nothing changes for a second"
+            }
+            Self::Branch => {
+                "Goes on from the step shown with the seed and the method of the controls, or with another seed"
+            }
             Self::Stop => "Stops the run after the step under way",
             Self::NewSeed => "Draws another seed: another picture of the same words",
             Self::LockSeed => {
@@ -244,6 +279,10 @@ impl Command {
             Self::ComputeOnCpu => {
                 "Goes on without a graphics device: the same programs and the same tokens, slower"
             }
+            Self::Tour => "Shows in seven stops how a picture is made and what the refresh budget does",
+            Self::TourNext => "Goes on with the tour",
+            Self::TourBack => "Goes back in the tour",
+            Self::TourLeave => "Ends the tour; it goes on from here next time",
         }
     }
 
@@ -251,6 +290,9 @@ impl Command {
     pub fn icon(self) -> &'static str {
         match self {
             Self::Generate => "▶",
+            Self::Enqueue => "📥",
+            Self::Live => "🔄",
+            Self::Branch => "🌱",
             Self::Stop => "⏹",
             Self::NewSeed => "🎲",
             Self::LockSeed => "🔒",
@@ -284,6 +326,10 @@ impl Command {
             Self::ZoomOut => "➖",
             Self::ComputeOnGpu => "⚡",
             Self::ComputeOnCpu => "🖥",
+            Self::Tour => "💡",
+            Self::TourNext => "▶",
+            Self::TourBack => "◀",
+            Self::TourLeave => "✖",
         }
     }
 
@@ -294,7 +340,13 @@ impl Command {
         let shifted = |key| Some(KeyboardShortcut::new(Modifiers::COMMAND | Modifiers::SHIFT, key));
         match self {
             Self::Generate => command(Key::Enter),
+            Self::Enqueue => command(Key::J),
+            Self::Live => command(Key::I),
+            Self::Branch => plain(Key::B),
             Self::Stop => plain(Key::Escape),
+            Self::Tour => plain(Key::F1),
+            Self::TourNext => plain(Key::PageDown),
+            Self::TourBack => plain(Key::PageUp),
             Self::NewSeed => command(Key::D),
             Self::LockSeed => command(Key::L),
             Self::Compare => shifted(Key::Enter),
@@ -317,7 +369,8 @@ impl Command {
             Self::ToggleFull => plain(Key::F),
             Self::ZoomIn => plain(Key::Plus),
             Self::ZoomOut => plain(Key::Minus),
-            Self::ClearStored
+            Self::TourLeave
+            | Self::ClearStored
             | Self::AddMethod
             | Self::NextPair
             | Self::SaveBlind
@@ -343,6 +396,9 @@ impl Command {
             | Self::CopyLink
             | Self::Quit => Menu::File,
             Self::Generate
+            | Self::Enqueue
+            | Self::Live
+            | Self::Branch
             | Self::Stop
             | Self::NewSeed
             | Self::LockSeed
@@ -366,6 +422,10 @@ impl Command {
             | Self::ThemeSystem
             | Self::ThemeLight
             | Self::ThemeDark
+            | Self::Tour
+            | Self::TourNext
+            | Self::TourBack
+            | Self::TourLeave
             | Self::Palette => Menu::View,
         }
     }

@@ -7,7 +7,7 @@ use crate::generate::order::Order;
 use crate::generate::predict::Predictor;
 use crate::generate::recipe::Recipe;
 use crate::generate::refresh::Refresh;
-use crate::generate::sampling::Reveal;
+use crate::generate::sampling::{Reveal, Sampling};
 
 /// One way.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +57,16 @@ pub fn methods(recipe: &Recipe, has_shortcut: bool) -> Vec<Method> {
     if own != Predictor::Reuse {
         found.push(with(Predictor::Reuse));
     }
+    let is_full = |recipe: &Recipe| recipe.full_steps() == Some(recipe.draw.steps as usize);
+    let mut seen: Vec<Sampling> = Vec::new();
+    found.retain(|method| {
+        let draw = method.recipe.draw;
+        let again = is_full(&method.recipe) && seen.contains(&draw);
+        if is_full(&method.recipe) {
+            seen.push(draw);
+        }
+        !again
+    });
     found
 }
 
@@ -183,7 +193,6 @@ mod tests {
     use super::*;
     use crate::generate::picture::Picture;
     use crate::generate::recipe::Subject;
-    use crate::generate::sampling::Sampling;
 
     fn recipe(refresh: Refresh, predictor: Predictor) -> Recipe {
         Recipe {
@@ -206,6 +215,9 @@ mod tests {
         assert!(all.iter().all(|method| method.recipe.seed == 5));
         assert_eq!(all[2].recipe.draw.steps, 5);
         assert_eq!(methods(&recipe(Refresh::Every, Predictor::Shortcut), false).len(), 3);
+        let mut one_step = recipe(Refresh::Every, Predictor::Reuse);
+        one_step.draw.steps = 1;
+        assert_eq!(methods(&one_step, false).len(), 1);
     }
 
     #[test]

@@ -8,14 +8,32 @@ use super::model::Files;
 use super::run::{Progress, Run};
 use super::state::State;
 use crate::generate::picture::{Picture, encode_gif, encode_png, png_texts};
+use crate::generate::proof::Proof;
 use crate::generate::recipe::Recipe;
 use eframe::egui::{Context, DroppedFileHandle};
+
+/// Where a picture says by what its tokens are known again.
+const TOKENS: &str = "tokens";
+
+/// Where a picture says that it went on from a step of another run.
+const BRANCH: &str = "branch";
 
 /// Milliseconds that a step is shown in an animation, and that the finished picture is.
 const STEP_MS: u32 = 180;
 const LAST_MS: u32 = 1600;
 /// Small pictures are enlarged to about this in an animation.
 const ANIMATION_SIDE: u32 = 256;
+
+/// What a picture brought.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Brought {
+    /// The file's name.
+    pub name: String,
+    /// What it was made from.
+    pub recipe: Recipe,
+    /// By what its tokens are known again, if it says.
+    pub proof: Option<Proof>,
+}
 
 /// What came in.
 #[derive(Clone, Debug)]
@@ -25,7 +43,7 @@ pub enum Arrived {
     /// A model's files.
     Files(Files),
     /// The settings of a picture.
-    Recipe(Box<Recipe>),
+    Picture(Box<Brought>),
     /// Something that could not be read or written.
     Failed(Failure),
 }
@@ -173,11 +191,18 @@ fn of_picture(name: &str, bytes: &[u8]) -> Arrived {
         let texts = png_texts(name, bytes).map_err(|error| error.to_string())?;
         let text = texts.into_iter().find(|(key, _)| key == "migm");
         let (_, text) = text.ok_or("the picture carries no settings of migm")?;
-        let value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        Recipe::from_metadata(&value)
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        if value.get(BRANCH).is_some() {
+            return Err(
+                "the picture is a branch of another run, and its settings alone do not make it".to_owned()
+            );
+        }
+        let proof = value.get(TOKENS).and_then(serde_json::Value::as_str);
+        let proof = proof.map(str::parse).transpose()?;
+        Ok(Brought { name: name.to_owned(), recipe: Recipe::from_metadata(&value)?, proof })
     };
     match read() {
-        Ok(recipe) => Arrived::Recipe(Box::new(recipe)),
+        Ok(brought) => Arrived::Picture(Box::new(brought)),
         Err(reason) => {
             failed("No settings in this file", format!("{name}: {reason}"), Remedy::ChangeSettings)
         }
@@ -213,9 +238,21 @@ fn png(name: String, picture: &Picture, settings: &serde_json::Value) -> Made {
     Ok((name, bytes))
 }
 
+/// What a picture of a run carries.
+fn metadata(run: &Run) -> serde_json::Value {
+    let mut value = run.recipe.metadata(name_of(&run.recipe.model), &seeds(run));
+    if let Some(proof) = &run.proof {
+        value[TOKENS] = proof.to_string().into();
+    }
+    if let Some((_, step)) = run.branch {
+        value[BRANCH] = step.into();
+    }
+    value
+}
+
 fn pictures(run: &Run) -> Made {
     let sheet = Picture::sheet(&run.pictures, columns(run.pictures.len()));
-    png(file_name(run, "png"), &sheet, &run.recipe.metadata(name_of(&run.recipe.model), &seeds(run)))
+    png(file_name(run, "png"), &sheet, &metadata(run))
 }
 
 fn sheet(state: &State) -> Made {
@@ -227,8 +264,7 @@ fn sheet(state: &State) -> Made {
     let all =
         finished().flat_map(|run| &run.pictures).filter(|picture| (picture.width, picture.height) == size);
     let all: Vec<Picture> = all.cloned().collect();
-    let settings: Vec<_> =
-        finished().map(|run| run.recipe.metadata(name_of(&run.recipe.model), &seeds(run))).collect();
+    let settings: Vec<_> = finished().map(metadata).collect();
     png(
         "migm-sheet.png".to_owned(),
         &Picture::sheet(&all, columns(all.len())),

@@ -1,9 +1,13 @@
 //! A run as a link: `?model=..&prompt=..&seed=..&steps=..&budget=..`, and back.
 
 use crate::generate::predict::Predictor;
+use crate::generate::proof::Proof;
 use crate::generate::recipe::{Recipe, Subject};
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
+
+/// What says which tokens there were.
+const PROOF: &str = "tokens";
 
 fn escape(text: &str) -> String {
     use std::fmt::Write as _;
@@ -89,8 +93,9 @@ fn take_drawing(key: &str, value: &str, draw: &mut Sampling) -> Option<()> {
     Some(())
 }
 
-/// The query of a recipe; of how tokens are drawn, what is not as its model has it.
-pub fn query(recipe: &Recipe, usual: &Sampling) -> String {
+/// The query of a recipe; of how tokens are drawn, what is not as its model has it. With a proof, what opens it can say whether
+/// the tokens are the same.
+pub fn query(recipe: &Recipe, usual: &Sampling, proof: Option<&Proof>) -> String {
     let mut parts = vec![("model", recipe.model.clone())];
     match &recipe.subject {
         Subject::Prompt(prompt) => parts.push(("prompt", prompt.clone())),
@@ -109,18 +114,20 @@ pub fn query(recipe: &Recipe, usual: &Sampling) -> String {
     }
     let usual = drawing(usual);
     parts.extend(drawing(&recipe.draw).into_iter().filter(|part| !usual.contains(part)));
+    parts.extend(proof.map(|proof| (PROOF, proof.to_string())));
     let parts: Vec<String> = parts.iter().map(|(key, value)| format!("{key}={}", escape(value))).collect();
     format!("?{}", parts.join("&"))
 }
 
 /// What opens a recipe elsewhere: in the browser a link to the page that is open, on a desktop the command.
-pub fn link(recipe: &Recipe, usual: &Sampling) -> String {
+pub fn link(recipe: &Recipe, usual: &Sampling, proof: Option<&Proof>) -> String {
     #[cfg(target_arch = "wasm32")]
     if let Some(location) = web_sys::window().map(|window| window.location()) {
         let part = |part: Result<String, _>| part.unwrap_or_default();
-        return format!("{}{}{}", part(location.origin()), part(location.pathname()), query(recipe, usual));
+        let query = query(recipe, usual, proof);
+        return format!("{}{}{query}", part(location.origin()), part(location.pathname()));
     }
-    format!("migm studio \"{}\"", query(recipe, usual))
+    format!("migm studio \"{}\"", query(recipe, usual, proof))
 }
 
 /// What a query changes of a recipe of the model that it names; parts that are unknown or make no sense are named.
@@ -136,6 +143,7 @@ pub fn apply(query: &str, recipe: &mut Recipe) -> Vec<String> {
         let number = value.parse::<u32>().ok();
         let understood = match (*key, &mut recipe.subject) {
             ("model", _) => true,
+            (PROOF, _) => value.parse::<Proof>().is_ok(),
             ("prompt", Subject::Prompt(prompt)) => {
                 prompt.clone_from(value);
                 true
@@ -171,13 +179,20 @@ pub fn apply(query: &str, recipe: &mut Recipe) -> Vec<String> {
     refused
 }
 
+fn part(query: &str, wanted: &str) -> Option<String> {
+    let parts = query.trim_start_matches('?').split('&');
+    let mut pairs = parts.filter_map(|part| part.split_once('='));
+    pairs.find(|(key, _)| *key == wanted).map(|(_, value)| unescape(value))
+}
+
 /// The model that a query names.
 pub fn model(query: &str) -> Option<String> {
-    let parts = query.trim_start_matches('?').split('&');
-    parts
-        .filter_map(|part| part.split_once('='))
-        .find(|(key, _)| *key == "model")
-        .map(|(_, value)| unescape(value))
+    part(query, "model")
+}
+
+/// What a query says of the tokens.
+pub fn proof(query: &str) -> Option<Proof> {
+    part(query, PROOF)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -210,7 +225,7 @@ mod tests {
             wanted.draw.guidance = guidance;
             wanted.quantize = images.is_multiple_of(2).then_some(Quantization::Int8);
             let mut found = recipe("");
-            prop_assert_eq!(apply(&query(&wanted, &Sampling::DIMOO), &mut found), Vec::<String>::new());
+            prop_assert_eq!(apply(&query(&wanted, &Sampling::DIMOO, None), &mut found), Vec::<String>::new());
             prop_assert_eq!(found, wanted);
         }
 
@@ -228,11 +243,11 @@ mod tests {
             let guidance_interval = [low, 1.0];
             wanted.draw = Sampling { draw_temperature, spread, corrector, order, reveal, guidance_interval, ..wanted.draw };
             let mut found = recipe("");
-            let text = query(&wanted, &Sampling::DIMOO);
+            let text = query(&wanted, &Sampling::DIMOO, None);
             prop_assert_eq!(apply(&text, &mut found), Vec::<String>::new());
             prop_assert_eq!(found, wanted);
             // What is as usual takes no room.
-            let plain = query(&recipe("a fox"), &Sampling::DIMOO);
+            let plain = query(&recipe("a fox"), &Sampling::DIMOO, None);
             prop_assert!(plain.len() < 110, "{}", plain);
         }
 
@@ -242,6 +257,25 @@ mod tests {
             apply(&query, &mut found);
             prop_assert!(found.makes_sense());
         }
+    }
+
+    /// The longest that the bundled model's words and steps make.
+    #[test]
+    fn a_link_with_its_proof_is_short_and_read_back() {
+        let mut wanted = recipe(
+            "three large purple sunflowers to the right of a small orange mushroom on the moon at night",
+        );
+        wanted.draw = wanted.draw.with_steps(32);
+        (wanted.refresh, wanted.seed) = (Refresh::Uniform(4), 999_999);
+        let proof = Proof { tokens: u64::MAX, steps: vec![63; 32] };
+        let text = query(&wanted, &wanted.draw, Some(&proof));
+        assert!(text.len() < 260, "{} characters leave no room for an address: {text}", text.len());
+        assert_eq!(super::proof(&text), Some(proof));
+        let mut found = recipe("");
+        found.draw = wanted.draw;
+        assert_eq!(apply(&text, &mut found), Vec::<String>::new());
+        assert_eq!(found, wanted);
+        assert_eq!(apply("?tokens=12", &mut found), ["tokens=12"]);
     }
 
     #[test]

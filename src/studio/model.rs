@@ -37,6 +37,8 @@ pub struct ModelInfo {
     pub draw: Sampling,
     /// Whether it has a shortcut.
     pub has_shortcut: bool,
+    /// Whether it makes its pictures in one full step: there is nothing to guide, to save or to predict.
+    pub one_step: bool,
     /// What was measured of it, if it was calibrated.
     pub schedules: Option<Schedules>,
     /// Whether its weights are stored in f16, those aside that are quantised; else in f32.
@@ -67,6 +69,7 @@ impl ModelInfo {
             size: [width, height],
             draw: model.config.sampling,
             has_shortcut: family.has_shortcut(),
+            one_step: family.is_one_step(),
             schedules: model.schedules().cloned(),
             stored_half: model.formats().half,
             stored_quantized: model.formats().quantize,

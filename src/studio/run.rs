@@ -4,6 +4,7 @@
 use super::actor::{Event, RunId, StepDone, StepNote, distance};
 use crate::exec::Memory;
 use crate::generate::picture::Picture;
+use crate::generate::proof::{Found, Proof};
 use crate::generate::recipe::Recipe;
 use crate::generate::session::StepKind;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ pub struct KeptRun {
     pub step_ms: Vec<f64>,
     /// What computed.
     pub device: String,
+    /// By what its tokens are known again; histories of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
 }
 
 /// How far a run is.
@@ -63,6 +67,14 @@ pub struct Run {
     pub device: String,
     /// Why it failed, if it did.
     pub failed: Option<String>,
+    /// By what its tokens are known again, once it is finished.
+    pub proof: Option<Proof>,
+    /// What its tokens should be, where a link or a picture said.
+    pub expected: Option<Proof>,
+    /// Whether a newer one takes its place, because it only follows what is being changed.
+    pub draft: bool,
+    /// The run that it went on from, and the last step that it has in common with it.
+    pub branch: Option<(RunId, usize)>,
 }
 
 impl Run {
@@ -82,7 +94,24 @@ impl Run {
             memory: Memory::default(),
             device: String::new(),
             failed: None,
+            proof: None,
+            expected: None,
+            draft: false,
+            branch: None,
         }
+    }
+
+    /// A run that goes on from another behind a step of it, which is one of a round. It has that run's steps so far.
+    pub fn branch(id: RunId, recipe: Recipe, parent: &Self, step: usize) -> Self {
+        let steps = parent.steps.iter().filter(|done| done.step <= step).cloned().collect();
+        Self { steps, branch: Some((parent.id, step)), ..Self::new(id, recipe) }
+    }
+
+    /// Codes `[images, tokens]` behind a step, where all pictures were made in one round.
+    pub fn codes_after(&self, step: usize) -> Option<&[u32]> {
+        let mut found = self.steps.iter().filter(|done| done.step == step);
+        let done = found.next()?;
+        found.next().is_none().then_some(&done.codes)
     }
 
     /// A finished run of an earlier start; its pictures are still to be made. `None` if it contradicts itself.
@@ -104,17 +133,19 @@ impl Run {
             codes: kept.codes,
             step_ms: kept.step_ms,
             device: kept.device,
+            proof: kept.proof,
             ..Self::new(id, kept.recipe)
         })
     }
 
-    /// What to keep of it; `None` unless it is finished.
+    /// What to keep of it; `None` unless it is finished and can be made again from its recipe alone.
     pub fn kept(&self) -> Option<KeptRun> {
-        (self.progress == Progress::Finished).then(|| KeptRun {
+        (self.progress == Progress::Finished && !self.draft && self.branch.is_none()).then(|| KeptRun {
             recipe: self.recipe.clone(),
             codes: self.codes.clone(),
             step_ms: self.step_ms.clone(),
             device: self.device.clone(),
+            proof: self.proof.clone(),
         })
     }
 
@@ -124,6 +155,12 @@ impl Run {
             Event::Began { id, plan, rounds, memory, device } if *id == self.id => {
                 self.plan.clone_from(plan);
                 self.step_ms = vec![0.0; plan.len()];
+                for done in &self.steps {
+                    // Of the run that it went on from.
+                    if let Some(note) = self.plan.get_mut(done.step) {
+                        *note = done.note;
+                    }
+                }
                 self.device.clone_from(device);
                 (self.rounds, self.memory, self.progress) = (*rounds, *memory, Progress::Running);
             }
@@ -148,6 +185,7 @@ impl Run {
                 self.codes.clone_from(codes);
                 self.pictures.clone_from(pictures);
                 (self.decode_ms, self.progress) = (*decode_ms, Progress::Finished);
+                self.proof = Some(Proof::of(codes).with_steps(self.codes_by_step()));
             }
             Event::Shown { id, step: None, pictures } if *id == self.id => self.pictures.clone_from(pictures),
             Event::Stopped { id, .. } if *id == self.id => self.progress = Progress::Stopped,
@@ -157,6 +195,35 @@ impl Run {
             }
             _ => {}
         }
+    }
+
+    /// What each step left, of all pictures in their order.
+    fn codes_by_step(&self) -> impl Iterator<Item = Vec<u32>> {
+        (0..self.plan.len()).map(|step| {
+            let mut done: Vec<&StepDone> = self.steps.iter().filter(|done| done.step == step).collect();
+            done.sort_by_key(|done| done.image);
+            done.into_iter().flat_map(|done| done.codes.iter().copied()).collect()
+        })
+    }
+
+    /// Whether the tokens are those that a link or a picture promised; `None` where none did, or it is not known yet.
+    pub fn verified(&self) -> Option<Found> {
+        Some(self.expected.as_ref()?.compare(self.proof.as_ref()?))
+    }
+
+    /// Whether it answers to words, in any order and case: of its prompt, its seed, its model and its method; all of it does to none.
+    pub fn matches(&self, words: &str) -> bool {
+        let recipe = &self.recipe;
+        let text = format!(
+            "{} {} {} {} {}",
+            recipe.subject.title(),
+            recipe.seed,
+            recipe.model,
+            recipe.predictor,
+            recipe.refresh
+        );
+        let text = text.to_lowercase();
+        words.to_lowercase().split_whitespace().all(|word| text.contains(word))
     }
 
     /// Whether it has not come to its end.

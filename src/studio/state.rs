@@ -6,12 +6,17 @@ use super::blind::{BlindTest, Judged};
 use super::command::Command;
 use super::compare::Comparison;
 use super::failure::Failure;
+use super::keep::Brought;
 use super::keep::name_of;
 use super::model::ModelInfo;
+use super::queue::Queue;
 use super::run::{KeptRun, Progress, Run, agreement};
+use super::tour::{Place, Tour};
 use super::why::Analysis;
+use crate::generate::proof::Proof;
 use crate::generate::recipe::{Recipe, Subject};
 use crate::generate::refresh::Refresh;
+use eframe::egui::Rect;
 use serde::{Deserialize, Serialize};
 
 /// Runs kept in memory; the oldest give way.
@@ -79,6 +84,12 @@ pub struct Kept {
     pub history: Vec<KeptRun>,
     /// What was said in blind tests.
     pub judged: Vec<Judged>,
+    /// Whether a picture has already made itself at a start.
+    pub greeted: bool,
+    /// The stop of the tour to go on at.
+    pub tour: usize,
+    /// Whether pictures follow the controls while they are changed.
+    pub live: bool,
 }
 
 /// A point of the plot: what a run took, and how well it agrees with vanilla.
@@ -135,6 +146,20 @@ pub struct State {
     pub wanted: Vec<Command>,
     /// The settings that were asked for in this frame, also those of another model.
     pub wanted_recipe: Option<Recipe>,
+    /// The settings of a picture that came in, until it is said what to take of them.
+    pub brought: Option<Brought>,
+    /// Runs that wait for their turn.
+    pub queue: Queue,
+    /// Where the tour is.
+    pub tour: Tour,
+    /// Whether pictures follow the controls while they are changed.
+    pub live: bool,
+    /// Whether a picture has already made itself at a start.
+    pub greeted: bool,
+    /// The run that made itself at this start, until a person does something.
+    pub greeting: Option<RunId>,
+    /// Where the parts of the window were drawn last, for the tour to point at.
+    pub places: Vec<(Place, Rect)>,
     next_run: u64,
 }
 
@@ -165,6 +190,13 @@ impl State {
             fetching: None,
             stored: 0,
             budget_slider: [0.0; 4],
+            brought: None,
+            queue: Queue::default(),
+            tour: Tour::resumed(kept.tour),
+            live: kept.live,
+            greeted: kept.greeted,
+            greeting: None,
+            places: Vec::new(),
         }
     }
 
@@ -177,6 +209,9 @@ impl State {
             tab: self.tab,
             history: self.runs.iter().filter_map(Run::kept).collect(),
             judged: self.blind.judged.clone(),
+            greeted: self.greeted,
+            tour: self.tour.reached,
+            live: self.live,
         }
     }
 
@@ -199,6 +234,17 @@ impl State {
         self.runs.push(Run::new(id, recipe));
         if self.runs.len() > RUNS {
             self.runs.remove(0);
+        }
+        id
+    }
+
+    /// Adds a run that goes on from another behind a step of it, and shows it.
+    pub fn add_branch(&mut self, recipe: Recipe, parent: RunId, step: usize) -> RunId {
+        let id = self.add_run(recipe.clone());
+        if let Some(branch) = self.run(parent).map(|parent| Run::branch(id, recipe, parent, step))
+            && let Some(run) = self.runs.iter_mut().find(|run| run.id == id)
+        {
+            *run = branch;
         }
         id
     }
@@ -291,7 +337,8 @@ impl State {
 
     /// Every finished run that has a finished vanilla run of the same pictures.
     pub fn measured(&self) -> Vec<Measured> {
-        let finished = || self.runs.iter().filter(|run| run.progress == Progress::Finished);
+        let is_whole = |run: &&Run| run.progress == Progress::Finished && run.branch.is_none() && !run.draft;
+        let finished = || self.runs.iter().filter(is_whole);
         let vanilla = |recipe: &Recipe| recipe.full_steps() == Some(recipe.draw.steps as usize);
         finished()
             .filter_map(|run| {
@@ -324,14 +371,28 @@ impl State {
         (0..steps).filter(|step| full.get(*step as usize) == Some(&true)).collect()
     }
 
-    /// What a link is of: the recipe, as the run that is shown decided it where it is of this recipe.
-    pub fn recipe_to_share(&self) -> Option<&Recipe> {
+    /// What a link is of: the recipe, as the run that is shown decided it where it is of this recipe, and by what its tokens are
+    /// known again.
+    pub fn to_share(&self) -> Option<(&Recipe, Option<&Proof>)> {
         let recipe = self.recipe.as_ref()?;
-        let decided = self.shown_run().map(|run| &run.recipe).filter(|made| {
-            let same = Recipe { refresh: recipe.refresh.clone(), ..(*made).clone() };
+        // A branch cannot be made from its recipe alone.
+        let shown = self.shown_run().filter(|run| run.branch.is_none());
+        let decided = shown.filter(|run| {
+            let made = &run.recipe;
+            let same = Recipe { refresh: recipe.refresh.clone(), ..made.clone() };
             recipe.settings().decides() && matches!(made.refresh, Refresh::Decided(_)) && same == *recipe
         });
-        decided.or(Some(recipe))
+        if let Some(run) = decided {
+            return Some((&run.recipe, run.proof.as_ref()));
+        }
+        let same = shown.filter(|run| run.recipe == *recipe);
+        Some((recipe, same.and_then(|run| run.proof.as_ref())))
+    }
+
+    /// Takes away runs that only followed what was being changed, but the one that is shown.
+    pub fn forget_drafts(&mut self) {
+        let shown = self.shown;
+        self.runs.retain(|run| !run.draft || run.is_open() || Some(run.id) == shown);
     }
 
     /// Makes a step full, or not. The first always is.
@@ -367,12 +428,13 @@ impl State {
             Command::ClearStored => self.stored > 0,
             Command::SaveBlind => !self.blind.judged.is_empty(),
             Command::Generate
+            | Command::Enqueue
             | Command::Compare
             | Command::AddMethod
             | Command::NewSeed
             | Command::LockSeed
             | Command::CopyLink => self.model.is_some() && self.recipe.is_some(),
-            Command::Stop => self.open_run().is_some(),
+            Command::Stop => self.open_run().is_some() || self.tour.at.is_some(),
             Command::FirstStep | Command::PreviousStep | Command::NextStep | Command::LastStep => steps > 0,
             // The run shown may have had more steps than the next one.
             Command::ToggleFull => {
@@ -384,6 +446,17 @@ impl State {
             }
             Command::SavePng | Command::SaveGif | Command::CopyPicture => finished,
             Command::SaveSheet => self.runs.iter().any(|run| run.progress == Progress::Finished),
+            Command::Branch => {
+                let run = self.shown_run().filter(|run| run.progress == Progress::Finished);
+                let of_model =
+                    |run: &&Run| self.model.as_ref().is_some_and(|model| model.source == run.recipe.model);
+                let decides = self.recipe.as_ref().is_none_or(|recipe| recipe.draw.reveal.is_free());
+                let behind = run.filter(of_model).zip(self.step());
+                behind.is_some_and(|(run, step)| {
+                    !decides && step + 1 < run.plan.len() && run.codes_after(step).is_some()
+                })
+            }
+            Command::TourNext | Command::TourBack | Command::TourLeave => self.tour.at.is_some(),
             _ => true,
         }
     }
@@ -408,6 +481,7 @@ mod tests {
             size: [8, 8],
             draw: if is_text { Sampling::DIMOO } else { class },
             has_shortcut: true,
+            one_step: false,
             schedules: None,
             stored_half: true,
             stored_quantized: None,

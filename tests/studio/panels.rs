@@ -67,6 +67,18 @@ fn compose_of_a_class_model() {
     .unwrap();
 }
 
+/// Nothing to guide, to save or to predict is offered.
+#[test]
+fn compose_of_a_generator_of_one_step() {
+    let state = || {
+        let mut model = scene::class_model();
+        (model.one_step, model.draw.steps, model.draw.guidance) = (true, 1, 0.0);
+        scene::opened(model)
+    };
+    photograph("compose-one-step", [320.0, 300.0], state, |ui, parts| compose::show(ui, &mut parts.0))
+        .unwrap();
+}
+
 #[test]
 fn compose_names_words_that_the_model_does_not_know() {
     let state = || {

@@ -32,6 +32,7 @@ pub(crate) fn text_model() -> ModelInfo {
         size: [64, 64],
         draw: Sampling { steps: STEPS, ..Sampling::DIMOO },
         has_shortcut: true,
+        one_step: false,
         schedules: None,
         stored_half: true,
         stored_quantized: None,

@@ -59,16 +59,18 @@ def column(path, name):
 
 def test_every_stage_learns(run):
     phases = [f"tokenizer-{name}" for name in tokenizer.PHASES]
-    for stage in (phases[0], "base-dimoo", "base-maskgit", "judge"):
+    for stage in (phases[0], "judge"):
         losses = column(run / f"{stage}.csv", "loss")
         assert losses[-1] < 0.97 * losses[0], f"{stage}: {losses}"
     for phase in phases:
         assert (run / f"{phase}.safetensors").exists() and (run / f"{phase}.png").exists()
         assert column(run / f"{phase}.csv", "psnr")[-1] > 9 and column(run / f"{phase}.csv", "sharpness")[-1] > 0
     assert column(run / "tokenizer-codes.csv", "codes")[-1] > 4
-    # Below a guess among the 64 codes.
+    # On held-out scenes, as one batch's loss says as much of its masks as of the model. Well below a guess among the 64 codes,
+    # and below what ten steps reach.
     for arch in ("dimoo", "maskgit"):
-        assert column(run / f"base-{arch}.csv", "validation")[-1] < np.log(64) - 0.2
+        losses = column(run / f"base-{arch}.csv", "validation")
+        assert losses[-1] < np.log(64) - 0.2 and losses[-1] < losses[0], f"base-{arch}: {losses}"
     for arch in ("dimoo", "maskgit"):
         rows = figures(run / f"shortcut-{arch}.csv")
         assert float(rows[-1]["loss"]) < float(rows[-1]["reuse"]), f"{arch}: no better than reuse"

@@ -8,6 +8,7 @@ use crate::generate::predict::Predictor;
 use crate::generate::recipe::Subject;
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::{Reveal, Sampling};
+use crate::generate::schedule::Schedule;
 use crate::generate::session::{Settings, StepKind};
 use pollster::block_on;
 use std::time::Instant;
@@ -23,6 +24,8 @@ pub struct Method {
     pub predictor: Option<Predictor>,
     /// Which of the masked tokens a step takes.
     pub order: Option<Order>,
+    /// How many tokens each step takes.
+    pub schedule: Option<Schedule>,
     /// How far apart the tokens of a step stand.
     pub spread: Option<f32>,
     /// How many tokens a step reveals.
@@ -44,8 +47,8 @@ impl Method {
         Self { steps, refresh, predictor: Some(predictor), ..Self::default() }
     }
 
-    /// From words: `vanilla` or a predictor, and then any of `steps=N`, `refresh=RULE`, `order=NAME`, `spread=CELLS`,
-    /// `reveal=RULE`, `corrector=SHARE` and `guidance=LOW,HIGH`. `steps` is for those that do not say.
+    /// From words: `vanilla` or a predictor, and then any of `steps=N`, `refresh=RULE`, `order=NAME`, `schedule=NAME`,
+    /// `spread=CELLS`, `reveal=RULE`, `corrector=SHARE` and `guidance=LOW,HIGH`. `steps` is for those that do not say.
     ///
     /// # Errors
     /// A sentence on the word that is not understood.
@@ -63,7 +66,7 @@ impl Method {
         for word in words {
             let wrong = || {
                 format!(
-                    "{word:?} is none of steps=N, refresh=RULE, order=NAME, spread=CELLS, reveal=RULE, corrector=SHARE, guidance=LOW,HIGH"
+                    "{word:?} is none of steps=N, refresh=RULE, order=NAME, schedule=NAME, spread=CELLS, reveal=RULE, corrector=SHARE, guidance=LOW,HIGH"
                 )
             };
             let (key, value) = word.split_once('=').ok_or_else(wrong)?;
@@ -71,10 +74,8 @@ impl Method {
             match key {
                 "steps" => method.steps = value.parse().map_err(|_| wrong())?,
                 "refresh" => refresh = Some(value.parse::<Refresh>()?),
-                "order" => {
-                    let order = serde_json::from_value(value.replace('-', "_").into());
-                    method.order = Some(order.map_err(|_| wrong())?);
-                }
+                "order" => method.order = Some(Self::named(value).map_err(|_| wrong())?),
+                "schedule" => method.schedule = Some(Self::named(value).map_err(|_| wrong())?),
                 "reveal" => method.reveal = Some(value.parse()?),
                 "corrector" => method.corrector = Some(number(value)?),
                 "spread" => method.spread = Some(number(value)?),
@@ -94,6 +95,11 @@ impl Method {
         Ok(method)
     }
 
+    /// Choices by their names, as the command line has them.
+    fn named<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, serde_json::Error> {
+        serde_json::from_value(name.replace('-', "_").into())
+    }
+
     /// As files call it: with its steps, and different for methods that differ.
     pub fn file_name(&self) -> String {
         let mut name = format!("{}-{}", self.label(), self.steps);
@@ -109,6 +115,11 @@ impl Method {
         let mut label = super::name_of(self.predictor);
         if let Some(order) = self.order {
             label += &format!(" {}", order.name());
+        }
+        // The order that brings it has the same name.
+        let same = (self.order, self.schedule) == (Some(Order::Halton), Some(Schedule::Halton));
+        if let Some(schedule) = self.schedule.filter(|_| !same) {
+            label += &format!(" schedule {}", schedule.title());
         }
         if let Some(spread) = self.spread {
             label += &format!(" spread {spread}");
@@ -254,6 +265,7 @@ impl<'a> Maker<'a> {
             let sampling = Sampling {
                 steps: method.steps,
                 order: method.order.unwrap_or(sampling.order),
+                schedule: method.schedule.unwrap_or(sampling.schedule),
                 spread: method.spread.unwrap_or(sampling.spread),
                 reveal: method.reveal.unwrap_or(sampling.reveal),
                 corrector: method.corrector.unwrap_or(sampling.corrector),
@@ -346,17 +358,21 @@ mod tests {
         assert_eq!(of("vanilla steps=8").unwrap(), Method::vanilla(8));
         let shortcut = Method::accelerated(32, Predictor::Shortcut, Refresh::Uniform(4));
         assert_eq!(of("shortcut").unwrap(), shortcut);
-        let all = of("taylor:2 refresh=optimal:5 order=halton spread=1.5 guidance=0.2,0.8").unwrap();
+        let all =
+            of("taylor:2 refresh=optimal:5 order=halton schedule=kept-cosine spread=1.5 guidance=0.2,0.8")
+                .unwrap();
         assert_eq!(
             (all.order, all.spread, all.guidance_interval),
             (Some(Order::Halton), Some(1.5), Some([0.2, 0.8]))
         );
-        assert_eq!(all.label(), "taylor:2 halton spread 1.5 guided 0.2-0.8 optimal");
+        assert_eq!(all.label(), "taylor:2 halton schedule kept cosine spread 1.5 guided 0.2-0.8 optimal");
         assert_eq!(of("ml-cache").unwrap().label(), "ml-cache interval:0.3,5");
         for (text, name) in [
             ("vanilla steps=8", "vanilla-8"),
             ("shortcut", "shortcut-32-4"),
             ("taylor:2 refresh=optimal:5 order=halton", "taylor-2-halton-optimal-32-5"),
+            ("vanilla order=halton schedule=halton", "vanilla-halton-32"),
+            ("vanilla order=halton schedule=linear", "vanilla-halton-schedule-linear-32"),
             ("ml-cache guidance=0.2,0.8", "ml-cache-guided-0.2-0.8-interval-0.3-5-32"),
         ] {
             assert_eq!(of(text).unwrap().file_name(), name);

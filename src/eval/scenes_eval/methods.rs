@@ -6,12 +6,13 @@ use crate::generate::order::Order;
 use crate::generate::predict::Predictor;
 use crate::generate::programs::Programs;
 use crate::generate::refresh::Refresh;
+use crate::generate::schedule::Schedule;
 use crate::generate::session::{Settings, Shape};
 use crate::models::Batch;
 
 /// Everything that the model can do.
 pub const ALL: &str = "all";
-/// Tokens along a Halton sequence.
+/// Tokens along a Halton sequence, as many a step as its authors take.
 const HALTON: &str = "halton";
 /// Tokens of a step apart.
 const SPREAD: &str = "spread";
@@ -85,7 +86,7 @@ pub fn named(model: &Model, steps: u32, budgets: &[u32], names: &[String]) -> Re
         let accelerated = Method::accelerated(steps, best, best.default_refresh(steps));
         let accelerated = has(model, best).is_ok().then_some(accelerated);
         others.extend([Method::vanilla(steps)].into_iter().chain(accelerated).map(|method| match choice {
-            HALTON => Method { order: Some(Order::Halton), ..method },
+            HALTON => Method { order: Some(Order::Halton), schedule: Some(Schedule::Halton), ..method },
             SPREAD => Method { spread: Some(CELLS), ..method },
             _ => Method { guidance_interval: Some(INTERVAL), ..method },
         }));

@@ -4,14 +4,38 @@ use super::*;
 
 impl Studio {
     pub(super) fn generate(&mut self) {
+        self.state.forget_drafts();
         let Some(recipe) = &mut self.state.recipe else { return };
         if !self.state.seed_locked && self.state.runs.iter().any(|run| run.recipe == *recipe) {
             // The same again would be the same picture.
             recipe.seed = recipe.seed.wrapping_add(u64::from(recipe.images.max(1)));
         }
         let recipe = recipe.clone();
+        self.run(recipe, None);
+    }
+
+    /// Runs a recipe and shows it; where its tokens are known, it is seen whether they come again.
+    pub(super) fn run(&mut self, recipe: Recipe, expected: Option<Proof>) -> RunId {
         let id = self.state.add_run(recipe.clone());
-        self.actor.ask(Request::Run { id, recipe, trace: true });
+        if let Some(run) = self.state.runs.iter_mut().find(|run| run.id == id) {
+            run.expected = expected;
+        }
+        self.follow.settled(&recipe);
+        self.actor.ask(Request::Run { id, recipe, trace: true, from: None });
+        id
+    }
+
+    /// Goes on from the step shown: with the seed and the method of the controls, or with another seed where both are as they were.
+    fn branch(&mut self, context: &Context) {
+        let state = &self.state;
+        let (Some(run), Some(step), Some(controls)) = (state.shown_run(), state.step(), &state.recipe) else {
+            return;
+        };
+        let Some(codes) = run.codes_after(step).map(<[u32]>::to_vec) else { return };
+        let recipe = branch::recipe(run, step, controls, &state.full_list(), random_seed(context));
+        let parent = run.id;
+        let id = self.state.add_branch(recipe.clone(), parent, step);
+        self.actor.ask(Request::Run { id, recipe, trace: true, from: Some((codes, step + 1)) });
     }
 
     pub(super) fn scrub(&mut self, to: impl FnOnce(usize, usize) -> usize) {
@@ -25,13 +49,43 @@ impl Studio {
         if !self.state.allows(command) {
             return;
         }
+        // From here on a person leads.
+        self.state.greeting = None;
         match command {
+            Command::Enqueue => {
+                if let Some(recipe) = self.state.recipe.clone() {
+                    self.state.queue.add(Waiting::new(recipe));
+                    self.state.tab = Tab::History;
+                }
+            }
+            Command::Live => {
+                self.state.live ^= true;
+                if let Some(recipe) = &self.state.recipe {
+                    self.follow.settled(recipe);
+                }
+            }
+            Command::Branch => self.branch(context),
+            Command::Tour => {
+                let to = self.state.tour.at.map_or(self.state.tour.reached, |_| 0);
+                tour::go(&mut self.state, to);
+            }
+            Command::TourNext => {
+                let to = self.state.tour.at.map_or(0, |at| at + 1);
+                tour::go(&mut self.state, to);
+            }
+            Command::TourBack => {
+                let to = self.state.tour.at.map_or(0, |at| at.saturating_sub(1));
+                tour::go(&mut self.state, to);
+            }
+            Command::TourLeave => tour::leave(&mut self.state),
+            Command::Stop if self.state.open_run().is_none() => tour::leave(&mut self.state),
             Command::Generate => {
                 self.state.comparison.columns.retain(|(_, run)| run.is_some());
                 self.generate();
             }
             Command::Stop => {
                 self.state.comparison.columns.retain(|(_, run)| run.is_some());
+                self.state.queue.stop();
                 self.actor.ask(Request::Cancel);
             }
             Command::NewSeed => {
@@ -44,13 +98,13 @@ impl Studio {
                 let Some(recipe) = &self.state.recipe else { return };
                 let has_shortcut = self.state.model.as_ref().is_some_and(|model| model.has_shortcut);
                 self.state.comparison = Comparison::new(methods(recipe, has_shortcut));
-                self.state.tab = crate::studio::state::Tab::Compare;
+                self.state.tab = Tab::Compare;
                 self.actor.ask(Request::Cancel);
             }
             Command::AddMethod => {
                 let Some(recipe) = &self.state.recipe else { return };
                 self.state.comparison.add(recipe);
-                self.state.tab = crate::studio::state::Tab::Compare;
+                self.state.tab = Tab::Compare;
             }
             Command::OpenModel => self.inbox.pick_model(context),
             Command::ClearStored => self.fetch.clear(context),
@@ -80,8 +134,8 @@ impl Studio {
                 }
             }
             Command::CopyLink => {
-                if let (Some(recipe), Some(model)) = (self.state.recipe_to_share(), &self.state.model) {
-                    context.copy_text(link::link(recipe, &model.draw));
+                if let (Some((recipe, proof)), Some(model)) = (self.state.to_share(), &self.state.model) {
+                    context.copy_text(link::link(recipe, &model.draw, proof));
                 }
             }
             Command::ThemeSystem => context.set_theme(egui::ThemePreference::System),

@@ -36,11 +36,20 @@ impl Studio {
                 self.device = DeviceNote { name: name.clone(), ..DeviceNote::default() };
             }
             let opened = matches!(event, Event::Opened(_));
+            let ended = match &event {
+                Event::Finished { id, .. } | Event::Failed { id: Some(id), .. } => Some((*id, false)),
+                Event::Stopped { id, .. } => Some((*id, true)),
+                _ => None,
+            };
+            if let Some((id, overtaken)) = ended {
+                self.state.queue.ended(id, overtaken);
+            }
             // What was open last may be gone.
             let lost = matches!(event, Event::Failed { id: None, .. }) && self.state.model.is_none();
             self.state.take(event);
             if opened {
                 self.follow_link();
+                self.greet();
             } else if lost
                 && self.state.recipe.take().is_some_and(|recipe| recipe.model != crate::studio::BUNDLED[0])
             {
@@ -54,6 +63,7 @@ impl Studio {
         }
         self.next_of_pair(context);
         self.next_method(context);
+        self.next_of_queue(context);
         self.ask_for_step();
         self.ask_for_pictures();
     }
@@ -63,13 +73,90 @@ impl Studio {
         let query = std::mem::take(&mut self.query);
         let Some(recipe) = self.state.recipe.as_mut().filter(|_| !query.is_empty()) else { return };
         let refused = link::apply(&query, recipe);
-        self.generate();
+        self.state.greeted = true;
+        let recipe = recipe.clone();
+        self.run(recipe, link::proof(&query));
         if !refused.is_empty() {
             self.state.failure = Some(Failure {
                 title: "The link was followed in part".to_owned(),
                 reason: format!("not understood: {}", refused.join(", ")),
                 remedies: vec![Remedy::ChangeSettings],
             });
+        }
+    }
+
+    /// At the first start, and whenever the page is opened bare, a picture makes itself: at a low budget, and on the page's CPU in few
+    /// steps. What a person does next takes over.
+    pub(super) fn greet(&mut self) {
+        let is_bare = cfg!(target_arch = "wasm32") && self.state.runs.iter().all(|run| run.steps.is_empty());
+        if self.state.greeted && !is_bare {
+            return;
+        }
+        self.state.greeted = true;
+        let (Some(model), Some(recipe)) = (&self.state.model, &mut self.state.recipe) else { return };
+        if let Subject::Prompt(prompt) = &mut recipe.subject
+            && prompt.trim().is_empty()
+        {
+            *prompt = compose::sample(model).to_owned();
+        }
+        let mut steps = recipe.draw.steps;
+        if cfg!(target_arch = "wasm32") && self.device.tier == "cpu" {
+            steps = steps.min(CPU_STEPS);
+        }
+        recipe.draw = recipe.draw.with_steps(steps);
+        recipe.refresh = Refresh::Uniform(steps.div_ceil(8));
+        self.generate();
+        self.state.greeting = self.state.shown;
+    }
+
+    /// Starts what waits, when nothing is under way.
+    pub(super) fn next_of_queue(&mut self, context: &Context) {
+        let is_busy = self.state.open_run().is_some() || self.state.comparison.waiting().is_some();
+        let present = self.state.model.as_ref().map(|model| model.source.clone());
+        if is_busy || self.state.queue.waiting().is_empty() || present.is_none() {
+            return;
+        }
+        let model = self.state.queue.waiting()[0].recipe.model.clone();
+        if present.as_ref() != Some(&model) {
+            // Its turn comes when its model is open.
+            if self.opening.as_ref() != Some(&model) {
+                self.opening = Some(model.clone());
+                self.open(&model, context);
+            }
+            return;
+        }
+        self.opening = None;
+        let Some(next) = self.state.queue.next() else { return };
+        let id = self.run(next.recipe.clone(), next.expected.clone());
+        self.state.queue.began(id, next);
+        context.request_repaint();
+    }
+
+    /// Has pictures follow the controls, where that is asked for: a quick one at once, and the full settings when nothing changes.
+    pub(super) fn follow_controls(&mut self, context: &Context) {
+        let Some(recipe) = self.state.recipe.clone().filter(|_| self.state.live) else { return };
+        let now = context.input(|input| input.time);
+        let step = self.follow.look(&recipe, now);
+        match step {
+            Follow::Wait(seconds) => {
+                context.request_repaint_after(std::time::Duration::from_secs_f64(seconds));
+            }
+            Follow::Draft => {
+                let quick = follow::quick(&recipe);
+                self.state.forget_drafts();
+                let id = self.state.add_run(quick.clone());
+                if let Some(run) = self.state.runs.iter_mut().find(|run| run.id == id) {
+                    run.draft = true;
+                }
+                self.actor.ask(Request::Run { id, recipe: quick, trace: false, from: None });
+                context.request_repaint();
+            }
+            Follow::Refine => {
+                self.state.forget_drafts();
+                self.run(recipe, None);
+                context.request_repaint();
+            }
+            Follow::Rest => {}
         }
     }
 
@@ -84,7 +171,7 @@ impl Studio {
         let id = self.state.add_run(recipe.clone());
         self.state.comparison.columns[at].1 = Some(id);
         self.state.shown = shown.filter(|_| at > 0).or(Some(id));
-        self.actor.ask(Request::Run { id, recipe, trace: true });
+        self.actor.ask(Request::Run { id, recipe, trace: true, from: None });
         context.request_repaint();
     }
 
@@ -109,7 +196,7 @@ impl Studio {
         if let Some((_, run)) = self.state.blind.waiting() {
             *run = Some(id);
         }
-        self.actor.ask(Request::Run { id, recipe, trace: false });
+        self.actor.ask(Request::Run { id, recipe, trace: false, from: None });
         context.request_repaint();
     }
 
@@ -145,6 +232,17 @@ impl Studio {
         }
     }
 
+    /// Runs what a picture was made from, to see whether the tokens come again; its model is opened first if it is another.
+    pub(super) fn make_again(&mut self, brought: keep::Brought, context: &Context) {
+        let Some(model) = self.state.source_of(&brought.recipe.model) else {
+            self.state.failure = Some(Failure::unknown_model(&brought.recipe.model));
+            return;
+        };
+        let recipe = Recipe { model, ..brought.recipe };
+        self.take_recipe(recipe.clone(), context);
+        self.state.queue.first(Waiting { recipe, expected: brought.proof });
+    }
+
     /// Sets the controls, and opens the model that they are for if it is another.
     pub(super) fn take_recipe(&mut self, recipe: Recipe, context: &Context) {
         let Some(model) = self.state.source_of(&recipe.model) else {
@@ -164,7 +262,7 @@ impl Studio {
                 keep::Arrived::Files(files) => {
                     self.actor.ask(Request::OpenFiles { name: "dropped files".to_owned(), files });
                 }
-                keep::Arrived::Recipe(recipe) => self.take_recipe(*recipe, context),
+                keep::Arrived::Picture(brought) => self.state.brought = Some(*brought),
                 keep::Arrived::Failed(failure) => self.state.failure = Some(failure),
             }
         }

@@ -72,7 +72,20 @@ impl Studio {
                 self.mend(ui.ctx(), remedy);
             }
         }
+        if self.state.brought.is_some() {
+            let taken = Panel::top("brought").show(ui, |ui| brought::show(ui, &mut self.state)).inner;
+            match taken {
+                Some(brought::Taken::Recipe(recipe)) => self.take_recipe(*recipe, ui.ctx()),
+                Some(brought::Taken::Again(brought)) => self.make_again(*brought, ui.ctx()),
+                None => {}
+            }
+        }
+        if self.state.tour.at.is_some() {
+            Panel::top("tour").show(ui, |ui| panels::tour::show(ui, &mut self.state));
+        }
+        self.state.places.clear();
         if ui.available_width() < NARROW {
+            Panel::bottom("reach").show(ui, |ui| compose::reach(ui, &mut self.state));
             CentralPanel::default().show(ui, |ui| {
                 ScrollArea::vertical().show(ui, |ui| {
                     let width = ui.available_width();
@@ -81,11 +94,18 @@ impl Studio {
                     });
                     timeline::show(ui, &mut self.state);
                     ui.separator();
-                    ui.allocate_ui(egui::vec2(width, 480.0), |ui| compose::show(ui, &mut self.state));
+                    compose::rest(ui, &mut self.state);
                     ui.separator();
-                    ui.allocate_ui(egui::vec2(width, 480.0), |ui| {
-                        side::show(ui, &mut self.state, &mut self.textures);
-                    });
+                    let top = ui.cursor().min;
+                    side::show_all(ui, &mut self.state, &mut self.textures);
+                    let rect = egui::Rect::from_min_max(top, ui.min_rect().max);
+                    self.state.places.push((tour::Place::Side, rect));
+                    // What the tour speaks of may be above or below.
+                    if let Some(place) = self.state.tour.to_scroll()
+                        && let Some((_, rect)) = self.state.places.iter().find(|(known, _)| *known == place)
+                    {
+                        ui.scroll_to_rect(*rect, Some(egui::Align::TOP));
+                    }
                 });
             });
             return;
@@ -97,6 +117,7 @@ impl Studio {
         });
         Panel::right("side").default_size(340.0).size_range(220.0..=560.0).show(ui, |ui| {
             ui.set_min_width(ui.available_width());
+            self.state.places.push((tour::Place::Side, ui.max_rect()));
             side::show(ui, &mut self.state, &mut self.textures);
         });
         CentralPanel::default().show(ui, |ui| {

@@ -4,7 +4,8 @@ mod commands;
 mod events;
 mod layout;
 
-use crate::generate::recipe::Recipe;
+use crate::generate::proof::{Found, Proof};
+use crate::generate::recipe::{Recipe, Subject};
 use crate::generate::refresh::Refresh;
 use crate::generate::session::StepKind;
 use crate::studio::actor::{Actor, Event, Request, RunId};
@@ -12,20 +13,25 @@ use crate::studio::command::{Command, Menu};
 use crate::studio::compare::{Comparison, methods};
 use crate::studio::failure::{Failure, Remedy};
 use crate::studio::fetch::{Fetch, Progress};
+use crate::studio::follow::{self, Follow, Follower};
 use crate::studio::frames::Frames;
 use crate::studio::panels::canvas::View;
 use crate::studio::panels::status::DeviceNote;
-use crate::studio::panels::{canvas, compose, failure, hover, palette, side, status, timeline};
-use crate::studio::state::{Kept, State};
+use crate::studio::panels::{
+    self, brought, canvas, compose, failure, hover, palette, side, status, timeline,
+};
+use crate::studio::queue::Waiting;
+use crate::studio::state::{Kept, State, Tab};
 use crate::studio::textures::Textures;
-use crate::studio::theme;
-use crate::studio::{keep, link};
+use crate::studio::{branch, keep, link, theme, tour};
 use eframe::egui::{self, CentralPanel, Context, Panel, ScrollArea, Ui};
 
 /// The key of what is kept between starts.
 const KEPT: &str = "studio";
 /// How much closer a press of a key goes.
 const ZOOM: f32 = 1.25;
+/// The most steps of the picture that makes itself where a page computes on the CPU.
+const CPU_STEPS: u32 = 16;
 /// Below this width, in points, panels stand one below the other.
 const NARROW: f32 = 720.0;
 
@@ -49,6 +55,10 @@ pub struct Studio {
     pictures_asked_for: Option<RunId>,
     /// The query of a link, until its model is open.
     query: String,
+    /// What was seen of the controls, for pictures that follow them.
+    follow: Follower,
+    /// The model that the next run of the queue waits for.
+    opening: Option<String>,
     /// How long frames took.
     pub frames: Frames,
 }
@@ -76,6 +86,8 @@ impl Studio {
             fetch: Fetch::default(),
             pictures_asked_for: None,
             query: query.to_owned(),
+            follow: Follower::default(),
+            opening: None,
             frames: Frames::default(),
         };
         studio.open(&source, context);
@@ -103,6 +115,8 @@ impl Studio {
                     "codes": run.codes,
                     "revealed_at": revealed,
                     "milliseconds": run.step_ms,
+                    "tokens": run.proof.as_ref().map(Proof::to_string),
+                    "same": run.verified().map(|found| found == Found::Same),
                 })
             })
             .collect();
@@ -114,6 +128,9 @@ impl Studio {
             "budget_slider": { "x": x, "y": y, "width": width, "height": height },
             "runs": runs,
             "stored": state.stored,
+            "tour": state.tour.at,
+            "queue": state.queue.waiting().len(),
+            "greeting": state.greeting.is_some(),
             "slowest_frame_ms": self.frames.slowest(),
             "failure": state.failure.as_ref().map(|failure| format!("{}: {}", failure.title, failure.reason)),
         })
@@ -130,6 +147,12 @@ impl eframe::App for Studio {
         self.take_events(context);
         self.drops(context);
         self.keys(context);
+        tour::follow(&mut self.state);
+        self.follow_controls(context);
+        // A press of anything: from here on a person leads.
+        if context.input(|input| input.pointer.any_pressed() || !input.keys_down.is_empty()) {
+            self.state.greeting = None;
+        }
     }
 
     fn ui(&mut self, ui: &mut Ui, frame: &mut eframe::Frame) {

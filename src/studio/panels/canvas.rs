@@ -1,6 +1,7 @@
 //! The middle: pictures in the making and finished, with what is masked and what is new drawn over them.
 
 use crate::generate::picture::Picture;
+use crate::generate::proof::Found;
 use crate::generate::session::StepKind;
 use crate::studio::command::Command;
 use crate::studio::panels::{hover, tokens};
@@ -8,6 +9,7 @@ use crate::studio::run::{Progress, Run};
 use crate::studio::state::State;
 use crate::studio::textures::Textures;
 use crate::studio::theme::Palette;
+use crate::studio::tour::Place;
 use eframe::egui::{self, Align2, Color32, FontId, Pos2, Rect, Sense, Stroke, StrokeKind, Ui, Vec2};
 
 /// Where on the picture the canvas looks.
@@ -44,7 +46,9 @@ impl View {
 /// The panel.
 pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, view: &mut View) {
     header(ui, state);
+    greeting(ui, state);
     let (rect, response) = ui.allocate_exact_size(ui.available_size(), Sense::click_and_drag());
+    state.places.push((Place::Canvas, rect));
     let painter = ui.painter_at(rect);
     let palette = Palette::of(ui);
     painter.rect_filled(rect, 8.0, palette.canvas);
@@ -98,6 +102,52 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, view: &mut 
     }
 }
 
+/// Beside the picture that made itself: what it is, and the way on.
+fn greeting(ui: &mut Ui, state: &mut State) {
+    let Some(run) = state.greeting.and_then(|id| state.run(id)) else { return };
+    let full = run.recipe.full_steps().unwrap_or(1);
+    let text = format!(
+        "“{}” makes itself: of {} steps only {full} run the whole model, and a small network predicts what it would say at the others.",
+        run.recipe.subject.title(),
+        run.recipe.draw.steps,
+    );
+    ui.horizontal_wrapped(|ui| {
+        ui.label(text);
+        let command = Command::Tour;
+        if ui.button(command.text()).on_hover_text(hover(ui, command)).clicked() {
+            state.wanted.push(command);
+        }
+    });
+}
+
+/// By what the run's tokens are known again, and whether they are those that a link or a picture promised.
+fn proof(ui: &mut Ui, run: &Run) -> Option<usize> {
+    let proof = run.proof.as_ref()?;
+    let palette = Palette::of(ui);
+    let tooltip = format!(
+        "Fingerprint of this run's tokens: {:016x}. The same settings make the same tokens on every device; links and pictures carry it",
+        proof.tokens
+    );
+    match run.verified() {
+        None => drop(ui.weak(format!("tokens {}", proof.short())).on_hover_text(tooltip)),
+        Some(Found::Same) => {
+            let text = format!("✔ same tokens, {}", proof.short());
+            ui.colored_label(palette.predicted, text).on_hover_text(tooltip);
+        }
+        Some(Found::Differs { step: Some(step) }) => {
+            let text = format!("✖ other tokens from step {} on", step + 1);
+            let button = egui::Button::new(egui::RichText::new(text).color(palette.failure));
+            let response =
+                ui.add(button).on_hover_text("Shows the first step that differs, its new tokens framed");
+            return response.clicked().then_some(step);
+        }
+        Some(Found::Differs { step: None }) => {
+            ui.colored_label(palette.failure, "✖ other tokens").on_hover_text(tooltip);
+        }
+    }
+    None
+}
+
 /// What somebody who does not see the canvas is told.
 fn description(state: &State) -> String {
     let Some(run) = state.shown_run() else { return "Canvas: no picture yet".to_owned() };
@@ -131,6 +181,10 @@ fn header(ui: &mut Ui, state: &mut State) {
             (None, _) => String::new(),
         };
         ui.label(text);
+        if let Some(step) = state.shown_run().and_then(|run| proof(ui, run)) {
+            state.scrubbed = Some(step);
+            state.overlays.new = true;
+        }
         if narrow {
             ui.end_row();
             toggles(ui, state);

@@ -9,7 +9,7 @@ use crate::generate::schedule::Schedule;
 use crate::kernels::{ChoiceNoise, Quantization};
 use crate::studio::command::Command;
 use crate::studio::model::ModelInfo;
-use crate::studio::panels::{command_button, labelled};
+use crate::studio::panels::{command_button, hover, labelled};
 use crate::studio::state::State;
 use crate::studio::theme::Palette;
 use eframe::egui::{self, ComboBox, DragValue, RichText, Slider, TextEdit, Ui};
@@ -31,59 +31,127 @@ const MOST_STEPS: u32 = 64;
 /// The most guidance that the slider offers.
 const MOST_GUIDANCE: f32 = 10.0;
 
+/// A prompt to begin with: the first sample of which a model knows every word.
+pub fn sample(model: &ModelInfo) -> &'static str {
+    SAMPLES.into_iter().find(|sample| knows(model, sample)).unwrap_or_default()
+}
+
+/// What is said while there is no model.
+fn opening(ui: &mut Ui, state: &State) {
+    match state.fetching {
+        Some((done, total)) => {
+            let megabytes = |bytes: u64| bytes as f64 / 1e6;
+            ui.label(format!("Fetching the model: {:.1} of {:.1} MB", megabytes(done), megabytes(total)));
+            ui.add(egui::ProgressBar::new(done as f32 / total.max(1) as f32));
+        }
+        None => drop(ui.horizontal(|ui| {
+            ui.spinner();
+            ui.label("Opening the model");
+        })),
+    }
+}
+
 /// The panel.
 pub fn show(ui: &mut Ui, state: &mut State) {
-    let Some(model) = state.model.clone() else {
-        match state.fetching {
-            Some((done, total)) => {
-                let megabytes = |bytes: u64| bytes as f64 / 1e6;
-                ui.label(format!("Fetching the model: {:.1} of {:.1} MB", megabytes(done), megabytes(total)));
-                ui.add(egui::ProgressBar::new(done as f32 / total.max(1) as f32));
-            }
-            None => drop(ui.horizontal(|ui| {
-                ui.spinner();
-                ui.label("Opening the model");
-            })),
-        }
-        return;
-    };
-    let Some(mut recipe) = state.recipe.clone() else { return };
-    let speed_up = expected_speed_up(state, &recipe);
-    let mut wanted = Vec::new();
     let button_height = 44.0;
     let scroll_height = (ui.available_height() - button_height).max(120.0);
     egui::ScrollArea::vertical()
         .id_salt("compose")
         .max_height(scroll_height)
         .auto_shrink([false, false])
-        .show(ui, |ui| {
-            subject(ui, &model, &mut recipe);
-            ui.add_space(4.0);
-            seed(ui, state, &mut recipe, &mut wanted);
-            images(ui, &mut recipe);
-            steps(ui, &mut recipe);
-            ui.add_space(4.0);
-            state.budget_slider = budget(ui, &model, &mut recipe, speed_up, &mut wanted);
-            ui.add_space(4.0);
-            guidance(ui, &mut recipe);
-            ui.collapsing("Tokens of a step", |ui| pace::tokens(ui, &mut recipe));
-            ui.collapsing("Advanced", |ui| {
-                advanced(ui, &mut recipe);
-                precision(ui, &model, &mut recipe);
-            });
-        });
+        .show(ui, |ui| controls(ui, state, true));
+    if state.model.is_some() && state.recipe.is_some() {
+        ui.add_space(4.0);
+        generate(ui, state);
+    }
+}
+
+/// What a phone has in reach at all times: what to show, how many full steps, and the button.
+pub fn reach(ui: &mut Ui, state: &mut State) {
+    let (Some(model), Some(mut recipe)) = (state.model.clone(), state.recipe.clone()) else {
+        opening(ui, state);
+        return;
+    };
+    match &mut recipe.subject {
+        Subject::Prompt(prompt) => {
+            let edit = TextEdit::singleline(prompt).desired_width(f32::INFINITY).hint_text("anything");
+            let response = ui.add(edit);
+            response
+                .widget_info(|| egui::WidgetInfo::labeled(egui::accesskit::Role::TextInput, true, "Prompt"));
+        }
+        Subject::Class(_) => subject(ui, &model, &mut recipe),
+    }
+    if !model.one_step {
+        let speed_up = expected_speed_up(state, &recipe);
+        state.budget_slider = slim_budget(ui, &mut recipe, speed_up);
+        note_budget(state);
+    }
     state.recipe = Some(recipe);
-    ui.add_space(4.0);
+    generate(ui, state);
+}
+
+/// The rest of the controls, in a place that scrolls as a whole.
+pub fn rest(ui: &mut Ui, state: &mut State) {
+    controls(ui, state, false);
+}
+
+/// For the tour to point at.
+fn note_budget(state: &mut State) {
+    let [x, y, width, height] = state.budget_slider;
+    let rect = egui::Rect::from_min_size(egui::pos2(x, y), egui::vec2(width, height));
+    state.places.push((crate::studio::tour::Place::Budget, rect.expand(4.0)));
+}
+
+fn generate(ui: &mut Ui, state: &mut State) {
     let running = state.open_run().is_some();
     let command = if running { Command::Stop } else { Command::Generate };
     let text = RichText::new(format!("{}  {}", command.icon(), command.text())).strong().size(16.0);
     let mut button = egui::Button::new(text).min_size(egui::vec2(ui.available_width(), 36.0));
     if !running {
-        button = button.fill(Palette::of(ui).accent.gamma_multiply(0.55));
+        button = button.fill(Palette::of(ui).selected);
     }
     if ui.add_enabled(state.allows(command), button).on_hover_text(command.tooltip()).clicked() {
-        wanted.push(command);
+        state.wanted.push(command);
     }
+}
+
+/// All controls; where prompt and budget stand elsewhere, the others.
+fn controls(ui: &mut Ui, state: &mut State, all: bool) {
+    let (Some(model), Some(mut recipe)) = (state.model.clone(), state.recipe.clone()) else {
+        if all {
+            opening(ui, state);
+        }
+        return;
+    };
+    let speed_up = expected_speed_up(state, &recipe);
+    let mut wanted = Vec::new();
+    if all || matches!(recipe.subject, Subject::Prompt(_)) {
+        subject(ui, &model, &mut recipe);
+    }
+    ui.add_space(4.0);
+    seed(ui, state, &mut recipe, &mut wanted);
+    images(ui, &mut recipe);
+    if model.one_step {
+        ui.label("This model makes its pictures in one full step, without guidance.");
+        state.budget_slider = [0.0; 4];
+        ui.collapsing("Advanced", |ui| precision(ui, &model, &mut recipe));
+    } else {
+        steps(ui, &mut recipe);
+        ui.add_space(4.0);
+        let place = budget(ui, &model, &mut recipe, speed_up, &mut wanted, all);
+        if all {
+            state.budget_slider = place;
+            note_budget(state);
+        }
+        ui.add_space(4.0);
+        guidance(ui, &mut recipe);
+        ui.collapsing("Tokens of a step", |ui| pace::tokens(ui, &mut recipe));
+        ui.collapsing("Advanced", |ui| {
+            advanced(ui, &mut recipe);
+            precision(ui, &model, &mut recipe);
+        });
+    }
+    state.recipe = Some(recipe);
     state.wanted.extend(wanted);
 }
 
@@ -197,6 +265,14 @@ fn seed(ui: &mut Ui, state: &mut State, recipe: &mut Recipe, wanted: &mut Vec<Co
         }
         let lock = Command::LockSeed;
         ui.toggle_value(&mut state.seed_locked, lock.icon()).on_hover_text(lock.tooltip());
+        let live = Command::Live;
+        if ui
+            .selectable_label(state.live, format!("{} Live", live.icon()))
+            .on_hover_text(hover(ui, live))
+            .clicked()
+        {
+            wanted.push(live);
+        }
     });
 }
 
@@ -252,65 +328,87 @@ fn expected_speed_up(state: &State, recipe: &Recipe) -> Option<f64> {
     Some(steps * full_ms / (full * full_ms + (steps - full) * predicted_ms))
 }
 
+/// The number of full steps, large, and how much faster that makes a run.
+fn headline(ui: &mut Ui, known: Option<u32>, steps: u32, speed_up: Option<f64>) {
+    let palette = Palette::of(ui);
+    let number = known.map_or("auto".to_owned(), |budget| budget.to_string());
+    ui.label(RichText::new(number).size(30.0).strong().color(palette.full));
+    let text = match speed_up {
+        _ if known.is_none() => "as many as the target error takes".to_owned(),
+        _ if known == Some(steps) => "vanilla: the model as published".to_owned(),
+        Some(speed_up) => format!("{speed_up:.1}× faster than vanilla"),
+        None => "speed-up after the first run".to_owned(),
+    };
+    ui.label(RichText::new(text).color(palette.predicted).strong());
+}
+
+/// Full steps of a recipe, where they are known before.
+fn known_budget(recipe: &Recipe) -> Option<u32> {
+    let steps = recipe.draw.steps;
+    match &recipe.refresh {
+        Refresh::Adaptive(adaptive) => adaptive.budget,
+        _ => Some(recipe.full_steps().unwrap_or(steps as usize) as u32),
+    }
+}
+
+/// The slider over all widths that there are; where it was drawn, and the number that it has.
+fn budget_slider(ui: &mut Ui, recipe: &mut Recipe) -> ([f32; 4], u32) {
+    let steps = recipe.draw.steps;
+    let mut budget = known_budget(recipe).unwrap_or(steps.div_ceil(4));
+    let before = budget;
+    ui.spacing_mut().slider_width = ui.available_width() - 8.0;
+    let slider = Slider::new(&mut budget, 1..=steps).show_value(false).trailing_fill(true);
+    let response = ui.add(slider).on_hover_text(
+        "Steps that run the full model. Between them the predictor moves the last features on, at a fraction of the cost",
+    );
+    response.widget_info(|| egui::WidgetInfo::slider(true, f64::from(before), "Refresh budget, full steps"));
+    if budget != before {
+        match &mut recipe.refresh {
+            Refresh::Adaptive(adaptive) => adaptive.budget = Some(budget),
+            Refresh::Optimal(known) => *known = budget,
+            refresh => {
+                *refresh = if budget == steps { Refresh::Every } else { Refresh::Uniform(budget) };
+            }
+        }
+    }
+    let rect = response.rect;
+    ([rect.left(), rect.top(), rect.width(), rect.height()], budget)
+}
+
+/// The slider and its number in two rows.
+fn slim_budget(ui: &mut Ui, recipe: &mut Recipe, speed_up: Option<f64>) -> [f32; 4] {
+    ui.horizontal(|ui| headline(ui, known_budget(recipe), recipe.draw.steps, speed_up));
+    budget_slider(ui, recipe).0
+}
+
 fn budget(
     ui: &mut Ui,
     model: &ModelInfo,
     recipe: &mut Recipe,
     speed_up: Option<f64>,
     wanted: &mut Vec<Command>,
+    with_slider: bool,
 ) -> [f32; 4] {
-    let palette = Palette::of(ui);
     let steps = recipe.draw.steps;
     let mut place = [0.0; 4];
-    let known = match &recipe.refresh {
-        Refresh::Adaptive(adaptive) => adaptive.budget,
-        _ => Some(recipe.full_steps().unwrap_or(steps as usize) as u32),
-    };
-    let mut budget = known.unwrap_or(steps.div_ceil(4));
+    let mut budget = known_budget(recipe).unwrap_or(steps.div_ceil(4));
     ui.group(|ui| {
         ui.set_width(ui.available_width());
-        ui.horizontal(|ui| {
-            let label = ui.strong("Refresh budget");
-            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                ui.weak(format!("full steps of {steps}"));
+        if with_slider {
+            ui.horizontal(|ui| {
+                ui.strong("Refresh budget");
+                ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                    ui.weak(format!("full steps of {steps}"));
+                });
             });
-            label
-        });
-        ui.horizontal(|ui| {
-            let number = known.map_or("auto".to_owned(), |budget| budget.to_string());
-            ui.label(RichText::new(number).size(30.0).strong().color(palette.full));
-            let text = match speed_up {
-                _ if known.is_none() => "as many as the target error takes".to_owned(),
-                _ if budget == steps => "vanilla: the model as published".to_owned(),
-                Some(speed_up) => format!("{speed_up:.1}× faster than vanilla"),
-                None => "speed-up after the first run".to_owned(),
-            };
-            ui.label(RichText::new(text).color(palette.predicted).strong());
-        });
-        let before = budget;
-        ui.spacing_mut().slider_width = ui.available_width() - 8.0;
-        let slider = Slider::new(&mut budget, 1..=steps).show_value(false).trailing_fill(true);
-        let response = ui.add(slider).on_hover_text(
-            "Steps that run the full model. Between them the predictor moves the last features on, at a fraction of the cost",
-        );
-        response.widget_info(|| {
-            egui::WidgetInfo::slider(true, f64::from(before), "Refresh budget, full steps")
-        });
-        place = [response.rect.left(), response.rect.top(), response.rect.width(), response.rect.height()];
-        ui.horizontal(|ui| {
-            ui.weak("1 fastest");
-            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                ui.weak(format!("{steps} vanilla"));
+            ui.horizontal(|ui| headline(ui, known_budget(recipe), steps, speed_up));
+            (place, budget) = budget_slider(ui, recipe);
+            ui.horizontal(|ui| {
+                ui.weak("1 fastest");
+                ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                    ui.weak(format!("{steps} vanilla"));
+                });
             });
-        });
-        if budget != before {
-            match &mut recipe.refresh {
-                Refresh::Adaptive(adaptive) => adaptive.budget = Some(budget),
-                Refresh::Optimal(known) => *known = budget,
-                refresh => {
-                    *refresh = if budget == steps { Refresh::Every } else { Refresh::Uniform(budget) };
-                }
-            }
         }
         ui.horizontal_wrapped(|ui| {
             predictor(ui, model, recipe);
@@ -407,13 +505,11 @@ fn advanced(ui: &mut Ui, recipe: &mut Recipe) {
                     )
             });
             labelled(ui, "Schedule", |ui| {
-                let all =
-                    [Schedule::Arccos, Schedule::Cosine, Schedule::Linear, Schedule::Square, Schedule::Root];
                 ComboBox::from_id_salt("schedule")
-                    .selected_text(format!("{:?}", sampling.schedule))
+                    .selected_text(sampling.schedule.title())
                     .show_ui(ui, |ui| {
-                        for schedule in all {
-                            ui.selectable_value(&mut sampling.schedule, schedule, format!("{schedule:?}"));
+                        for schedule in Schedule::ALL {
+                            ui.selectable_value(&mut sampling.schedule, schedule, schedule.title());
                         }
                     })
                     .response

@@ -1,14 +1,18 @@
 //! The parts of the window. Each shows a part of the state and changes it; none computes or waits.
 
 pub mod blind;
+pub mod brought;
 pub mod canvas;
 pub mod compose;
 pub mod failure;
+pub mod history;
 pub mod pace;
 pub mod palette;
+pub mod queue;
 pub mod side;
 pub mod status;
 pub mod timeline;
+pub mod tour;
 pub mod why;
 
 use super::command::Command;

@@ -1,6 +1,6 @@
 //! The right side: methods compared, earlier runs, and the pages that have files of their own.
 
-use super::{blind, why};
+use super::{blind, history, why};
 use crate::studio::command::Command;
 use crate::studio::compare::{figures, step_at};
 use crate::studio::run::{Progress, Run};
@@ -10,23 +10,37 @@ use crate::studio::theme::Palette;
 use eframe::egui::{self, Image, Sense, Ui, Vec2, load::SizedTexture};
 use egui_plot::{Plot, PlotPoints, Points};
 
-/// Thumbnails of the history, in points.
-const THUMBNAIL: f32 = 76.0;
-
 /// The panel.
 pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
+    tabs(ui, state);
+    egui::ScrollArea::vertical()
+        .id_salt("side")
+        .auto_shrink([false, false])
+        .show(ui, |ui| page(ui, state, textures));
+}
+
+/// The same in a place that scrolls as a whole.
+pub fn show_all(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
+    tabs(ui, state);
+    page(ui, state, textures);
+}
+
+fn tabs(ui: &mut Ui, state: &mut State) {
     ui.horizontal_wrapped(|ui| {
         for tab in Tab::ALL {
             ui.selectable_value(&mut state.tab, tab, tab.text());
         }
     });
     ui.separator();
-    egui::ScrollArea::vertical().id_salt("side").auto_shrink([false, false]).show(ui, |ui| match state.tab {
+}
+
+fn page(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
+    match state.tab {
         Tab::Compare => compare(ui, state, textures),
         Tab::Why => why::show(ui, state),
         Tab::Blind => blind::show(ui, state, textures),
-        Tab::History => history(ui, state, textures),
-    });
+        Tab::History => history::show(ui, state, textures),
+    }
 }
 
 fn compare(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
@@ -171,37 +185,4 @@ fn plot(ui: &mut Ui, state: &mut State) {
         }
     }
     ui.weak("Click a point to have its settings back");
-}
-
-fn history(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
-    let finished: Vec<usize> =
-        (0..state.runs.len()).rev().filter(|&at| state.runs[at].progress == Progress::Finished).collect();
-    if finished.is_empty() {
-        ui.weak("Finished runs appear here");
-        return;
-    }
-    let mut picked = None;
-    ui.horizontal_wrapped(|ui| {
-        for at in finished {
-            let run = &state.runs[at];
-            let Some(texture) = textures.finished(ui.ctx(), run, 0) else { continue };
-            let image = Image::new(SizedTexture::new(texture, Vec2::splat(THUMBNAIL))).corner_radius(4);
-            let title = run.recipe.subject.title();
-            let text = format!(
-                "{title}\nseed {}, {} of {} steps in full",
-                run.recipe.seed,
-                run.kind(crate::generate::session::StepKind::Full).0,
-                run.plan.len()
-            );
-            let response = ui.add(egui::Button::image(image).frame(state.shown == Some(run.id)));
-            response.widget_info(|| egui::WidgetInfo::labeled(egui::accesskit::Role::Button, true, &text));
-            if response.on_hover_text(&text).clicked() {
-                picked = Some((run.id, run.recipe.clone()));
-            }
-        }
-    });
-    if let Some((id, recipe)) = picked {
-        state.wanted_recipe = Some(recipe);
-        (state.shown, state.scrubbed) = (Some(id), None);
-    }
 }

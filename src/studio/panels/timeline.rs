@@ -7,6 +7,7 @@ use crate::studio::panels::{command_button, tokens};
 use crate::studio::run::Run;
 use crate::studio::state::State;
 use crate::studio::theme::Palette;
+use crate::studio::tour::Place;
 use eframe::egui::{self, Align2, FontId, Rect, RichText, Sense, Stroke, StrokeKind, Ui, Vec2, pos2};
 
 const BARS: f32 = 56.0;
@@ -18,7 +19,9 @@ pub fn show(ui: &mut Ui, state: &mut State) {
     let planned = state.full_list();
     let steps = state.shown_run().map_or(recipe.draw.steps as usize, |run| run.plan.len().max(1));
     ui.horizontal_wrapped(|ui| {
-        for command in [Command::FirstStep, Command::PreviousStep, Command::NextStep, Command::LastStep] {
+        for command in
+            [Command::FirstStep, Command::PreviousStep, Command::NextStep, Command::LastStep, Command::Branch]
+        {
             if command_button(ui, command, state.allows(command)).clicked() {
                 state.wanted.push(command);
             }
@@ -52,6 +55,7 @@ pub fn show(ui: &mut Ui, state: &mut State) {
         state.scrubbed = Some(at(pointer.x));
     }
     marks(ui, state, &planned);
+    state.places.push((Place::Timeline, rect.union(ui.min_rect()).intersect(ui.max_rect())));
 }
 
 fn legend(ui: &mut Ui, run: Option<&Run>) {

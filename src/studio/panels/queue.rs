@@ -1,0 +1,57 @@
+//! Runs that wait for their turn: up, down, and out.
+
+use crate::studio::command::Command;
+use crate::studio::state::State;
+use eframe::egui::{self, Button, ProgressBar, Ui};
+
+/// The panel; nothing where nothing waits.
+pub fn show(ui: &mut Ui, state: &mut State) {
+    ui.horizontal_wrapped(|ui| {
+        let command = Command::Enqueue;
+        let button = Button::new(format!("{}  {}", command.icon(), command.text()));
+        if ui.add_enabled(state.allows(command), button).on_hover_text(command.tooltip()).clicked() {
+            state.wanted.push(command);
+        }
+    });
+    if state.queue.waiting().is_empty() {
+        return;
+    }
+    ui.strong("Waiting");
+    if let Some(run) = state.open_run() {
+        let share = run.steps_done() as f32 / run.steps_in_all().max(1) as f32;
+        let text = format!("{}, seed {}", run.recipe.subject.title(), run.recipe.seed);
+        ui.add(ProgressBar::new(share).text(text));
+    }
+    let mut act: Option<Box<dyn FnOnce(&mut State)>> = None;
+    let last = state.queue.waiting().len() - 1;
+    for (at, waiting) in state.queue.waiting().iter().enumerate() {
+        ui.horizontal(|ui| {
+            let recipe = &waiting.recipe;
+            let named = format!("{}, seed {}", recipe.subject.title(), recipe.seed);
+            let button = |ui: &mut Ui, glyph: &str, what: &str, enabled: bool| {
+                let response = ui.add_enabled(enabled, Button::new(glyph).small());
+                let label = format!("{what}: {named}");
+                response.widget_info(|| {
+                    egui::WidgetInfo::labeled(egui::accesskit::Role::Button, enabled, &label)
+                });
+                response.on_hover_text(what).clicked()
+            };
+            if button(ui, "⏶", "Earlier", at > 0) {
+                act = Some(Box::new(move |state| state.queue.up(at)));
+            }
+            if button(ui, "⏷", "Later", at < last) {
+                act = Some(Box::new(move |state| state.queue.down(at)));
+            }
+            if button(ui, "✖", "Take out of the queue", true) {
+                act = Some(Box::new(move |state| state.queue.cancel(at)));
+            }
+            let full =
+                recipe.full_steps().map_or_else(|| recipe.refresh.to_string(), |full| full.to_string());
+            ui.add(egui::Label::new(format!("{named} · {full} of {}", recipe.draw.steps)).truncate());
+        });
+    }
+    if let Some(act) = act {
+        act(state);
+    }
+    ui.separator();
+}
