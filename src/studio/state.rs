@@ -11,12 +11,11 @@ use super::keep::name_of;
 use super::model::ModelInfo;
 use super::queue::Queue;
 use super::run::{KeptRun, Progress, Run, agreement};
-use super::tour::{Place, Tour};
+use super::tour::{Placed, Tour};
 use super::why::Analysis;
 use crate::generate::proof::Proof;
 use crate::generate::recipe::{Recipe, Subject};
 use crate::generate::refresh::Refresh;
-use eframe::egui::Rect;
 use serde::{Deserialize, Serialize};
 
 /// Runs kept in memory; the oldest give way.
@@ -159,7 +158,7 @@ pub struct State {
     /// The run that made itself at this start, until a person does something.
     pub greeting: Option<RunId>,
     /// Where the parts of the window were drawn last, for the tour to point at.
-    pub places: Vec<(Place, Rect)>,
+    pub places: Vec<Placed>,
     next_run: u64,
 }
 
@@ -389,10 +388,10 @@ impl State {
         Some((recipe, same.and_then(|run| run.proof.as_ref())))
     }
 
-    /// Takes away runs that only followed what was being changed, but the one that is shown.
+    /// Takes away runs that only followed what was being changed, but the one that is shown. What is still told of them is of no run.
     pub fn forget_drafts(&mut self) {
         let shown = self.shown;
-        self.runs.retain(|run| !run.draft || run.is_open() || Some(run.id) == shown);
+        self.runs.retain(|run| !run.draft || Some(run.id) == shown);
     }
 
     /// Makes a step full, or not. The first always is.

@@ -5,6 +5,7 @@ use super::command::Command;
 use super::run::{Progress, Run};
 use super::state::{State, Tab};
 use crate::generate::session::StepKind;
+use eframe::egui::Rect;
 
 /// The most words that a stop says.
 #[cfg(test)]
@@ -21,6 +22,17 @@ pub enum Place {
     Budget,
     /// The pages at the right.
     Side,
+}
+
+/// Where a part of the window was drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    /// The part.
+    pub place: Place,
+    /// All of it.
+    pub rect: Rect,
+    /// What of the window it can be seen in.
+    pub clip: Rect,
 }
 
 /// A stop.
@@ -83,7 +95,7 @@ pub const STOPS: [Stop; 7] = [
 ];
 
 /// What a person can change, as it was when a stop began.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Before {
     step: Option<usize>,
     full: Vec<u32>,
@@ -93,6 +105,15 @@ struct Before {
 impl Before {
     fn of(state: &State) -> Self {
         Self { step: state.step(), full: state.full_list(), judged: state.blind.judged.len() }
+    }
+
+    /// Whether what a stop asks for was done since.
+    fn is_done(&self, at: usize, state: &State) -> bool {
+        match at {
+            4 | 5 => self.full != state.full_list(),
+            6 => self.judged < state.blind.judged.len(),
+            _ => self.step != state.step(),
+        }
     }
 }
 
@@ -129,9 +150,9 @@ impl Tour {
     }
 
     /// What has to be scrolled to where not all is in sight: once a stop, when there is something to show.
-    pub fn to_scroll(&mut self) -> Option<Place> {
+    pub fn to_scroll(&mut self, is_ready: bool) -> Option<Place> {
         let place = self.stop()?.place;
-        let wanted = self.before.is_some() && !self.scrolled && place != Place::Budget;
+        let wanted = self.before.is_some() && is_ready && !self.scrolled && place != Place::Budget;
         self.scrolled |= wanted;
         wanted.then_some(place)
     }
@@ -165,7 +186,7 @@ fn restore(state: &mut State) {
 pub fn follow(state: &mut State) {
     let Some(at) = state.tour.at else { return };
     if let Some(before) = &state.tour.before {
-        state.tour.done |= *before != Before::of(state);
+        state.tour.done |= before.is_done(at, state);
         return;
     }
     if at < 5 && !state.shown_run().is_some_and(is_telling) {

@@ -21,22 +21,27 @@ use std::time::{Duration, Instant};
 /// Far more than any of this takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-type Window = Harness<'static, Studio>;
+pub(crate) type Window = Harness<'static, Studio>;
 
-fn window(model: &str, kept: Kept, size: [f32; 2]) -> Window {
-    let model = model.to_owned();
+pub(crate) fn window(model: &str, kept: Kept, size: [f32; 2]) -> Window {
+    linked(model, kept, size, Theme::Dark, "")
+}
+
+/// The same in a theme, by a link.
+pub(crate) fn linked(model: &str, kept: Kept, size: [f32; 2], theme: Theme, query: &str) -> Window {
+    let (model, query) = (model.to_owned(), query.to_owned());
     let device = DeviceNote { name: "CPU".to_owned(), tier: "cpu".to_owned(), ..DeviceNote::default() };
-    Harness::builder().with_size(size).with_theme(Theme::Dark).with_max_steps(16).wgpu().build_eframe(
+    Harness::builder().with_size(size).with_theme(theme).with_max_steps(16).wgpu().build_eframe(
         move |creation| {
             let context = creation.egui_ctx.clone();
             let wake: Wake = Arc::new(move || context.request_repaint());
-            Studio::new(&creation.egui_ctx, Actor::start(Device::Cpu, wake), device, kept, &model, "")
+            Studio::new(&creation.egui_ctx, Actor::start(Device::Cpu, wake), device, kept, &model, &query)
         },
     )
 }
 
 /// Steps the window until something holds.
-fn until(window: &mut Window, what: &str, holds: impl Fn(&Studio) -> bool) {
+pub(crate) fn until(window: &mut Window, what: &str, holds: impl Fn(&Studio) -> bool) {
     let began = Instant::now();
     while !holds(window.state()) {
         assert!(began.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
@@ -47,20 +52,25 @@ fn until(window: &mut Window, what: &str, holds: impl Fn(&Studio) -> bool) {
 }
 
 /// The tiny recording's weights, as a folder.
-fn tiny() -> tempfile::TempDir {
+pub(crate) fn tiny() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/dimoo-tiny.safetensors");
     export::export(&recording, folder.path()).unwrap();
     folder
 }
 
-fn open(folder: &Path) -> Window {
-    let mut window = window(&folder.display().to_string(), Kept::default(), [1100.0, 720.0]);
+/// What is kept where no picture makes itself.
+pub(crate) fn quiet() -> Kept {
+    Kept { greeted: true, ..Kept::default() }
+}
+
+pub(crate) fn open(folder: &Path) -> Window {
+    let mut window = window(&folder.display().to_string(), quiet(), [1100.0, 720.0]);
     until(&mut window, "the model opens", |studio| studio.state.model.is_some());
     window
 }
 
-fn newest(studio: &Studio) -> Option<Progress> {
+pub(crate) fn newest(studio: &Studio) -> Option<Progress> {
     studio.state.runs.last().map(|run| run.progress)
 }
 
@@ -266,7 +276,7 @@ fn the_window_from_a_desk_to_a_phone() {
         [("window", [1280.0, 800.0]), ("window-small", [900.0, 600.0]), ("window-phone", [390.0, 780.0])]
     {
         let folder = tiny();
-        let mut window = window(&folder.path().display().to_string(), Kept::default(), size);
+        let mut window = window(&folder.path().display().to_string(), quiet(), size);
         until(&mut window, "the model opens", |studio| studio.state.model.is_some());
         window.state_mut().state = scene::compared();
         window.state_mut().state.shown = window.state().state.runs.first().map(|run| run.id);

@@ -4,7 +4,6 @@ use super::*;
 
 impl Studio {
     pub(super) fn generate(&mut self) {
-        self.state.forget_drafts();
         let Some(recipe) = &mut self.state.recipe else { return };
         if !self.state.seed_locked && self.state.runs.iter().any(|run| run.recipe == *recipe) {
             // The same again would be the same picture.
@@ -20,6 +19,7 @@ impl Studio {
         if let Some(run) = self.state.runs.iter_mut().find(|run| run.id == id) {
             run.expected = expected;
         }
+        self.state.forget_drafts();
         self.follow.settled(&recipe);
         self.actor.ask(Request::Run { id, recipe, trace: true, from: None });
         id
@@ -58,12 +58,7 @@ impl Studio {
                     self.state.tab = Tab::History;
                 }
             }
-            Command::Live => {
-                self.state.live ^= true;
-                if let Some(recipe) = &self.state.recipe {
-                    self.follow.settled(recipe);
-                }
-            }
+            Command::Live => self.state.live ^= true,
             Command::Branch => self.branch(context),
             Command::Tour => {
                 let to = self.state.tour.at.map_or(self.state.tour.reached, |_| 0);

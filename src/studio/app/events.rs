@@ -134,7 +134,12 @@ impl Studio {
 
     /// Has pictures follow the controls, where that is asked for: a quick one at once, and the full settings when nothing changes.
     pub(super) fn follow_controls(&mut self, context: &Context) {
-        let Some(recipe) = self.state.recipe.clone().filter(|_| self.state.live) else { return };
+        let Some(recipe) = self.state.recipe.clone() else { return };
+        if !self.state.live {
+            // What was changed before counts as settled when it begins.
+            self.follow.settled(&recipe);
+            return;
+        }
         let now = context.input(|input| input.time);
         let step = self.follow.look(&recipe, now);
         match step {
@@ -143,16 +148,15 @@ impl Studio {
             }
             Follow::Draft => {
                 let quick = follow::quick(&recipe);
-                self.state.forget_drafts();
                 let id = self.state.add_run(quick.clone());
                 if let Some(run) = self.state.runs.iter_mut().find(|run| run.id == id) {
                     run.draft = true;
                 }
+                self.state.forget_drafts();
                 self.actor.ask(Request::Run { id, recipe: quick, trace: false, from: None });
                 context.request_repaint();
             }
             Follow::Refine => {
-                self.state.forget_drafts();
                 self.run(recipe, None);
                 context.request_repaint();
             }

@@ -99,12 +99,21 @@ impl Studio {
                     let top = ui.cursor().min;
                     side::show_all(ui, &mut self.state, &mut self.textures);
                     let rect = egui::Rect::from_min_max(top, ui.min_rect().max);
-                    self.state.places.push((tour::Place::Side, rect));
+                    self.state.places.push(Placed { place: Place::Side, rect, clip: ui.clip_rect() });
                     // What the tour speaks of may be above or below.
-                    if let Some(place) = self.state.tour.to_scroll()
-                        && let Some((_, rect)) = self.state.places.iter().find(|(known, _)| *known == place)
+                    let blind = &self.state.blind;
+                    let is_ready =
+                        self.state.tab != Tab::Blind || (blind.making.is_none() && blind.pair.is_some());
+                    if let Some(place) = self.state.tour.to_scroll(is_ready)
+                        && let Some(placed) = self.state.places.iter().find(|placed| placed.place == place)
                     {
-                        ui.scroll_to_rect(*rect, Some(egui::Align::TOP));
+                        let align =
+                            if place == Place::Timeline { egui::Align::BOTTOM } else { egui::Align::TOP };
+                        ui.scroll_to_rect_animation(
+                            placed.rect,
+                            Some(align),
+                            egui::style::ScrollAnimation::none(),
+                        );
                     }
                 });
             });
@@ -117,7 +126,8 @@ impl Studio {
         });
         Panel::right("side").default_size(340.0).size_range(220.0..=560.0).show(ui, |ui| {
             ui.set_min_width(ui.available_width());
-            self.state.places.push((tour::Place::Side, ui.max_rect()));
+            let rect = ui.max_rect().expand(6.0);
+            self.state.places.push(Placed { place: Place::Side, rect, clip: rect });
             side::show(ui, &mut self.state, &mut self.textures);
         });
         CentralPanel::default().show(ui, |ui| {

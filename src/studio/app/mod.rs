@@ -23,6 +23,7 @@ use crate::studio::panels::{
 use crate::studio::queue::Waiting;
 use crate::studio::state::{Kept, State, Tab};
 use crate::studio::textures::Textures;
+use crate::studio::tour::{Place, Placed};
 use crate::studio::{branch, keep, link, theme, tour};
 use eframe::egui::{self, CentralPanel, Context, Panel, ScrollArea, Ui};
 
@@ -134,6 +135,21 @@ impl Studio {
             "slowest_frame_ms": self.frames.slowest(),
             "failure": state.failure.as_ref().map(|failure| format!("{}: {}", failure.title, failure.reason)),
         })
+    }
+
+    /// Whether nothing is under way and all that is shown is there, for tests that photograph it.
+    pub fn is_settled(&self) -> bool {
+        let state = &self.state;
+        let has_step = match (state.shown_run(), state.scrubbed) {
+            (Some(run), Some(step)) => self.textures.has(run.id, step),
+            _ => true,
+        };
+        let makes_pairs = state.blind.making.is_some();
+        state.model.is_some()
+            && state.open_run().is_none()
+            && has_step
+            && !makes_pairs
+            && state.without_pictures().is_none()
     }
 
     fn open(&self, source: &str, context: &Context) {

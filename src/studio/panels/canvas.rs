@@ -9,7 +9,7 @@ use crate::studio::run::{Progress, Run};
 use crate::studio::state::State;
 use crate::studio::textures::Textures;
 use crate::studio::theme::Palette;
-use crate::studio::tour::Place;
+use crate::studio::tour::{Place, Placed};
 use eframe::egui::{self, Align2, Color32, FontId, Pos2, Rect, Sense, Stroke, StrokeKind, Ui, Vec2};
 
 /// Where on the picture the canvas looks.
@@ -48,7 +48,7 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, view: &mut 
     header(ui, state);
     greeting(ui, state);
     let (rect, response) = ui.allocate_exact_size(ui.available_size(), Sense::click_and_drag());
-    state.places.push((Place::Canvas, rect));
+    state.places.push(Placed { place: Place::Canvas, rect, clip: ui.clip_rect() });
     let painter = ui.painter_at(rect);
     let palette = Palette::of(ui);
     painter.rect_filled(rect, 8.0, palette.canvas);

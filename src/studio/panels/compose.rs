@@ -12,6 +12,7 @@ use crate::studio::model::ModelInfo;
 use crate::studio::panels::{command_button, hover, labelled};
 use crate::studio::state::State;
 use crate::studio::theme::Palette;
+use crate::studio::tour::{Place, Placed};
 use eframe::egui::{self, ComboBox, DragValue, RichText, Slider, TextEdit, Ui};
 
 /// Prompts to begin with; those with words that the model does not know are not offered.
@@ -99,7 +100,8 @@ pub fn rest(ui: &mut Ui, state: &mut State) {
 fn note_budget(state: &mut State) {
     let [x, y, width, height] = state.budget_slider;
     let rect = egui::Rect::from_min_size(egui::pos2(x, y), egui::vec2(width, height));
-    state.places.push((crate::studio::tour::Place::Budget, rect.expand(4.0)));
+    let rect = rect.expand(4.0);
+    state.places.push(Placed { place: Place::Budget, rect, clip: rect });
 }
 
 fn generate(ui: &mut Ui, state: &mut State) {
@@ -125,8 +127,10 @@ fn controls(ui: &mut Ui, state: &mut State, all: bool) {
     };
     let speed_up = expected_speed_up(state, &recipe);
     let mut wanted = Vec::new();
-    if all || matches!(recipe.subject, Subject::Prompt(_)) {
-        subject(ui, &model, &mut recipe);
+    match &mut recipe.subject {
+        Subject::Prompt(prompt) if !all => help(ui, &model, prompt),
+        Subject::Class(_) if !all => {}
+        _ => subject(ui, &model, &mut recipe),
     }
     ui.add_space(4.0);
     seed(ui, state, &mut recipe, &mut wanted);
@@ -165,15 +169,7 @@ fn subject(ui: &mut Ui, model: &ModelInfo, recipe: &mut Recipe) {
                 .hint_text("anything");
             let response = ui.add(edit).labelled_by(label.id);
             response.on_hover_text("What the picture shows; leave it empty for anything");
-            complete(ui, model, prompt);
-            unknown(ui, model, prompt);
-            ui.horizontal_wrapped(|ui| {
-                for sample in SAMPLES.into_iter().filter(|sample| knows(model, sample)) {
-                    if ui.small_button(sample).on_hover_text("Takes this prompt").clicked() {
-                        *prompt = sample.to_owned();
-                    }
-                }
-            });
+            help(ui, model, prompt);
         }
         Subject::Class(class) => {
             let label = ui.strong("Class");
@@ -196,6 +192,19 @@ fn subject(ui: &mut Ui, model: &ModelInfo, recipe: &mut Recipe) {
             ui.data_mut(|data| data.insert_temp(id, search));
         }
     }
+}
+
+/// What helps to write a prompt: words to go on with, those that the model does not know, and samples.
+fn help(ui: &mut Ui, model: &ModelInfo, prompt: &mut String) {
+    complete(ui, model, prompt);
+    unknown(ui, model, prompt);
+    ui.horizontal_wrapped(|ui| {
+        for sample in SAMPLES.into_iter().filter(|sample| knows(model, sample)) {
+            if ui.small_button(sample).on_hover_text("Takes this prompt").clicked() {
+                *prompt = sample.to_owned();
+            }
+        }
+    });
 }
 
 fn words(prompt: &str) -> impl Iterator<Item = &str> {

@@ -7,7 +7,7 @@ use crate::studio::panels::{command_button, tokens};
 use crate::studio::run::Run;
 use crate::studio::state::State;
 use crate::studio::theme::Palette;
-use crate::studio::tour::Place;
+use crate::studio::tour::{Place, Placed};
 use eframe::egui::{self, Align2, FontId, Rect, RichText, Sense, Stroke, StrokeKind, Ui, Vec2, pos2};
 
 const BARS: f32 = 56.0;
@@ -55,7 +55,8 @@ pub fn show(ui: &mut Ui, state: &mut State) {
         state.scrubbed = Some(at(pointer.x));
     }
     marks(ui, state, &planned);
-    state.places.push((Place::Timeline, rect.union(ui.min_rect()).intersect(ui.max_rect())));
+    let rect = rect.union(egui::Rect::from_min_max(rect.min, ui.min_rect().max));
+    state.places.push(Placed { place: Place::Timeline, rect, clip: ui.clip_rect() });
 }
 
 fn legend(ui: &mut Ui, run: Option<&Run>) {

@@ -1,0 +1,287 @@
+//! What explains itself: the first picture, the tour, pictures that follow, branches, the queue, and proof that tokens are the same.
+
+use crate::window::{Window, linked, newest, open, quiet, tiny, until, window};
+use eframe::egui::{Key, Modifiers, Theme};
+use egui_kittest::kittest::Queryable as _;
+use egui_kittest::{SnapshotOptions, SnapshotResults};
+use migm::generate::proof::{Found, Proof};
+use migm::generate::recipe::Subject;
+use migm::generate::refresh::Refresh;
+use migm::studio::app::Studio;
+use migm::studio::keep::Brought;
+use migm::studio::link;
+use migm::studio::run::Progress;
+use migm::studio::state::{Kept, Tab};
+use migm::studio::tour::STOPS;
+
+fn finished(studio: &Studio) -> bool {
+    newest(studio) == Some(Progress::Finished)
+}
+
+/// Few steps, two of them full.
+fn brief(window: &mut Window) {
+    let recipe = window.state_mut().state.recipe.as_mut().unwrap();
+    recipe.subject = Subject::Prompt("w5 w7".to_owned());
+    recipe.draw = recipe.draw.with_steps(8);
+    recipe.refresh = Refresh::Uniform(2);
+    window.step();
+}
+
+fn generate(window: &mut Window) {
+    window.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
+    window.step();
+    until(window, "the run finishes", finished);
+}
+
+#[test]
+fn at_the_first_start_a_picture_makes_itself_and_then_a_person_leads() {
+    let folder = tiny();
+    let source = folder.path().display().to_string();
+    let mut window = window(&source, Kept::default(), [1100.0, 720.0]);
+    until(&mut window, "a picture makes itself", finished);
+    assert_eq!(window.state().state.shown, window.state().state.greeting);
+    let run = window.state().state.runs.last().unwrap();
+    assert!(run.recipe.full_steps().unwrap() * 4 <= run.plan.len(), "at a low budget");
+    window.get_by_label_contains("makes itself");
+    window.get_by_label("Take the tour");
+    // Any press takes over.
+    window.key_press(Key::ArrowLeft);
+    window.step();
+    window.step();
+    assert!(window.query_by_label_contains("makes itself").is_none());
+    // The next start is a quiet one.
+    let kept = window.state().state.kept();
+    assert!(kept.greeted);
+    let mut again = self::window(&source, kept, [1100.0, 720.0]);
+    until(&mut again, "the model opens", |studio| studio.state.model.is_some());
+    again.step();
+    assert!(again.state().state.open_run().is_none() && again.state().state.greeting.is_none());
+}
+
+/// What varies from machine to machine, made the same.
+fn still(window: &mut Window) {
+    for run in &mut window.state_mut().state.runs {
+        let times = run.plan.iter().map(|note| match note.kind {
+            migm::generate::session::StepKind::Full => 40.0,
+            migm::generate::session::StepKind::Predicted => 5.0,
+        });
+        (run.step_ms, run.decode_ms) = (times.collect(), 3.0);
+    }
+}
+
+/// All seven stops by keyboard, each with its change made, photographed.
+fn walk(name: &str, size: [f32; 2], theme: Theme, results: &mut SnapshotResults) {
+    // Its name is in the pictures.
+    let (place, from) = (tempfile::tempdir().unwrap(), tiny());
+    let folder = place.path().join("tiny");
+    std::fs::rename(from.path(), &folder).unwrap();
+    let mut window = linked(&folder.display().to_string(), quiet(), size, theme, "");
+    until(&mut window, "the model opens", |studio| studio.state.model.is_some());
+    brief(&mut window);
+    window.key_press(Key::F1);
+    for (at, stop) in STOPS.iter().enumerate() {
+        until(&mut window, stop.title, |studio| studio.state.tour.at == Some(at) && studio.is_settled());
+        still(&mut window);
+        window.run_ok();
+        // The last stop's pair is of a seed that nobody has seen.
+        if at + 1 < STOPS.len() {
+            let options = SnapshotOptions::new().max_failed_pixels(8);
+            window.snapshot_options(format!("tour-{name}-{}", at + 1), &options);
+        }
+        assert!(!window.state().state.tour.done, "{}: nothing was changed yet", stop.title);
+        match at {
+            4 => window.key_press(Key::F),
+            5 => {
+                let state = &mut window.state_mut().state;
+                state.recipe.as_mut().unwrap().refresh = Refresh::Uniform(1);
+                state.seed_locked = true;
+            }
+            6 => {
+                // On a phone it may be below what is in sight.
+                window.get_by_label("Tie").scroll_to_me();
+                window.run_ok();
+                window.get_by_label("Tie").click();
+            }
+            _ => window.key_press(Key::ArrowRight),
+        }
+        until(&mut window, "the change is seen", |studio| studio.state.tour.done);
+        if at == 5 {
+            // A quick picture follows the slider, and the full settings follow that.
+            until(&mut window, "the picture follows", |studio| {
+                studio
+                    .state
+                    .runs
+                    .last()
+                    .is_some_and(|run| !run.draft && run.recipe.refresh == Refresh::Uniform(1))
+                    && finished(studio)
+            });
+        }
+        window.key_press(Key::PageDown);
+        window.step();
+    }
+    until(&mut window, "the tour ends", |studio| studio.state.tour.at.is_none());
+    assert!(!window.state().state.live, "as it was before the tour");
+    // Left in the middle, it goes on there.
+    window.key_press(Key::F1);
+    window.key_press(Key::PageDown);
+    window.key_press(Key::PageDown);
+    until(&mut window, "the third stop", |studio| studio.state.tour.at == Some(2));
+    window.get_by_label("Leave").click();
+    until(&mut window, "the tour is left", |studio| studio.state.tour.at.is_none());
+    let kept = window.state().state.kept();
+    assert_eq!(kept.tour, 2);
+    results.extend_harness(&mut window);
+}
+
+#[test]
+fn the_tour_is_walked_by_keyboard_on_a_desk_and_on_a_phone() {
+    let mut results = SnapshotResults::new();
+    walk("desk", [1280.0, 800.0], Theme::Dark, &mut results);
+    walk("phone", [390.0, 780.0], Theme::Light, &mut results);
+    results.unwrap();
+}
+
+#[test]
+fn pictures_follow_the_controls_and_leave_one_run() {
+    let folder = tiny();
+    let mut window = open(folder.path());
+    brief(&mut window);
+    window.key_press_modifiers(Modifiers::COMMAND, Key::I);
+    until(&mut window, "the controls are followed", |studio| studio.state.live);
+    for text in ["w9", "w9 w1", "w9 w17"] {
+        window.state_mut().state.recipe.as_mut().unwrap().subject = Subject::Prompt(text.to_owned());
+        window.step();
+    }
+    // The harness's clock runs ahead of the run: it may be overtaken before it is finished.
+    until(&mut window, "a quick picture follows", |studio| studio.state.runs.iter().any(|run| run.draft));
+    until(&mut window, "the full settings are run", |studio| {
+        finished(studio) && studio.state.runs.iter().all(|run| !run.draft)
+    });
+    let state = &window.state().state;
+    assert_eq!(state.runs.len(), 1, "quick pictures are no history");
+    assert_eq!(Some(&state.runs[0].recipe), state.recipe.as_ref());
+}
+
+#[test]
+fn a_run_branches_from_any_step() {
+    let folder = tiny();
+    let mut window = open(folder.path());
+    brief(&mut window);
+    generate(&mut window);
+    (0..4).for_each(|_| {
+        window.key_press(Key::ArrowLeft);
+        window.step();
+    });
+    assert_eq!(window.state().state.scrubbed, Some(3));
+    window.key_press(Key::B);
+    until(&mut window, "the branch finishes", |studio| studio.state.runs.len() == 2 && finished(studio));
+    let (parent, branch) = (&window.state().state.runs[0], &window.state().state.runs[1]);
+    assert_eq!(branch.branch, Some((parent.id, 3)));
+    assert_ne!(branch.recipe.seed, parent.recipe.seed);
+    assert_eq!(branch.codes_after(3), parent.codes_after(3), "the steps so far are its parent's");
+    let mask = window.state().state.model.as_ref().unwrap().codebook;
+    let known = parent.codes_after(3).unwrap().iter().zip(&branch.codes);
+    assert!(known.clone().all(|(before, after)| *before == mask || before == after));
+    assert_ne!(branch.codes, parent.codes);
+    assert_eq!(window.state().state.kept().history.len(), 1, "its settings alone do not make it");
+    window.state_mut().state.tab = Tab::History;
+    window.run_ok();
+    window.get_by_label_contains("from step 5");
+    // From the last step there is nowhere to go.
+    window.state_mut().state.scrubbed = None;
+    assert!(!window.state().state.allows(migm::studio::command::Command::Branch));
+}
+
+#[test]
+fn runs_wait_in_a_queue_that_can_be_changed() {
+    let folder = tiny();
+    let mut window = open(folder.path());
+    brief(&mut window);
+    window.state_mut().state.recipe.as_mut().unwrap().images = 9;
+    generate_without_waiting(&mut window);
+    for seed in [11, 12, 13, 14] {
+        let recipe = window.state_mut().state.recipe.as_mut().unwrap();
+        (recipe.seed, recipe.images) = (seed, 1);
+        window.key_press_modifiers(Modifiers::COMMAND, Key::J);
+        window.step();
+    }
+    let seeds = |studio: &Studio| -> Vec<u64> {
+        studio.state.queue.waiting().iter().map(|waiting| waiting.recipe.seed).collect()
+    };
+    until(&mut window, "four runs wait", |studio| seeds(studio) == [11, 12, 13, 14]);
+    assert_eq!(window.state().state.tab, Tab::History);
+    for (button, wanted) in [
+        ("Later: w5 w7, seed 11", &[12, 11, 13, 14][..]),
+        ("Take out of the queue: w5 w7, seed 13", &[12, 11, 14]),
+        ("Earlier: w5 w7, seed 14", &[12, 14, 11]),
+    ] {
+        window.get_by_label(button).click();
+        until(&mut window, button, |studio| seeds(studio) == wanted);
+    }
+    until(&mut window, "all have run", |studio| {
+        studio.state.queue.waiting().is_empty()
+            && studio.state.open_run().is_none()
+            && studio.state.runs.len() == 4
+    });
+    let made: Vec<u64> = window.state().state.runs.iter().map(|run| run.recipe.seed).collect();
+    assert_eq!(made[1..], [12, 14, 11]);
+    assert!(window.state().state.runs.iter().all(|run| run.progress == Progress::Finished));
+}
+
+fn generate_without_waiting(window: &mut Window) {
+    window.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
+    until(window, "a step is done", |studio| {
+        studio.state.runs.last().is_some_and(|run| !run.steps.is_empty())
+    });
+}
+
+#[test]
+fn a_link_and_a_picture_prove_that_tokens_are_the_same() {
+    let folder = tiny();
+    let source = folder.path().display().to_string();
+    let mut window = open(folder.path());
+    brief(&mut window);
+    generate(&mut window);
+    let state = &window.state().state;
+    let (recipe, proof) =
+        state.to_share().map(|(recipe, proof)| (recipe.clone(), proof.cloned().unwrap())).unwrap();
+    assert_eq!(proof.steps.len(), 8);
+    let query = link::query(&recipe, &state.model.as_ref().unwrap().draw, Some(&proof));
+    let mut same = linked(&source, quiet(), [1100.0, 720.0], Theme::Dark, &query);
+    until(&mut same, "the link is followed", finished);
+    assert_eq!(same.state().state.runs[0].verified(), Some(Found::Same));
+    same.get_by_label_contains("same tokens");
+
+    // Tokens of another seed: the first step that differs is named and shown.
+    let wrong = query.replace("seed=0", "seed=1");
+    assert_ne!(wrong, query);
+    let mut other = linked(&source, quiet(), [1100.0, 720.0], Theme::Dark, &wrong);
+    until(&mut other, "the link is followed", finished);
+    let Some(Found::Differs { step: Some(step) }) = other.state().state.runs[0].verified() else {
+        panic!("{:?}", other.state().state.runs[0].verified())
+    };
+    other.get_by_label_contains("other tokens from step").click();
+    other.step();
+    other.step();
+    assert_eq!(other.state().state.scrubbed, Some(step));
+
+    // A picture asks what to take of it, and nothing is changed before.
+    let brought = Brought { name: "two.png".to_owned(), recipe: recipe.clone(), proof: Some(proof) };
+    let seeded = Brought { recipe: migm::generate::recipe::Recipe { seed: 99, ..recipe }, ..brought.clone() };
+    window.state_mut().state.brought = Some(seeded);
+    window.run_ok();
+    window.get_by_label("Seed only").click();
+    until(&mut window, "the seed is taken", |studio| studio.state.recipe.as_ref().unwrap().seed == 99);
+    assert_eq!(window.state().state.brought, None);
+    window.state_mut().state.brought = Some(brought.clone());
+    window.run_ok();
+    window.get_by_label("Make it again").click();
+    until(&mut window, "it is made again", |studio| studio.state.runs.len() == 2 && finished(studio));
+    assert_eq!(window.state().state.runs[1].verified(), Some(Found::Same));
+    let broken = Brought { proof: Some(Proof { tokens: 1, steps: Vec::new() }), ..brought };
+    window.state_mut().state.brought = Some(broken);
+    window.run_ok();
+    window.get_by_label("Make it again").click();
+    until(&mut window, "it is made once more", |studio| studio.state.runs.len() == 3 && finished(studio));
+    assert_eq!(window.state().state.runs[2].verified(), Some(Found::Differs { step: None }));
+}
