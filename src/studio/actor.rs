@@ -5,6 +5,7 @@
 
 use super::channel::{Receiver, Sender, Slot, breathe, channel};
 use super::failure::Failure;
+use super::judging::{Judging, Quality};
 use super::model::{Files, ModelInfo};
 use crate::exec::Memory;
 use crate::exec::gpu::device::{Choice, Gpu};
@@ -62,6 +63,19 @@ pub enum Request {
         /// Codes `[images, tokens]`.
         codes: Vec<u32>,
     },
+    /// Have a judge at hand: of these files, or the bundled one.
+    OpenJudge(Option<Files>),
+    /// Say how good a picture is that the open model made.
+    Judge {
+        /// The run that it is of.
+        id: RunId,
+        /// What it was made from.
+        recipe: Box<Recipe>,
+        /// Codes `[tokens]`.
+        codes: Vec<u32>,
+        /// The picture.
+        picture: Picture,
+    },
     /// Stop the run under way.
     Cancel,
     /// Compute on the CPU from now on.
@@ -73,7 +87,7 @@ pub enum Request {
 impl Request {
     /// Whether a run that is under way has to give way.
     fn overtakes(&self) -> bool {
-        !matches!(self, Self::Show { .. })
+        !matches!(self, Self::Show { .. } | Self::OpenJudge(_) | Self::Judge { .. })
     }
 }
 
@@ -196,6 +210,13 @@ pub enum Event {
         /// The pictures.
         pictures: Vec<Picture>,
     },
+    /// How good a picture is.
+    Judged {
+        /// The run that it is of.
+        id: RunId,
+        /// What was found.
+        quality: Quality,
+    },
     /// Something could not be done.
     Failed {
         /// The run that it ended, if it ended one.
@@ -238,7 +259,8 @@ impl Actor {
         let slot = preview.clone();
         let work = move || async move {
             let engine = Engine::new(device).paced(SUBMISSION_MS);
-            let worker = Worker { engine, inbox, outbox, preview: slot, wake };
+            let judging = Judging::default();
+            let worker = Worker { engine, judging, inbox, outbox, preview: slot, wake };
             worker.run().await;
         };
         #[cfg(not(target_arch = "wasm32"))]
@@ -282,6 +304,7 @@ enum End {
 
 struct Worker {
     engine: Engine,
+    judging: Judging,
     inbox: Receiver<Request>,
     outbox: Sender<Event>,
     preview: Slot<Preview>,
@@ -327,6 +350,17 @@ impl Worker {
                     Ok(pictures) => self.tell(Event::Shown { id, step, pictures }),
                     Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
                 },
+                Request::OpenJudge(files) => {
+                    if let Err(error) = self.judging.open(files) {
+                        self.tell(Event::Failed { id: None, failure: Failure::new(&error) });
+                    }
+                }
+                Request::Judge { id, recipe, codes, picture } => {
+                    match self.judging.quality(&self.engine, &recipe, &codes, &picture).await {
+                        Ok(quality) => self.tell(Event::Judged { id, quality }),
+                        Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
+                    }
+                }
                 // Nothing is under way.
                 Request::Cancel => {}
                 Request::UseCpu => self.replace(Device::Cpu),
@@ -348,7 +382,8 @@ impl Worker {
         self.tell(Event::Device(name));
     }
 
-    fn opened(&self, opened: Result<ModelInfo, GenerateError>) {
+    fn opened(&mut self, opened: Result<ModelInfo, GenerateError>) {
+        self.judging.forget();
         match opened {
             Ok(info) => self.tell(Event::Opened(Box::new(info))),
             Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),

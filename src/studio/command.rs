@@ -24,6 +24,8 @@ pub enum Command {
     Compare,
     /// Put the present settings beside the methods that are compared.
     AddMethod,
+    /// Run seeds and methods for the prompt, and have every picture judged.
+    Sweep,
     /// Make a pair for the blind test.
     NextPair,
     /// Save what was said in it.
@@ -117,7 +119,7 @@ impl Menu {
 
 impl Command {
     /// All, in the order of menus and palette.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::Generate,
         Self::Enqueue,
         Self::Live,
@@ -127,6 +129,7 @@ impl Command {
         Self::LockSeed,
         Self::Compare,
         Self::AddMethod,
+        Self::Sweep,
         Self::NextPair,
         Self::ToggleFull,
         Self::UniformRefresh,
@@ -188,6 +191,7 @@ impl Command {
             Self::LockSeed => "Keep the seed",
             Self::Compare => "Compare methods",
             Self::AddMethod => "Add these settings",
+            Self::Sweep => "Sweep over seeds and methods",
             Self::NextPair => "Next blind pair",
             Self::SaveBlind => "Save the blind test…",
             Self::OpenModel => "Open a model…",
@@ -243,6 +247,7 @@ impl Command {
             Self::AddMethod => {
                 "Runs the settings on the left beside the methods that are compared, from the same seed"
             }
+            Self::Sweep => "Eight seeds of each method for this prompt, judged; once more adds as many",
             Self::NextPair => "Makes a picture with and without acceleration, to be judged blindly",
             Self::SaveBlind => "Saves what was said in the blind test, as CSV",
             Self::OpenModel => "Opens a folder with config.json and weights",
@@ -298,6 +303,7 @@ impl Command {
             Self::LockSeed => "🔒",
             Self::Compare => "🏁",
             Self::AddMethod => "➕",
+            Self::Sweep => "📈",
             Self::NextPair => "👓",
             Self::SaveBlind => "📄",
             Self::OpenModel => "🗁",
@@ -372,6 +378,7 @@ impl Command {
             Self::TourLeave
             | Self::ClearStored
             | Self::AddMethod
+            | Self::Sweep
             | Self::NextPair
             | Self::SaveBlind
             | Self::SaveSheet
@@ -404,6 +411,7 @@ impl Command {
             | Self::LockSeed
             | Self::Compare
             | Self::AddMethod
+            | Self::Sweep
             | Self::NextPair
             | Self::ToggleFull
             | Self::UniformRefresh

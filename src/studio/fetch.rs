@@ -53,6 +53,27 @@ impl Fetch {
         requests.send(Request::Open(source.to_owned()));
     }
 
+    /// Has the judge opened: the bundled one, or in the browser the one beside the page.
+    pub fn judge(&self, requests: &Sender<Request>, context: &Context) {
+        #[cfg(target_arch = "wasm32")]
+        {
+            let (context, this, requests) = (context.clone(), self.clone(), requests.clone());
+            wasm_bindgen_futures::spawn_local(async move {
+                match super::web::fetch_judge().await {
+                    Ok(request) => requests.send(request),
+                    Err(reason) => this.progress.put(Progress::Failed(reason)),
+                }
+                this.stored.put(super::web::stored_bytes().await);
+                context.request_repaint();
+            });
+        }
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let _ = context;
+            requests.send(Request::OpenJudge(None));
+        }
+    }
+
     /// Has the stored weights forgotten.
     pub fn clear(&self, context: &Context) {
         #[cfg(target_arch = "wasm32")]

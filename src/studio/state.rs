@@ -10,7 +10,8 @@ use super::keep::Brought;
 use super::keep::name_of;
 use super::model::ModelInfo;
 use super::queue::Queue;
-use super::run::{KeptRun, Progress, Run, agreement};
+use super::run::{KeptRun, Progress, Run};
+use super::sweep::Sweep;
 use super::tour::{Placed, Tour};
 use super::why::Analysis;
 use crate::generate::proof::Proof;
@@ -91,19 +92,6 @@ pub struct Kept {
     pub live: bool,
 }
 
-/// A point of the plot: what a run took, and how well it agrees with vanilla.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Measured {
-    /// The run.
-    pub id: RunId,
-    /// Milliseconds of all steps.
-    pub ms: f64,
-    /// Share of tokens equal to vanilla's, 0 to 1.
-    pub agreement: f64,
-    /// Whether every step was full.
-    pub vanilla: bool,
-}
-
 /// Everything that the window shows.
 #[derive(Debug)]
 pub struct State {
@@ -149,6 +137,8 @@ pub struct State {
     pub brought: Option<Brought>,
     /// Runs that wait for their turn.
     pub queue: Queue,
+    /// Seeds and methods for one prompt, judged.
+    pub sweep: Sweep,
     /// Where the tour is.
     pub tour: Tour,
     /// Whether pictures follow the controls while they are changed.
@@ -191,6 +181,7 @@ impl State {
             budget_slider: [0.0; 4],
             brought: None,
             queue: Queue::default(),
+            sweep: Sweep::default(),
             tour: Tour::resumed(kept.tour),
             live: kept.live,
             greeted: kept.greeted,
@@ -334,28 +325,6 @@ impl State {
         columns.map(|(method, id)| (method.name.as_str(), id.and_then(|id| self.run(id)))).collect()
     }
 
-    /// Every finished run that has a finished vanilla run of the same pictures.
-    pub fn measured(&self) -> Vec<Measured> {
-        let is_whole = |run: &&Run| run.progress == Progress::Finished && run.branch.is_none() && !run.draft;
-        let finished = || self.runs.iter().filter(is_whole);
-        let vanilla = |recipe: &Recipe| recipe.full_steps() == Some(recipe.draw.steps as usize);
-        finished()
-            .filter_map(|run| {
-                let same = |other: &&Run| {
-                    let (ours, theirs) = (&run.recipe, &other.recipe);
-                    vanilla(theirs)
-                        && theirs.model == ours.model
-                        && theirs.subject == ours.subject
-                        && (theirs.seed, theirs.images) == (ours.seed, ours.images)
-                };
-                // The vanilla run with the most steps is the one to agree with.
-                let best = finished().filter(same).max_by_key(|other| other.plan.len())?;
-                let agreement = agreement(&run.codes, &best.codes)?;
-                Some(Measured { id: run.id, ms: run.loop_ms(), agreement, vanilla: vanilla(&run.recipe) })
-            })
-            .collect()
-    }
-
     /// Full steps of the recipe as a list of step numbers, for editing by hand.
     pub fn full_list(&self) -> Vec<u32> {
         let Some(recipe) = &self.recipe else { return Vec::new() };
@@ -428,12 +397,13 @@ impl State {
             Command::SaveBlind => !self.blind.judged.is_empty(),
             Command::Generate
             | Command::Enqueue
+            | Command::Sweep
             | Command::Compare
             | Command::AddMethod
             | Command::NewSeed
             | Command::LockSeed
             | Command::CopyLink => self.model.is_some() && self.recipe.is_some(),
-            Command::Stop => self.open_run().is_some() || self.tour.at.is_some(),
+            Command::Stop => self.open_run().is_some() || self.sweep.is_active() || self.tour.at.is_some(),
             Command::FirstStep | Command::PreviousStep | Command::NextStep | Command::LastStep => steps > 0,
             // The run shown may have had more steps than the next one.
             Command::ToggleFull => {

@@ -115,15 +115,24 @@ fn note(device: &Device, reason: &str) -> DeviceNote {
 
 /// Fetches a bundled model, or takes it from the browser's storage, and has it opened.
 pub(super) async fn fetch(model: String, told: impl FnMut(f64, f64) + 'static) -> Result<Request, String> {
+    Ok(Request::OpenFiles { files: files_of(&model, told).await?, name: model })
+}
+
+/// The same of the judge.
+pub(super) async fn fetch_judge() -> Result<Request, String> {
+    Ok(Request::OpenJudge(Some(files_of("scenes-judge", |_, _| ()).await?)))
+}
+
+async fn files_of(model: &str, told: impl FnMut(f64, f64) + 'static) -> Result<Files, String> {
     let told: Closure<dyn FnMut(f64, f64)> = Closure::new(told);
-    let found = load(&model, &told).await.map_err(|error| words(&error))?;
+    let found = load(model, &told).await.map_err(|error| words(&error))?;
     let mut files = Files::new();
     for entry in js_sys::Array::from(&found).iter() {
         let pair = js_sys::Array::from(&entry);
         let name = pair.get(0).as_string().unwrap_or_default();
         files.push((name, js_sys::Uint8Array::new(&pair.get(1)).to_vec().into()));
     }
-    Ok(Request::OpenFiles { name: model, files })
+    Ok(files)
 }
 
 /// Bytes of weights in the browser's storage.

@@ -228,6 +228,45 @@ fn runs_wait_in_a_queue_that_can_be_changed() {
     assert!(window.state().state.runs.iter().all(|run| run.progress == Progress::Finished));
 }
 
+/// The judge knows nothing of these words: the model's own word counts, and it is said so.
+#[test]
+fn a_sweep_grows_points_and_opens_their_pictures() {
+    let folder = tiny();
+    let mut window = open(folder.path());
+    brief(&mut window);
+    let sweep = migm::studio::command::Command::Sweep;
+    window.state_mut().state.wanted.push(sweep);
+    until(&mut window, "three seeds of each method", |studio| {
+        let points = &studio.state.sweep.points;
+        !points.is_empty() && points.iter().all(|point| point.made.len() >= 3)
+    });
+    window.get_by_label_contains("nats a code");
+    let points = window.state().state.sweep.points.len();
+    assert!(points >= 6, "{points} methods");
+    assert!(
+        window.state().state.runs.is_empty() || window.state().state.runs.iter().all(|run| run.draft),
+        "no history"
+    );
+    // A person's own run comes between, and the sweep goes on.
+    generate(&mut window);
+    until(&mut window, "all are made", |studio| !studio.state.sweep.is_active());
+    let sweep = &window.state().state.sweep;
+    assert_eq!(sweep.progress(), [8 * points, 8 * points]);
+    assert_eq!(sweep.agreement(0), Some(1.0), "vanilla is itself");
+    assert!(!sweep.front().is_empty());
+    assert_eq!(window.state().state.runs.len(), 1);
+    window.get_by_label_contains("Vanilla, 4 steps").scroll_to_me();
+    window.run_ok();
+    window.get_by_label_contains("Vanilla, 4 steps").click();
+    until(&mut window, "its pictures are shown", |studio| studio.state.sweep.opened == Some(1));
+    window.get_by_label_contains("seed 3: ").scroll_to_me();
+    window.run_ok();
+    window.get_by_label_contains("seed 3: ").click();
+    until(&mut window, "its settings are taken", |studio| {
+        studio.state.recipe.as_ref().is_some_and(|recipe| recipe.seed == 3 && recipe.draw.steps == 4)
+    });
+}
+
 fn generate_without_waiting(window: &mut Window) {
     window.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
     until(window, "a step is done", |studio| {

@@ -154,6 +154,9 @@ fn pages_at_the_right() {
         state.comparison.differences = true;
         state
     };
+    results.extend(photograph("sweep", [340.0, 760.0], scene::swept, |ui, parts| {
+        side::show(ui, &mut parts.0, &mut parts.1);
+    }));
     results.extend(photograph("compare-differences", [340.0, 560.0], differences, |ui, parts| {
         side::show(ui, &mut parts.0, &mut parts.1);
     }));
@@ -230,7 +233,7 @@ fn the_palette_finds_commands() {
 /// The palette shows a few at a time; here are all of them, and the fonts must have every icon.
 #[test]
 fn every_command_has_an_icon_that_the_fonts_know() {
-    photograph("commands", [380.0, 760.0], scene::finished, |ui, _| {
+    photograph("commands", [380.0, 960.0], scene::finished, |ui, _| {
         for command in Command::ALL {
             ui.label(format!("{}  {}", command.icon(), command.text()));
         }

@@ -10,8 +10,10 @@ use migm::generate::session::StepKind;
 use migm::studio::actor::{Event, Features, RunId, StepDone, StepNote};
 use migm::studio::blind::{Judged, Verdict};
 use migm::studio::compare::{Comparison, methods};
+use migm::studio::judging::Quality;
 use migm::studio::model::ModelInfo;
 use migm::studio::state::{Kept, State};
+use migm::studio::sweep;
 
 pub(crate) const GRID: [u32; 2] = [8, 8];
 pub(crate) const CODEBOOK: u32 = 1024;
@@ -171,6 +173,29 @@ pub(crate) fn compared() -> State {
         let id = run(&mut state, &recipe, steps, 170 + 20 * column as u8);
         state.comparison.columns[column].1 = Some(id);
     }
+    state
+}
+
+/// A sweep with a few seeds of each method: the more full steps, the more pictures are right.
+pub(crate) fn swept() -> State {
+    let mut state = opened(text_model());
+    let recipe = state.recipe.clone().unwrap();
+    state.sweep.begin(sweep::methods(&recipe, true, &[]));
+    for seed in 0..5_u64 {
+        for at in 0..state.sweep.points.len() {
+            let recipe = state.sweep.points[at].method.recipe.clone();
+            let full = recipe.full_steps().unwrap();
+            let ms = full as f64 * 40.0 + (recipe.draw.steps as usize - full) as f64 * 5.0;
+            state.sweep.began(at, RunId(1));
+            state
+                .sweep
+                .finished(RunId(1), &codes(full, STEPS as usize), &picture(90 + 12 * at as u8), ms)
+                .unwrap();
+            let is_right = seed < 1 + 4 * full as u64 / u64::from(STEPS) || full > 2 && seed < 4;
+            state.sweep.judged(RunId(1), Quality::Right(is_right));
+        }
+    }
+    state.sweep.opened = Some(1);
     state
 }
 

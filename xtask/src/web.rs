@@ -16,7 +16,7 @@ const BINARYEN: &str = "binaryen@123.0.0";
 /// The page's own files.
 const PAGE: [&str; 4] = ["index.html", "style.css", "start.js", "models.js"];
 /// The models that the page offers.
-const MODELS: [&str; 2] = ["scenes-text", "scenes-class"];
+const MODELS: [&str; 3] = ["scenes-text", "scenes-class", "scenes-judge"];
 
 /// Builds the page.
 pub(crate) fn main(args: &[String]) -> Result<(), String> {

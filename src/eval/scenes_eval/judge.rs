@@ -134,6 +134,14 @@ impl Judge {
             Some(path) => ModelFolder::open(path)?,
             None => ModelFolder::bundled(&crate::assets::JUDGE)?,
         };
+        Self::of_folder(&folder, device)
+    }
+
+    /// The same of a folder that is open.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn of_folder(folder: &ModelFolder, device: &Device) -> Result<Self, GenerateError> {
         let error = |what: String| GenerateError::Config { model: folder.name().to_owned(), what };
         let config: Config =
             serde_json::from_value(folder.config().clone()).map_err(|e| error(e.to_string()))?;
@@ -142,7 +150,7 @@ impl Judge {
         let checkpoint = folder.checkpoint(PART)?.ok_or_else(missing)?;
         account(&checkpoint, &tensors(&config)?, &|_| false)?;
         let formats = if matrices_are_f16(&checkpoint, "") { Formats::F16 } else { Formats::F32 };
-        let mut weights = FolderWeights::open(&folder, std::iter::once(PART))?;
+        let mut weights = FolderWeights::open(folder, std::iter::once(PART))?;
         Self::with_weights(folder.name(), config, device, formats, &mut weights)
     }
 

@@ -57,6 +57,26 @@ impl Wanted {
         }
     }
 
+    /// What a prompt in the grammar of captions states, as far as a judge of the composer's words can see it; `None` of another prompt,
+    /// or where it names what the judge does not know.
+    pub fn of_prompt(prompt: &str, judge: &judge::Config) -> Option<Self> {
+        let stated = crate::scenes::grammar::parse(prompt)?;
+        let knows = |noun: &usize| {
+            let label = crate::scenes::nouns().get(*noun).map(|noun| noun.label.as_str());
+            judge.nouns.get(*noun).map(String::as_str) == label
+        };
+        let knows_colours = stated.colours.iter().flatten().all(|colour| *colour < judge.colours.len());
+        let known = stated.nouns.iter().all(knows) && knows_colours;
+        known.then(|| Self {
+            sides: stated.sides().filter(|_| stated.nouns.len() > 1).map(|(left, right)| [left, right]),
+            count: Some(usize::from(stated.count)),
+            nouns: stated.nouns,
+            colours: stated.colours,
+            place: stated.place,
+            light: stated.light,
+        })
+    }
+
     /// Nothing but one noun, of any colour.
     pub fn noun(noun: usize) -> Self {
         Self { nouns: vec![noun], colours: vec![None], ..Self::default() }

@@ -60,6 +60,18 @@ impl Studio {
             }
             Command::Live => self.state.live ^= true,
             Command::Branch => self.branch(context),
+            Command::Sweep => {
+                let Some(recipe) = &self.state.recipe else { return };
+                let has_shortcut = self.state.model.as_ref().is_some_and(|model| model.has_shortcut);
+                let added: Vec<Method> =
+                    self.state.comparison.columns.iter().map(|(method, _)| method.clone()).collect();
+                self.state.sweep.begin(sweep::methods(recipe, has_shortcut, &added));
+                self.state.tab = Tab::Compare;
+                if !std::mem::replace(&mut self.has_judge, true) {
+                    self.fetch.judge(&self.actor.requests(), context);
+                }
+                context.request_repaint();
+            }
             Command::Tour => {
                 let to = self.state.tour.at.map_or(self.state.tour.reached, |_| 0);
                 tour::go(&mut self.state, to);
@@ -73,7 +85,9 @@ impl Studio {
                 tour::go(&mut self.state, to);
             }
             Command::TourLeave => tour::leave(&mut self.state),
-            Command::Stop if self.state.open_run().is_none() => tour::leave(&mut self.state),
+            Command::Stop if self.state.open_run().is_none() && !self.state.sweep.is_active() => {
+                tour::leave(&mut self.state);
+            }
             Command::Generate => {
                 self.state.comparison.columns.retain(|(_, run)| run.is_some());
                 self.generate();
@@ -81,6 +95,7 @@ impl Studio {
             Command::Stop => {
                 self.state.comparison.columns.retain(|(_, run)| run.is_some());
                 self.state.queue.stop();
+                self.state.sweep.stop();
                 self.actor.ask(Request::Cancel);
             }
             Command::NewSeed => {

@@ -44,6 +44,7 @@ impl Studio {
             if let Some((id, overtaken)) = ended {
                 self.state.queue.ended(id, overtaken);
             }
+            self.take_sweep(&event);
             // What was open last may be gone.
             let lost = matches!(event, Event::Failed { id: None, .. }) && self.state.model.is_none();
             self.state.take(event);
@@ -64,6 +65,7 @@ impl Studio {
         self.next_of_pair(context);
         self.next_method(context);
         self.next_of_queue(context);
+        self.next_of_sweep(context);
         self.ask_for_step();
         self.ask_for_pictures();
     }
@@ -129,6 +131,51 @@ impl Studio {
         let Some(next) = self.state.queue.next() else { return };
         let id = self.run(next.recipe.clone(), next.expected.clone());
         self.state.queue.began(id, next);
+        context.request_repaint();
+    }
+
+    /// What an event means for the sweep: a picture to be judged, a verdict, or a picture to be made again.
+    fn take_sweep(&mut self, event: &Event) {
+        let sweep = &mut self.state.sweep;
+        match event {
+            Event::Finished { id, codes, pictures, step_ms, .. } if sweep.has(*id) => {
+                let ms = step_ms.iter().sum();
+                if let Some(picture) = pictures.first()
+                    && let Some(recipe) = sweep.finished(*id, codes, picture, ms)
+                {
+                    let (recipe, picture) = (Box::new(recipe), picture.clone());
+                    self.actor.ask(Request::Judge { id: *id, recipe, codes: codes.clone(), picture });
+                }
+                // It stands in the sweep, not in the history.
+                self.state.runs.retain(|run| run.id != *id);
+            }
+            Event::Judged { id, quality } => sweep.judged(*id, *quality),
+            Event::Stopped { id, .. } => sweep.lost(*id),
+            Event::Failed { .. } => sweep.stop(),
+            _ => {}
+        }
+    }
+
+    /// Starts the sweep's next picture, when nothing else is under way or waits.
+    pub(super) fn next_of_sweep(&mut self, context: &Context) {
+        let state = &self.state;
+        let is_busy = state.open_run().is_some()
+            || state.comparison.waiting().is_some()
+            || state.blind.making.is_some()
+            || !state.queue.waiting().is_empty();
+        let present = state.model.as_ref().map(|model| &model.source);
+        let Some((at, recipe)) = state.sweep.next().filter(|_| !is_busy) else { return };
+        if Some(&recipe.model) != present {
+            // Another model was opened: the points that are there stay.
+            self.state.sweep.stop();
+            return;
+        }
+        let id = self.state.add_hidden_run(recipe.clone());
+        if let Some(run) = self.state.runs.iter_mut().find(|run| run.id == id) {
+            run.draft = true;
+        }
+        self.state.sweep.began(at, id);
+        self.actor.ask(Request::Run { id, recipe, trace: false, from: None });
         context.request_repaint();
     }
 

@@ -10,7 +10,7 @@ use crate::generate::refresh::Refresh;
 use crate::generate::session::StepKind;
 use crate::studio::actor::{Actor, Event, Request, RunId};
 use crate::studio::command::{Command, Menu};
-use crate::studio::compare::{Comparison, methods};
+use crate::studio::compare::{Comparison, Method, methods};
 use crate::studio::failure::{Failure, Remedy};
 use crate::studio::fetch::{Fetch, Progress};
 use crate::studio::follow::{self, Follow, Follower};
@@ -24,7 +24,7 @@ use crate::studio::queue::Waiting;
 use crate::studio::state::{Kept, State, Tab};
 use crate::studio::textures::Textures;
 use crate::studio::tour::{Place, Placed};
-use crate::studio::{branch, keep, link, theme, tour};
+use crate::studio::{branch, keep, link, sweep, theme, tour};
 use eframe::egui::{self, CentralPanel, Context, Panel, ScrollArea, Ui};
 
 /// The key of what is kept between starts.
@@ -60,6 +60,8 @@ pub struct Studio {
     follow: Follower,
     /// The model that the next run of the queue waits for.
     opening: Option<String>,
+    /// Whether the actor was told of a judge.
+    has_judge: bool,
     /// How long frames took.
     pub frames: Frames,
 }
@@ -89,6 +91,7 @@ impl Studio {
             query: query.to_owned(),
             follow: Follower::default(),
             opening: None,
+            has_judge: false,
             frames: Frames::default(),
         };
         studio.open(&source, context);
@@ -131,6 +134,7 @@ impl Studio {
             "stored": state.stored,
             "tour": state.tour.at,
             "queue": state.queue.waiting().len(),
+            "sweep": state.sweep.progress(),
             "greeting": state.greeting.is_some(),
             "slowest_frame_ms": self.frames.slowest(),
             "failure": state.failure.as_ref().map(|failure| format!("{}: {}", failure.title, failure.reason)),

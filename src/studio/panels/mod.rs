@@ -11,6 +11,7 @@ pub mod palette;
 pub mod queue;
 pub mod side;
 pub mod status;
+pub mod sweep;
 pub mod timeline;
 pub mod tour;
 pub mod why;

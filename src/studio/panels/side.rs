@@ -1,6 +1,6 @@
 //! The right side: methods compared, earlier runs, and the pages that have files of their own.
 
-use super::{blind, history, why};
+use super::{blind, history, sweep, why};
 use crate::studio::command::Command;
 use crate::studio::compare::{figures, step_at};
 use crate::studio::run::{Progress, Run};
@@ -8,7 +8,6 @@ use crate::studio::state::{State, Tab};
 use crate::studio::textures::{DIFFERENCE_GAIN, Textures};
 use crate::studio::theme::Palette;
 use eframe::egui::{self, Image, Sense, Ui, Vec2, load::SizedTexture};
-use egui_plot::{Plot, PlotPoints, Points};
 
 /// The panel.
 pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
@@ -95,7 +94,8 @@ fn compare(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
     if racing {
         ui.ctx().request_repaint();
     }
-    plot(ui, state);
+    ui.separator();
+    sweep::show(ui, state);
 }
 
 /// A picture of a run; with `against`, how it differs from that run's.
@@ -139,50 +139,4 @@ fn method(ui: &mut Ui, first: &Run, run: &Run) {
             ui.label(format!("pixels differ by {difference:.1} of 255"));
         }
     }
-}
-
-/// Every finished run of this start that has a vanilla run of the same seed: time against agreement.
-fn plot(ui: &mut Ui, state: &mut State) {
-    let points = state.measured();
-    if points.is_empty() {
-        return;
-    }
-    ui.add_space(6.0);
-    ui.strong("Tokens equal to vanilla's, in %, by ms a run");
-    let palette = Palette::of(ui);
-    ui.horizontal_wrapped(|ui| {
-        ui.colored_label(palette.full, "■ every step full");
-        ui.colored_label(palette.predicted, "■ some predicted");
-    });
-    let response = Plot::new("quality")
-        .height(180.0)
-        .include_x(0.0)
-        .include_y(0.0)
-        .include_y(100.0)
-        .allow_scroll(false)
-        .show(ui, |plot| {
-            for (name, color) in [("full", palette.full), ("predicted", palette.predicted)] {
-                let of = points.iter().filter(|point| point.vanilla == (name == "full"));
-                let values: Vec<[f64; 2]> = of.map(|point| [point.ms, point.agreement * 100.0]).collect();
-                plot.points(Points::new(name, PlotPoints::from(values)).radius(4.0).color(color));
-            }
-            plot.response().clicked().then(|| plot.pointer_coordinate()).flatten()
-        });
-    if let Some(at) = response.inner {
-        // The nearest point, back into the controls.
-        let nearest = points.iter().min_by(|a, b| {
-            let distance = |point: &crate::studio::state::Measured| {
-                let spread = points.iter().map(|point| point.ms).fold(1.0, f64::max);
-                ((point.ms - at.x) / spread).abs() + (point.agreement - at.y / 100.0).abs()
-            };
-            distance(a).total_cmp(&distance(b))
-        });
-        if let Some(run) = nearest.and_then(|point| state.run(point.id)) {
-            let recipe = run.recipe.clone();
-            let id = run.id;
-            state.recipe = Some(recipe);
-            (state.shown, state.scrubbed) = (Some(id), None);
-        }
-    }
-    ui.weak("Click a point to have its settings back");
 }

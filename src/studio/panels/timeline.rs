@@ -55,7 +55,7 @@ pub fn show(ui: &mut Ui, state: &mut State) {
         state.scrubbed = Some(at(pointer.x));
     }
     marks(ui, state, &planned);
-    let rect = rect.union(egui::Rect::from_min_max(rect.min, ui.min_rect().max));
+    let rect = rect.union(Rect::from_min_max(rect.min, ui.min_rect().max));
     state.places.push(Placed { place: Place::Timeline, rect, clip: ui.clip_rect() });
 }
 
