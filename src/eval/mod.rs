@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod export;
 pub mod npz;
+pub(crate) mod plot;
 pub mod random;
 pub mod scenes_eval;
 pub mod verify;
