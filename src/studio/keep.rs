@@ -8,7 +8,7 @@ use super::model::Files;
 use super::run::{Progress, Run};
 use super::state::State;
 use crate::generate::picture::{Picture, encode_gif, encode_png, png_texts};
-use crate::generate::recipe::Recipe;
+use crate::generate::recipe::{METADATA, Recipe, texts};
 use eframe::egui::{Context, DroppedFileHandle};
 
 /// Milliseconds that a step is shown in an animation, and that the finished picture is.
@@ -171,7 +171,7 @@ async fn dropped(files: &[DroppedFileHandle]) -> Vec<Arrived> {
 fn of_picture(name: &str, bytes: &[u8]) -> Arrived {
     let read = || {
         let texts = png_texts(name, bytes).map_err(|error| error.to_string())?;
-        let text = texts.into_iter().find(|(key, _)| key == "migm");
+        let text = texts.into_iter().find(|(key, _)| key == METADATA);
         let (_, text) = text.ok_or("the picture carries no settings of migm")?;
         let value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         Recipe::from_metadata(&value)
@@ -206,16 +206,14 @@ pub(super) fn name_of(source: &str) -> &str {
 
 type Made = Result<(String, Vec<u8>), String>;
 
-fn png(name: String, picture: &Picture, settings: &serde_json::Value) -> Made {
-    let software = ("Software", format!("migm {}", env!("CARGO_PKG_VERSION")));
-    let bytes =
-        encode_png(picture, &[software, ("migm", settings.to_string())]).map_err(|e| e.to_string())?;
-    Ok((name, bytes))
+fn png(name: String, picture: &Picture, texts: &[(&str, String)]) -> Made {
+    Ok((name, encode_png(picture, texts).map_err(|e| e.to_string())?))
 }
 
 fn pictures(run: &Run) -> Made {
     let sheet = Picture::sheet(&run.pictures, columns(run.pictures.len()));
-    png(file_name(run, "png"), &sheet, &run.recipe.metadata(name_of(&run.recipe.model), &seeds(run)))
+    let size = run.pictures.first().map_or([0, 0], |picture| [picture.width, picture.height]);
+    png(file_name(run, "png"), &sheet, &run.recipe.texts(name_of(&run.recipe.model), &seeds(run), size))
 }
 
 fn sheet(state: &State) -> Made {
@@ -232,7 +230,7 @@ fn sheet(state: &State) -> Made {
     png(
         "migm-sheet.png".to_owned(),
         &Picture::sheet(&all, columns(all.len())),
-        &serde_json::json!({ "runs": settings }),
+        &texts(&serde_json::json!({ "runs": settings }), None),
     )
 }
 

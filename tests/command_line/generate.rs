@@ -70,6 +70,13 @@ fn settings_travel_in_the_picture_and_the_report() {
         serde_json::from_str(&texts.iter().find(|t| t.0 == "migm").unwrap().1).unwrap();
     assert_eq!(settings["classes"], serde_json::json!(["penguin", "penguin", "owl", "owl"]));
     assert_eq!(settings["settings"]["sampling"]["guidance"], 1.5);
+    // What viewers show: the size is of one picture, the seed of the first.
+    let (_, parameters) = texts.iter().find(|t| t.0 == "parameters").unwrap();
+    assert!(
+        parameters
+            .starts_with("penguin, owl\nSteps: 6, Sampler: \"migm shortcut list:0,3\", CFG scale: 1.5, ")
+    );
+    assert!(parameters.contains("Seed: 41, Size: 64x64, Model: scenes-v0, Version: migm "), "{parameters}");
     assert_eq!(image::open(&path).unwrap().to_rgb8().dimensions(), (128, 128));
     assert!(folder.path().join("steps.gif").metadata().unwrap().len() > 1000);
 }

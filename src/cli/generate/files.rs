@@ -6,7 +6,7 @@ use super::Arguments;
 use crate::generate::GenerateError;
 use crate::generate::model::Model;
 use crate::generate::picture::{Picture, Pixels, write_png};
-use crate::generate::recipe::{Subject, metadata};
+use crate::generate::recipe::{Subject, metadata, parameters, texts};
 use crate::generate::session::Settings;
 use crate::kernels::Quantization;
 use crate::output::{self, Format, Output};
@@ -82,7 +82,13 @@ impl<'a> Files<'a> {
             if let Some(folder) = self.folder {
                 let refused = |source| GenerateError::File { path: folder.display().to_string(), source };
                 output::make_folder(folder).map_err(refused)?;
-                self.write(folder.join(self.name(index)), &picture, index..index + 1, settings)?;
+                self.write(
+                    folder.join(self.name(index)),
+                    &picture,
+                    index..index + 1,
+                    size_of(&picture),
+                    settings,
+                )?;
             }
             self.kept[index] = keep.then_some(picture);
             if self.pictures.len() == 1 {
@@ -100,9 +106,10 @@ impl<'a> Files<'a> {
                 || PathBuf::from(if pictures.len() == 1 { self.name(0) } else { "migm.png".to_owned() });
             let path = self.arguments.out.clone().unwrap_or_else(default);
             let sheet = Picture::sheet(&pictures, columns(pictures.len()));
+            let size = pictures.first().map_or([0, 0], size_of);
             // Pictures of a sheet decided each for itself: they are made again by the rule.
             let settings = self.decided.take().unwrap_or_else(|| self.settings.clone());
-            self.write(path, &sheet, 0..self.pictures.len(), &settings)?;
+            self.write(path, &sheet, 0..self.pictures.len(), size, &settings)?;
         }
         if let Some(path) = &self.arguments.gif {
             write_frames(path, &self.frames, &pictures)?;
@@ -123,11 +130,13 @@ impl<'a> Files<'a> {
         format!("{stem}-{seed}.png")
     }
 
+    /// Writes a picture or a sheet of several, of `size` each.
     fn write(
         &mut self,
         path: PathBuf,
         picture: &Picture,
         of: Range<usize>,
+        size: [u32; 2],
         settings: &Settings,
     ) -> Result<(), CliError> {
         let of = self.pictures.get(of).unwrap_or_default();
@@ -135,8 +144,8 @@ impl<'a> Files<'a> {
         if self.arguments.pixels != Pixels::Signed {
             made_from["pixels"] = serde_json::json!(self.arguments.pixels);
         }
-        let software = ("Software", format!("migm {}", env!("CARGO_PKG_VERSION")));
-        write_png(&path, picture, &[software, ("migm", made_from.to_string())])?;
+        let parameters = parameters(&self.model, settings, of, size);
+        write_png(&path, picture, &texts(&made_from, Some(parameters)))?;
         self.wrote(path);
         Ok(())
     }
@@ -147,4 +156,8 @@ impl<'a> Files<'a> {
         }
         self.written.push(path);
     }
+}
+
+fn size_of(picture: &Picture) -> [u32; 2] {
+    [picture.width, picture.height]
 }
