@@ -5,6 +5,7 @@ use super::pace::Verdict;
 use super::recipe::Subject;
 use super::session::{PlannedStep, Settings, StepKind};
 use crate::exec::Memory;
+use crate::kernels::Quantization;
 use std::path::PathBuf;
 
 /// A run over some pictures.
@@ -14,6 +15,9 @@ pub struct Report {
     pub model: String,
     /// What computed.
     pub device: String,
+    /// How matrices were quantised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantize: Option<Quantization>,
     /// How it was sampled, and which steps ran in full.
     pub settings: Settings,
     /// What runs decided that decide while they go on, a picture each: full steps, and after a slash the tokens of each step.

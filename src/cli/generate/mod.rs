@@ -204,7 +204,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut files = Files::new(arguments, &model, &settings, &subjects, &seeds);
     output::check(&files.outputs())?;
     let (device, reason) = arguments.backend.open()?;
-    let name = model.name.clone();
+    let (name, quantize) = (model.name.clone(), model.formats().quantize);
     let mut engine = Engine::of(model, device);
     if !arguments.json {
         say!("{name} on {} ({reason})", engine.describe());
@@ -275,6 +275,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let report = Report {
         model: name,
         device: engine.present().map(Session::describe)?,
+        quantize,
         decided: tally.decided(&settings),
         settings,
         subjects: Subjects::of(&subjects),
