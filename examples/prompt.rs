@@ -38,8 +38,8 @@ pub fn picture(prompt: &str, path: &Path) -> Result<(), GenerateError> {
             Event::Finished(batch) => {
                 let pictures = pollster::block_on(run.session()?.pictures(&batch.codes, Pixels::Signed))?;
                 // What it was made from travels in the file.
-                let made_from = recipe.metadata(&recipe.model, &[recipe.seed]).to_string();
-                write_png(path, &pictures[0], &[("migm", made_from)])?;
+                let size = [pictures[0].width, pictures[0].height];
+                write_png(path, &pictures[0], &recipe.texts(&recipe.model, &[recipe.seed], size))?;
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::generate::engine::Engine;
 use crate::generate::model::Model;
 use crate::generate::picture::{write_png, write_whole};
 use crate::generate::predict::Predictor;
-use crate::generate::recipe::Subject;
+use crate::generate::recipe::{Subject, texts};
 use crate::kernels::Quantization;
 use crate::models::judge;
 use crate::output::{self, Format, Output};
@@ -156,7 +156,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         if has_extension(path, "svg") {
             write_whole(path, plot.to_svg().as_bytes())?;
         } else {
-            write_png(path, &plot.to_picture(PNG_FACTOR), &[("migm", json.to_string())])?;
+            write_png(path, &plot.to_picture(PNG_FACTOR), &texts(&json, None))?;
         }
         say!("wrote {}", path.display());
     }

@@ -6,7 +6,7 @@ use crate::generate::engine::{Engine, Job};
 use crate::generate::model::Model;
 use crate::generate::picture::{Picture, Pixels, write_png};
 use crate::generate::predict::Predictor;
-use crate::generate::recipe::Subject;
+use crate::generate::recipe::{Subject, texts};
 use crate::generate::refresh::Refresh;
 use crate::generate::session::Settings;
 use crate::output::{self, Format, Output};
@@ -79,8 +79,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         "model": name, "prompt": arguments.prompt, "class": arguments.class, "seeds": arguments.seeds, "rows": rows,
         "version": env!("CARGO_PKG_VERSION"),
     });
-    let software = ("Software", format!("migm {}", env!("CARGO_PKG_VERSION")));
-    write_png(&arguments.out, &sheet, &[software, ("migm", settings.to_string())])?;
+    write_png(&arguments.out, &sheet, &texts(&settings, None))?;
     let last = arguments.seeds - 1;
     writeln!(
         std::io::stdout(),

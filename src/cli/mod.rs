@@ -24,6 +24,7 @@ mod bench;
 mod calibrate;
 mod convert;
 mod eval;
+mod figures;
 mod frames;
 mod gallery;
 mod generate;
@@ -79,6 +80,8 @@ enum Command {
     Calibrate(calibrate::Arguments),
     /// Judge whether pictures show what was asked for, by method and time
     Eval(eval::Arguments),
+    /// Draw how features move along a run, how evenly, and how far off its predictor is
+    Figures(figures::Arguments),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -91,6 +94,8 @@ enum Command {
 enum CliError {
     #[error(transparent)]
     Generate(#[from] GenerateError),
+    #[error(transparent)]
+    Figure(#[from] crate::eval::figures::FigureError),
     #[error(transparent)]
     Weight(#[from] crate::weights::WeightError),
     #[error(transparent)]
@@ -159,6 +164,7 @@ fn carry_out(command: &Command) -> Result<(), CliError> {
         Command::Bench(arguments) => bench::run(arguments),
         Command::Calibrate(arguments) => calibrate::run(arguments),
         Command::Eval(arguments) => eval::run(arguments),
+        Command::Figures(arguments) => figures::run(arguments),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             let mut script = Vec::new();

@@ -117,7 +117,7 @@ impl Likelihood {
 }
 
 /// The logarithm of the probability of `code` by logits.
-fn log_softmax(logits: &[f32], code: usize) -> f64 {
+pub(crate) fn log_softmax(logits: &[f32], code: usize) -> f64 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum();
     // A code that the base does not have is never drawn.

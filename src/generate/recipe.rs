@@ -57,6 +57,62 @@ pub fn metadata(
     out
 }
 
+/// The text chunks of a PNG, by keyword: what wrote it, what it was made from (as [`metadata`] has it, or a command of its own), and,
+/// where it shows what one run made, the [`parameters`] that viewers show. All that is written as PNG has them from here.
+pub fn texts(made_from: &Value, parameters: Option<String>) -> Vec<(&'static str, String)> {
+    let software = ("Software", software());
+    let parameters = parameters.map(|text| ("parameters", text));
+    [Some(software), parameters, Some((METADATA, made_from.to_string()))].into_iter().flatten().collect()
+}
+
+/// Where a picture says by what its tokens are known again: a [`Proof`](super::proof::Proof) as text.
+pub const TOKENS: &str = "tokens";
+
+/// The keyword of what a picture was made from.
+pub const METADATA: &str = "migm";
+
+fn software() -> String {
+    format!("migm {}", env!("CARGO_PKG_VERSION"))
+}
+
+/// What other programs show of how pictures were made, in the form that AUTOMATIC1111's web interface began with: what was asked for,
+/// and a line of settings. `width` and `height` are those of one picture, in pixels, and the seed that of the first. The guidance
+/// weight is the one of `--guidance`.
+pub fn parameters(
+    model: &str,
+    settings: &Settings,
+    pictures: &[(Subject, u64)],
+    [width, height]: [u32; 2],
+) -> String {
+    let words = |(subject, _): &'_ (Subject, u64)| match subject {
+        Subject::Prompt(words) | Subject::Class(words) => words.clone(),
+    };
+    let mut subjects: Vec<String> = pictures.iter().map(words).collect();
+    subjects.dedup();
+    // The settings stand on the last line, and nothing else may look like them.
+    let asked = subjects.join(", ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let Settings { sampling, refresh, predictor } = settings;
+    let sampler = match refresh {
+        Refresh::Every => "migm vanilla".to_owned(),
+        refresh => format!("migm {predictor} {refresh}"),
+    };
+    let fields = [
+        ("Steps", sampling.steps.to_string()),
+        ("Sampler", sampler),
+        ("CFG scale", sampling.guidance.to_string()),
+        ("Seed", pictures.first().map_or(0, |(_, seed)| *seed).to_string()),
+        ("Size", format!("{width}x{height}")),
+        ("Model", model.to_owned()),
+        ("Version", software()),
+    ];
+    // What would end a value stands in quotes, as that program has it.
+    let quoted = |value: String| {
+        if value.contains([',', '"', '\n']) { Value::from(value).to_string() } else { value }
+    };
+    let fields = fields.map(|(name, value)| format!("{name}: {}", quoted(value)));
+    format!("{asked}\n{}", fields.join(", "))
+}
+
 /// The command that makes the pictures again, every setting spelled out; `None` where no one command makes them: several seeds
 /// that do not count up, or a predictor from outside.
 pub fn command(
@@ -227,6 +283,17 @@ impl Recipe {
         metadata(model, self.quantize, &self.settings(), &pictures)
     }
 
+    /// [`parameters`] of pictures of this subject, by the model's name, for viewers. `width` and `height` are of one picture, in pixels.
+    pub fn parameters(&self, model: &str, seeds: &[u64], size: [u32; 2]) -> String {
+        let pictures: Vec<(Subject, u64)> = seeds.iter().map(|&seed| (self.subject.clone(), seed)).collect();
+        parameters(model, &self.settings(), &pictures, size)
+    }
+
+    /// The text chunks of a PNG of pictures of this subject: [`texts`], by the model's name and the size of one picture, width first.
+    pub fn texts(&self, model: &str, seeds: &[u64], size: [u32; 2]) -> Vec<(&'static str, String)> {
+        texts(&self.metadata(model, seeds), Some(self.parameters(model, seeds, size)))
+    }
+
     /// From what a PNG carries, of this program or of `migm generate`.
     ///
     /// # Errors
@@ -342,6 +409,31 @@ mod tests {
             serde_json::json!({ "class": { "steps": 9, "guidance": 2.8, "choice_temperature": 7.0 } });
         let read: Recipe = serde_json::from_value(old).unwrap();
         assert_eq!(read.draw, recipe(false, 3, 2, 4).draw);
+    }
+
+    #[test]
+    fn viewers_find_parameters_in_their_form() {
+        let mut recipe = Recipe { predictor: Predictor::Shortcut, ..recipe(true, 7, 2, 4) };
+        recipe.draw = Sampling { steps: 32, guidance: 2.0, ..recipe.draw };
+        recipe.subject = Subject::Prompt("two foxes,\nin the snow ".to_owned());
+        let texts = recipe.texts("scenes-text", &[7, 8], [128, 96]);
+        let keys: Vec<&str> = texts.iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys, ["Software", "parameters", "migm"]);
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            texts[1].1,
+            format!(
+                "two foxes, in the snow\nSteps: 32, Sampler: migm shortcut uniform:4, CFG scale: 2, Seed: 7, Size: 128x96, Model: scenes-text, Version: migm {version}"
+            )
+        );
+        recipe.refresh = Refresh::List(vec![0, 3]);
+        assert!(recipe.parameters("m", &[7], [8, 8]).contains("Sampler: \"migm shortcut list:0,3\", CFG"));
+        recipe.refresh = Refresh::Every;
+        assert!(recipe.parameters("m", &[7], [8, 8]).contains("Sampler: migm vanilla, "));
+        let pictures = ["fox", "fox", "owl"].map(|class| (Subject::Class(class.to_owned()), 3));
+        let of_classes = parameters("m", &recipe.settings(), &pictures, [8, 8]);
+        assert!(of_classes.starts_with("fox, owl\nSteps: 32, "), "{of_classes}");
+        assert_eq!(super::texts(&Value::Null, None).len(), 2);
     }
 
     #[test]

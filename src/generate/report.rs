@@ -2,9 +2,11 @@
 
 use super::engine::Finished;
 use super::pace::Verdict;
+use super::proof::Proof;
 use super::recipe::Subject;
 use super::session::{PlannedStep, Settings, StepKind};
 use crate::exec::Memory;
+use crate::kernels::Quantization;
 use std::path::PathBuf;
 
 /// A run over some pictures.
@@ -14,6 +16,9 @@ pub struct Report {
     pub model: String,
     /// What computed.
     pub device: String,
+    /// How matrices were quantised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantize: Option<Quantization>,
     /// How it was sampled, and which steps ran in full.
     pub settings: Settings,
     /// What runs decided that decide while they go on, a picture each: full steps, and after a slash the tokens of each step.
@@ -28,6 +33,8 @@ pub struct Report {
     pub files: Vec<PathBuf>,
     /// Codes of each picture, row by row.
     pub tokens: Vec<Vec<u32>>,
+    /// By what all codes, one picture after the other, are known again.
+    pub fingerprint: Proof,
     /// Every step of a run, of the first where they decide.
     pub steps: Vec<Step>,
     /// Sums over all pictures.

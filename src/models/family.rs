@@ -142,6 +142,9 @@ pub trait Family: std::fmt::Debug + Send + Sync {
     fn networks(&self, batch: Batch) -> Vec<Box<dyn Network + '_>>;
     /// Appends the head at places of each image: from features to logits `[sequences * places, codebook]`.
     fn logits_at(&self, b: &mut Builder, batch: Batch, places: Places) -> Slot;
+    /// Appends the embeddings of [`states::NEW_IDS`] as a shortcut is given them, before it projects them: `[images * new tokens,
+    /// width]`, with positions where those are a part of them.
+    fn embed_new_tokens(&self, b: &mut Builder, batch: Batch) -> Slot;
     /// What the states hold that say what is to be made, one condition an image.
     ///
     /// # Errors

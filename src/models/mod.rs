@@ -39,6 +39,8 @@ pub mod states {
     pub const NEW_IDS: &str = "new_ids";
     /// What the step before revealed: positions.
     pub const NEW_POSITIONS: &str = "new_positions";
+    /// The embeddings of [`NEW_IDS`] as the shortcut is given them `[images * new tokens, width]`, where a program keeps them.
+    pub const NEW_EMBEDDINGS: &str = "new_embeddings";
     /// The rank of each token `[tokens]`, where tokens are revealed in an order that is known in advance.
     pub const RANKS: &str = "ranks";
     /// The latest draw at every position `[images, tokens]`.

@@ -9,11 +9,8 @@ use super::run::{Progress, Run};
 use super::state::State;
 use crate::generate::picture::{Picture, encode_gif, encode_png, png_texts};
 use crate::generate::proof::Proof;
-use crate::generate::recipe::Recipe;
+use crate::generate::recipe::{METADATA, Recipe, TOKENS, texts};
 use eframe::egui::{Context, DroppedFileHandle};
-
-/// Where a picture says by what its tokens are known again.
-const TOKENS: &str = "tokens";
 
 /// Where a picture says that it went on from a step of another run.
 const BRANCH: &str = "branch";
@@ -189,7 +186,7 @@ async fn dropped(files: &[DroppedFileHandle]) -> Vec<Arrived> {
 fn of_picture(name: &str, bytes: &[u8]) -> Arrived {
     let read = || {
         let texts = png_texts(name, bytes).map_err(|error| error.to_string())?;
-        let text = texts.into_iter().find(|(key, _)| key == "migm");
+        let text = texts.into_iter().find(|(key, _)| key == METADATA);
         let (_, text) = text.ok_or("the picture carries no settings of migm")?;
         let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         if value.get(BRANCH).is_some() {
@@ -231,11 +228,8 @@ pub(super) fn name_of(source: &str) -> &str {
 
 type Made = Result<(String, Vec<u8>), String>;
 
-fn png(name: String, picture: &Picture, settings: &serde_json::Value) -> Made {
-    let software = ("Software", format!("migm {}", env!("CARGO_PKG_VERSION")));
-    let bytes =
-        encode_png(picture, &[software, ("migm", settings.to_string())]).map_err(|e| e.to_string())?;
-    Ok((name, bytes))
+fn png(name: String, picture: &Picture, texts: &[(&str, String)]) -> Made {
+    Ok((name, encode_png(picture, texts).map_err(|e| e.to_string())?))
 }
 
 /// What a picture of a run carries.
@@ -252,7 +246,9 @@ fn metadata(run: &Run) -> serde_json::Value {
 
 fn pictures(run: &Run) -> Made {
     let sheet = Picture::sheet(&run.pictures, columns(run.pictures.len()));
-    png(file_name(run, "png"), &sheet, &metadata(run))
+    let size = run.pictures.first().map_or([0, 0], |picture| [picture.width, picture.height]);
+    let parameters = run.recipe.parameters(name_of(&run.recipe.model), &seeds(run), size);
+    png(file_name(run, "png"), &sheet, &texts(&metadata(run), Some(parameters)))
 }
 
 fn sheet(state: &State) -> Made {
@@ -268,7 +264,7 @@ fn sheet(state: &State) -> Made {
     png(
         "migm-sheet.png".to_owned(),
         &Picture::sheet(&all, columns(all.len())),
-        &serde_json::json!({ "runs": settings }),
+        &texts(&serde_json::json!({ "runs": settings }), None),
     )
 }
 

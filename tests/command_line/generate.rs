@@ -53,6 +53,14 @@ fn settings_travel_in_the_picture_and_the_report() {
     let saved = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
     assert_eq!(serde_json::from_str::<serde_json::Value>(&saved).unwrap(), report);
 
+    // By what the tokens are known again stands in the picture as in the report.
+    let texts = migm::generate::picture::read_png_texts(&folder.path().join("sheet.png")).unwrap();
+    let made_from = texts.iter().find(|(key, _)| key == "migm").map(|(_, text)| text).unwrap();
+    let made_from: serde_json::Value = serde_json::from_str(made_from).unwrap();
+    let codes: Vec<u32> = serde_json::from_value::<Vec<Vec<u32>>>(report["tokens"].clone()).unwrap().concat();
+    assert_eq!(report["fingerprint"], migm::generate::proof::Proof::of(&codes).to_string());
+    assert_eq!(made_from["tokens"], report["fingerprint"]);
+
     let steps = report["steps"].as_array().unwrap();
     let kinds: Vec<&str> = steps.iter().map(|step| step["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["full", "predicted", "predicted", "full", "predicted", "predicted"]);
@@ -70,6 +78,13 @@ fn settings_travel_in_the_picture_and_the_report() {
         serde_json::from_str(&texts.iter().find(|t| t.0 == "migm").unwrap().1).unwrap();
     assert_eq!(settings["classes"], serde_json::json!(["penguin", "penguin", "owl", "owl"]));
     assert_eq!(settings["settings"]["sampling"]["guidance"], 1.5);
+    // What viewers show: the size is of one picture, the seed of the first.
+    let (_, parameters) = texts.iter().find(|t| t.0 == "parameters").unwrap();
+    assert!(
+        parameters
+            .starts_with("penguin, owl\nSteps: 6, Sampler: \"migm shortcut list:0,3\", CFG scale: 1.5, ")
+    );
+    assert!(parameters.contains("Seed: 41, Size: 64x64, Model: scenes-v0, Version: migm "), "{parameters}");
     assert_eq!(image::open(&path).unwrap().to_rgb8().dimensions(), (128, 128));
     assert!(folder.path().join("steps.gif").metadata().unwrap().len() > 1000);
 }

@@ -1,5 +1,6 @@
 //! The command line as a person uses it: the real binary, real files, exit codes and words.
 
+mod figures;
 mod generate;
 mod generate_text;
 mod measure;

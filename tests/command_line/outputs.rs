@@ -46,6 +46,8 @@ fn every_command_refuses_what_it_could_not_write_before_it_computes() {
         (&["eval", "--plot", "p.gif"], &["--plot p.gif", ".svg or .png file"]),
         (&["eval", "--plot", "p.svg", "--plot", "./p.svg"], &["--plot and --plot both write to ./p.svg"]),
         (&["eval", "--plot", "p.svg", "--plot", "taken/../p.svg"], &["both write to", "two places"]),
+        (&["figures", "--out", "letter"], &["--out letter is a file and no folder"]),
+        (&["figures", "--out", "f.svg"], &["--out f.svg", "a folder"]),
         (&["bench", "--json", "no/b.json"], &["--json no/b.json", "there is no folder no"]),
         (&["bench", "--json", "taken"], &["--json taken is a folder"]),
         (&["bench", "--json", "b.png"], &["--json b.png", "JSON"]),

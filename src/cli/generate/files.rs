@@ -4,9 +4,11 @@ use super::super::CliError;
 use super::super::frames::{columns, write_frames};
 use super::Arguments;
 use crate::generate::GenerateError;
+use crate::generate::engine::Finished;
 use crate::generate::model::Model;
 use crate::generate::picture::{Picture, Pixels, write_png};
-use crate::generate::recipe::{Subject, metadata};
+use crate::generate::proof::Proof;
+use crate::generate::recipe::{Subject, TOKENS, metadata, parameters, texts};
 use crate::generate::session::Settings;
 use crate::kernels::Quantization;
 use crate::output::{self, Format, Output};
@@ -26,6 +28,8 @@ pub(super) struct Files<'a> {
     decided: Option<Settings>,
     /// By picture, what a sheet or an animation waits for.
     kept: Vec<Option<Picture>>,
+    /// By picture.
+    codes: Vec<Vec<u32>>,
     /// By picture and step.
     frames: Vec<Vec<Picture>>,
     /// What was written.
@@ -51,6 +55,7 @@ impl<'a> Files<'a> {
             folder: arguments.out.as_ref().filter(|_| out.is_some_and(|out| out.is_folder())),
             decided: None,
             kept: vec![None; subjects.len()],
+            codes: vec![Vec::new(); subjects.len()],
             frames: vec![Vec::new(); subjects.len()],
             written: Vec::new(),
         }
@@ -68,21 +73,32 @@ impl<'a> Files<'a> {
         std::iter::once(out).chain(gif).chain(report).collect()
     }
 
-    /// A batch, by index of the pictures in it, made under settings as its run decided them; `frames` are of its steps.
+    /// A batch, by index of the pictures in it and with their codes, made under settings as its run decided them; `frames` are of its
+    /// steps.
     pub(super) fn take(
         &mut self,
-        indices: &[usize],
+        batch: &Finished,
         pictures: Vec<Picture>,
         frames: &[Vec<Picture>],
         settings: &Settings,
     ) -> Result<(), CliError> {
         let keep = self.folder.is_none() || self.arguments.gif.is_some();
-        for (place, (&index, picture)) in indices.iter().zip(pictures).enumerate() {
+        let tokens = (batch.codes.len() / batch.pictures.len().max(1)).max(1);
+        for (&index, codes) in batch.pictures.iter().zip(batch.codes.chunks_exact(tokens)) {
+            self.codes[index] = codes.to_vec();
+        }
+        for (place, (&index, picture)) in batch.pictures.iter().zip(pictures).enumerate() {
             self.frames[index] = frames.iter().filter_map(|step| step.get(place).cloned()).collect();
             if let Some(folder) = self.folder {
                 let refused = |source| GenerateError::File { path: folder.display().to_string(), source };
                 output::make_folder(folder).map_err(refused)?;
-                self.write(folder.join(self.name(index)), &picture, index..index + 1, settings)?;
+                self.write(
+                    folder.join(self.name(index)),
+                    &picture,
+                    index..index + 1,
+                    size_of(&picture),
+                    settings,
+                )?;
             }
             self.kept[index] = keep.then_some(picture);
             if self.pictures.len() == 1 {
@@ -100,9 +116,10 @@ impl<'a> Files<'a> {
                 || PathBuf::from(if pictures.len() == 1 { self.name(0) } else { "migm.png".to_owned() });
             let path = self.arguments.out.clone().unwrap_or_else(default);
             let sheet = Picture::sheet(&pictures, columns(pictures.len()));
+            let size = pictures.first().map_or([0, 0], size_of);
             // Pictures of a sheet decided each for itself: they are made again by the rule.
             let settings = self.decided.take().unwrap_or_else(|| self.settings.clone());
-            self.write(path, &sheet, 0..self.pictures.len(), &settings)?;
+            self.write(path, &sheet, 0..self.pictures.len(), size, &settings)?;
         }
         if let Some(path) = &self.arguments.gif {
             write_frames(path, &self.frames, &pictures)?;
@@ -123,20 +140,24 @@ impl<'a> Files<'a> {
         format!("{stem}-{seed}.png")
     }
 
+    /// Writes a picture or a sheet of several, of `size` each.
     fn write(
         &mut self,
         path: PathBuf,
         picture: &Picture,
         of: Range<usize>,
+        size: [u32; 2],
         settings: &Settings,
     ) -> Result<(), CliError> {
+        let codes = self.codes.get(of.clone()).unwrap_or_default().concat();
         let of = self.pictures.get(of).unwrap_or_default();
         let mut made_from = metadata(&self.model, self.quantize, settings, of);
+        made_from[TOKENS] = Proof::of(&codes).to_string().into();
         if self.arguments.pixels != Pixels::Signed {
             made_from["pixels"] = serde_json::json!(self.arguments.pixels);
         }
-        let software = ("Software", format!("migm {}", env!("CARGO_PKG_VERSION")));
-        write_png(&path, picture, &[software, ("migm", made_from.to_string())])?;
+        let parameters = parameters(&self.model, settings, of, size);
+        write_png(&path, picture, &texts(&made_from, Some(parameters)))?;
         self.wrote(path);
         Ok(())
     }
@@ -147,4 +168,8 @@ impl<'a> Files<'a> {
         }
         self.written.push(path);
     }
+}
+
+fn size_of(picture: &Picture) -> [u32; 2] {
+    [picture.width, picture.height]
 }

@@ -11,6 +11,7 @@ use crate::generate::order::Order;
 use crate::generate::pace::Adaptive;
 use crate::generate::picture::{Picture, Pixels, write_whole};
 use crate::generate::predict::{MlCache, Predictor};
+use crate::generate::proof::Proof;
 use crate::generate::recipe::Subject;
 use crate::generate::refresh::Refresh;
 use crate::generate::report::{Report, Subjects, Tally};
@@ -204,7 +205,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut files = Files::new(arguments, &model, &settings, &subjects, &seeds);
     output::check(&files.outputs())?;
     let (device, reason) = arguments.backend.open()?;
-    let name = model.name.clone();
+    let (name, quantize) = (model.name.clone(), model.formats().quantize);
     let mut engine = Engine::of(model, device);
     if !arguments.json {
         say!("{name} on {} ({reason})", engine.describe());
@@ -245,7 +246,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
                     );
                 }
                 let decided = settings.decided(&batch.plan);
-                bar.suspend(|| files.take(&batch.pictures, pictures, &frames, &decided))?;
+                bar.suspend(|| files.take(&batch, pictures, &frames, &decided))?;
             }
         }
     }
@@ -275,6 +276,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let report = Report {
         model: name,
         device: engine.present().map(Session::describe)?,
+        quantize,
         decided: tally.decided(&settings),
         settings,
         subjects: Subjects::of(&subjects),
@@ -282,6 +284,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         files,
         steps: tally.steps(),
         totals: tally.totals(vanilla.as_ref(), decode_ms),
+        fingerprint: Proof::of(&tally.tokens.concat()),
         tokens: tally.tokens,
         memory_bytes: engine.memory(),
     };
@@ -297,6 +300,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let (Some(first), Some(last)) = (report.seeds.first(), report.seeds.last()) {
         let others = if first == last { String::new() } else { format!(" to {last}") };
         writeln!(out, "seed      {first}{others}")?;
+        writeln!(out, "tokens    {}", report.fingerprint)?;
     }
     print_steps(&mut out, &report)
 }

@@ -11,7 +11,7 @@ use super::family::{Batch, Condition, Family, Network, Places, Written, within};
 use super::prompts::DIMOO_TEMPLATE;
 use super::states;
 use super::tokenizer::{self, Tokenizer};
-use crate::kernels::{Extent, ImagePlacement, Intervals, RowRange, Slot};
+use crate::kernels::{Extent, ImagePlacement, Intervals, RowRange, Slot, Symbol};
 use crate::program::Builder;
 
 /// The architecture that `config.json` names.
@@ -122,6 +122,14 @@ impl Family for Dimoo {
 
     fn logits_at(&self, b: &mut Builder, batch: Batch, places: Places) -> Slot {
         self.transformer.logits_of(b, &self.sequences(batch), places)
+    }
+
+    /// Without the prompt, which the shortcut of the conditional sequence counts among the new tokens at every step.
+    fn embed_new_tokens(&self, b: &mut Builder, batch: Batch) -> Slot {
+        let sequence =
+            self.transformer.sequence(Branch::Conditional, batch.prompt[0]).of_images(batch.images);
+        let of = |images| Extent::symbolic(images, Symbol::NewTokens, self.tokens());
+        self.transformer.embed(b, &sequence, 0, of(1), states::NEW_IDS, of(batch.images), None)
     }
 
     /// A template for each sequence and image.

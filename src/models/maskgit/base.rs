@@ -6,7 +6,8 @@
 use crate::kernels::attention::Operand;
 use crate::kernels::linear::Activation;
 use crate::kernels::masked_logits::MaskedLogits;
-use crate::kernels::{Extent, ImagePlacement, Intervals, RowRange, Slot, embed_tokens::EmbedTokens};
+use crate::kernels::{Extent, ImagePlacement, Intervals, RowRange, Slot, Symbol};
+use crate::kernels::{embed_rows::EmbedRows, embed_tokens::EmbedTokens};
 use crate::models::cache::{self, Caches, Keep, KeysAndValues, Layers, Modules};
 use crate::models::{Batch, Places, states};
 use crate::program::{Builder, Element, Layer, Layout, Onto};
@@ -108,6 +109,30 @@ impl Config {
             tokens: self.tokens(),
             width: self.hidden,
             vocabulary: self.vocabulary(),
+        };
+        b.push(kernel);
+        x
+    }
+
+    /// What was just revealed, embedded with its positions `[images * new tokens, hidden]`: one set for both halves of a guided batch.
+    pub(super) fn embed_new_tokens(&self, b: &mut Builder, batch: Batch) -> Slot {
+        let tokens = self.tokens();
+        let rows = Extent::symbolic(batch.images, Symbol::NewTokens, tokens);
+        let x = b.temporary("embedding", rows, self.hidden);
+        let table = self.token_table(b);
+        let kernel = EmbedRows {
+            ids: b.state(states::NEW_IDS, batch.images, tokens, Element::U32),
+            positions: b.state(states::NEW_POSITIONS, batch.images, tokens, Element::U32),
+            table,
+            format: b.format(table),
+            position: self.position_table(b),
+            x,
+            images: batch.images,
+            capacity: tokens,
+            entries: Extent::symbolic(1, Symbol::NewTokens, tokens),
+            width: self.hidden,
+            vocabulary: self.vocabulary(),
+            length: self.length(),
         };
         b.push(kernel);
         x

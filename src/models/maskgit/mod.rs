@@ -157,6 +157,10 @@ impl Family for Maskgit {
         self.transformer.logits(b, batch, places)
     }
 
+    fn embed_new_tokens(&self, b: &mut Builder, batch: Batch) -> Slot {
+        self.transformer.embed_new_tokens(b, batch)
+    }
+
     /// Labels of the conditional sequences, then of the others.
     fn condition(&self, batch: Batch, conditions: &[Condition]) -> Result<Vec<Written>, String> {
         let t = &self.transformer;

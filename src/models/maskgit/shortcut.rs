@@ -8,10 +8,10 @@
 use super::base;
 use crate::kernels::attention::Operand;
 use crate::kernels::linear::Activation;
-use crate::kernels::{Extent, Slot, Symbol, embed_rows::EmbedRows, time_embedding::TimeEmbedding};
+use crate::kernels::{Extent, Slot, time_embedding::TimeEmbedding};
+use crate::models::Batch;
 use crate::models::family::within;
-use crate::models::{Batch, states};
-use crate::program::{Builder, Element, Layer};
+use crate::program::{Builder, Layer};
 
 /// Sizes of a shortcut; the base model's sizes are given beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -113,25 +113,7 @@ impl Config {
 
     /// The base's embedding of what was just revealed, projected; one set for both halves of a guided batch.
     fn new_tokens(&self, b: &mut Builder, base: &base::Config, batch: Batch) -> Slot {
-        let tokens = base.tokens();
-        let rows = Extent::symbolic(batch.images, Symbol::NewTokens, tokens);
-        let x = b.temporary("embedding", rows, base.hidden);
-        let table = base.token_table(b);
-        let kernel = EmbedRows {
-            ids: b.state(states::NEW_IDS, batch.images, tokens, Element::U32),
-            positions: b.state(states::NEW_POSITIONS, batch.images, tokens, Element::U32),
-            table,
-            format: b.format(table),
-            position: base.position_table(b),
-            x,
-            images: batch.images,
-            capacity: tokens,
-            entries: Extent::symbolic(1, Symbol::NewTokens, tokens),
-            width: base.hidden,
-            vocabulary: base.vocabulary(),
-            length: base.length(),
-        };
-        b.push(kernel);
+        let x = base.embed_new_tokens(b, batch);
         if self.bottleneck_ratio == 1 {
             return x;
         }

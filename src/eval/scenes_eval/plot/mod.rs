@@ -1,20 +1,11 @@
 //! How often pictures are all right against what they cost, in time or in operations: one mark a method, ringed where nothing else
-//! costs as little and is as often right. Laid out once as shapes, then written as SVG (`svg`) or as pixels (`raster`).
-
-mod font;
-mod raster;
-mod svg;
+//! costs as little and is as often right.
 
 use super::{Report, Row, compare};
+use crate::eval::plot::axes::{decades, ticks};
+use crate::eval::plot::{Anchor, Drawing, FAINT, GRID, INK, PAPER, Rgb, Shape};
 use crate::generate::picture::Picture;
 
-/// A colour.
-type Rgb = [u8; 3];
-
-const INK: Rgb = [34, 34, 40];
-const FAINT: Rgb = [120, 120, 128];
-const GRID: Rgb = [228, 228, 233];
-const PAPER: Rgb = [255, 255, 255];
 /// Rings.
 const FRONT: Rgb = [232, 168, 24];
 
@@ -31,45 +22,6 @@ const LEGEND_LINE: f64 = 20.0;
 /// Size of letters beside marks and axes, and the most that one of them takes across.
 const LABEL: f64 = 12.0;
 const LETTER: f64 = 9.0;
-
-/// How a text stands to its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Anchor {
-    Start,
-    Middle,
-    End,
-}
-
-/// What a plot is made of; lengths in pixels, y downwards.
-#[derive(Clone, Debug, PartialEq)]
-enum Shape {
-    Line {
-        from: [f64; 2],
-        to: [f64; 2],
-        width: f64,
-        colour: Rgb,
-        dashed: bool,
-    },
-    /// Convex.
-    Polygon {
-        points: Vec<[f64; 2]>,
-        colour: Rgb,
-    },
-    Circle {
-        centre: [f64; 2],
-        radius: f64,
-        colour: Rgb,
-    },
-    /// `at` is on the base line; `upwards` turns it by a quarter to the left.
-    Text {
-        at: [f64; 2],
-        anchor: Anchor,
-        size: f64,
-        colour: Rgb,
-        text: String,
-        upwards: bool,
-    },
-}
 
 /// What a method's price is counted in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,8 +61,7 @@ impl By {
 /// A plot, laid out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plot {
-    shapes: Vec<Shape>,
-    size: [f64; 2],
+    drawing: Drawing,
     by: By,
 }
 
@@ -126,13 +77,19 @@ impl Plot {
         let legend = legend(&names);
         let lines = legend.last().map_or(0.0, |(_, [_, y])| y - LEGEND_TOP);
         let size = [SIZE[0], SIZE[1] + lines];
-        let mut plot = Self { shapes: Vec::new(), size, by };
+        let mut plot = Self { drawing: Drawing::new(size), by };
         let scale = Scale::of(report, by, [TOP + lines, size[1] - BOTTOM]);
         plot.frame(&scale, title, subtitle);
         if let Some(real) = report.real.as_ref().and_then(|real| real.all) {
             let y = scale.y(real.share);
-            plot.line([LEFT, y], [SIZE[0] - RIGHT, y], 1.5, FAINT, true);
-            plot.text([SIZE[0] - RIGHT - 6.0, y - 6.0], Anchor::End, 12.0, FAINT, "the judge on real scenes");
+            plot.drawing.line([LEFT, y], [SIZE[0] - RIGHT, y], 1.5, FAINT, true);
+            plot.drawing.text(
+                [SIZE[0] - RIGHT - 6.0, y - 6.0],
+                Anchor::End,
+                12.0,
+                FAINT,
+                "the judge on real scenes",
+            );
         }
         let front = compare::front(&report.rows, by);
         let mut labels = Vec::new();
@@ -145,7 +102,7 @@ impl Plot {
         labels.iter().filter(|label| label.on_front).for_each(|label| plot.ring(label.mark));
         labels.iter().for_each(|label| plot.mark(label.style, label.mark));
         for label in labels {
-            plot.text(label.at, label.anchor, LABEL, label.style.colour, &label.text);
+            plot.drawing.text(label.at, label.anchor, LABEL, label.style.colour, &label.text);
         }
         plot.legend(&names, &legend);
         plot
@@ -153,45 +110,46 @@ impl Plot {
 
     /// As SVG.
     pub fn to_svg(&self) -> String {
-        svg::write(self.size, &self.shapes)
+        self.drawing.to_svg()
     }
 
     /// As pixels, `factor` times as many as the SVG has.
     pub fn to_picture(&self, factor: u32) -> Picture {
-        raster::draw(self.size, &self.shapes, factor)
-    }
-
-    fn line(&mut self, from: [f64; 2], to: [f64; 2], width: f64, colour: Rgb, dashed: bool) {
-        self.shapes.push(Shape::Line { from, to, width, colour, dashed });
-    }
-
-    fn text(&mut self, at: [f64; 2], anchor: Anchor, size: f64, colour: Rgb, text: &str) {
-        let text = text.to_owned();
-        self.shapes.push(Shape::Text { at, anchor, size, colour, text, upwards: false });
+        self.drawing.to_picture(factor)
     }
 
     fn frame(&mut self, scale: &Scale, title: &str, subtitle: &str) {
         let (right, [top, bottom]) = (SIZE[0] - RIGHT, scale.ends);
-        self.text([LEFT, 26.0], Anchor::Start, 16.0, INK, title);
-        self.text([LEFT, 48.0], Anchor::Start, 12.0, FAINT, subtitle);
+        self.drawing.text([LEFT, 26.0], Anchor::Start, 16.0, INK, title);
+        self.drawing.text([LEFT, 48.0], Anchor::Start, 12.0, FAINT, subtitle);
         for value in ticks(scale.from[1], scale.to[1]) {
             let y = scale.y(value);
-            self.line([LEFT, y], [right, y], 1.0, GRID, false);
-            self.text([LEFT - 8.0, y + 5.0], Anchor::End, 12.0, INK, &format!("{:.0} %", 100.0 * value));
+            self.drawing.line([LEFT, y], [right, y], 1.0, GRID, false);
+            self.drawing.text(
+                [LEFT - 8.0, y + 5.0],
+                Anchor::End,
+                12.0,
+                INK,
+                &format!("{:.0} %", 100.0 * value),
+            );
         }
         for value in decades(scale.from[0], scale.to[0]) {
             let x = scale.x(value);
-            self.line([x, top], [x, bottom], 1.0, GRID, false);
+            self.drawing.line([x, top], [x, bottom], 1.0, GRID, false);
             let decimals = (-value.log10().floor()).clamp(0.0, 9.0) as usize;
-            self.text([x, bottom + 20.0], Anchor::Middle, 12.0, INK, &format!("{value:.decimals$}"));
+            self.drawing.text([x, bottom + 20.0], Anchor::Middle, 12.0, INK, &format!("{value:.decimals$}"));
         }
-        self.line([LEFT, bottom], [right, bottom], 1.5, INK, false);
-        self.line([LEFT, top], [LEFT, bottom], 1.5, INK, false);
+        self.drawing.line([LEFT, bottom], [right, bottom], 1.5, INK, false);
+        self.drawing.line([LEFT, top], [LEFT, bottom], 1.5, INK, false);
         let middle = [(LEFT + right) / 2.0, (top + bottom) / 2.0];
-        self.text([middle[0], self.size[1] - 16.0], Anchor::Middle, 13.0, INK, self.by.title());
-        let (at, text) = ([20.0, middle[1]], "all right, with 95 % interval".to_owned());
-        let (anchor, size, colour) = (Anchor::Middle, 13.0, INK);
-        self.shapes.push(Shape::Text { at, anchor, size, colour, text, upwards: true });
+        self.drawing.text(
+            [middle[0], self.drawing.size[1] - 16.0],
+            Anchor::Middle,
+            13.0,
+            INK,
+            self.by.title(),
+        );
+        self.drawing.text_upwards([20.0, middle[1]], 13.0, INK, "all right, with 95 % interval");
     }
 
     /// The curve of a method with its intervals; gives back its marks and their labels.
@@ -202,12 +160,12 @@ impl Plot {
             let Some(all) = row.quality.all else { continue };
             let mark @ [x, y] = [scale.x(self.by.price(row)), scale.y(all.share)];
             let [low, high] = [all.low, all.high].map(|value| scale.y(value));
-            self.line([x, low], [x, high], 1.5, colour, false);
+            self.drawing.line([x, low], [x, high], 1.5, colour, false);
             for end in [low, high] {
-                self.line([x - 4.0, end], [x + 4.0, end], 1.5, colour, false);
+                self.drawing.line([x - 4.0, end], [x + 4.0, end], 1.5, colour, false);
             }
             if let Some(last) = labels.last() {
-                self.line(last.mark, mark, 1.5, colour, form != Form::Circle);
+                self.drawing.line(last.mark, mark, 1.5, colour, form != Form::Circle);
             }
             // Methods are often alike in quality: each has its labels in a place of its own.
             let (at, anchor) = match form {
@@ -237,15 +195,13 @@ impl Plot {
             Anchor::Middle => x - width / 2.0,
             Anchor::End => x - width,
         };
-        let (right, top, bottom) = (left + width, y - 11.0, y + 3.0);
-        let points = vec![[left, top], [right, top], [right, bottom], [left, bottom]];
-        self.shapes.push(Shape::Polygon { points, colour: PAPER });
+        self.drawing.rectangle([left, y - 11.0], [left + width, y + 3.0], PAPER);
     }
 
     /// Around a mark.
     fn ring(&mut self, centre: [f64; 2]) {
         for (radius, colour) in [(11.0, FRONT), (9.0, PAPER)] {
-            self.shapes.push(Shape::Circle { centre, radius, colour });
+            self.drawing.circle(centre, radius, colour);
         }
     }
 
@@ -253,7 +209,7 @@ impl Plot {
         const R: f64 = 5.5;
         let around: &[[f64; 2]] = match form {
             Form::Circle => {
-                self.shapes.push(Shape::Circle { centre: [x, y], radius: R, colour });
+                self.drawing.circle([x, y], R, colour);
                 return;
             }
             Form::Square => &[[-R, -R], [R, -R], [R, R], [-R, R]],
@@ -262,17 +218,17 @@ impl Plot {
             Form::Hanging => &[[0.0, 1.3 * R], [-1.2 * R, -R], [1.2 * R, -R]],
         };
         let points = around.iter().map(|[dx, dy]| [x + dx, y + dy]).collect();
-        self.shapes.push(Shape::Polygon { points, colour });
+        self.drawing.shapes.push(Shape::Polygon { points, colour });
     }
 
     fn legend(&mut self, names: &[&str], legend: &[(&str, [f64; 2])]) {
         for ((style, _), (text, at)) in styles(names).into_iter().zip(legend) {
             self.mark(style, *at);
-            self.text([at[0] + 13.0, at[1] + 5.0], Anchor::Start, LABEL, INK, text);
+            self.drawing.text([at[0] + 13.0, at[1] + 5.0], Anchor::Start, LABEL, INK, text);
         }
         if !names.is_empty() {
             let (text, right) = (self.by.of_front(), SIZE[0] - RIGHT);
-            self.text([right, 26.0], Anchor::End, LABEL, INK, text);
+            self.drawing.text([right, 26.0], Anchor::End, LABEL, INK, text);
             self.ring([right - LETTER * text.len() as f64 - 17.0, 22.0]);
         }
     }
@@ -387,24 +343,6 @@ impl Scale {
         let [top, bottom] = self.ends;
         bottom - (bottom - top) * (share - self.from[1]) / (self.to[1] - self.from[1])
     }
-}
-
-/// Round values from one end to the other, four to ten of them: 1, 2 or 5 times a power of ten apart.
-fn ticks(from: f64, to: f64) -> Vec<f64> {
-    let rough = (to - from) / 5.0;
-    let power = 10_f64.powf(rough.log10().floor());
-    let apart = [1.0, 2.0, 5.0, 10.0].iter().map(|step| step * power).find(|step| *step >= rough * 0.999);
-    let apart = apart.unwrap_or(power);
-    let first = (from / apart - 1e-9).ceil() as i64;
-    let last = (to / apart + 1e-9).floor() as i64;
-    (first..=last).map(|index| index as f64 * apart).collect()
-}
-
-/// 1, 2 and 5 times every power of ten from one end to the other.
-fn decades(from: f64, to: f64) -> Vec<f64> {
-    let powers = from.log10().floor() as i32..=to.log10().ceil() as i32;
-    let values = powers.flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)));
-    values.filter(|value| (from..=to).contains(value)).collect()
 }
 
 #[cfg(test)]

@@ -58,25 +58,6 @@ fn nothing() -> Report {
 }
 
 #[test]
-fn ticks_are_round_and_within_the_ends() {
-    for (from, to, wanted) in [
-        (0.0, 1.0, vec![0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
-        (0.0, 0.17, vec![0.0, 0.05, 0.1, 0.15]),
-        (0.7, 1.0, vec![0.7, 0.8, 0.9, 1.0]),
-    ] {
-        let ticks = ticks(from, to);
-        assert_eq!(ticks.len(), wanted.len(), "{ticks:?}");
-        assert!(ticks.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-9), "{ticks:?}");
-    }
-}
-
-#[test]
-fn decades_are_the_digits_of_money() {
-    assert_eq!(decades(0.06, 1.2), [0.1, 0.2, 0.5, 1.0]);
-    assert_eq!(decades(3.0, 20.0), [5.0, 10.0, 20.0]);
-}
-
-#[test]
 fn a_plot_has_a_mark_for_each_method_and_nothing_outside() {
     let report = example();
     let plot = Plot::new(&report, By::Seconds, "emoji <text> & more", "512 pictures of each method");
@@ -98,7 +79,7 @@ fn a_plot_has_a_mark_for_each_method_and_nothing_outside() {
     ] {
         assert!(svg.contains(words), "{words}");
     }
-    for shape in &plot.shapes {
+    for shape in &plot.drawing.shapes {
         let points = match shape {
             Shape::Line { from, to, .. } => vec![*from, *to],
             Shape::Polygon { points, .. } => points.clone(),
@@ -123,7 +104,7 @@ fn a_plot_of_many_methods_by_operations_has_a_legend_of_several_lines() {
     let plot = Plot::new(&report, By::Flops, "emoji", "512 pictures");
     let svg = plot.to_svg();
     assert!(svg.contains("FLOPs in full steps of vanilla") && svg.contains("as cheap and as right"), "{svg}");
-    assert!(plot.size[1] >= SIZE[1] + LEGEND_LINE, "{:?}", plot.size);
+    assert!(plot.drawing.size[1] >= SIZE[1] + LEGEND_LINE, "{:?}", plot.drawing.size);
     let names: Vec<&str> = report.rows.iter().map(|row| row.method.as_str()).collect();
     let mut names = names.clone();
     names.dedup();
@@ -132,14 +113,14 @@ fn a_plot_of_many_methods_by_operations_has_a_legend_of_several_lines() {
         assert!(!styles[..index].contains(style), "{} looks like another", names[index]);
     }
     for (_, [x, y]) in legend(&names) {
-        assert!(x < SIZE[0] - RIGHT && y < plot.size[1] - BOTTOM, "{x}, {y}");
+        assert!(x < SIZE[0] - RIGHT && y < plot.drawing.size[1] - BOTTOM, "{x}, {y}");
     }
     // Vanilla with 16 steps costs twice as much as with 8, whatever the clock said.
     let scale = Scale::of(&report, By::Flops, [TOP, SIZE[1] - BOTTOM]);
     let [eight, sixteen, four] = [8.0, 16.0, 4.0].map(|price| scale.x(price));
     assert!((sixteen - eight - (eight - four)).abs() < 1e-9);
     let picture = plot.to_picture(1);
-    assert_eq!((picture.width, picture.height), (880, plot.size[1] as u32));
+    assert_eq!((picture.width, picture.height), (880, plot.drawing.size[1] as u32));
     for (style, (text, [x, y])) in styles.iter().zip(legend(&names)) {
         let at = ((y as usize * 880) + x as usize) * 3;
         assert_eq!(picture.rgb[at..at + 3], style.colour, "the mark of {text}");
@@ -159,7 +140,7 @@ fn pixels_show_what_the_svg_says() {
         [picture.rgb[at], picture.rgb[at + 1], picture.rgb[at + 2]]
     };
     let mut marks = 0;
-    for shape in &plot.shapes {
+    for shape in &plot.drawing.shapes {
         match shape {
             Shape::Circle { centre, colour, .. } if ![FRONT, PAPER].contains(colour) => {
                 assert_eq!(at(*centre), *colour, "{shape:?}");

@@ -59,5 +59,7 @@ fn hex([r, g, b]: Rgb) -> String {
 }
 
 fn escaped(text: &str) -> String {
+    // XML has no control characters, not even as entities.
+    let text = text.replace(char::is_control, " ");
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -1,0 +1,131 @@
+//! A run whose features are read after every step. Nothing of it is timed.
+
+use crate::eval::motion::Refreshed;
+use crate::eval::scenes_eval::stats::relative_error;
+use crate::exec::read_f32;
+use crate::generate::GenerateError;
+use crate::generate::engine::Job;
+use crate::generate::session::{PlannedStep, Session, StepKind};
+use crate::kernels::philox;
+use crate::models::states;
+
+/// What is wanted of a run beside its features.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted {
+    /// Whether the predictor is held against full steps.
+    pub(super) compares: bool,
+    /// The step whose features are kept of all sequences.
+    pub(super) hold: Option<usize>,
+    /// The step from which on tokens are drawn by another seed.
+    pub(super) reseed: Option<(usize, u64)>,
+}
+
+/// What a step revealed.
+pub(super) struct New {
+    /// Codes.
+    pub(super) ids: Vec<u32>,
+    /// Where, in ascending order.
+    pub(super) positions: Vec<u32>,
+}
+
+/// Features of all sequences by the names of their states.
+pub(super) type Held = Vec<(String, Vec<f32>)>;
+
+/// A run of one picture.
+pub(super) struct Traced {
+    /// Of the draws, from the step on that it parted from the other at.
+    pub(super) seed: u64,
+    /// Its steps as they were run.
+    pub(super) plan: Vec<PlannedStep>,
+    /// Of a feature.
+    pub(super) width: usize,
+    /// Features of the conditional sequence after each step `[rows, width]`.
+    pub(super) features: Vec<Vec<f32>>,
+    /// What each step revealed.
+    pub(super) new: Vec<New>,
+    /// Full steps that the predictor was held against.
+    pub(super) refreshed: Vec<Refreshed>,
+    /// At the step that was asked for.
+    pub(super) held: Option<Held>,
+    /// Codes in the end.
+    pub(super) tokens: Vec<u32>,
+}
+
+pub(super) async fn trace(
+    session: &mut Session,
+    job: &Job,
+    wanted: &Wanted,
+    tick: &mut dyn FnMut(),
+) -> Result<Traced, GenerateError> {
+    let mut run = Traced {
+        seed: wanted.reseed.map_or(job.seed, |(_, seed)| seed),
+        plan: Vec::new(),
+        width: session.family().width() as usize,
+        features: Vec::new(),
+        new: Vec::new(),
+        refreshed: Vec::new(),
+        held: None,
+        tokens: Vec::new(),
+    };
+    session.start(std::slice::from_ref(&job.condition), &[job.seed])?;
+    let (mut last_full, tokens) = (0, session.family().tokens() as usize);
+    loop {
+        let step = run.plan.len();
+        if let Some((_, seed)) = wanted.reseed.filter(|(at, _)| *at == step) {
+            session.executor().write(states::SEEDS, &philox::key(seed))?;
+        }
+        let full = session.plan().get(step).is_some_and(|next| next.kind == StepKind::Full);
+        let predicted = if wanted.compares && step > 0 && full {
+            session.predict()?;
+            Some(conditional(session).await?)
+        } else {
+            None
+        };
+        let Some(planned) = session.advance().await? else { break };
+        let features = conditional(session).await?;
+        if let (Some(predicted), Some(before)) = (predicted, run.features.last()) {
+            let [predicted, reused] = [&predicted, before].map(|of| relative_error(of, &features));
+            run.refreshed.push(Refreshed { step, chain: step - last_full, predicted, reused });
+        }
+        if planned.kind == StepKind::Full {
+            last_full = step;
+        }
+        if wanted.hold == Some(step) {
+            run.held = Some(all(session).await?);
+        }
+        run.features.push(features);
+        let count = (planned.values.reveal as usize).min(tokens);
+        let executor = session.executor();
+        let ids = executor.read(states::NEW_IDS, count).await?;
+        let positions = executor.read(states::NEW_POSITIONS, count).await?;
+        run.new.push(New { ids, positions });
+        run.plan.push(planned);
+        tick();
+    }
+    run.tokens = session.tokens().await?;
+    Ok(run)
+}
+
+/// The first sequence of the first network: with the class or the prompt.
+async fn conditional(session: &mut Session) -> Result<Vec<f32>, GenerateError> {
+    let mut features = session.features().await?;
+    features.truncate(session.feature_len());
+    Ok(features)
+}
+
+async fn all(session: &mut Session) -> Result<Held, GenerateError> {
+    let (batch, family) = (session.shape().batch, session.family());
+    let networks = family.networks(batch);
+    let size = |rows: u32| (rows * family.width()) as usize;
+    let sizes: Vec<(String, usize)> = networks
+        .iter()
+        .map(|network| (network.name(states::FEATURES), size(network.sequences() * network.length())))
+        .collect();
+    drop(networks);
+    let mut held = Held::new();
+    for (state, len) in sizes {
+        let values = read_f32(session.executor(), &state, len).await?;
+        held.push((state, values));
+    }
+    Ok(held)
+}
