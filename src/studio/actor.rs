@@ -6,7 +6,9 @@
 use super::channel::{Receiver, Sender, Slot, breathe, channel};
 use super::failure::Failure;
 use super::judging::{Judging, Quality};
+use super::looking::{Looking, Spot, moves};
 use super::model::{Files, ModelInfo};
+use crate::eval::figures::Candidate;
 use crate::exec::Memory;
 use crate::exec::gpu::device::{Choice, Gpu};
 use crate::generate::GenerateError;
@@ -76,6 +78,13 @@ pub enum Request {
         /// The picture.
         picture: Picture,
     },
+    /// Say what a token might have become.
+    Look {
+        /// The token.
+        spot: Spot,
+        /// What its run was made from.
+        recipe: Box<Recipe>,
+    },
     /// Stop the run under way.
     Cancel,
     /// Compute on the CPU from now on.
@@ -87,7 +96,7 @@ pub enum Request {
 impl Request {
     /// Whether a run that is under way has to give way.
     fn overtakes(&self) -> bool {
-        !matches!(self, Self::Show { .. } | Self::OpenJudge(_) | Self::Judge { .. })
+        !matches!(self, Self::Show { .. } | Self::OpenJudge(_) | Self::Judge { .. } | Self::Look { .. })
     }
 }
 
@@ -133,6 +142,9 @@ pub struct StepDone {
     /// Of a full step after predicted ones, if features are traced: how far the predictor would have been off, as a share of
     /// the size of the features.
     pub missed: Option<f64>,
+    /// If features are traced, and were at the step before: how far those of each token of the first picture moved, as a share of
+    /// their size.
+    pub moved: Option<Vec<f32>>,
 }
 
 /// Features `[tokens, width]`.
@@ -217,6 +229,13 @@ pub enum Event {
         /// What was found.
         quality: Quality,
     },
+    /// What a token might have become.
+    Looked {
+        /// The token.
+        spot: Spot,
+        /// The likeliest codes; `None` where its run's features are not at hand.
+        candidates: Option<Vec<Candidate>>,
+    },
     /// Something could not be done.
     Failed {
         /// The run that it ended, if it ended one.
@@ -259,8 +278,8 @@ impl Actor {
         let slot = preview.clone();
         let work = move || async move {
             let engine = Engine::new(device).paced(SUBMISSION_MS);
-            let judging = Judging::default();
-            let worker = Worker { engine, judging, inbox, outbox, preview: slot, wake };
+            let (judging, looking) = (Judging::default(), Looking::default());
+            let worker = Worker { engine, judging, looking, inbox, outbox, preview: slot, wake };
             worker.run().await;
         };
         #[cfg(not(target_arch = "wasm32"))]
@@ -305,6 +324,7 @@ enum End {
 struct Worker {
     engine: Engine,
     judging: Judging,
+    looking: Looking,
     inbox: Receiver<Request>,
     outbox: Sender<Event>,
     preview: Slot<Preview>,
@@ -361,6 +381,12 @@ impl Worker {
                         Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
                     }
                 }
+                Request::Look { spot, recipe } => {
+                    match self.looking.look(&self.engine, &recipe, spot).await {
+                        Ok(candidates) => self.tell(Event::Looked { spot, candidates }),
+                        Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
+                    }
+                }
                 // Nothing is under way.
                 Request::Cancel => {}
                 Request::UseCpu => self.replace(Device::Cpu),
@@ -384,6 +410,7 @@ impl Worker {
 
     fn opened(&mut self, opened: Result<ModelInfo, GenerateError>) {
         self.judging.forget();
+        self.looking.begin(None);
         match opened {
             Ok(info) => self.tell(Event::Opened(Box::new(info))),
             Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
@@ -421,6 +448,12 @@ impl Worker {
                 wake();
             }
         };
+        let is_single = recipe.images <= 1;
+        let looking = &mut self.looking;
+        if trace {
+            looking.begin(is_single.then_some(id));
+        }
+        let mut last: Option<Features> = None;
         let (inbox, preview, device) = (&self.inbox, &self.preview, self.engine.describe());
         let first = from.as_ref().map_or(0, |(_, step)| *step);
         let mut run = self.engine.run(jobs, &settings, recipe.quantize, None)?;
@@ -467,12 +500,22 @@ impl Worker {
                         values.truncate(session.feature_len());
                         Features { values: values.into(), width }
                     });
+                    if traced && is_single {
+                        looking.keep(step, &planned, session).await?;
+                    }
+                    let moved = last.as_ref().zip(features.as_ref()).map(|(before, after)| {
+                        let networks = session.family().networks(session.shape().batch);
+                        let placement = networks.first().map(|network| network.placement());
+                        let rows = (0..tokens).filter_map(|token| Some(placement?.row(token) as usize));
+                        moves(&before.values, &after.values, width, rows)
+                    });
+                    last.clone_from(&features);
                     if step + 1 < plan.len() && preview.is_empty() {
                         let pictures = session.pictures(&glimpse.drawn, Pixels::Signed).await?;
                         preview.put(Preview { id, step, image, pictures });
                     }
                     let (codes, drawn) = (glimpse.codes, glimpse.drawn);
-                    let done = StepDone { step, note, image, codes, drawn, ms, features, missed };
+                    let done = StepDone { step, note, image, codes, drawn, ms, features, missed, moved };
                     tell(Event::Stepped { id, done: Box::new(done) });
                     (step, ran) = (step + 1, ran + 1);
                     breathe().await;

@@ -90,6 +90,7 @@ mod tests {
                 ms: 1.0,
                 features: None,
                 missed: None,
+                moved: None,
             };
             run.take(&Event::Stepped { id: run.id, done: Box::new(done) });
         }

@@ -50,6 +50,8 @@ pub enum Command {
     ShowNew,
     /// Shade by confidence.
     ShowConfidence,
+    /// Shade by how far features moved.
+    ShowMoved,
     /// The whole picture, centred.
     ResetView,
     /// Save the pictures.
@@ -119,7 +121,7 @@ impl Menu {
 
 impl Command {
     /// All, in the order of menus and palette.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::Generate,
         Self::Enqueue,
         Self::Live,
@@ -151,6 +153,7 @@ impl Command {
         Self::ShowMasked,
         Self::ShowNew,
         Self::ShowConfidence,
+        Self::ShowMoved,
         Self::ZoomIn,
         Self::ZoomOut,
         Self::ResetView,
@@ -204,6 +207,7 @@ impl Command {
             Self::ShowMasked => "Show masked tokens",
             Self::ShowNew => "Show new tokens",
             Self::ShowConfidence => "Show confidence",
+            Self::ShowMoved => "Show movement",
             Self::ResetView => "Fit the picture",
             Self::SavePng => "Save as PNG…",
             Self::SaveGif => "Save as animation…",
@@ -263,6 +267,9 @@ impl Command {
             }
             Self::ShowMasked => "Hatches tokens that are not decided yet",
             Self::ShowNew => "Frames the tokens that the step revealed",
+            Self::ShowMoved => {
+                "Shades tokens by how far their features moved in the step: the new tokens' neighbours move most"
+            }
             Self::ShowConfidence => "Shades tokens by how long they took to be decided",
             Self::ResetView => "Shows the whole picture in the middle",
             Self::SavePng => "Saves the pictures; drop the file here to have its settings back",
@@ -316,6 +323,7 @@ impl Command {
             Self::ShowMasked => "🔳",
             Self::ShowNew => "✨",
             Self::ShowConfidence => "🌓",
+            Self::ShowMoved => "🌊",
             Self::ResetView => "⛶",
             Self::SavePng => "💾",
             Self::SaveGif => "🎞",
@@ -365,6 +373,7 @@ impl Command {
             Self::ShowMasked => command(Key::Num1),
             Self::ShowNew => command(Key::Num2),
             Self::ShowConfidence => command(Key::Num3),
+            Self::ShowMoved => command(Key::Num4),
             Self::ResetView => command(Key::Num0),
             Self::SavePng => command(Key::S),
             Self::SaveGif => shifted(Key::S),
@@ -424,6 +433,7 @@ impl Command {
             Self::ShowMasked
             | Self::ShowNew
             | Self::ShowConfidence
+            | Self::ShowMoved
             | Self::ZoomIn
             | Self::ZoomOut
             | Self::ResetView

@@ -17,6 +17,7 @@ pub mod frames;
 pub mod judging;
 pub mod keep;
 pub mod link;
+pub mod looking;
 pub mod model;
 pub mod panels;
 pub mod queue;

@@ -382,7 +382,8 @@ mod tests {
         {
             let (codes, drawn) = (codes.to_vec(), vec![7, 7]);
             let note = run.plan[step];
-            let done = StepDone { step, note, image, codes, drawn, ms, features: None, missed: None };
+            let done =
+                StepDone { step, note, image, codes, drawn, ms, features: None, missed: None, moved: None };
             run.take(&Event::Stepped { id: RunId(3), done: Box::new(done) });
         }
         run

@@ -8,12 +8,14 @@ use super::compare::Comparison;
 use super::failure::Failure;
 use super::keep::Brought;
 use super::keep::name_of;
+use super::looking::Spot;
 use super::model::ModelInfo;
 use super::queue::Queue;
 use super::run::{KeptRun, Progress, Run};
 use super::sweep::Sweep;
 use super::tour::{Placed, Tour};
 use super::why::Analysis;
+use crate::eval::figures::Candidate;
 use crate::generate::proof::Proof;
 use crate::generate::recipe::{Recipe, Subject};
 use crate::generate::refresh::Refresh;
@@ -60,11 +62,14 @@ pub struct Overlays {
     pub new: bool,
     /// Shade by the step that decided.
     pub confidence: bool,
+    /// Shade by how far features moved in the step.
+    #[serde(default)]
+    pub moved: bool,
 }
 
 impl Default for Overlays {
     fn default() -> Self {
-        Self { masked: true, new: true, confidence: false }
+        Self { masked: true, new: true, confidence: false, moved: false }
     }
 }
 
@@ -139,6 +144,10 @@ pub struct State {
     pub queue: Queue,
     /// Seeds and methods for one prompt, judged.
     pub sweep: Sweep,
+    /// The token that was clicked.
+    pub spot: Option<Spot>,
+    /// What was found of a token that was clicked.
+    pub candidates: Option<(Spot, Option<Vec<Candidate>>)>,
     /// Where the tour is.
     pub tour: Tour,
     /// Whether pictures follow the controls while they are changed.
@@ -182,6 +191,8 @@ impl State {
             brought: None,
             queue: Queue::default(),
             sweep: Sweep::default(),
+            spot: None,
+            candidates: None,
             tour: Tour::resumed(kept.tour),
             live: kept.live,
             greeted: kept.greeted,
@@ -308,6 +319,7 @@ impl State {
                 self.failure = None;
             }
             Event::Failed { failure, .. } => self.failure = Some(failure),
+            Event::Looked { spot, candidates } => self.candidates = Some((spot, candidates)),
             _ => {}
         }
         let mut blind = std::mem::take(&mut self.blind);

@@ -228,6 +228,48 @@ fn runs_wait_in_a_queue_that_can_be_changed() {
     assert!(window.state().state.runs.iter().all(|run| run.progress == Progress::Finished));
 }
 
+#[test]
+fn a_token_says_what_it_might_have_become() {
+    let folder = tiny();
+    let mut window = open(folder.path());
+    brief(&mut window);
+    generate(&mut window);
+    let run = window.state().state.runs[0].clone();
+    let spot = |step, token| migm::studio::looking::Spot { run: run.id, step, token };
+    let found = |studio: &Studio| studio.state.candidates.clone();
+    window.state_mut().state.scrubbed = Some(2);
+    window.state_mut().state.spot = Some(spot(2, 17));
+    until(&mut window, "candidates are there", |studio| {
+        found(studio).is_some_and(|(known, _)| known == spot(2, 17))
+    });
+    let candidates = found(window.state()).unwrap().1.unwrap();
+    assert!(candidates.windows(2).all(|pair| pair[0].probability >= pair[1].probability));
+    let sum: f64 = candidates.iter().map(|candidate| candidate.probability).sum();
+    assert!(sum > 0.0 && sum <= 1.0 + 1e-6, "{sum}");
+    window.run_ok();
+    window.get_by_label("Token in row 3, column 2");
+    window.get_by_label_contains("Features moved by");
+    // The card follows the steps.
+    window.key_press(Key::ArrowRight);
+    until(&mut window, "the next step is asked for", |studio| {
+        found(studio).is_some_and(|(known, _)| known == spot(3, 17))
+    });
+    // Movement is of every token but at the first step.
+    let moved = |step: usize| run.steps[step].moved.as_ref().map(Vec::len);
+    assert_eq!((moved(0), moved(1)), (None, Some(run.codes.len())));
+    // Of an earlier run no features are kept, and it is said so.
+    window.state_mut().state.recipe.as_mut().unwrap().seed = 5;
+    generate(&mut window);
+    let first = run.id;
+    window.state_mut().state.shown = Some(first);
+    window.state_mut().state.spot = Some(spot(2, 3));
+    until(&mut window, "there is nothing to look at", |studio| {
+        found(studio) == Some((spot(studio.state.step().unwrap(), 3), None))
+    });
+    window.run_ok();
+    window.get_by_label_contains("Generate once more");
+}
+
 /// The judge knows nothing of these words: the model's own word counts, and it is said so.
 #[test]
 fn a_sweep_grows_points_and_opens_their_pictures() {

@@ -98,6 +98,11 @@ fn canvas_before_during_and_after_a_run() {
         ("canvas-empty", (|| scene::opened(scene::text_model())) as fn() -> State),
         ("canvas-half", scene::half_done),
         ("canvas-finished", scene::finished),
+        ("canvas-moved", || {
+            let mut state = scene::half_done();
+            (state.overlays.moved, state.overlays.masked) = (true, false);
+            state
+        }),
         ("canvas-confidence", || {
             let mut state = scene::finished();
             state.overlays.confidence = true;

@@ -131,6 +131,7 @@ pub(crate) fn run(state: &mut State, recipe: &Recipe, until: usize, hue: u8) -> 
             ms: step_ms[step],
             features: Some(features(step)),
             missed,
+            moved: (step > 0).then(|| (0..64).map(|token| token as f32 / 640.0).collect()),
         };
         state.take(Event::Stepped { id, done: Box::new(done) });
     }

@@ -18,8 +18,9 @@ use crate::generate::recipe::Recipe;
 use crate::generate::refresh::Refresh;
 use crate::generate::session::{PlannedStep, Settings, StepKind};
 use crate::models::Batch;
-use probe::Probe;
+pub(crate) use probe::Probe;
 pub use probe::{Candidate, candidates};
+pub(crate) use trace::{Held, all as hold};
 use trace::{Traced, Wanted, trace};
 
 /// Every figure by name, whether or not a run has it: what may be written.

@@ -16,7 +16,7 @@ const EMBED: usize = 0;
 const HEAD: usize = 1;
 
 /// The programs, on a device.
-pub(super) struct Probe {
+pub(crate) struct Probe {
     executor: Box<dyn Executor>,
     family: Known,
     batch: Batch,
@@ -24,9 +24,15 @@ pub(super) struct Probe {
     embeds_positions: bool,
 }
 
+impl std::fmt::Debug for Probe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Probe").field("batch", &self.batch).finish_non_exhaustive()
+    }
+}
+
 impl Probe {
     /// For a run of one picture whose steps reveal so many tokens each.
-    pub(super) fn new(
+    pub(crate) fn new(
         model: &Model,
         formats: Formats,
         device: &Device,
@@ -72,7 +78,7 @@ impl Probe {
     }
 
     /// Logits of a token `[sequences, codebook]` by features of all sequences, the conditional one first.
-    pub(super) async fn logits(&mut self, features: &Held, token: u32) -> Result<Vec<f32>, GenerateError> {
+    pub(crate) async fn logits(&mut self, features: &Held, token: u32) -> Result<Vec<f32>, GenerateError> {
         let executor = self.executor.as_mut();
         for (state, values) in features {
             write_f32(executor, state, values)?;

@@ -29,7 +29,7 @@ pub(super) struct New {
 }
 
 /// Features of all sequences by the names of their states.
-pub(super) type Held = Vec<(String, Vec<f32>)>;
+pub(crate) type Held = Vec<(String, Vec<f32>)>;
 
 /// A run of one picture.
 pub(super) struct Traced {
@@ -113,7 +113,8 @@ async fn conditional(session: &mut Session) -> Result<Vec<f32>, GenerateError> {
     Ok(features)
 }
 
-async fn all(session: &mut Session) -> Result<Held, GenerateError> {
+/// Features of all sequences as they are now.
+pub(crate) async fn all(session: &mut Session) -> Result<Held, GenerateError> {
     let (batch, family) = (session.shape().batch, session.family());
     let networks = family.networks(batch);
     let size = |rows: u32| (rows * family.width()) as usize;

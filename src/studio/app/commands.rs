@@ -126,6 +126,7 @@ impl Studio {
             Command::ShowMasked => self.state.overlays.masked ^= true,
             Command::ShowNew => self.state.overlays.new ^= true,
             Command::ShowConfidence => self.state.overlays.confidence ^= true,
+            Command::ShowMoved => self.state.overlays.moved ^= true,
             Command::ToggleFull => {
                 if let Some(step) = self.state.step() {
                     self.state.toggle_full(step as u32);

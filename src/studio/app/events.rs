@@ -67,6 +67,7 @@ impl Studio {
         self.next_of_queue(context);
         self.next_of_sweep(context);
         self.ask_for_step();
+        self.ask_for_token();
         self.ask_for_pictures();
     }
 
@@ -261,6 +262,26 @@ impl Studio {
             self.pictures_asked_for = Some(id);
             self.actor.ask(Request::Show { id, step: None, recipe, codes });
         }
+    }
+
+    /// Asks what the token that was clicked might have become, once for each step.
+    pub(super) fn ask_for_token(&mut self) {
+        let step = self.state.step();
+        let Some(spot) = self.state.spot.as_mut() else { return };
+        // The card follows the steps.
+        spot.step = step.unwrap_or(spot.step);
+        let spot = *spot;
+        if Some(spot.run) != self.state.shown {
+            self.state.spot = None;
+            return;
+        }
+        if self.looked_at == Some(spot) {
+            return;
+        }
+        let Some(run) = self.state.run(spot.run).filter(|run| !run.is_open()) else { return };
+        let recipe = Box::new(run.recipe.clone());
+        self.looked_at = Some(spot);
+        self.actor.ask(Request::Look { spot, recipe });
     }
 
     /// Asks for the picture of the step that was scrubbed to, unless it is at hand.

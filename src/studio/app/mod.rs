@@ -15,6 +15,7 @@ use crate::studio::failure::{Failure, Remedy};
 use crate::studio::fetch::{Fetch, Progress};
 use crate::studio::follow::{self, Follow, Follower};
 use crate::studio::frames::Frames;
+use crate::studio::looking::Spot;
 use crate::studio::panels::canvas::View;
 use crate::studio::panels::status::DeviceNote;
 use crate::studio::panels::{
@@ -60,6 +61,8 @@ pub struct Studio {
     follow: Follower,
     /// The model that the next run of the queue waits for.
     opening: Option<String>,
+    /// The token that was asked about last.
+    looked_at: Option<Spot>,
     /// Whether the actor was told of a judge.
     has_judge: bool,
     /// How long frames took.
@@ -91,6 +94,7 @@ impl Studio {
             query: query.to_owned(),
             follow: Follower::default(),
             opening: None,
+            looked_at: None,
             has_judge: false,
             frames: Frames::default(),
         };

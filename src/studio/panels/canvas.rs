@@ -4,7 +4,8 @@ use crate::generate::picture::Picture;
 use crate::generate::proof::Found;
 use crate::generate::session::StepKind;
 use crate::studio::command::Command;
-use crate::studio::panels::{hover, tokens};
+use crate::studio::looking::Spot;
+use crate::studio::panels::{hover, token, tokens};
 use crate::studio::run::{Progress, Run};
 use crate::studio::state::State;
 use crate::studio::textures::Textures;
@@ -85,6 +86,7 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, view: &mut 
     );
     let corner = rect.center() + view.pan - all / 2.0;
     let step = state.step();
+    let mut frames = Vec::with_capacity(images);
     for image in 0..images {
         let (column, row) = (image % columns, image / columns);
         let at = corner + Vec2::new((cell.x + gap) * column as f32, (cell.y + gap) * row as f32);
@@ -98,8 +100,24 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, view: &mut 
                 painter.rect_filled(frame, 2.0, palette.masked[0]);
             }
         }
+        frames.push(frame);
         overlay(&painter, frame, run, image, step, model.grid, model.codebook, state, palette);
     }
+    let (run, grid) = (run.id, model.grid);
+    if response.clicked()
+        && let (Some(pointer), Some(frame), Some(step)) =
+            (response.interact_pointer_pos(), frames.first(), step)
+        && frame.contains(pointer)
+    {
+        let at =
+            |offset: f32, length: f32, cells: u32| ((offset / length * cells as f32) as u32).min(cells - 1);
+        let row = at(pointer.y - frame.top(), frame.height(), grid[0]);
+        let column = at(pointer.x - frame.left(), frame.width(), grid[1]);
+        let spot = Spot { run, step, token: (row * grid[1] + column) as usize };
+        // The same once more closes the card.
+        state.spot = (state.spot != Some(spot)).then_some(spot);
+    }
+    token::show(ui, state);
 }
 
 /// Beside the picture that made itself: what it is, and the way on.
@@ -197,6 +215,7 @@ fn header(ui: &mut Ui, state: &mut State) {
 fn toggles(ui: &mut Ui, state: &mut State) {
     let overlays = &mut state.overlays;
     for (command, text, on) in [
+        (Command::ShowMoved, "Movement", &mut overlays.moved),
         (Command::ShowConfidence, "Confidence", &mut overlays.confidence),
         (Command::ShowNew, "New", &mut overlays.new),
         (Command::ShowMasked, "Masked", &mut overlays.masked),
@@ -252,6 +271,13 @@ fn overlay(
             let late = at as f32 / steps;
             let shade = Color32::from_rgba_unmultiplied(120, 60, 200, (170.0 * late) as u8);
             painter.rect_filled(cell(token), 0.0, shade);
+        }
+    }
+    let moved = step.and_then(|step| run.steps.iter().find(|done| done.step == step)?.moved.as_ref());
+    if let Some(moved) = moved.filter(|_| state.overlays.moved && image == 0) {
+        let most = moved.iter().copied().fold(1e-9, f32::max);
+        for (token, share) in moved.iter().enumerate().take(tokens) {
+            painter.rect_filled(cell(token), 0.0, palette.full.gamma_multiply(0.75 * share / most));
         }
     }
     if finished {

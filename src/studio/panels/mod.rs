@@ -13,6 +13,7 @@ pub mod side;
 pub mod status;
 pub mod sweep;
 pub mod timeline;
+pub mod token;
 pub mod tour;
 pub mod why;
 
