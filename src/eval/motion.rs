@@ -219,7 +219,7 @@ pub fn median(values: &[f64]) -> Option<f64> {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;
-    Some(if values.len() % 2 == 0 { (values[values.len() / 2 - 1] + upper) / 2.0 } else { upper })
+    Some(if values.len().is_multiple_of(2) { (values[values.len() / 2 - 1] + upper) / 2.0 } else { upper })
 }
 
 /// A full step, and how far off the features were that it replaced, as shares of the size of its own.

@@ -4,11 +4,11 @@ use super::{DIMOO_GOLDEN, MODEL, fails, migm, succeeds};
 use std::path::Path;
 
 fn json(path: &Path) -> serde_json::Value {
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    serde_json::from_str(&std::fs::read_to_string(path).expect("a file")).expect("JSON")
 }
 
 fn lines(path: &Path) -> Vec<String> {
-    std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
+    std::fs::read_to_string(path).expect("a file").lines().map(str::to_owned).collect()
 }
 
 #[test]

@@ -146,7 +146,7 @@ fn pages_at_the_right() {
     };
     for (name, page, height) in [
         ("compare", Tab::Compare, 860.0),
-        ("why", Tab::Why, 900.0),
+        ("why", Tab::Why, 1200.0),
         ("blind", Tab::Blind, 460.0),
         ("history", Tab::History, 300.0),
     ] {

@@ -96,7 +96,11 @@ impl Config {
         base.hidden / self.bottleneck_ratio
     }
 
-    /// Appends the shortcut: [`states::FEATURES`] moves on by a step, given [`states::NEW_IDS`] and [`states::NEW_POSITIONS`].
+    /// Appends the shortcut: [`FEATURES`] moves on by a step, given [`NEW_IDS`] and [`NEW_POSITIONS`].
+    ///
+    /// [`FEATURES`]: crate::models::states::FEATURES
+    /// [`NEW_IDS`]: crate::models::states::NEW_IDS
+    /// [`NEW_POSITIONS`]: crate::models::states::NEW_POSITIONS
     pub fn predict(&self, b: &mut Builder, base: &base::Config, batch: Batch) {
         let features = base.features_state(b, batch);
         let Parts { embed_t, cross_attention } = self.parts;
