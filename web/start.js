@@ -39,11 +39,21 @@ async function start() {
   canvas.hidden = false;
   canvas.focus();
   globalThis.migm = page;
+  keep().catch(() => {});
   const watch = setInterval(() => {
     if (!page.has_panicked()) return;
     clearInterval(watch);
     say(`The studio ended: ${page.panic_message()}`, 'Your settings and history are kept. Please report what you did.');
   }, 500);
+}
+
+/** Has the page's own files kept, so that it opens without a network from now on; a browser may refuse that. */
+async function keep() {
+  const registration = await navigator.serviceWorker?.register('sw.js');
+  if (!registration) return;
+  const { active } = await navigator.serviceWorker.ready;
+  const loaded = performance.getEntriesByType('resource').map((entry) => entry.name);
+  active.postMessage({ keep: [new URL('.', location.href).href, ...loaded] });
 }
 
 start().catch((error) => say(`The studio could not start: ${error?.message ?? error}`, 'Loading the page again may help; so may another browser.'));

@@ -4,10 +4,11 @@
 //
 // NATIVE.json is what `migm generate PROMPT … --json` printed for the run below on the CPU executor: its tokens are compared.
 
-import { createReadStream, existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { createReadStream, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { extname, join, normalize } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { chromium } from 'playwright-core';
 
 const [dist, executablePath, nativeFile] = process.argv.slice(2);
@@ -144,10 +145,66 @@ async function withoutWebGpu(port) {
   });
 }
 
+/** Where the time went from the address to the first picture, with nothing in any cache. */
+async function parts(page, total, run) {
+  const loaded = await page.evaluate(() => performance.getEntriesByType('resource').map(({ name, responseEnd, startTime, transferSize }) => ({ name, responseEnd, startTime, transferSize })));
+  const of = (what) => loaded.filter(({ name }) => what.test(name));
+  const megabytes = (entries) => (entries.reduce((sum, { transferSize }) => sum + transferSize, 0) / 1e6).toFixed(1);
+  const seconds = (entries) => ((Math.max(...entries.map((e) => e.responseEnd)) - Math.min(...entries.map((e) => e.startTime))) / 1e3).toFixed(1);
+  const [program, weights] = [of(/\.(wasm|js|css)$/), of(/\/models\//)];
+  const ran = run.milliseconds.reduce((sum, ms) => sum + ms, 0) / 1e3;
+  const rest = total - Math.max(...weights.map((e) => e.responseEnd)) / 1e3 - ran;
+  console.log(`  from the address to the picture: ${total.toFixed(1)} s; program ${megabytes(program)} MB in ${seconds(program)} s, weights ${megabytes(weights)} MB in ${seconds(weights)} s, steps ${ran.toFixed(1)} s, compiling, previews and decoding ${rest.toFixed(1)} s`);
+}
+
+/** What somebody sees who opens the address and does nothing; then the tour by keyboard; then without a network. */
+async function bare(port) {
+  console.log('the bare page:');
+  const wasm = readdirSync(dist).find((name) => name.endsWith('.wasm'));
+  const compressed = gzipSync(readFileSync(join(dist, wasm)), { level: 9 }).length / 1e6;
+  check(compressed <= 5, `the program is ${compressed.toFixed(2)} MB compressed, of 5 allowed`);
+  await browse(WITHOUT_WEBGPU, async (page) => {
+    const began = Date.now();
+    await page.goto(`http://127.0.0.1:${port}${BASE}`);
+    const made = await until(page, 'a picture makes itself', finished);
+    check(made.greeting && newest(made).full * 4 <= newest(made).steps, `a picture made itself with ${newest(made).full} of ${newest(made).steps} steps in full, and nobody pressed anything`);
+    await parts(page, (Date.now() - began) / 1e3, newest(made));
+    if (process.env.MIGM_SCREENSHOT) {
+      for (const [width, height] of [[1280, 800], [900, 700], [390, 844]]) {
+        await page.setViewportSize({ width, height });
+        await page.waitForTimeout(1500);
+        await page.screenshot({ path: process.env.MIGM_SCREENSHOT.replace('.png', `-${width}.png`) });
+      }
+      await page.setViewportSize({ width: 1100, height: 720 });
+    }
+    for (let stop = 0; stop < 7; stop++) {
+      await page.keyboard.press(stop === 0 ? 'F1' : 'PageDown');
+      await until(page, `stop ${stop + 1} of the tour`, (found) => found.tour === stop);
+      if (process.env.MIGM_SCREENSHOT && stop < 6) {
+        await page.waitForTimeout(1500);
+        await page.screenshot({ path: process.env.MIGM_SCREENSHOT.replace('.png', `-tour-${stop + 1}.png`) });
+      }
+    }
+    await page.keyboard.press('PageDown');
+    await until(page, 'the tour ends', (found) => found.tour === null);
+    check(true, 'seven stops of the tour by keyboard');
+    await page.waitForFunction(async () => {
+      const kept = await (await caches.open('migm-page')).keys();
+      return kept.some(({ url }) => url.endsWith('.wasm')) && kept.some(({ url }) => url.endsWith('models.json'));
+    }, null, { timeout: PATIENCE });
+    await page.context().setOffline(true);
+    await page.goto('about:blank');
+    await page.goto(`http://127.0.0.1:${port}${BASE}`);
+    await until(page, 'the page opens without a network', (found) => found.model !== null);
+    check(true, 'without a network the page opens, and has its model');
+  });
+}
+
 const { server, asked, port } = await serve();
 try {
   await onWebGpu(port, asked);
   await withoutWebGpu(port);
+  await bare(port);
 } catch (error) {
   console.log(`FAILED: ${error.message}`);
   process.exitCode = 1;

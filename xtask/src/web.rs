@@ -14,7 +14,7 @@ use crate::targets::{BROWSER, ensure_toolchain, target_folder, toolchain};
 /// `wasm-opt`, exact: its output goes to people.
 const BINARYEN: &str = "binaryen@123.0.0";
 /// The page's own files.
-const PAGE: [&str; 4] = ["index.html", "style.css", "start.js", "models.js"];
+const PAGE: [&str; 5] = ["index.html", "style.css", "start.js", "models.js", "sw.js"];
 /// The models that the page offers.
 const MODELS: [&str; 3] = ["scenes-text", "scenes-class", "scenes-judge"];
 
