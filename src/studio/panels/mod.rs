@@ -2,6 +2,7 @@
 
 pub mod blind;
 pub mod brought;
+mod budget;
 pub mod canvas;
 pub mod compose;
 pub mod failure;
