@@ -13,12 +13,16 @@ struct Window {
 }
 
 fn window(source: &str) -> Window {
+    window_on(source, Device::Cpu)
+}
+
+fn window_on(source: &str, device: Device) -> Window {
     let wakes = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&wakes);
     let wake: Wake = Arc::new(move || {
         count.fetch_add(1, Ordering::Relaxed);
     });
-    let actor = Actor::start(Device::Cpu, wake);
+    let actor = Actor::start(device, wake);
     actor.ask(Request::Open(source.to_owned()));
     let Some(Event::Opened(info)) = pollster::block_on(actor.next()) else { panic!("{source} did not open") };
     Window { actor, wakes, info: *info }
@@ -45,6 +49,44 @@ impl Window {
             }
         }
         events
+    }
+}
+
+/// What is read along the way, of both families, is there on a graphics device as on the CPU.
+#[test]
+fn features_are_traced_and_looked_into_on_every_device() {
+    let (folder, _text) = crate::generate::fixtures::text_fixture();
+    let text = folder.path().display().to_string();
+    let class = format!("{}/{}", env!("CARGO_MANIFEST_DIR"), crate::generate::fixtures::FIXTURE);
+    for (source, subject) in
+        [(text, Subject::Prompt("w5 w7".to_owned())), (class, Subject::Class("2".to_owned()))]
+    {
+        let mut found: Vec<(Vec<u32>, Vec<u32>)> = Vec::new();
+        let devices =
+            [Some(Device::Cpu), crate::exec::twins::test_gpu().map(|gpu| Device::Gpu(Box::new(gpu)))];
+        for device in devices.into_iter().flatten() {
+            let window = window_on(&source, device);
+            let mut recipe = window.info.recipe(subject.clone());
+            recipe.draw = recipe.draw.with_steps(5);
+            recipe.refresh = Refresh::Uniform(2);
+            window.run(1, &recipe);
+            let events = window.until_the_end();
+            let Some(Event::Finished { codes, .. }) = events.last() else { panic!("{:?}", events.last()) };
+            let moved = events.iter().filter(|event| {
+                matches!(event, Event::Stepped { done, .. } if done.moved.as_ref().is_some_and(|moved| moved.len() == codes.len()))
+            });
+            assert_eq!(moved.count(), 4, "every step but the first");
+            let spot = Spot { run: RunId(1), step: 3, token: 9 };
+            window.actor.ask(Request::Look { spot, recipe: Box::new(recipe) });
+            let Some(Event::Looked { candidates: Some(candidates), .. }) =
+                pollster::block_on(window.actor.next())
+            else {
+                panic!("nothing was found")
+            };
+            assert!(candidates[0].probability > 0.0 && candidates[0].probability <= 1.0);
+            found.push((codes.clone(), candidates.iter().map(|candidate| candidate.code).take(3).collect()));
+        }
+        assert!(found.windows(2).all(|pair| pair[0] == pair[1]), "{source}: {found:?}");
     }
 }
 

@@ -3,6 +3,7 @@
 use super::BUNDLED;
 use super::actor::{Event, Preview, RunId};
 use super::blind::{BlindTest, Judged};
+use super::branch;
 use super::command::Command;
 use super::compare::Comparison;
 use super::failure::Failure;
@@ -122,8 +123,8 @@ pub struct State {
     pub comparison: Comparison,
     /// Pairs to judge.
     pub blind: BlindTest,
-    /// What "Why it works" shows, and the run that it is of.
-    pub analysis: Option<(RunId, Option<Analysis>)>,
+    /// What "Why it works" shows, and what it is of: a run, and how many that it is related to by branches.
+    pub analysis: Option<((RunId, usize), Option<Analysis>)>,
     /// Bytes of a model that were fetched, and of how many, while it is fetched.
     pub fetching: Option<(u64, u64)>,
     /// Bytes of weights that the browser stores.
@@ -281,8 +282,17 @@ impl State {
     /// The analysis of the run shown, made once when it is finished.
     pub fn analyse(&mut self) -> Option<&Analysis> {
         let run = self.shown_run().filter(|run| run.progress == Progress::Finished)?;
-        if self.analysis.as_ref().is_none_or(|(id, _)| *id != run.id) {
-            self.analysis = Some((run.id, Analysis::of(run)));
+        // Those that it branched from and into, as far as they are finished.
+        let mut root = run;
+        while let Some(parent) = root.branch.and_then(|(parent, _)| self.run(parent)) {
+            root = parent;
+        }
+        let family = branch::tree(&self.runs, root).into_iter().filter_map(|(_, id)| self.run(id));
+        let finished = |other: &&Run| other.id != run.id && other.progress == Progress::Finished;
+        let relatives: Vec<&Run> = family.filter(finished).collect();
+        let of = (run.id, relatives.len());
+        if self.analysis.as_ref().is_none_or(|(known, _)| *known != of) {
+            self.analysis = Some((of, Analysis::of(run, &relatives)));
         }
         self.analysis.as_ref()?.1.as_ref()
     }

@@ -17,6 +17,8 @@ pub struct Analysis {
     pub flattened: Vec<f64>,
     /// Where each lies in the plane of the first two principal components, in units of the path's own spread.
     pub path: Vec<[f64; 2]>,
+    /// The paths of runs that it branched from, and of those that branched from it, in the same plane.
+    pub relatives: Vec<Vec<[f64; 2]>>,
     /// Share of the spread that the plane shows.
     pub explained: f64,
     /// Lipschitz ratios over features alone, of consecutive steps whose features moved: what is embedded of new tokens is not known
@@ -26,16 +28,22 @@ pub struct Analysis {
     pub refreshes: Vec<Refreshed>,
 }
 
+/// The steps whose features are known, in order.
+fn traced(run: &Run) -> Vec<(usize, &[f32], usize)> {
+    let mut traced: Vec<(usize, &[f32], usize)> = run
+        .steps
+        .iter()
+        .filter_map(|done| done.features.as_ref().map(|f| (done.step, &f.values[..], f.width)))
+        .collect();
+    traced.sort_by_key(|(step, ..)| *step);
+    traced.dedup_by_key(|(step, ..)| *step);
+    traced
+}
+
 impl Analysis {
-    /// Of a run whose features were traced; `None` of fewer than two steps.
-    pub fn of(run: &Run) -> Option<Self> {
-        let mut traced: Vec<(usize, &[f32], usize)> = run
-            .steps
-            .iter()
-            .filter_map(|done| done.features.as_ref().map(|f| (done.step, &f.values[..], f.width)))
-            .collect();
-        traced.sort_by_key(|(step, ..)| *step);
-        traced.dedup_by_key(|(step, ..)| *step);
+    /// Of a run whose features were traced, beside relatives; `None` of fewer than two steps.
+    pub fn of(run: &Run, relatives: &[&Run]) -> Option<Self> {
+        let traced = traced(run);
         let width = traced.first()?.2.max(1);
         if traced.len() < 2 || traced.iter().any(|(_, values, _)| values.len() != traced[0].1.len()) {
             return None;
@@ -44,7 +52,12 @@ impl Analysis {
         let [similarity, flattened] = Similarity::ALL.map(|by| by.between(&features, width));
         let consecutive = traced.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1);
         let ratios = if consecutive { lipschitz(&features, None) } else { Vec::new() };
-        let mut paths = Paths::of(&[features]);
+        let fits = |(_, values, _): &(usize, &[f32], usize)| values.len() == features[0].len();
+        let others = relatives.iter().map(|other| self::traced(other)).filter(|steps| steps.iter().all(fits));
+        let mut all = vec![features.clone()];
+        all.extend(others.map(|steps| steps.into_iter().map(|(_, values, _)| values).collect::<Vec<_>>()));
+        let mut paths = Paths::of(&all);
+        let relatives = paths.runs.split_off(1);
         // Steps up to this one since the full step before.
         let chain = |step: usize| {
             let before = run.plan.get(..step).unwrap_or_default().iter().rev();
@@ -59,6 +72,7 @@ impl Analysis {
             similarity,
             flattened,
             path: paths.runs.pop()?,
+            relatives,
             explained: paths.explained,
             lipschitz: ratios.into_iter().flatten().collect(),
             refreshes: refreshes.collect(),

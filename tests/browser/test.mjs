@@ -66,7 +66,7 @@ async function until(page, what, holds) {
     const ended = await page.evaluate(() => globalThis.migm?.has_panicked() && globalThis.migm.panic_message()).catch(() => null);
     if (ended) throw new Error(`${what}: the program ended: ${ended}`);
     if (found && holds(found)) return found;
-    if (Date.now() - began > PATIENCE) throw new Error(`${what}: not within ${PATIENCE / 1000} s; the page says ${JSON.stringify(found)?.slice(0, 600)}`);
+    if (Date.now() - began > PATIENCE) throw new Error(`${what}: not within ${PATIENCE / 1000} s; the page says ${found?.failure} ${JSON.stringify(found)?.slice(0, 600)}`);
     await page.waitForTimeout(250);
   }
 }

@@ -187,6 +187,14 @@ fn a_run_branches_from_any_step() {
     window.state_mut().state.tab = Tab::History;
     window.run_ok();
     window.get_by_label_contains("from step 5");
+    let analysis = window.state_mut().state.analyse().unwrap().clone();
+    assert_eq!((analysis.path.len(), analysis.relatives.len()), (8, 1));
+    // They are one path until the branch leaves.
+    let apart = |step: usize| {
+        let (ours, theirs) = (analysis.path[step], analysis.relatives[0][step]);
+        (ours[0] - theirs[0]).hypot(ours[1] - theirs[1])
+    };
+    assert!(apart(3) < 1e-6 && apart(7) > 1e-3, "{} and {}", apart(3), apart(7));
     // From the last step there is nowhere to go.
     window.state_mut().state.scrubbed = None;
     assert!(!window.state().state.allows(migm::studio::command::Command::Branch));

@@ -49,8 +49,9 @@ impl Studio {
             let lost = matches!(event, Event::Failed { id: None, .. }) && self.state.model.is_none();
             self.state.take(event);
             if opened {
-                self.follow_link();
-                self.greet();
+                if !self.follow_link() {
+                    self.greet();
+                }
             } else if lost
                 && self.state.recipe.take().is_some_and(|recipe| recipe.model != crate::studio::BUNDLED[0])
             {
@@ -71,10 +72,10 @@ impl Studio {
         self.ask_for_pictures();
     }
 
-    /// Runs what a link asks for.
-    pub(super) fn follow_link(&mut self) {
+    /// Runs what a link asks for; whether there was one.
+    pub(super) fn follow_link(&mut self) -> bool {
         let query = std::mem::take(&mut self.query);
-        let Some(recipe) = self.state.recipe.as_mut().filter(|_| !query.is_empty()) else { return };
+        let Some(recipe) = self.state.recipe.as_mut().filter(|_| !query.is_empty()) else { return false };
         let refused = link::apply(&query, recipe);
         self.state.greeted = true;
         let recipe = recipe.clone();
@@ -86,13 +87,13 @@ impl Studio {
                 remedies: vec![Remedy::ChangeSettings],
             });
         }
+        true
     }
 
     /// At the first start, and whenever the page is opened bare, a picture makes itself: at a low budget, and on the page's CPU in few
     /// steps. What a person does next takes over.
     pub(super) fn greet(&mut self) {
-        let is_bare = cfg!(target_arch = "wasm32") && self.state.runs.iter().all(|run| run.steps.is_empty());
-        if self.state.greeted && !is_bare {
+        if !std::mem::take(&mut self.greets) {
             return;
         }
         self.state.greeted = true;

@@ -63,6 +63,8 @@ pub struct Studio {
     opening: Option<String>,
     /// The token that was asked about last.
     looked_at: Option<Spot>,
+    /// Whether a picture makes itself when the model is open.
+    greets: bool,
     /// Whether the actor was told of a judge.
     has_judge: bool,
     /// How long frames took.
@@ -82,6 +84,7 @@ impl Studio {
     ) -> Self {
         theme::install(context);
         let source = kept.recipe.as_ref().map_or(model, |recipe| recipe.model.as_str()).to_owned();
+        let greets = query.is_empty() && (!kept.greeted || cfg!(target_arch = "wasm32"));
         let studio = Self {
             actor,
             device,
@@ -95,6 +98,7 @@ impl Studio {
             follow: Follower::default(),
             opening: None,
             looked_at: None,
+            greets,
             has_judge: false,
             frames: Frames::default(),
         };

@@ -128,6 +128,10 @@ fn path(ui: &mut Ui, analysis: &Analysis, shown: Option<usize>) {
     ui.strong("Path of the features");
     let palette = Palette::of(ui);
     Plot::new("path").height(PLOT).data_aspect(1.0).allow_scroll(false).allow_zoom(false).show(ui, |plot| {
+        for other in &analysis.relatives {
+            let line = Line::new("a branch", PlotPoints::from(other.clone()));
+            plot.line(line.color(palette.full.gamma_multiply(0.7)).width(1.0));
+        }
         plot.line(Line::new("path", PlotPoints::from(analysis.path.clone())).color(palette.predicted));
         plot.points(
             Points::new("steps", PlotPoints::from(analysis.path.clone()))
@@ -141,8 +145,12 @@ fn path(ui: &mut Ui, analysis: &Analysis, shown: Option<usize>) {
         }
     });
     ui.weak(format!(
-        "First two principal components, {:.0} % of the spread. A smooth path is what makes the next point predictable",
-        analysis.explained * 100.0
+        "First two principal components, {:.0} % of the spread. A smooth path is what makes the next point predictable{}",
+        analysis.explained * 100.0,
+        match analysis.relatives.len() {
+            0 => "; branch from a step (B) to see where other seeds lead".to_owned(),
+            count => format!("; {count} fan out where branches leave"),
+        }
     ));
 }
 
