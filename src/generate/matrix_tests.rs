@@ -115,7 +115,7 @@ fn every_method_runs_as_asked_or_is_refused_with_a_sentence() {
                     };
                     match budget {
                         Some(budget) if reveal == Reveal::Schedule => {
-                            assert_eq!(count, budget as usize, "{about}")
+                            assert_eq!(count, budget as usize, "{about}");
                         }
                         _ => assert!(count >= 1 && full[0], "{about}: {full:?}"),
                     }

@@ -175,7 +175,7 @@ impl Session {
     /// # Errors
     /// Lists of another length than the batch, or a condition that is not the model's or the session's.
     pub fn start(&mut self, conditions: &[Condition], seeds: &[u64]) -> Result<(), GenerateError> {
-        self.begin(conditions, seeds, self.family.begin(seeds))?;
+        self.begin(conditions, seeds, &self.family.begin(seeds))?;
         self.next = 0;
         Ok(())
     }
@@ -225,14 +225,14 @@ impl Session {
                 return refuse(format!("step {} expects {masked} masked tokens, and {found} are", step + 1));
             }
         }
-        self.begin(conditions, seeds, codes.to_vec())?;
+        self.begin(conditions, seeds, codes)?;
         self.executor.write(states::POSITIONS, &positions)?;
         self.next = step;
         Ok(())
     }
 
     /// Writes what a run begins with, the first step to come aside.
-    fn begin(&mut self, conditions: &[Condition], seeds: &[u64], ids: Vec<u32>) -> Result<(), GenerateError> {
+    fn begin(&mut self, conditions: &[Condition], seeds: &[u64], ids: &[u32]) -> Result<(), GenerateError> {
         let images = self.shape.batch.images as usize;
         if conditions.len() != images || seeds.len() != images {
             let (conditions, seeds) = (conditions.len(), seeds.len());
@@ -243,7 +243,7 @@ impl Session {
         let tokens = self.family.tokens();
         let positions: Vec<u32> = (0..images).flat_map(|_| 0..tokens).collect();
         let masked = vec![self.family.codebook(); images * tokens as usize];
-        self.executor.write(states::IDS, &ids)?;
+        self.executor.write(states::IDS, ids)?;
         let seeds: Vec<u32> = seeds.iter().flat_map(|&seed| philox::key(seed)).collect();
         self.executor.write(states::DRAWN, &masked)?;
         self.executor.write(states::POSITIONS, &positions)?;

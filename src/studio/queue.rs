@@ -44,7 +44,7 @@ impl Queue {
     }
 
     /// Takes out the next one.
-    pub fn next(&mut self) -> Option<Waiting> {
+    pub fn take_next(&mut self) -> Option<Waiting> {
         (!self.waiting.is_empty()).then(|| self.waiting.remove(0))
     }
 
@@ -126,7 +126,7 @@ mod tests {
         queue.cancel(1);
         queue.cancel(7);
         assert_eq!(seeds(&queue), [3, 2, 4]);
-        assert_eq!(queue.next(), Some(waiting(3)));
+        assert_eq!(queue.take_next(), Some(waiting(3)));
         assert_eq!(seeds(&queue), [2, 4]);
     }
 
@@ -135,20 +135,20 @@ mod tests {
         let mut queue = Queue::default();
         queue.add(waiting(1));
         queue.add(waiting(2));
-        let first = queue.next().unwrap();
-        queue.began(RunId(7), first.clone());
+        let first = queue.take_next().unwrap();
+        queue.began(RunId(7), first);
         queue.ended(RunId(6), true);
         assert_eq!(seeds(&queue), [2], "another run ended");
         queue.ended(RunId(7), true);
         assert_eq!(seeds(&queue), [1, 2]);
-        let first = queue.next().unwrap();
+        let first = queue.take_next().unwrap();
         queue.began(RunId(8), first);
         queue.stop();
         queue.ended(RunId(8), true);
         assert_eq!(seeds(&queue), [2]);
-        let next = queue.next().unwrap();
+        let next = queue.take_next().unwrap();
         queue.began(RunId(9), next);
         queue.ended(RunId(9), false);
-        assert_eq!((seeds(&queue), queue.next()), (Vec::new(), None));
+        assert_eq!((seeds(&queue), queue.take_next()), (Vec::new(), None));
     }
 }

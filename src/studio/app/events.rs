@@ -130,7 +130,7 @@ impl Studio {
             return;
         }
         self.opening = None;
-        let Some(next) = self.state.queue.next() else { return };
+        let Some(next) = self.state.queue.take_next() else { return };
         let id = self.run(next.recipe.clone(), next.expected.clone());
         self.state.queue.began(id, next);
         context.request_repaint();

@@ -1,8 +1,12 @@
 //! Runs that wait for their turn: up, down, and out.
 
 use crate::studio::command::Command;
+use crate::studio::queue::Queue;
 use crate::studio::state::State;
 use eframe::egui::{self, Button, ProgressBar, Ui};
+
+/// What is done with a place in the queue.
+type Act = fn(&mut Queue, usize);
 
 /// The panel; nothing where nothing waits.
 pub fn show(ui: &mut Ui, state: &mut State) {
@@ -22,7 +26,7 @@ pub fn show(ui: &mut Ui, state: &mut State) {
         let text = format!("{}, seed {}", run.recipe.subject.title(), run.recipe.seed);
         ui.add(ProgressBar::new(share).text(text));
     }
-    let mut act: Option<Box<dyn FnOnce(&mut State)>> = None;
+    let mut act: Option<(Act, usize)> = None;
     let last = state.queue.waiting().len() - 1;
     for (at, waiting) in state.queue.waiting().iter().enumerate() {
         ui.horizontal(|ui| {
@@ -37,21 +41,21 @@ pub fn show(ui: &mut Ui, state: &mut State) {
                 response.on_hover_text(what).clicked()
             };
             if button(ui, "⏶", "Earlier", at > 0) {
-                act = Some(Box::new(move |state| state.queue.up(at)));
+                act = Some((Queue::up, at));
             }
             if button(ui, "⏷", "Later", at < last) {
-                act = Some(Box::new(move |state| state.queue.down(at)));
+                act = Some((Queue::down, at));
             }
             if button(ui, "✖", "Take out of the queue", true) {
-                act = Some(Box::new(move |state| state.queue.cancel(at)));
+                act = Some((Queue::cancel, at));
             }
             let full =
                 recipe.full_steps().map_or_else(|| recipe.refresh.to_string(), |full| full.to_string());
             ui.add(egui::Label::new(format!("{named} · {full} of {}", recipe.draw.steps)).truncate());
         });
     }
-    if let Some(act) = act {
-        act(state);
+    if let Some((act, at)) = act {
+        act(&mut state.queue, at);
     }
     ui.separator();
 }
