@@ -24,7 +24,8 @@ struct Params {
 #endif
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;    // [rows, 16 * tiles of codes]
 
-const LOWEST = -3.4028235e38;
+// f32's lowest, exactly: in decimals it is refused by browsers, which read it as more than f32 holds.
+const LOWEST = -0x1.fffffep+127f;
 
 struct Row { index: u32, inside: bool }
 

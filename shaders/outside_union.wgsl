@@ -7,7 +7,8 @@ struct Params { images: u32, tokens: u32, masked: u32 }
 @group(0) @binding(3) var<storage, read_write> scores: array<f32>;  // [images, tokens]
 
 const LANES = 256u;
-const LOWEST = -3.4028235e38;
+// f32's lowest, exactly: in decimals it is refused by browsers, which read it as more than f32 holds.
+const LOWEST = -0x1.fffffep+127f;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

@@ -6,7 +6,8 @@ struct Params { rows: u32, width: u32 }
 @group(0) @binding(2) var<storage, read_write> y: array<f32>; // [rows]
 
 const LANES = 128u;
-const LOWEST = -3.4028235e38;
+// f32's lowest, exactly: in decimals it is refused by browsers, which read it as more than f32 holds.
+const LOWEST = -0x1.fffffep+127f;
 var<workgroup> partial: array<f32, LANES>;
 
 @compute @workgroup_size(LANES)

@@ -80,6 +80,27 @@ fn every_permutation_is_valid_and_translates() {
     }
 }
 
+/// Browsers refuse a decimal that is more than f32 holds, which naga rounds: 3.4028235e38 is f32's largest only when rounded.
+#[test]
+fn decimals_are_within_f32() {
+    for permutation in permutations() {
+        let source = permutation.source().unwrap();
+        let code = source.lines().map(|line| line.split("//").next().unwrap_or_default());
+        for word in
+            code.flat_map(|line| line.split(|c: char| !(c.is_ascii_alphanumeric() || ".+-".contains(c))))
+        {
+            let number = word.trim_start_matches('-').trim_end_matches('f');
+            if number.starts_with(|c: char| c.is_ascii_digit())
+                && number.contains('e')
+                && !number.starts_with("0x")
+            {
+                let value: f64 = number.parse().unwrap_or_else(|_| panic!("{permutation}: {word}"));
+                assert!(value <= f64::from(f32::MAX), "{permutation}: {word}");
+            }
+        }
+    }
+}
+
 fn check(permutation: &Permutation) {
     let source = permutation.source().unwrap();
     let module = naga::front::wgsl::parse_str(&source)

@@ -66,7 +66,8 @@ async function until(page, what, holds) {
     const ended = await page.evaluate(() => globalThis.migm?.has_panicked() && globalThis.migm.panic_message()).catch(() => null);
     if (ended) throw new Error(`${what}: the program ended: ${ended}`);
     if (found && holds(found)) return found;
-    if (Date.now() - began > PATIENCE) throw new Error(`${what}: not within ${PATIENCE / 1000} s; the page says ${found?.failure} ${JSON.stringify(found)?.slice(0, 600)}`);
+    if (found?.failure) throw new Error(`${what}: the page says ${found.failure}`);
+    if (Date.now() - began > PATIENCE) throw new Error(`${what}: not within ${PATIENCE / 1000} s; the page says ${JSON.stringify(found)?.slice(0, 600)}`);
     await page.waitForTimeout(250);
   }
 }
