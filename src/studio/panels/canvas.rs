@@ -29,7 +29,7 @@ impl Default for View {
 }
 
 /// Below this width, in points, the header takes two rows.
-const NARROW: f32 = 500.0;
+const NARROW: f32 = 680.0;
 /// The largest zoom.
 const MOST_ZOOM: f32 = 16.0;
 /// Points between pictures of a batch.
