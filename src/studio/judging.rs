@@ -101,7 +101,8 @@ impl Judging {
                 self.likelihood.insert((condition.clone(), likelihood))
             }
         };
-        Ok(Quality::Coherence(likelihood.coherence(&condition, codes, recipe.seed).await?))
+        // The mean of log-likelihoods, which is below zero.
+        Ok(Quality::Coherence(-likelihood.coherence(&condition, codes, recipe.seed).await?))
     }
 }
 
