@@ -67,10 +67,9 @@ pub fn write_part(
     })
 }
 
-/// FNV-1a: a stable number for a name.
+/// A stable number for a name.
 fn name_hash(name: &str) -> u64 {
-    name.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    crate::generate::proof::fnv1a(name.bytes())
 }
 
 #[cfg(test)]

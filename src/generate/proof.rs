@@ -8,11 +8,14 @@ use std::str::FromStr;
 /// then the step after tells.
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// FNV-1a of 64 bits over tokens, each as four bytes, the lowest first. It tells pictures apart; it does not stand up to someone
-/// who looks for two of the same.
-pub fn fingerprint(tokens: impl IntoIterator<Item = u32>) -> u64 {
-    let bytes = tokens.into_iter().flat_map(u32::to_le_bytes);
+/// FNV-1a of 64 bits. It tells things apart; it does not stand up to someone who looks for two of the same.
+pub(crate) fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// FNV-1a of 64 bits over tokens, each as four bytes, the lowest first.
+pub fn fingerprint(tokens: impl IntoIterator<Item = u32>) -> u64 {
+    fnv1a(tokens.into_iter().flat_map(u32::to_le_bytes))
 }
 
 /// What is known of a run's tokens without having them. As text: sixteen hexadecimal digits, and after a dot a character a step.

@@ -225,6 +225,8 @@ pub enum Event {
         /// The pictures.
         pictures: Vec<Picture>,
     },
+    /// Pictures can be judged from now on: by the judge, or where that could not be opened by the model itself.
+    JudgeReady,
     /// How good a picture is.
     Judged {
         /// The run that it is of.
@@ -377,6 +379,7 @@ impl Worker {
                     if let Err(error) = self.judging.open(files) {
                         self.tell(Event::Failed { id: None, failure: Failure::new(&error) });
                     }
+                    self.tell(Event::JudgeReady);
                 }
                 Request::Judge { id, recipe, codes, picture } => {
                     match self.judging.quality(&self.engine, &recipe, &codes, &picture).await {
@@ -407,6 +410,8 @@ impl Worker {
     /// Goes on with the same model on another device.
     fn replace(&mut self, device: Device) {
         self.engine.replace_device(device);
+        self.judging.forget();
+        self.looking.begin(None);
         let name = self.engine.describe();
         self.tell(Event::Device(name));
     }

@@ -2,6 +2,7 @@
 //! traced where that is asked for.
 
 use super::{End, Event, Features, Preview, Request, RunId, StepDone, StepNote, Worker, distance};
+use crate::eval::figures::hold;
 use crate::generate::GenerateError;
 use crate::generate::engine::{self, now_ms};
 use crate::generate::picture::Pixels;
@@ -39,6 +40,8 @@ impl Worker {
             looking.begin(is_single.then_some(id));
         }
         let mut last: Option<Features> = None;
+        // Where the tokens of the first picture stand among its features, once a session is there.
+        let mut rows: Vec<usize> = Vec::new();
         let (inbox, preview, device) = (&self.inbox, &self.preview, self.engine.describe());
         let first = from.as_ref().map_or(0, |(_, step)| *step);
         let mut run = self.engine.run(jobs, &settings, recipe.quantize, None)?;
@@ -70,6 +73,11 @@ impl Worker {
                         let (plan, rounds) = (plan.clone(), rounds as u32);
                         tell(Event::Began { id, plan, rounds, memory: run.memory(), device: device.clone() });
                     }
+                    let session = run.session()?;
+                    let networks = session.family().networks(session.shape().batch);
+                    let placement = networks.first().map(|network| network.placement());
+                    let row = |token| placement.map(|placement| placement.row(token) as usize);
+                    rows = (0..tokens).filter_map(row).collect();
                     (step, image, round) = (first, batch.pictures.first().copied().unwrap_or(0), round + 1);
                 }
                 Some(engine::Event::Stepped(planned)) => {
@@ -78,22 +86,20 @@ impl Worker {
                     let ms = now_ms() - began;
                     step_ms[step] += ms / rounds as f64;
                     let session = run.session()?;
-                    let features = if traced { Some(session.features().await?) } else { None };
-                    let missed =
-                        predicted.zip(features.as_ref()).map(|(ours, theirs)| distance(&ours, theirs));
-                    let features = features.map(|mut values| {
-                        values.truncate(session.feature_len());
+                    let held = if traced { hold(session).await? } else { Vec::new() };
+                    // The first network's: what predictors are held against, conditional sequences first.
+                    let all = held.first().map(|(_, values)| values.as_slice());
+                    let missed = predicted.as_ref().zip(all).map(|(ours, theirs)| distance(ours, theirs));
+                    let features = all.map(|all| {
+                        let values = all.get(..session.feature_len()).unwrap_or(all);
                         Features { values: values.into(), width }
                     });
-                    if traced && is_single {
-                        looking.keep(step, &planned, session).await?;
-                    }
                     let moved = last.as_ref().zip(features.as_ref()).map(|(before, after)| {
-                        let networks = session.family().networks(session.shape().batch);
-                        let placement = networks.first().map(|network| network.placement());
-                        let rows = (0..tokens).filter_map(|token| Some(placement?.row(token) as usize));
-                        moves(&before.values, &after.values, width, rows)
+                        moves(&before.values, &after.values, width, rows.iter().copied())
                     });
+                    if traced && is_single {
+                        looking.keep(step, &planned, held);
+                    }
                     last.clone_from(&features);
                     if step + 1 < plan.len() && preview.is_empty() {
                         let pictures = session.pictures(&glimpse.drawn, Pixels::Signed).await?;

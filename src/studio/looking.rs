@@ -2,11 +2,11 @@
 //! features of the latest run of one picture are kept for it.
 
 use super::actor::RunId;
-use crate::eval::figures::{Candidate, Held, Probe, candidates, hold};
+use crate::eval::figures::{Candidate, Held, Probe, candidates};
 use crate::generate::GenerateError;
 use crate::generate::engine::Engine;
 use crate::generate::recipe::Recipe;
-use crate::generate::session::{PlannedStep, Session};
+use crate::generate::session::PlannedStep;
 use crate::kernels::StepValues;
 use crate::models::Batch;
 
@@ -39,18 +39,9 @@ impl Looking {
         *self = Self { run, ..Self::default() };
     }
 
-    /// Keeps what a step left.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub async fn keep(
-        &mut self,
-        step: usize,
-        planned: &PlannedStep,
-        session: &mut Session,
-    ) -> Result<(), GenerateError> {
-        self.steps.push((step, planned.values, hold(session).await?));
-        Ok(())
+    /// Keeps what a step left: features of all sequences.
+    pub fn keep(&mut self, step: usize, planned: &PlannedStep, held: Held) {
+        self.steps.push((step, planned.values, held));
     }
 
     /// The likeliest codes of a token; `None` where the run's features are not at hand.
@@ -82,8 +73,11 @@ impl Looking {
 /// How far the features of each token moved from one step to the next, as a share of their size: features `[rows, width]` of one
 /// sequence, and the row of each token.
 pub fn moves(before: &[f32], after: &[f32], width: usize, rows: impl Iterator<Item = usize>) -> Vec<f32> {
-    let row = |values: &'_ [f32], row: usize| values.get(row * width..(row + 1) * width).map(<[f32]>::to_vec);
-    rows.filter_map(|at| Some(super::actor::distance(&row(before, at)?, &row(after, at)?) as f32)).collect()
+    rows.filter_map(|row| {
+        let row = row * width..(row + 1) * width;
+        Some(super::actor::distance(before.get(row.clone())?, after.get(row)?) as f32)
+    })
+    .collect()
 }
 
 #[cfg(test)]

@@ -244,7 +244,7 @@ impl State {
     pub fn add_branch(&mut self, recipe: Recipe, parent: RunId, step: usize) -> RunId {
         let id = self.add_run(recipe.clone());
         if let Some(branch) = self.run(parent).map(|parent| Run::branch(id, recipe, parent, step))
-            && let Some(run) = self.runs.iter_mut().find(|run| run.id == id)
+            && let Some(run) = self.run_mut(id)
         {
             *run = branch;
         }
@@ -256,6 +256,11 @@ impl State {
         let id = self.add_hidden_run(recipe);
         (self.shown, self.scrubbed, self.preview, self.failure) = (Some(id), None, None, None);
         id
+    }
+
+    /// A run by name, to be changed.
+    pub fn run_mut(&mut self, id: RunId) -> Option<&mut Run> {
+        self.runs.iter_mut().find(|run| run.id == id)
     }
 
     /// A run by name.

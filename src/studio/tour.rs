@@ -149,6 +149,11 @@ impl Tour {
         Self { reached: reached.min(STOPS.len() - 1), ..Self::default() }
     }
 
+    /// Whether the window shows what the stop is about, and waits for the change.
+    pub fn has_begun(&self) -> bool {
+        self.before.is_some()
+    }
+
     /// What has to be scrolled to where not all is in sight: once a stop, when there is something to show.
     pub fn to_scroll(&mut self, is_ready: bool) -> Option<Place> {
         let place = self.stop()?.place;

@@ -16,7 +16,7 @@ impl Studio {
     /// Runs a recipe and shows it; where its tokens are known, it is seen whether they come again.
     pub(super) fn run(&mut self, recipe: Recipe, expected: Option<Proof>) -> RunId {
         let id = self.state.add_run(recipe.clone());
-        if let Some(run) = self.state.runs.iter_mut().find(|run| run.id == id) {
+        if let Some(run) = self.state.run_mut(id) {
             run.expected = expected;
         }
         self.state.forget_drafts();
@@ -67,7 +67,8 @@ impl Studio {
                     self.state.comparison.columns.iter().map(|(method, _)| method.clone()).collect();
                 self.state.sweep.begin(sweep::methods(recipe, has_shortcut, &added));
                 self.state.tab = Tab::Compare;
-                if !std::mem::replace(&mut self.has_judge, true) {
+                if self.judge == Judge::Absent {
+                    self.judge = Judge::Asked;
                     self.fetch.judge(&self.actor.requests(), context);
                 }
                 context.request_repaint();

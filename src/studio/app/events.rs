@@ -9,6 +9,8 @@ impl Studio {
             Some(Progress::Done) => self.state.fetching = None,
             Some(Progress::Failed(reason)) => {
                 self.state.fetching = None;
+                // What waited for it waits no longer.
+                self.give_up_waiting();
                 self.state.failure = Some(Failure {
                     title: "The model could not be fetched".to_owned(),
                     reason,
@@ -45,6 +47,12 @@ impl Studio {
                 self.state.queue.ended(id, overtaken);
             }
             self.take_sweep(&event);
+            if matches!(event, Event::JudgeReady) {
+                self.judge = Judge::There;
+            }
+            if matches!(event, Event::Failed { id: None, .. }) && self.opening.is_some() {
+                self.give_up_waiting();
+            }
             // What was open last may be gone.
             let lost = matches!(event, Event::Failed { id: None, .. }) && self.state.model.is_none();
             self.state.take(event);
@@ -70,6 +78,17 @@ impl Studio {
         self.ask_for_step();
         self.ask_for_token();
         self.ask_for_pictures();
+    }
+
+    /// A model or the judge could not be had: neither the queue's next run nor the sweep can begin.
+    fn give_up_waiting(&mut self) {
+        if self.opening.take().is_some() {
+            self.state.queue.cancel(0);
+        }
+        if self.judge == Judge::Asked {
+            self.judge = Judge::Absent;
+            self.state.sweep.stop();
+        }
     }
 
     /// Runs what a link asks for; whether there was one.
@@ -164,7 +183,9 @@ impl Studio {
         let is_busy = state.open_run().is_some()
             || state.comparison.waiting().is_some()
             || state.blind.making.is_some()
-            || !state.queue.waiting().is_empty();
+            || !state.queue.waiting().is_empty()
+            // All pictures are measured alike.
+            || self.judge != Judge::There;
         let present = state.model.as_ref().map(|model| &model.source);
         let Some((at, recipe)) = state.sweep.next().filter(|_| !is_busy) else { return };
         if Some(&recipe.model) != present {
@@ -173,7 +194,7 @@ impl Studio {
             return;
         }
         let id = self.state.add_hidden_run(recipe.clone());
-        if let Some(run) = self.state.runs.iter_mut().find(|run| run.id == id) {
+        if let Some(run) = self.state.run_mut(id) {
             run.draft = true;
         }
         self.state.sweep.began(at, id);
@@ -184,7 +205,8 @@ impl Studio {
     /// Has pictures follow the controls, where that is asked for: a quick one at once, and the full settings when nothing changes.
     pub(super) fn follow_controls(&mut self, context: &Context) {
         let Some(recipe) = self.state.recipe.clone() else { return };
-        if !self.state.live {
+        let is_open = self.state.model.as_ref().is_some_and(|model| model.source == recipe.model);
+        if !self.state.live || !is_open {
             // What was changed before counts as settled when it begins.
             self.follow.settled(&recipe);
             return;
@@ -198,7 +220,7 @@ impl Studio {
             Follow::Draft => {
                 let quick = follow::quick(&recipe);
                 let id = self.state.add_run(quick.clone());
-                if let Some(run) = self.state.runs.iter_mut().find(|run| run.id == id) {
+                if let Some(run) = self.state.run_mut(id) {
                     run.draft = true;
                 }
                 self.state.forget_drafts();

@@ -98,7 +98,7 @@ impl Studio {
                     ui.separator();
                     let top = ui.cursor().min;
                     side::show_all(ui, &mut self.state, &mut self.textures);
-                    let rect = egui::Rect::from_min_max(top, ui.min_rect().max);
+                    let rect = egui::Rect::from_min_max(top, ui.min_rect().max).expand(4.0);
                     self.state.places.push(Placed { place: Place::Side, rect, clip: ui.clip_rect() });
                     // What the tour speaks of may be above or below.
                     let blind = &self.state.blind;
@@ -109,6 +109,8 @@ impl Studio {
                     {
                         let align =
                             if place == Place::Timeline { egui::Align::BOTTOM } else { egui::Align::TOP };
+                        // All of it stands elsewhere in the next frame.
+                        ui.ctx().request_repaint();
                         ui.scroll_to_rect_animation(
                             placed.rect,
                             Some(align),

@@ -42,6 +42,14 @@ fn random_seed(context: &Context) -> u64 {
     (context.input(|input| input.time) * 1e6) as u64 % 1_000_000
 }
 
+/// How far the judge is, which no one needs before the first sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judge {
+    Absent,
+    Asked,
+    There,
+}
+
 /// The window.
 #[derive(Debug)]
 pub struct Studio {
@@ -65,8 +73,8 @@ pub struct Studio {
     looked_at: Option<Spot>,
     /// Whether a picture makes itself when the model is open.
     greets: bool,
-    /// Whether the actor was told of a judge.
-    has_judge: bool,
+    /// Whether pictures can be judged.
+    judge: Judge,
     /// How long frames took.
     pub frames: Frames,
 }
@@ -99,7 +107,7 @@ impl Studio {
             opening: None,
             looked_at: None,
             greets,
-            has_judge: false,
+            judge: Judge::Absent,
             frames: Frames::default(),
         };
         studio.open(&source, context);
@@ -185,6 +193,7 @@ impl eframe::App for Studio {
 
     fn ui(&mut self, ui: &mut Ui, frame: &mut eframe::Frame) {
         self.panels(ui);
+        panels::tour::frame(ui, &self.state);
         palette::show(ui, &mut self.state);
         let context = ui.ctx().clone();
         for command in std::mem::take(&mut self.state.wanted) {

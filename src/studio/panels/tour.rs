@@ -41,10 +41,16 @@ pub fn show(ui: &mut Ui, state: &mut State) {
     let region = ui.interact(card.response.rect, id, egui::Sense::hover());
     region.widget_info(|| egui::WidgetInfo::labeled(egui::accesskit::Role::Note, true, &spoken));
     ui.ctx().accesskit_node_builder(id, |node| node.set_live(egui::accesskit::Live::Polite));
+}
+
+/// A frame around what the stop speaks of, over all that was drawn in this frame.
+pub fn frame(ui: &Ui, state: &State) {
+    let Some(stop) = state.tour.stop() else { return };
     let placed = state.places.iter().find(|placed| placed.place == stop.place);
     if let Some(rect) =
         placed.map(|placed| placed.rect.intersect(placed.clip)).filter(|rect| rect.is_positive())
     {
+        let palette = Palette::of(ui);
         let painter = ui.ctx().layer_painter(LayerId::new(Order::Foreground, Id::unique("tour's frame")));
         painter.rect_stroke(rect.shrink(1.0), 6.0, Stroke::new(2.0, palette.accent), StrokeKind::Inside);
     }
