@@ -8,6 +8,7 @@ use crate::generate::engine::Engine;
 use crate::generate::model::Model;
 use crate::generate::picture::write_whole;
 use crate::generate::predict::Predictor;
+use crate::generate::proof::{self, Proof};
 use crate::generate::recipe::{Recipe, Subject};
 use crate::generate::refresh::Refresh;
 use crate::output::{self, Format, Output};
@@ -106,8 +107,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     write_whole(&folder.join(RUN), text.as_bytes())?;
 
     found.notes.iter().for_each(|note| say!("note: {note}"));
-    if let Some(tokens) = recorded.and_then(|recorded| recorded.tokens) {
-        say_agreement(&tokens, &found.tokens);
+    match recorded {
+        Some(Recorded { tokens: Some(tokens), .. }) => say_agreement(&tokens, &found.tokens),
+        // A picture of several has one fingerprint for all of them.
+        Some(Recorded { proof: Some(proof), pictures: 1, .. })
+            if proof.compare(&Proof::of(&found.tokens)) != proof::Found::Same =>
+        {
+            say!("note: the tokens are not those of the picture; the device or the model may be another");
+        }
+        _ => {}
     }
     let names: Vec<&str> = found.figures.iter().map(|figure| figure.name).collect();
     writeln!(std::io::stdout(), "wrote {} to {}, as .svg and .csv", names.join(", "), folder.display())?;

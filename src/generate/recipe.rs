@@ -65,8 +65,11 @@ pub fn texts(made_from: &Value, parameters: Option<String>) -> Vec<(&'static str
     [Some(software), parameters, Some((METADATA, made_from.to_string()))].into_iter().flatten().collect()
 }
 
-/// Where a picture says by what its tokens are known again: a [`Proof`](super::proof::Proof) as text.
-pub const TOKENS: &str = "tokens";
+/// Where a picture and a report say by what their tokens are known again: a [`Proof`](super::proof::Proof) as text.
+pub const FINGERPRINT: &str = "fingerprint";
+
+/// Where a picture says that it went on from a step of another run.
+pub const BRANCH: &str = "branch";
 
 /// The keyword of what a picture was made from.
 pub const METADATA: &str = "migm";
@@ -303,6 +306,11 @@ impl Recipe {
         if value.get("pixels").is_some_and(|pixels| *pixels != "signed") {
             return Err("the picture's pixels are scaled by --pixels, which runs here do not do".to_owned());
         }
+        if value.get(BRANCH).is_some() {
+            return Err(
+                "the picture is a branch of another run, and its settings alone do not make it".to_owned()
+            );
+        }
         let settings =
             value.get("settings").ok_or("the picture does not say with what settings it was made")?;
         let part = |key: &str| settings.get(key).cloned().unwrap_or(Value::Null);
@@ -396,6 +404,7 @@ mod tests {
         };
         assert!(with("classes", serde_json::json!(["fox", "taxi", "fox"])).contains("several classes"));
         assert!(with("seeds", serde_json::json!([5, 6, 5])).contains("do not count up"));
+        assert!(with(BRANCH, 3.into()).contains("branch of another run"));
         assert!(Recipe::from_metadata(&sheet).is_ok());
     }
 

@@ -9,11 +9,8 @@ use super::run::{Progress, Run};
 use super::state::State;
 use crate::generate::picture::{Picture, encode_gif, encode_png, png_texts};
 use crate::generate::proof::Proof;
-use crate::generate::recipe::{METADATA, Recipe, TOKENS, texts};
+use crate::generate::recipe::{BRANCH, FINGERPRINT, METADATA, Recipe, texts};
 use eframe::egui::{Context, DroppedFileHandle};
-
-/// Where a picture says that it went on from a step of another run.
-const BRANCH: &str = "branch";
 
 /// Milliseconds that a step is shown in an animation, and that the finished picture is.
 const STEP_MS: u32 = 180;
@@ -184,17 +181,12 @@ async fn dropped(files: &[DroppedFileHandle]) -> Vec<Arrived> {
 
 /// The settings that a picture carries.
 fn of_picture(name: &str, bytes: &[u8]) -> Arrived {
-    let read = || {
+    let read = || -> Result<Brought, String> {
         let texts = png_texts(name, bytes).map_err(|error| error.to_string())?;
         let text = texts.into_iter().find(|(key, _)| key == METADATA);
         let (_, text) = text.ok_or("the picture carries no settings of migm")?;
         let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        if value.get(BRANCH).is_some() {
-            return Err(
-                "the picture is a branch of another run, and its settings alone do not make it".to_owned()
-            );
-        }
-        let proof = value.get(TOKENS).and_then(serde_json::Value::as_str);
+        let proof = value.get(FINGERPRINT).and_then(serde_json::Value::as_str);
         let proof = proof.map(str::parse).transpose()?;
         Ok(Brought { name: name.to_owned(), recipe: Recipe::from_metadata(&value)?, proof })
     };
@@ -236,7 +228,7 @@ fn png(name: String, picture: &Picture, texts: &[(&str, String)]) -> Made {
 fn metadata(run: &Run) -> serde_json::Value {
     let mut value = run.recipe.metadata(name_of(&run.recipe.model), &seeds(run));
     if let Some(proof) = &run.proof {
-        value[TOKENS] = proof.to_string().into();
+        value[FINGERPRINT] = proof.to_string().into();
     }
     if let Some((_, step)) = run.branch {
         value[BRANCH] = step.into();

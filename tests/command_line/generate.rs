@@ -59,7 +59,7 @@ fn settings_travel_in_the_picture_and_the_report() {
     let made_from: serde_json::Value = serde_json::from_str(made_from).unwrap();
     let codes: Vec<u32> = serde_json::from_value::<Vec<Vec<u32>>>(report["tokens"].clone()).unwrap().concat();
     assert_eq!(report["fingerprint"], migm::generate::proof::Proof::of(&codes).to_string());
-    assert_eq!(made_from["tokens"], report["fingerprint"]);
+    assert_eq!(made_from["fingerprint"], report["fingerprint"]);
 
     let steps = report["steps"].as_array().unwrap();
     let kinds: Vec<&str> = steps.iter().map(|step| step["kind"].as_str().unwrap()).collect();

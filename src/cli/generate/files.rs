@@ -8,7 +8,7 @@ use crate::generate::engine::Finished;
 use crate::generate::model::Model;
 use crate::generate::picture::{Picture, Pixels, write_png};
 use crate::generate::proof::Proof;
-use crate::generate::recipe::{Subject, TOKENS, metadata, parameters, texts};
+use crate::generate::recipe::{FINGERPRINT, Subject, metadata, parameters, texts};
 use crate::generate::session::Settings;
 use crate::kernels::Quantization;
 use crate::output::{self, Format, Output};
@@ -152,7 +152,7 @@ impl<'a> Files<'a> {
         let codes = self.codes.get(of.clone()).unwrap_or_default().concat();
         let of = self.pictures.get(of).unwrap_or_default();
         let mut made_from = metadata(&self.model, self.quantize, settings, of);
-        made_from[TOKENS] = Proof::of(&codes).to_string().into();
+        made_from[FINGERPRINT] = Proof::of(&codes).to_string().into();
         if self.arguments.pixels != Pixels::Signed {
             made_from["pixels"] = serde_json::json!(self.arguments.pixels);
         }

@@ -3,7 +3,8 @@
 use super::FigureError;
 use crate::generate::GenerateError;
 use crate::generate::picture::png_texts;
-use crate::generate::recipe::{METADATA, Recipe};
+use crate::generate::proof::Proof;
+use crate::generate::recipe::{FINGERPRINT, METADATA, Recipe};
 use serde_json::Value;
 use std::path::Path;
 
@@ -19,6 +20,8 @@ pub struct Recorded {
     pub pictures: usize,
     /// Codes of the first picture, of a report.
     pub tokens: Option<Vec<u32>>,
+    /// By what the tokens of all pictures are known again.
+    pub proof: Option<Proof>,
 }
 
 impl Recorded {
@@ -51,6 +54,7 @@ impl Recorded {
         let pictures = value.get("seeds").and_then(Value::as_array).map_or(1, Vec::len);
         let tokens = value.get("tokens").and_then(|all| all.get(0)).cloned();
         let tokens = tokens.and_then(|codes| serde_json::from_value(codes).ok());
+        let proof = value.get(FINGERPRINT).and_then(Value::as_str).and_then(|text| text.parse().ok());
         // How values become pixels changes no feature.
         if let Some(object) = value.as_object_mut() {
             object.remove("pixels");
@@ -66,6 +70,6 @@ impl Recorded {
         let recipe = Recipe::from_metadata(&value).map_err(no_recipe)?;
         // Where the run decided, a report has the rule and what came of it.
         let refresh = decided.unwrap_or_else(|| recipe.refresh.clone());
-        Ok(Self { recipe: Recipe { refresh, ..recipe }, pictures, tokens })
+        Ok(Self { recipe: Recipe { refresh, ..recipe }, pictures, tokens, proof })
     }
 }
