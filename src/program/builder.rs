@@ -1,4 +1,5 @@
-//! The builder: one short method an operation, so that a model file reads like its paper.
+//! The builder: one short method an operation, so that a model file reads like its paper. The file is a little long because there are many
+//! operations, and nothing else in it.
 
 use super::matrix::Matrix;
 use super::{Element, Formats, Layout, Op, Program, ProgramError, Role, Storage, Tensor, WeightSpec};

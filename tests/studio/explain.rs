@@ -5,11 +5,12 @@ use eframe::egui::{Key, Modifiers, Theme};
 use egui_kittest::kittest::Queryable as _;
 use egui_kittest::{SnapshotOptions, SnapshotResults};
 use migm::generate::proof::{Found, Proof};
-use migm::generate::recipe::Subject;
+use migm::generate::recipe::{Recipe, Subject};
 use migm::generate::refresh::Refresh;
 use migm::studio::app::Studio;
 use migm::studio::keep::Brought;
 use migm::studio::link;
+use migm::studio::queue::Waiting;
 use migm::studio::run::Progress;
 use migm::studio::state::{Kept, Tab};
 use migm::studio::tour::STOPS;
@@ -241,6 +242,21 @@ fn runs_wait_in_a_queue_that_can_be_changed() {
 }
 
 #[test]
+fn a_run_whose_model_is_gone_holds_up_no_other() {
+    let folder = tiny();
+    let mut window = open(folder.path());
+    brief(&mut window);
+    let state = &mut window.state_mut().state;
+    let recipe = state.recipe.clone().unwrap();
+    let gone = Recipe { model: "/nowhere/to/be/found".to_owned(), ..recipe.clone() };
+    [gone, recipe].into_iter().for_each(|recipe| state.queue.add(Waiting::new(recipe)));
+    until(&mut window, "the second runs", |studio| {
+        studio.state.queue.waiting().is_empty() && finished(studio)
+    });
+    assert!(window.state().state.failure.as_ref().is_some_and(|failure| failure.reason.contains("/nowhere")));
+}
+
+#[test]
 fn a_token_says_what_it_might_have_become() {
     let folder = tiny();
     let mut window = open(folder.path());
@@ -360,7 +376,7 @@ fn a_link_and_a_picture_prove_that_tokens_are_the_same() {
 
     // A picture asks what to take of it, and nothing is changed before.
     let brought = Brought { name: "two.png".to_owned(), recipe: recipe.clone(), proof: Some(proof) };
-    let seeded = Brought { recipe: migm::generate::recipe::Recipe { seed: 99, ..recipe }, ..brought.clone() };
+    let seeded = Brought { recipe: Recipe { seed: 99, ..recipe }, ..brought.clone() };
     window.state_mut().state.brought = Some(seeded);
     window.run_ok();
     window.get_by_label("Seed only").click();

@@ -1,5 +1,6 @@
 //! The device: which adapter, which capability tier and why, which limits; and what became of it.
 
+use super::pipelines::Cache;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What can go wrong with a graphics device.
@@ -141,6 +142,8 @@ pub struct Gpu {
     pub info: wgpu::AdapterInfo,
     /// Whether steps can be timed on the device.
     pub timestamps: bool,
+    /// What was compiled for it.
+    pub(super) pipelines: Arc<Cache>,
     failure: Arc<Mutex<Option<Failure>>>,
 }
 
@@ -245,7 +248,8 @@ impl Gpu {
             let message = if message.is_empty() { format!("{reason:?}") } else { message };
             *report.lock().unwrap_or_else(PoisonError::into_inner) = Some(Failure::Lost(message));
         });
-        Ok(Self { instance, adapter, device, queue, info, timestamps, failure })
+        let pipelines = Arc::new(Cache::default());
+        Ok(Self { instance, adapter, device, queue, info, timestamps, pipelines, failure })
     }
 
     /// Reports what went wrong since the last call, if anything.

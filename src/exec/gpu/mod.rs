@@ -1,7 +1,7 @@
 //! The GPU executor: each operation a compute dispatch; pipelines, bind groups and parameters made before the loop.
 //!
 //! [`device`] opens an adapter, `pipelines` compiles shaders, `readback` brings data home; this file holds
-//! buffers and replays programs.
+//! buffers and replays programs, a little long because both are about the same indices of programs, operations and steps.
 
 use super::{Counters, ExecError, Executor, LocalFuture, Memory, OpTime};
 use crate::kernels::{StepValues, WeightFormat};
@@ -26,7 +26,6 @@ const UPLOAD_CHUNK: u64 = 64 << 20;
 pub struct GpuExecutor {
     gpu: Gpu,
     programs: Vec<Program>,
-    pipelines: pipelines::Cache,
     buffers: Vec<wgpu::Buffer>,
     states: HashMap<String, (usize, u64)>,
     /// The buffer of each slot of each program.
@@ -78,7 +77,6 @@ impl GpuExecutor {
     /// A weight cannot be loaded, a tensor exceeds the adapter's limits, or memory runs out.
     pub fn new(gpu: Gpu, programs: Vec<Program>, weights: &mut dyn WeightSource) -> Result<Self, ExecError> {
         let mut new = Self {
-            pipelines: pipelines::Cache::default(),
             clock: StepClock::new(&gpu),
             gpu,
             programs: Vec::new(),
@@ -288,7 +286,7 @@ impl GpuExecutor {
                 let mut dispatches = Vec::with_capacity(program.ops().len());
                 for op in program.ops() {
                     let bindings = op.kernel.bindings();
-                    let (pipeline, layout) = self.pipelines.get(
+                    let (pipeline, layout) = self.gpu.pipelines.get(
                         &self.gpu,
                         &op.kernel.permutation(),
                         &bindings,

@@ -1,34 +1,39 @@
-//! Compiled shaders, each made once: by permutation and the access of its bindings.
+//! Compiled shaders, each made once for a device: by permutation and the access of its bindings. Another session on it, for another
+//! method or another number of pictures, compiles only what is new to it.
 
 use super::device::Gpu;
 use crate::exec::{Counters, ExecError};
 use crate::kernels::{Access, Binding, Slot, shader::Permutation};
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 /// The part of the parameter buffer that a dispatch sees; no parameter block is larger.
 pub(super) const PARAMETER_BYTES: u64 = 1024;
 
 type Key = (Permutation, Vec<(u32, bool)>);
 
-/// The pipelines of an executor.
+type Made = (wgpu::ComputePipeline, wgpu::BindGroupLayout);
+
+/// The pipelines of a device.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    made: HashMap<Key, (wgpu::ComputePipeline, wgpu::BindGroupLayout)>,
+    made: Mutex<HashMap<Key, Made>>,
 }
 
 impl Cache {
     /// The pipeline of a permutation with its bind group layout.
     pub(super) fn get(
-        &mut self,
+        &self,
         gpu: &Gpu,
         permutation: &Permutation,
         bindings: &[Binding],
         counters: &mut Counters,
-    ) -> Result<(wgpu::ComputePipeline, wgpu::BindGroupLayout), ExecError> {
+    ) -> Result<Made, ExecError> {
         let accesses = bindings.iter().map(|b| (b.index, b.access == Access::Read)).collect();
         let key = (permutation.clone(), accesses);
-        if let Some(known) = self.made.get(&key) {
-            return Ok(known.clone());
+        let known = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(known) = known {
+            return Ok(known);
         }
         let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
             binding,
@@ -69,8 +74,9 @@ impl Cache {
             cache: None,
         });
         gpu.check()?;
-        self.made.insert(key, (pipeline.clone(), layout.clone()));
-        Ok((pipeline, layout))
+        let made = (pipeline, layout);
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(key, made.clone());
+        Ok(made)
     }
 }
 

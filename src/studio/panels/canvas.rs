@@ -86,7 +86,6 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, view: &mut 
     );
     let corner = rect.center() + view.pan - all / 2.0;
     let step = state.step();
-    let mut frames = Vec::with_capacity(images);
     for image in 0..images {
         let (column, row) = (image % columns, image / columns);
         let at = corner + Vec2::new((cell.x + gap) * column as f32, (cell.y + gap) * row as f32);
@@ -100,13 +99,12 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, view: &mut 
                 painter.rect_filled(frame, 2.0, palette.masked[0]);
             }
         }
-        frames.push(frame);
         overlay(&painter, frame, run, image, step, model.grid, model.codebook, state, palette);
     }
     let (run, grid) = (run.id, model.grid);
     if response.clicked()
-        && let (Some(pointer), Some(frame), Some(step)) =
-            (response.interact_pointer_pos(), frames.first(), step)
+        && let (Some(pointer), Some(step)) = (response.interact_pointer_pos(), step)
+        && let frame = Rect::from_min_size(corner, cell)
         && frame.contains(pointer)
     {
         let at =
