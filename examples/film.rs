@@ -4,7 +4,6 @@
 
 use eframe::egui::{self, Theme};
 use egui_kittest::Harness;
-use egui_kittest::kittest::Queryable as _;
 use migm::generate::model::Device;
 use migm::generate::picture::{Picture, encode_gif, write_whole};
 use migm::generate::recipe::Subject;
@@ -12,8 +11,10 @@ use migm::generate::refresh::Refresh;
 use migm::studio::BUNDLED;
 use migm::studio::actor::{Actor, Wake};
 use migm::studio::app::Studio;
-use migm::studio::run::Progress;
-use migm::studio::state::{Kept, Tab};
+use migm::studio::command::Command;
+use migm::studio::looking::Spot;
+use migm::studio::state::Kept;
+use migm::studio::tour::STOPS;
 use migm::studio::window::note;
 use std::error::Error;
 use std::sync::Arc;
@@ -26,7 +27,13 @@ const SEED: u64 = 3;
 const EVERY: usize = 2;
 const STEP_MS: u32 = 160;
 const PAUSE_MS: u32 = 1200;
+const READ_MS: u32 = 2600;
 const END_MS: u32 = 3000;
+/// The stop of the tour at which the budget is moved.
+const BUDGET: &str = "The refresh budget";
+/// The step and the tokens that are looked into.
+const LOOKED_AT: usize = 10;
+const TOKENS: [usize; 3] = [85, 152, 200];
 const PATIENCE: Duration = Duration::from_secs(300);
 
 struct Film {
@@ -86,46 +93,90 @@ impl Film {
         Ok(())
     }
 
+    /// Another budget, by the slider: a quick picture follows, then one of the full settings.
+    fn budget(&mut self, budget: u32) -> Result<(), Box<dyn Error>> {
+        let refresh = Refresh::Uniform(budget);
+        let recipe = self.window.state_mut().state.recipe.as_mut().ok_or("no recipe")?;
+        recipe.refresh = refresh.clone();
+        self.film(0, |studio| {
+            let last = studio.state.runs.last();
+            studio.state.open_run().is_none()
+                && last.is_some_and(|run| !run.draft && run.recipe.refresh == refresh)
+        })?;
+        self.window.run_ok();
+        self.shoot(PAUSE_MS)
+    }
+
+    /// The prompt and the seed that are looked into.
+    fn prompt(&mut self) -> Result<(), Box<dyn Error>> {
+        let state = &mut self.window.state_mut().state;
+        state.seed_locked = true;
+        let recipe = state.recipe.as_mut().ok_or("no recipe")?;
+        recipe.subject = Subject::Prompt(PROMPT.to_owned());
+        recipe.seed = SEED;
+        self.window.run_ok();
+        Ok(())
+    }
+
     fn finish_run(&mut self, runs: usize) -> Result<(), Box<dyn Error>> {
         self.film(EVERY, |studio| studio.state.runs.len() >= runs && studio.state.open_run().is_none())
     }
 }
 
+/// Seeds of the sweep that are waited for.
+const SEEDS: usize = 3;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).unwrap_or_else(|| "docs/images/studio.gif".to_owned());
     let mut film = Film::new();
+    // It opens moving: a picture makes itself.
     film.film(0, |studio| studio.state.model.is_some())?;
-    {
-        let state = &mut film.window.state_mut().state;
-        state.seed_locked = true;
-        let recipe = state.recipe.as_mut().ok_or("no recipe")?;
-        recipe.subject = Subject::Prompt(PROMPT.to_owned());
-        (recipe.seed, recipe.refresh) = (SEED, Refresh::Every);
-    }
-    film.window.run_ok();
-    film.shoot(PAUSE_MS)?;
-    // Vanilla, then a quarter of its full steps, then side by side.
-    film.window.get_by_label_contains("Generate").click();
     film.finish_run(1)?;
     film.shoot(PAUSE_MS)?;
-    let steps = film.window.state().state.recipe.as_ref().map_or(4, |recipe| recipe.draw.steps);
-    if let Some(recipe) = &mut film.window.state_mut().state.recipe {
-        recipe.refresh = Refresh::Uniform((steps / 6).max(1));
+    film.film(0, |studio| studio.is_settled())?;
+    // The tour, stop by stop; at the budget's the slider goes down.
+    film.window.key_press(egui::Key::F1);
+    for (at, stop) in STOPS.iter().enumerate() {
+        film.film(0, |studio| {
+            let tour = &studio.state.tour;
+            tour.at == Some(at) && tour.has_begun() && studio.is_settled()
+        })?;
+        film.window.run_ok();
+        film.shoot(READ_MS)?;
+        if stop.title == BUDGET {
+            for budget in [2, 1, 8] {
+                film.budget(budget)?;
+            }
+        }
+        film.window.key_press(egui::Key::PageDown);
     }
-    film.window.run_ok();
-    film.shoot(PAUSE_MS)?;
+    film.film(0, |studio| studio.state.tour.at.is_none())?;
+    // Into a step: a token, what it might have become, and where the shortcut looks from it.
+    film.prompt()?;
     film.window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Enter);
-    film.finish_run(2)?;
+    let runs = film.window.state().state.runs.len();
+    film.finish_run(runs)?;
     film.shoot(PAUSE_MS)?;
-    film.window.key_press_modifiers(egui::Modifiers::COMMAND | egui::Modifiers::SHIFT, egui::Key::Enter);
-    film.film(0, |studio| {
-        let compared = studio.state.compared();
-        compared.len() == 4
-            && compared.iter().all(|(_, run)| run.is_some_and(|run| run.progress == Progress::Finished))
-    })?;
-    film.window.run_ok();
-    film.shoot(END_MS)?;
-    film.window.state_mut().state.tab = Tab::Why;
+    for token in TOKENS {
+        let state = &mut film.window.state_mut().state;
+        let Some(run) = state.runs.last().map(|run| run.id) else { return Err("no run".into()) };
+        let spot = Spot { run, step: LOOKED_AT, token };
+        (state.scrubbed, state.spot) = (Some(LOOKED_AT), Some(spot));
+        film.film(0, |studio| studio.state.look.as_ref().is_some_and(|(known, _)| *known == spot))?;
+        film.window.run_ok();
+        film.shoot(PAUSE_MS)?;
+    }
+    (film.window.state_mut().state.spot, film.window.state_mut().state.scrubbed) = (None, None);
+    // Seeds and methods, judged.
+    film.window.state_mut().state.wanted.push(Command::Sweep);
+    for seeds in 1..=SEEDS {
+        film.film(0, |studio| {
+            let points = &studio.state.sweep.points;
+            !points.is_empty() && points.iter().all(|point| point.made.len() >= seeds)
+        })?;
+        film.shoot(PAUSE_MS)?;
+    }
+    film.window.key_press(egui::Key::Escape);
     film.window.run_ok();
     film.shoot(END_MS)?;
     let bytes = encode_gif(&film.frames)?;

@@ -1,6 +1,6 @@
 // Starts the studio and says what is wrong if it cannot, or if it ends: never a grey page.
 
-import init, { Page } from './migm.js';
+import init, { Page, shaders } from './migm.js';
 
 const canvas = document.getElementById('canvas');
 const notice = document.getElementById('notice');
@@ -39,6 +39,7 @@ async function start() {
   canvas.hidden = false;
   canvas.focus();
   globalThis.migm = page;
+  globalThis.migmShaders = shaders;
   keep().catch(() => {});
   const watch = setInterval(() => {
     if (!page.has_panicked()) return;

@@ -56,7 +56,7 @@ pub(super) struct Arguments {
     /// The step, from 0, from which on branches draw by their own seeds
     #[arg(long, value_name = "STEP", default_value_t = 0, requires = "branches")]
     branch_at: u32,
-    /// Also the likeliest codes of this token; rows and columns count from 0
+    /// Also the likeliest codes of this token, and where the shortcut looks from it; rows and columns count from 0
     #[arg(long, value_name = "ROW,COLUMN", value_parser = place, requires = "step")]
     token: Option<[u32; 2]>,
     /// The step, from 0, at which that token is looked at

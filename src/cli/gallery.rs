@@ -3,10 +3,11 @@
 use super::{Backend, CliError};
 use crate::generate::GenerateError;
 use crate::generate::engine::{Engine, Job};
+use crate::generate::metadata::texts;
 use crate::generate::model::Model;
 use crate::generate::picture::{Picture, Pixels, write_png};
 use crate::generate::predict::Predictor;
-use crate::generate::recipe::{Subject, texts};
+use crate::generate::recipe::Subject;
 use crate::generate::refresh::Refresh;
 use crate::generate::session::Settings;
 use crate::output::{self, Format, Output};

@@ -6,8 +6,9 @@
 
 use super::GenerateError;
 use super::engine::now_ms;
-use super::pace::{Outlook, Past, Verdict};
+use super::pace::{Adaptive, Outlook, Past, Verdict};
 use super::plan::Planner;
+use super::refresh::Refresh;
 use super::session::{PlannedStep, Session, Settings, StepKind};
 use crate::exec::read_f32;
 use crate::kernels::gauge;
@@ -30,6 +31,16 @@ impl Deciding {
     /// At the beginning of a run.
     pub(super) fn new(settings: &Settings, tokens: u32) -> Result<Self, GenerateError> {
         let planner = Planner::new(settings, tokens)?;
+        let needed = 1 + planner.guidance_begins().1;
+        if let Refresh::Adaptive(Adaptive { budget: Some(budget), .. }) = settings.refresh
+            && budget < needed
+        {
+            let message = format!(
+                "a refresh budget of {budget} is less than the {needed} full steps that such a run cannot do without: the first, and where \
+                 guidance begins; use {needed} or more"
+            );
+            return Err(GenerateError::Setting(message));
+        }
         let full = settings.refresh.full_steps(planner.most_steps(), settings.sampling.steps)?;
         let settings = settings.clone();
         Ok(Self { settings, tokens, planner, full, past: Vec::new(), ms: Vec::new() })
@@ -55,7 +66,10 @@ impl Deciding {
         let mask_ratio = self.planner.mask_ratio();
         let tenth = (mask_ratio * prior.len() as f32) as usize;
         let prior = prior.get(tenth.min(prior.len().saturating_sub(1))).copied().unwrap_or(1.0);
-        Some(pace.decide(&Outlook { past: &self.past, steps: self.full.len(), mask_ratio, prior }))
+        let (guidance_begins, guidance_to_begin) = self.planner.guidance_begins();
+        let (past, steps) = (&self.past, self.full.len());
+        let outlook = Outlook { past, steps, mask_ratio, prior, guidance_begins, guidance_to_begin };
+        Some(pace.decide(&outlook))
     }
 }
 

@@ -115,6 +115,26 @@ fn a_target_buys_full_steps_and_a_budget_is_exact() {
             }
         }
         assert_eq!(codes.len(), wanted.len());
+        // Guidance that begins later has a full step of its own, which counts.
+        let sampling = Sampling { guidance: 1.0, guidance_interval: [0.0, 0.7], ..sampling };
+        let of = |budget| {
+            let refresh = adaptive(0.2, Some(budget));
+            Settings { sampling, refresh, predictor: Predictor::Shortcut }
+        };
+        for budget in [2, 4, 10] {
+            let settings = of(budget);
+            let (steps, _) =
+                run(&mut session(model, condition, &settings, &Device::Cpu), &settings, condition);
+            assert_eq!(full(&steps), budget as usize, "{steps:?}");
+            let begins: Vec<bool> =
+                steps.windows(2).map(|two| two[0].values.unguided && !two[1].values.unguided).collect();
+            let at = 1 + begins.iter().position(|begins| *begins).unwrap();
+            assert_eq!(steps[at].verdict.unwrap().reason, Reason::Guidance);
+        }
+        let (settings, device) = (of(1), Device::Cpu);
+        let refused =
+            session(model, condition, &settings, &device).configure(&settings).unwrap_err().to_string();
+        assert!(refused.contains("less than the 2 full steps"), "{refused}");
     }
 }
 

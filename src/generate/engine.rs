@@ -234,7 +234,8 @@ impl Engine {
         let mut batches: Vec<Vec<usize>> = chunks.map(<[usize]>::to_vec).collect();
         batches.reverse();
         let settings = settings.clone();
-        Ok(Run { engine: self, pictures, settings, quantize, at_once, batches, now: None, from: None })
+        let (now, from, firsts) = (None, None, Vec::new());
+        Ok(Run { engine: self, pictures, settings, quantize, at_once, batches, now, from, firsts })
     }
 
     /// Pipelines, page faults, clocks: the first two steps of so many pictures like this, before others are timed.
@@ -313,11 +314,28 @@ pub struct Finished {
     pub plan: Vec<PlannedStep>,
 }
 
+/// The first steps of a branch, made in another way than the rest.
+#[derive(Clone, Debug)]
+pub struct First {
+    /// Steps of the run that are made so, those before them included.
+    pub steps: usize,
+    /// The way.
+    pub settings: Settings,
+    /// The seed of each picture.
+    pub seeds: Vec<u64>,
+}
+
 /// The batch under way.
 #[derive(Debug)]
 struct Now {
     pictures: Vec<usize>,
     spent: f64,
+    /// The step that is next, and which of the run's parts it is of: its first steps, then the rest.
+    step: usize,
+    part: usize,
+    /// Of the parts that are over.
+    plan: Vec<PlannedStep>,
+    times: Vec<Option<f64>>,
 }
 
 /// Pictures in the making.
@@ -333,6 +351,8 @@ pub struct Run<'a> {
     now: Option<Now>,
     /// Codes `[pictures, tokens]` to go on from, and at which step.
     from: Option<(Vec<u32>, usize)>,
+    /// How its first steps are made, in their order, where they are made otherwise.
+    firsts: Vec<First>,
 }
 
 impl Run<'_> {
@@ -342,16 +362,25 @@ impl Run<'_> {
         Self { from: Some((codes, step)), ..self }
     }
 
+    /// The same with first steps that are made in other ways, in their order: each way ends where the next begins, and a step that
+    /// follows another way is a full one. A run that is [`resuming`](Self::resuming) has them behind it.
+    #[must_use]
+    pub fn beginning(self, firsts: Vec<First>) -> Self {
+        Self { firsts, ..self }
+    }
+
     /// Goes on until something happens; `None` when all pictures are made.
     ///
     /// # Errors
     /// The device failed, or weights cannot be read.
     pub async fn next(&mut self) -> Result<Option<Event>, GenerateError> {
-        let Some(now) = &mut self.now else { return self.begin() };
         let began = now_ms();
+        self.change().await?;
+        let Some(now) = &mut self.now else { return self.begin() };
         let session = self.engine.present()?;
         if let Some(step) = session.advance().await? {
             now.spent += now_ms() - began;
+            now.step += 1;
             return Ok(Some(Event::Stepped(step)));
         }
         session.executor().wait()?;
@@ -359,8 +388,10 @@ impl Run<'_> {
         let mut codes = session.tokens().await?;
         now.spent += now_ms() - began;
         codes.truncate(count);
-        let times = session.step_times().await?;
-        let plan = session.plan().to_vec();
+        let mut times = std::mem::take(&mut now.times);
+        times.extend(session.step_times().await?.into_iter().skip(times.len()));
+        let mut plan = std::mem::take(&mut now.plan);
+        plan.extend(session.plan().iter().skip(plan.len()));
         let each = now.spent / times.len().max(1) as f64;
         let step_ms = times.into_iter().map(|ms| ms.unwrap_or(each)).collect();
         let finished = self.now.take().map(|now| {
@@ -369,14 +400,42 @@ impl Run<'_> {
         Ok(finished)
     }
 
+    /// What the pictures of a batch are made under in one of the run's parts, filled up to as many as are made at once.
+    fn made_of(&self, indices: &[usize], part: usize) -> (Settings, Vec<Condition>, Vec<u64>) {
+        let at = |i: usize| *indices.get(i).or(indices.last()).unwrap_or(&0);
+        let all = || (0..self.at_once as usize).map(at);
+        let conditions = all().map(|index| self.pictures[index].condition.clone()).collect();
+        let first = self.firsts.get(part);
+        let settings = first.map_or(&self.settings, |first| &first.settings).clone();
+        let seed = |index: usize| first.and_then(|first| first.seeds.get(index).copied());
+        (settings, conditions, all().map(|index| seed(index).unwrap_or(self.pictures[index].seed)).collect())
+    }
+
+    /// Goes over to the next part, where the present one has come to its end.
+    async fn change(&mut self) -> Result<(), GenerateError> {
+        let Some(now) = &mut self.now else { return Ok(()) };
+        if self.firsts.get(now.part).is_none_or(|first| first.steps > now.step) {
+            return Ok(());
+        }
+        let session = self.engine.present()?;
+        let codes = session.tokens().await?;
+        let times = session.step_times().await?;
+        let (from, until) = (now.plan.len(), now.step);
+        now.times.extend(times.into_iter().take(until).skip(from));
+        now.plan.extend(session.plan().iter().take(until).skip(from));
+        now.part += 1;
+        let (part, indices) = (now.part, now.pictures.clone());
+        let (settings, conditions, seeds) = self.made_of(&indices, part);
+        let batch = Batch::of(&conditions[0], self.at_once, settings.sampling.guided());
+        self.engine.session(&settings, batch, self.quantize)?.resume(&conditions, &seeds, &codes, until)
+    }
+
     fn begin(&mut self) -> Result<Option<Event>, GenerateError> {
         let Some(indices) = self.batches.pop() else { return Ok(None) };
-        let of = |i: usize| &self.pictures[*indices.get(i).or(indices.last()).unwrap_or(&0)];
-        let batch = Batch::of(&of(0).condition, self.at_once, self.settings.sampling.guided());
-        let all = || (0..self.at_once as usize).map(of);
-        let conditions: Vec<Condition> = all().map(|picture| picture.condition.clone()).collect();
-        let seeds: Vec<u64> = all().map(|picture| picture.seed).collect();
-        let session = self.engine.session(&self.settings, batch, self.quantize)?;
+        let (part, step) = self.from.as_ref().map_or((0, 0), |(_, step)| (self.firsts.len(), *step));
+        let (settings, conditions, seeds) = self.made_of(&indices, part);
+        let batch = Batch::of(&conditions[0], self.at_once, settings.sampling.guided());
+        let session = self.engine.session(&settings, batch, self.quantize)?;
         match &self.from {
             None => session.start(&conditions, &seeds)?,
             Some((codes, step)) => {
@@ -389,7 +448,8 @@ impl Run<'_> {
             }
         }
         let steps = session.plan().len();
-        self.now = Some(Now { pictures: indices.clone(), spent: 0.0 });
+        let (plan, times) = (Vec::new(), Vec::new());
+        self.now = Some(Now { pictures: indices.clone(), spent: 0.0, step, part, plan, times });
         Ok(Some(Event::Began(Began { pictures: indices, steps })))
     }
 

@@ -17,6 +17,7 @@ fn recipe(model: &Model, subject: Subject) -> Recipe {
         refresh: Refresh::Uniform(3),
         predictor: Predictor::Shortcut,
         quantize: None,
+        begun: Vec::new(),
     }
 }
 

@@ -18,6 +18,7 @@ mod golden_tests;
 pub mod likelihood;
 #[cfg(test)]
 mod matrix_tests;
+pub mod metadata;
 #[cfg(test)]
 mod ml_cache_tests;
 pub mod model;

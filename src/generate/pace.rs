@@ -27,6 +27,11 @@ pub struct Outlook<'a> {
     pub mask_ratio: f32,
     /// What an error is of the velocity that was accumulated, where nothing is known of this run: as `migm calibrate` measured it, or 1.
     pub prior: f32,
+    /// Whether guidance begins with this step, which then is a full one whatever is decided: unconditional features are old or were
+    /// never there.
+    pub guidance_begins: bool,
+    /// Steps after this one with which guidance begins.
+    pub guidance_to_begin: u32,
 }
 
 /// Why a step runs as it does.
@@ -35,6 +40,8 @@ pub struct Outlook<'a> {
 pub enum Reason {
     /// The first step has nothing to be predicted from.
     First,
+    /// Guidance begins, which needs features of its own.
+    Guidance,
     /// The error that is expected exceeds what is allowed.
     Error,
     /// It does not.
@@ -50,6 +57,7 @@ impl Reason {
     pub fn title(self) -> &'static str {
         match self {
             Self::First => "the first step has nothing to be predicted from",
+            Self::Guidance => "guidance begins, and needs features of its own",
             Self::Error => "the expected error exceeds the target",
             Self::Within => "the expected error is within the target",
             Self::Unknown => "nothing is known yet of how features move",
@@ -192,11 +200,15 @@ impl Pace for Adaptive {
         let left = outlook.steps.saturating_sub(outlook.past.len());
         let limit = self.limit(learnt.full, left, outlook.steps);
         let estimate = learnt.velocity.map(|velocity| learnt.factor * (learnt.accumulated + velocity));
-        let spare = self.budget.map(|budget| budget.saturating_sub(learnt.full));
+        // What guidance takes of the budget is spent already.
+        let (taken, open) =
+            (outlook.guidance_to_begin, left.saturating_sub(outlook.guidance_to_begin as usize));
+        let spare = self.budget.map(|budget| budget.saturating_sub(learnt.full + taken));
         let (full, reason) = match (estimate, spare) {
             _ if outlook.past.is_empty() => (true, Reason::First),
+            _ if outlook.guidance_begins => (true, Reason::Guidance),
             (_, Some(0)) => (false, Reason::Budget),
-            (_, Some(spare)) if spare as usize >= left => (true, Reason::Budget),
+            (_, Some(spare)) if spare as usize >= open => (true, Reason::Budget),
             // One that does not move has to be held against a full step first.
             (None, _) => (learnt.is_still, Reason::Unknown),
             (Some(estimate), _) if estimate > limit => (true, Reason::Error),
@@ -213,9 +225,27 @@ mod tests {
 
     /// A run over steps at which features move so fast, and errors are `factor` times what was accumulated.
     fn run(pace: &Adaptive, velocities: &[f32], factor: f32, is_still: bool) -> Vec<Verdict> {
+        run_guided(pace, velocities, factor, is_still, 0)
+    }
+
+    /// The same with guidance that begins at a step; at the first, none begins later.
+    fn run_guided(
+        pace: &Adaptive,
+        velocities: &[f32],
+        factor: f32,
+        is_still: bool,
+        begins: usize,
+    ) -> Vec<Verdict> {
         let (mut past, mut verdicts, mut since) = (Vec::new(), Vec::new(), 0.0);
-        for &velocity in velocities {
-            let outlook = Outlook { past: &past, steps: velocities.len(), mask_ratio: 0.5, prior: 1.0 };
+        for (step, &velocity) in velocities.iter().enumerate() {
+            let outlook = Outlook {
+                past: &past,
+                steps: velocities.len(),
+                mask_ratio: 0.5,
+                prior: 1.0,
+                guidance_begins: step > 0 && step == begins,
+                guidance_to_begin: u32::from(step < begins && begins < velocities.len()),
+            };
             let verdict = pace.decide(&outlook);
             since += velocity;
             let (kind, moved) = match (verdict.full, is_still) {
@@ -265,10 +295,17 @@ mod tests {
             target_error in 0.001_f32..2.0,
             factor in 0.1_f32..4.0,
             is_still in any::<bool>(),
+            guided_from in 0.0_f64..1.0,
         ) {
             let budget = 1 + (share * (velocities.len() - 1) as f64) as u32;
             let pace = Adaptive { target_error, budget: Some(budget) };
             prop_assert_eq!(full(&run(&pace, &velocities, factor, is_still)).len(), budget as usize);
+            // With guidance that begins later too, if there is enough for its step.
+            let begins = (guided_from * velocities.len() as f64) as usize;
+            let verdicts = run_guided(&pace, &velocities, factor, is_still, begins);
+            let least = 1 + u32::from(begins > 0);
+            prop_assert!(verdicts[begins].full);
+            prop_assert_eq!(full(&verdicts).len(), budget.max(least) as usize);
         }
     }
 }

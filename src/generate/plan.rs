@@ -89,20 +89,37 @@ impl Planner {
         self.masked as f32 / self.tokens as f32
     }
 
+    /// The place on the schedule's curve: what is ahead of the schedule is where it would have no more masked, at its last step in the end.
+    fn place(&self) -> usize {
+        match self.counts {
+            Counts::Scheduled => self.step as usize,
+            Counts::Free | Counts::Given(_) => {
+                let reached = self.curve.partition_point(|&before| before > self.masked);
+                reached.min(self.curve.len() - 2)
+            }
+        }
+    }
+
+    /// Whether guidance begins with the step to come where there was none before, and with how many after it: those are full. A run
+    /// that is ahead of its schedule may have fewer.
+    pub fn guidance_begins(&self) -> (bool, u32) {
+        let unguided = |place: usize| {
+            let mask_ratio = self.curve[place] as f32 / self.tokens as f32;
+            self.sampling.guidance_at(place as u32, mask_ratio).1
+        };
+        let (place, last) = (self.place(), self.curve.len() - 2);
+        let now = self.last_full.is_some() && self.was_unguided && !unguided(place);
+        let later = (place + 1..=last).filter(|&next| unguided(next - 1) && !unguided(next)).count();
+        (now, later as u32)
+    }
+
     /// The step to come, whether in full or not; `None` after the last. Where its count is still to be decided, it is the least that
     /// keeps up with the schedule.
     pub fn next(&self, full: bool) -> Option<PlannedStep> {
         if self.step as usize >= self.most_steps() {
             return None;
         }
-        // What is ahead of the schedule is where it would have no more masked, at its last step in the end.
-        let place = match self.counts {
-            Counts::Scheduled => self.step as usize,
-            Counts::Free | Counts::Given(_) => {
-                let reached = self.curve.partition_point(|&before| before > self.masked);
-                reached.min(self.curve.len() - 2)
-            }
-        };
+        let place = self.place();
         let reveal = match &self.counts {
             Counts::Scheduled => self.curve[place] - self.curve[place + 1],
             Counts::Given(counts) => counts[self.step as usize],

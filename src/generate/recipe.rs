@@ -2,13 +2,13 @@
 //! keeps, what stands in a saved PNG and in a link. Pictures are made again from it, token for token.
 
 use super::GenerateError;
-use super::engine::Job;
+use super::engine::{First, Job};
+use super::metadata::{self, BEGUN};
 use super::model::Model;
-use super::order::Order;
 use super::predict::Predictor;
 use super::refresh::Refresh;
 use super::sampling::{Reveal, Sampling};
-use super::session::Settings;
+use super::session::{PlannedStep, Settings};
 use crate::kernels::Quantization;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -32,157 +32,6 @@ impl Subject {
             Self::Class(class) => class,
         }
     }
-}
-
-/// What a PNG carries of the pictures in it, a subject and a seed each: enough to make them again. Pictures of prompts are of one.
-pub fn metadata(
-    model: &str,
-    quantize: Option<Quantization>,
-    settings: &Settings,
-    pictures: &[(Subject, u64)],
-) -> Value {
-    let seeds: Vec<u64> = pictures.iter().map(|(_, seed)| *seed).collect();
-    let mut out = serde_json::json!({
-        "model": model, "quantize": quantize, "seeds": seeds, "settings": settings, "version": env!("CARGO_PKG_VERSION"),
-    });
-    if let Some(command) = command(model, quantize, settings, pictures) {
-        out["command"] = command.into();
-    }
-    if let Some((Subject::Prompt(prompt), _)) = pictures.first() {
-        out["prompt"] = prompt.as_str().into();
-    } else {
-        let classes: Vec<&str> = pictures.iter().map(|(subject, _)| subject.title()).collect();
-        out["classes"] = serde_json::json!(classes);
-    }
-    out
-}
-
-/// The text chunks of a PNG, by keyword: what wrote it, what it was made from (as [`metadata`] has it, or a command of its own), and,
-/// where it shows what one run made, the [`parameters`] that viewers show. All that is written as PNG has them from here.
-pub fn texts(made_from: &Value, parameters: Option<String>) -> Vec<(&'static str, String)> {
-    let software = ("Software", software());
-    let parameters = parameters.map(|text| ("parameters", text));
-    [Some(software), parameters, Some((METADATA, made_from.to_string()))].into_iter().flatten().collect()
-}
-
-/// Where a picture and a report say by what their tokens are known again: a [`Proof`](super::proof::Proof) as text.
-pub const FINGERPRINT: &str = "fingerprint";
-
-/// Where a picture says that it went on from a step of another run.
-pub const BRANCH: &str = "branch";
-
-/// The keyword of what a picture was made from.
-pub const METADATA: &str = "migm";
-
-fn software() -> String {
-    format!("migm {}", env!("CARGO_PKG_VERSION"))
-}
-
-/// What other programs show of how pictures were made, in the form that AUTOMATIC1111's web interface began with: what was asked for,
-/// and a line of settings. `width` and `height` are those of one picture, in pixels, and the seed that of the first. The guidance
-/// weight is the one of `--guidance`.
-pub fn parameters(
-    model: &str,
-    settings: &Settings,
-    pictures: &[(Subject, u64)],
-    [width, height]: [u32; 2],
-) -> String {
-    let words = |(subject, _): &'_ (Subject, u64)| match subject {
-        Subject::Prompt(words) | Subject::Class(words) => words.clone(),
-    };
-    let mut subjects: Vec<String> = pictures.iter().map(words).collect();
-    subjects.dedup();
-    // The settings stand on the last line, and nothing else may look like them.
-    let asked = subjects.join(", ").split_whitespace().collect::<Vec<_>>().join(" ");
-    let Settings { sampling, refresh, predictor } = settings;
-    let sampler = match refresh {
-        Refresh::Every => "migm vanilla".to_owned(),
-        refresh => format!("migm {predictor} {refresh}"),
-    };
-    let fields = [
-        ("Steps", sampling.steps.to_string()),
-        ("Sampler", sampler),
-        ("CFG scale", sampling.guidance.to_string()),
-        ("Seed", pictures.first().map_or(0, |(_, seed)| *seed).to_string()),
-        ("Size", format!("{width}x{height}")),
-        ("Model", model.to_owned()),
-        ("Version", software()),
-    ];
-    // What would end a value stands in quotes, as that program has it.
-    let quoted = |value: String| {
-        if value.contains([',', '"', '\n']) { Value::from(value).to_string() } else { value }
-    };
-    let fields = fields.map(|(name, value)| format!("{name}: {}", quoted(value)));
-    format!("{asked}\n{}", fields.join(", "))
-}
-
-/// The command that makes the pictures again, every setting spelled out; `None` where no one command makes them: several seeds
-/// that do not count up, or a predictor from outside.
-pub fn command(
-    model: &str,
-    quantize: Option<Quantization>,
-    settings: &Settings,
-    pictures: &[(Subject, u64)],
-) -> Option<String> {
-    let Settings { sampling, refresh, predictor } = settings;
-    Predictor::named(&predictor.to_string())?;
-    refresh.to_string().parse::<Refresh>().ok()?;
-    if matches!(sampling.order, Order::Custom(_)) {
-        return None;
-    }
-    let (_, seed) = pictures.first()?;
-    let mut subjects: Vec<&Subject> = pictures.iter().map(|(subject, _)| subject).collect();
-    subjects.dedup();
-    let count = pictures.len() / subjects.len();
-    let again =
-        subjects.iter().flat_map(|subject| (0..count as u64).map(move |i| (*subject, seed.wrapping_add(i))));
-    if !again.eq(pictures.iter().map(|(subject, seed)| (subject, *seed))) {
-        return None;
-    }
-    let mut words = vec!["migm".to_owned(), "generate".to_owned()];
-    for subject in subjects {
-        match subject {
-            Subject::Prompt(prompt) => words.push(quoted(prompt)),
-            Subject::Class(class) => words.extend(["--class".to_owned(), quoted(class)]),
-        }
-    }
-    // As the command line spells what JSON spells with underscores.
-    let spelled = |value: Value| value.as_str().unwrap_or_default().replace('_', "-");
-    let mut options = vec![
-        ("model", quoted(model)),
-        ("seed", seed.to_string()),
-        ("count", count.to_string()),
-        ("steps", sampling.steps.to_string()),
-        ("refresh", refresh.to_string()),
-        ("predictor", predictor.to_string()),
-        ("guidance", sampling.guidance.to_string()),
-        ("schedule", spelled(serde_json::json!(sampling.schedule))),
-        ("temperature", sampling.draw_temperature.to_string()),
-        ("softmax-temperature", sampling.softmax_temperature.to_string()),
-        ("choice-temperature", sampling.choice_temperature.to_string()),
-        ("choice-noise", spelled(serde_json::json!(sampling.choice_noise))),
-        ("bf16-gumbel", sampling.bf16_gumbel.to_string()),
-    ];
-    let [low, high] = sampling.guidance_interval;
-    options.extend([
-        ("order", sampling.order.name().to_owned()),
-        ("spread", sampling.spread.to_string()),
-        ("reveal", sampling.reveal.to_string()),
-        ("corrector", sampling.corrector.to_string()),
-        ("guidance-interval", format!("{low},{high}")),
-    ]);
-    options.extend(quantize.map(|scheme| ("quantize", scheme.to_string())));
-    words.extend(options.into_iter().map(|(name, value)| format!("--{name}={value}")));
-    Some(words.join(" "))
-}
-
-/// A word as shells take it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Reads how tokens are drawn. Links and histories of earlier versions name the kind of model around it.
@@ -217,6 +66,45 @@ pub struct Recipe {
     /// How weights are quantised while they are loaded; `None` takes them as they are stored.
     #[serde(default)]
     pub quantize: Option<Quantization>,
+    /// How the first steps were made where it is a branch, in their order; nothing where it is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub begun: Vec<Begun>,
+}
+
+/// The first steps of a branch: another run's. With the next step the model looks at the tokens anew, in full.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Begun {
+    /// Steps of the run that are made so, those before them included.
+    pub steps: u32,
+    /// The seed of its first picture.
+    pub seed: u64,
+    /// Which of its steps ran the full model.
+    pub refresh: Refresh,
+    /// What stood in for it at the others.
+    pub predictor: Predictor,
+}
+
+impl std::fmt::Display for Begun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{};{};{};{}", self.steps, self.seed, self.predictor, self.refresh)
+    }
+}
+
+impl std::str::FromStr for Begun {
+    type Err = String;
+
+    /// As it is written.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not steps;seed;predictor;refresh");
+        let parts: Vec<&str> = text.split(';').collect();
+        let [steps, seed, predictor, refresh] = parts[..] else { return Err(wrong()) };
+        Ok(Self {
+            steps: steps.parse().map_err(|_| wrong())?,
+            seed: seed.parse().map_err(|_| wrong())?,
+            predictor: Predictor::named(predictor).ok_or_else(wrong)?,
+            refresh: refresh.parse()?,
+        })
+    }
 }
 
 impl Recipe {
@@ -232,6 +120,7 @@ impl Recipe {
             refresh: predictor.default_refresh(draw.steps),
             predictor,
             quantize: None,
+            begun: Vec::new(),
         }
     }
 
@@ -260,9 +149,28 @@ impl Recipe {
         Some(full.into_iter().filter(|full| *full).count())
     }
 
-    /// Whether the rule for full steps makes sense, whether or not it tells them before.
+    /// Whether the rule for full steps makes sense, whether or not it tells them before; of a branch those of all its parts.
     pub fn makes_sense(&self) -> bool {
+        let (parts, steps) = (self.parts(), self.draw.steps);
+        let ends = self.begun.iter().map(|begun| begun.steps);
+        let in_order = ends.clone().zip(ends.clone().skip(1)).all(|(end, next)| end < next);
+        in_order && ends.clone().all(|end| (1..steps).contains(&end)) && parts.iter().all(Self::has_a_rule)
+    }
+
+    fn has_a_rule(&self) -> bool {
         self.refresh.pace().is_some() || self.full_steps().is_some()
+    }
+
+    /// What it is made of, one after the other: of a branch the first steps, each as a run of its own that is left behind them.
+    pub fn parts(&self) -> Vec<Self> {
+        let own = Self { begun: Vec::new(), ..self.clone() };
+        let of = |begun: &Begun| {
+            let Begun { seed, refresh, predictor, .. } = begun.clone();
+            Self { seed, refresh, predictor, ..own.clone() }
+        };
+        let mut parts: Vec<Self> = self.begun.iter().map(of).collect();
+        parts.push(own);
+        parts
     }
 
     /// What a session is configured with.
@@ -280,21 +188,55 @@ impl Recipe {
         Ok((0..u64::from(self.images.max(1))).map(job).collect())
     }
 
-    /// What a PNG carries: [`metadata`] of pictures of this subject, by the model's name.
+    /// How the first steps of a branch are made.
+    ///
+    /// # Errors
+    /// Settings that do not go together.
+    pub fn firsts(&self, model: &Model) -> Result<Vec<First>, GenerateError> {
+        let parts = self.parts();
+        let first = |(begun, part): (&Begun, &Self)| {
+            let seeds = (0..u64::from(self.images.max(1))).map(|i| begun.seed.wrapping_add(i)).collect();
+            Ok(First { steps: begun.steps as usize, settings: model.resolve(part.settings())?, seeds })
+        };
+        self.begun.iter().zip(&parts).map(first).collect()
+    }
+
+    /// The steps of a run: of a branch each part's own.
+    ///
+    /// # Errors
+    /// Settings that do not go together.
+    pub fn plan(&self, model: &Model) -> Result<Vec<PlannedStep>, GenerateError> {
+        let tokens = model.family().tokens();
+        let mut plan = Vec::new();
+        for (at, part) in self.parts().iter().enumerate() {
+            let steps = model.resolve(part.settings())?.plan(tokens)?.into_iter();
+            let until = self.begun.get(at).map_or(usize::MAX, |begun| begun.steps as usize);
+            plan.extend(steps.take(until).skip(plan.len()));
+        }
+        Ok(plan)
+    }
+
+    /// What a PNG carries: [`metadata`](metadata::metadata) of pictures of this subject, by the model's name.
     pub fn metadata(&self, model: &str, seeds: &[u64]) -> Value {
         let pictures: Vec<(Subject, u64)> = seeds.iter().map(|&seed| (self.subject.clone(), seed)).collect();
-        metadata(model, self.quantize, &self.settings(), &pictures)
+        let mut value = metadata::metadata(model, self.quantize, &self.settings(), &pictures);
+        if let (false, Some(object)) = (self.begun.is_empty(), value.as_object_mut()) {
+            object.insert(BEGUN.to_owned(), serde_json::json!(self.begun));
+            // No command makes it.
+            object.remove("command");
+        }
+        value
     }
 
-    /// [`parameters`] of pictures of this subject, by the model's name, for viewers. `width` and `height` are of one picture, in pixels.
+    /// [`parameters`](metadata::parameters) of pictures of this subject, by the model's name, for viewers. `width` and `height` are of one picture, in pixels.
     pub fn parameters(&self, model: &str, seeds: &[u64], size: [u32; 2]) -> String {
         let pictures: Vec<(Subject, u64)> = seeds.iter().map(|&seed| (self.subject.clone(), seed)).collect();
-        parameters(model, &self.settings(), &pictures, size)
+        metadata::parameters(model, &self.settings(), &pictures, size)
     }
 
-    /// The text chunks of a PNG of pictures of this subject: [`texts`], by the model's name and the size of one picture, width first.
+    /// The text chunks of a PNG of pictures of this subject: [`texts`](metadata::texts), by the model's name and the size of one picture, width first.
     pub fn texts(&self, model: &str, seeds: &[u64], size: [u32; 2]) -> Vec<(&'static str, String)> {
-        texts(&self.metadata(model, seeds), Some(self.parameters(model, seeds, size)))
+        metadata::texts(&self.metadata(model, seeds), Some(self.parameters(model, seeds, size)))
     }
 
     /// From what a PNG carries, of this program or of `migm generate`.
@@ -305,11 +247,6 @@ impl Recipe {
         let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
         if value.get("pixels").is_some_and(|pixels| *pixels != "signed") {
             return Err("the picture's pixels are scaled by --pixels, which runs here do not do".to_owned());
-        }
-        if value.get(BRANCH).is_some() {
-            return Err(
-                "the picture is a branch of another run, and its settings alone do not make it".to_owned()
-            );
         }
         let settings =
             value.get("settings").ok_or("the picture does not say with what settings it was made")?;
@@ -348,6 +285,10 @@ impl Recipe {
                 Some(scheme) => serde_json::from_value(scheme.clone()).map_err(wrong)?,
                 None => None,
             },
+            begun: match value.get(BEGUN) {
+                Some(begun) => serde_json::from_value(begun.clone()).map_err(wrong)?,
+                None => Vec::new(),
+            },
         })
     }
 }
@@ -369,6 +310,7 @@ mod tests {
             refresh: if budget == 0 { Refresh::Every } else { Refresh::Uniform(budget) },
             predictor: Predictor::MlCache(MlCache::OFFICIAL),
             quantize: text.then_some(Quantization::Int4 { group: 32 }),
+            begun: Vec::new(),
         }
     }
 
@@ -404,7 +346,7 @@ mod tests {
         };
         assert!(with("classes", serde_json::json!(["fox", "taxi", "fox"])).contains("several classes"));
         assert!(with("seeds", serde_json::json!([5, 6, 5])).contains("do not count up"));
-        assert!(with(BRANCH, 3.into()).contains("branch of another run"));
+        assert!(with(BEGUN, 3.into()).contains("cannot be read"));
         assert!(Recipe::from_metadata(&sheet).is_ok());
     }
 
@@ -440,9 +382,9 @@ mod tests {
         recipe.refresh = Refresh::Every;
         assert!(recipe.parameters("m", &[7], [8, 8]).contains("Sampler: migm vanilla, "));
         let pictures = ["fox", "fox", "owl"].map(|class| (Subject::Class(class.to_owned()), 3));
-        let of_classes = parameters("m", &recipe.settings(), &pictures, [8, 8]);
+        let of_classes = metadata::parameters("m", &recipe.settings(), &pictures, [8, 8]);
         assert!(of_classes.starts_with("fox, owl\nSteps: 32, "), "{of_classes}");
-        assert_eq!(super::texts(&Value::Null, None).len(), 2);
+        assert_eq!(metadata::texts(&Value::Null, None).len(), 2);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(crate) mod math;
 pub(crate) mod mean_pixels;
 pub(crate) mod movement;
 pub(crate) mod nearest_code;
+#[cfg(any(test, all(feature = "studio", target_arch = "wasm32")))]
+pub(crate) mod permutations;
 pub(crate) mod philox;
 pub(crate) mod quantized;
 pub(crate) mod rank_scores;

@@ -1,75 +1,9 @@
 //! Every shader in every permutation: parsed and validated by naga, within WebGPU's default limits, and translated to
 //! SPIR-V, MSL, HLSL and GLSL. Needs no device.
 
-use super::Quantization;
-use super::shader::{Permutation, SHADERS};
+use super::permutations::all as permutations;
+use super::shader::Permutation;
 use naga::{back, valid};
-use std::collections::BTreeSet;
-
-/// Flags that exclude one another.
-const EXCLUSIVE: &[&[&str]] = &[
-    &["F16_WEIGHTS", "INT8", "INT4"],
-    &["GELU", "SILU"],
-    &["UPSAMPLE", "DOWNSAMPLE"],
-    &["VALUE_IN_QUERY", "VALUE_IN_KEY"],
-];
-
-/// Values for the constants that a shader takes.
-fn constants(shader: &str, flags: &[&str]) -> Vec<Vec<(&'static str, u32)>> {
-    if flags.contains(&"INT4") {
-        return Quantization::GROUPS.iter().map(|&group| vec![("GROUP", group)]).collect();
-    }
-    let heads: &[u32] = match shader {
-        "attention" => &[1, 2, 3, 6, 12, 16],
-        "attention_wide" => &[17, 32, 50, 128, 256],
-        _ => return vec![Vec::new()],
-    };
-    heads.iter().map(|&head4| vec![("HEAD4", head4)]).collect()
-}
-
-/// Flags that a shader and its imports ask for.
-fn flags(shader: &'static str) -> Vec<&'static str> {
-    fn collect(text: &'static str, flags: &mut BTreeSet<&'static str>) {
-        for line in text.lines() {
-            let mut words = line.split_whitespace();
-            match (words.next(), words.next()) {
-                (Some("#ifdef" | "#ifndef"), Some(flag)) => {
-                    flags.insert(flag);
-                }
-                (Some("#import"), Some(name)) => {
-                    let found = super::shader::SHARED.iter().find(|(known, _)| *known == name).unwrap();
-                    collect(found.1, flags);
-                }
-                _ => {}
-            }
-        }
-    }
-    let mut found = BTreeSet::new();
-    collect(SHADERS.iter().find(|(name, _)| *name == shader).unwrap().1, &mut found);
-    found.into_iter().collect()
-}
-
-/// Every permutation of every shader.
-fn permutations() -> Vec<Permutation> {
-    let mut all = Vec::new();
-    for (shader, _) in SHADERS {
-        let flags = flags(shader);
-        for set in 0..1_u32 << flags.len() {
-            let on: Vec<&'static str> =
-                flags.iter().enumerate().filter(|(i, _)| set >> i & 1 == 1).map(|(_, flag)| *flag).collect();
-            let exclusive = |group: &[&str]| group.iter().filter(|flag| on.contains(flag)).count() > 1;
-            // Values that share a tensor with the keys, which share one with the queries, share it with the queries.
-            let chained = on.contains(&"KEY_IN_QUERY") && on.contains(&"VALUE_IN_KEY");
-            if EXCLUSIVE.iter().any(|group| exclusive(group)) || chained {
-                continue;
-            }
-            for constants in constants(shader, &on) {
-                all.push(Permutation { shader, flags: on.clone(), constants });
-            }
-        }
-    }
-    all
-}
 
 #[test]
 fn every_permutation_is_valid_and_translates() {

@@ -181,6 +181,21 @@ pub trait Family: std::fmt::Debug + Send + Sync {
     }
 }
 
+/// What a shortcut's first attention to the new tokens holds against each other: rows as wide as the shortcut is inside.
+#[derive(Clone, Copy, Debug)]
+pub struct Looks {
+    /// Queries, a row of each position of the sequences `[sequences * length, width]`.
+    pub query: Slot,
+    /// Keys of each image: of the prompt's tokens that count as new at every step, then of the new tokens.
+    pub key: Slot,
+    /// Heads, each a part of the width.
+    pub heads: u32,
+    /// Of a row.
+    pub width: u32,
+    /// Tokens of the prompt among the keys.
+    pub prompt: u32,
+}
+
 /// What goes from ids to features in programs of its own: all sequences of a batch, or one of several that differ in length.
 pub trait Network {
     /// A program's name, different for every network of a run.
@@ -218,6 +233,8 @@ pub trait Network {
     fn adaptive(&self, b: &mut Builder, intervals: Intervals);
     /// Appends the learned shortcut, if there is one.
     fn shortcut(&self, b: &mut Builder);
+    /// Appends what the learned shortcut's first attention to the new tokens holds against each other, if it has one.
+    fn looks(&self, b: &mut Builder) -> Option<Looks>;
 }
 
 /// Refuses a size beyond what makes sense: 1 to `most`.

@@ -41,6 +41,10 @@ pub mod states {
     pub const NEW_POSITIONS: &str = "new_positions";
     /// The embeddings of [`NEW_IDS`] as the shortcut is given them `[images * new tokens, width]`, where a program keeps them.
     pub const NEW_EMBEDDINGS: &str = "new_embeddings";
+    /// Queries of a shortcut's first attention to the new tokens, where a program keeps them: see [`Looks`](super::family::Looks).
+    pub const LOOKING_QUERIES: &str = "looking_queries";
+    /// Keys of the same.
+    pub const LOOKING_KEYS: &str = "looking_keys";
     /// The rank of each token `[tokens]`, where tokens are revealed in an order that is known in advance.
     pub const RANKS: &str = "ranks";
     /// The latest draw at every position `[images, tokens]`.

@@ -6,9 +6,8 @@
 use super::channel::{Receiver, Sender, Slot, channel};
 use super::failure::Failure;
 use super::judging::{Judging, Quality};
-use super::looking::{Looking, Spot};
+use super::looking::{Look, Looking, Spot};
 use super::model::{Files, ModelInfo};
-use crate::eval::figures::Candidate;
 use crate::exec::Memory;
 use crate::exec::gpu::device::{Choice, Gpu};
 use crate::generate::GenerateError;
@@ -234,12 +233,12 @@ pub enum Event {
         /// What was found.
         quality: Quality,
     },
-    /// What a token might have become.
+    /// What a token might have become, and where the shortcut looks from it.
     Looked {
         /// The token.
         spot: Spot,
-        /// The likeliest codes; `None` where its run's features are not at hand.
-        candidates: Option<Vec<Candidate>>,
+        /// What was seen; `None` where its run's features are not at hand.
+        look: Option<Look>,
     },
     /// Something could not be done.
     Failed {
@@ -389,7 +388,7 @@ impl Worker {
                 }
                 Request::Look { spot, recipe } => {
                     match self.looking.look(&self.engine, &recipe, spot).await {
-                        Ok(candidates) => self.tell(Event::Looked { spot, candidates }),
+                        Ok(look) => self.tell(Event::Looked { spot, look }),
                         Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
                     }
                 }

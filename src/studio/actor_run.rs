@@ -2,7 +2,7 @@
 //! traced where that is asked for.
 
 use super::{End, Event, Features, Preview, Request, RunId, StepDone, StepNote, Worker, distance};
-use crate::eval::figures::hold;
+use crate::eval::figures::{hold, revealed};
 use crate::generate::GenerateError;
 use crate::generate::engine::{self, now_ms};
 use crate::generate::picture::Pixels;
@@ -21,9 +21,10 @@ impl Worker {
         from: Option<(Vec<u32>, usize)>,
     ) -> Result<End, GenerateError> {
         let model = self.engine.model()?;
-        let (jobs, settings) = (recipe.jobs(model)?, model.resolve(recipe.settings())?);
+        let settings = model.resolve(recipe.settings())?;
         let (tokens, width) = (model.family().tokens(), model.family().width() as usize);
-        let plan: Vec<StepNote> = settings.plan(tokens)?.iter().map(StepNote::from).collect();
+        let (jobs, firsts) = (recipe.jobs(model)?, recipe.firsts(model)?);
+        let plan: Vec<StepNote> = recipe.plan(model)?.iter().map(StepNote::from).collect();
         // A run that decides does that itself.
         let compares = plan.iter().any(|step| step.kind == StepKind::Predicted) && !settings.decides();
         let mut decided = None;
@@ -44,7 +45,9 @@ impl Worker {
         let mut rows: Vec<usize> = Vec::new();
         let (inbox, preview, device) = (&self.inbox, &self.preview, self.engine.describe());
         let first = from.as_ref().map_or(0, |(_, step)| *step);
-        let mut run = self.engine.run(jobs, &settings, recipe.quantize, None)?;
+        // What begins anew has no features that could be moved on.
+        let begins: Vec<usize> = firsts.iter().map(|first| first.steps).chain([0, first]).collect();
+        let mut run = self.engine.run(jobs, &settings, recipe.quantize, None)?.beginning(firsts);
         if let Some((codes, step)) = from {
             run = run.resuming(codes, step);
         }
@@ -58,8 +61,7 @@ impl Worker {
             let traced = trace && round == 1;
             // Where a full step follows, the predictor can be held against it.
             let full = plan.get(step).is_some_and(|next| next.kind == StepKind::Full);
-            // A run that goes on has no features yet.
-            let predicted = if traced && compares && step > first && full {
+            let predicted = if traced && compares && full && !begins.contains(&step) {
                 run.session()?.predict()?;
                 Some(run.session()?.features().await?)
             } else {
@@ -98,7 +100,8 @@ impl Worker {
                         moves(&before.values, &after.values, width, rows.iter().copied())
                     });
                     if traced && is_single {
-                        looking.keep(step, &planned, held);
+                        let new = revealed(session, &planned).await?;
+                        looking.keep(step, &planned, held, new);
                     }
                     last.clone_from(&features);
                     if step + 1 < plan.len() && preview.is_empty() {

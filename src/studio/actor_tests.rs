@@ -76,14 +76,26 @@ fn features_are_traced_and_looked_into_on_every_device() {
                 matches!(event, Event::Stepped { done, .. } if done.moved.as_ref().is_some_and(|moved| moved.len() == codes.len()))
             });
             assert_eq!(moved.count(), 4, "every step but the first");
-            let spot = Spot { run: RunId(1), step: 3, token: 9 };
-            window.actor.ask(Request::Look { spot, recipe: Box::new(recipe) });
-            let Some(Event::Looked { candidates: Some(candidates), .. }) =
-                pollster::block_on(window.actor.next())
-            else {
-                panic!("nothing was found")
+            let look = |step| {
+                let spot = Spot { run: RunId(1), step, token: 9 };
+                window.actor.ask(Request::Look { spot, recipe: Box::new(recipe.clone()) });
+                match pollster::block_on(window.actor.next()) {
+                    Some(Event::Looked { look: Some(look), .. }) => look,
+                    other => panic!("nothing was found: {other:?}"),
+                }
             };
+            let (first, Look { candidates, attended }) = (look(0), look(3));
+            assert_eq!(first.attended, None, "nothing was revealed before the first step");
             assert!(candidates[0].probability > 0.0 && candidates[0].probability <= 1.0);
+            let attended = attended.unwrap();
+            let new = events.iter().find_map(|event| match event {
+                Event::Stepped { done, .. } if done.step == 2 => Some(done.note.reveal as usize),
+                _ => None,
+            });
+            assert_eq!(Some(attended.new.len()), new, "the step before revealed as many");
+            let sum = attended.prompt + attended.new.iter().map(|(_, share)| share).sum::<f64>();
+            assert!((sum - 1.0).abs() < 1e-6, "{sum}");
+            assert_eq!(attended.prompt > 0.0, matches!(subject, Subject::Prompt(_)));
             found.push((codes.clone(), candidates.iter().map(|candidate| candidate.code).take(3).collect()));
         }
         assert!(found.windows(2).all(|pair| pair[0] == pair[1]), "{source}: {found:?}");

@@ -163,6 +163,7 @@ mod tests {
             refresh: Refresh::Uniform(8),
             predictor: Predictor::Shortcut,
             quantize: None,
+            begun: Vec::new(),
         };
         Pair::new(recipe, RunId(0), RunId(1))
     }

@@ -1,7 +1,7 @@
 //! Branches: from a step of a run on in another way (the paper's figure 2a resamples like this). The steps so far are the run's own.
 
 use super::run::Run;
-use crate::generate::recipe::Recipe;
+use crate::generate::recipe::{Begun, Recipe};
 use crate::generate::refresh::{Decided, Refresh};
 use crate::generate::session::StepKind;
 
@@ -25,7 +25,30 @@ pub fn recipe(run: &Run, step: usize, controls: &Recipe, full: &[u32], other_see
         _ => Refresh::List(list),
     };
     let seed = if differs { controls.seed } else { other_seed };
-    Recipe { seed, refresh, predictor: controls.predictor, ..run.recipe.clone() }
+    Recipe {
+        seed,
+        refresh,
+        predictor: controls.predictor,
+        begun: begun(run, at as u32),
+        ..run.recipe.clone()
+    }
+}
+
+/// How the first `steps` of a run were made: by itself, and before by those that it is a branch of.
+fn begun(run: &Run, steps: u32) -> Vec<Begun> {
+    let Recipe { seed, refresh, predictor, .. } = run.recipe.clone();
+    let own = Begun { steps, seed, refresh, predictor };
+    let all = run.recipe.begun.iter().cloned().chain([own]);
+    // One that ends no sooner than the branch leaves is the last of which it has anything.
+    let mut found: Vec<Begun> = Vec::new();
+    for part in all {
+        let is_last = part.steps >= steps;
+        found.push(Begun { steps: part.steps.min(steps), ..part });
+        if is_last {
+            break;
+        }
+    }
+    found
 }
 
 /// Runs that went on from a run, and from those in turn: how deep each stands, in the order of a tree.
@@ -62,6 +85,7 @@ mod tests {
             refresh: Refresh::Uniform(2),
             predictor: Predictor::Reuse,
             quantize: None,
+            begun: Vec::new(),
         };
         let mut run = Run::new(RunId(id), recipe);
         let note = |step: usize| StepNote {

@@ -43,10 +43,10 @@ pub fn methods(recipe: &Recipe, has_shortcut: bool) -> Vec<Method> {
         recipe: Recipe { refresh: refresh.clone(), predictor, ..recipe.clone() },
     };
     let mut found = vec![
-        Method { name: format!("Vanilla, {steps} steps"), recipe: recipe.vanilla() },
+        Method { name: vanilla(steps), recipe: recipe.vanilla() },
         with(own),
         Method {
-            name: format!("Vanilla, {budget} steps"),
+            name: vanilla(budget),
             recipe: Recipe {
                 draw: recipe.draw.with_steps(budget),
                 refresh: Refresh::Every,
@@ -70,11 +70,16 @@ pub fn methods(recipe: &Recipe, has_shortcut: bool) -> Vec<Method> {
     found
 }
 
+/// Every step in full, so many of them, in words.
+pub(super) fn vanilla(steps: u32) -> String {
+    if steps == 1 { "Vanilla, 1 step".to_owned() } else { format!("Vanilla, {steps} steps") }
+}
+
 /// A recipe's method in a few words: what stands in, which steps are full, and what else is not as usual.
 fn described(recipe: &Recipe) -> String {
     let draw = &recipe.draw;
     let mut words = match recipe.refresh {
-        Refresh::Every => format!("Vanilla, {} steps", draw.steps),
+        Refresh::Every => vanilla(draw.steps),
         _ => format!("{}, {}", recipe.predictor.predict().title(), recipe.refresh),
     };
     if draw.order != Order::Confidence {
@@ -204,6 +209,7 @@ mod tests {
             refresh,
             predictor,
             quantize: None,
+            begun: Vec::new(),
         }
     }
 

@@ -90,6 +90,7 @@ mod tests {
             refresh: Refresh::Uniform(8),
             predictor: Predictor::Shortcut,
             quantize: None,
+            begun: Vec::new(),
         }
     }
 

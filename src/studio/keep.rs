@@ -7,9 +7,10 @@ use super::failure::{Failure, Remedy};
 use super::model::Files;
 use super::run::{Progress, Run};
 use super::state::State;
+use crate::generate::metadata::{FINGERPRINT, METADATA, texts};
 use crate::generate::picture::{Picture, encode_gif, encode_png, png_texts};
 use crate::generate::proof::Proof;
-use crate::generate::recipe::{BRANCH, FINGERPRINT, METADATA, Recipe, texts};
+use crate::generate::recipe::Recipe;
 use eframe::egui::{Context, DroppedFileHandle};
 
 /// Milliseconds that a step is shown in an animation, and that the finished picture is.
@@ -188,7 +189,11 @@ fn of_picture(name: &str, bytes: &[u8]) -> Arrived {
         let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         let proof = value.get(FINGERPRINT).and_then(serde_json::Value::as_str);
         let proof = proof.map(str::parse).transpose()?;
-        Ok(Brought { name: name.to_owned(), recipe: Recipe::from_metadata(&value)?, proof })
+        let recipe = Recipe::from_metadata(&value)?;
+        if !recipe.makes_sense() {
+            return Err("the steps that ran in full do not go with the number of steps".to_owned());
+        }
+        Ok(Brought { name: name.to_owned(), recipe, proof })
     };
     match read() {
         Ok(brought) => Arrived::Picture(Box::new(brought)),
@@ -229,9 +234,6 @@ fn metadata(run: &Run) -> serde_json::Value {
     let mut value = run.recipe.metadata(name_of(&run.recipe.model), &seeds(run));
     if let Some(proof) = &run.proof {
         value[FINGERPRINT] = proof.to_string().into();
-    }
-    if let Some((_, step)) = run.branch {
-        value[BRANCH] = step.into();
     }
     value
 }

@@ -1,8 +1,9 @@
 //! A run as a link: `?model=..&prompt=..&seed=..&steps=..&budget=..`, and back.
 
+use crate::generate::metadata::BEGUN;
 use crate::generate::predict::Predictor;
 use crate::generate::proof::Proof;
-use crate::generate::recipe::{Recipe, Subject};
+use crate::generate::recipe::{Begun, Recipe, Subject};
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
 
@@ -112,6 +113,7 @@ pub fn query(recipe: &Recipe, usual: &Sampling, proof: Option<&Proof>) -> String
     if let Some(quantize) = recipe.quantize {
         parts.push(("quantize", quantize.to_string()));
     }
+    parts.extend(recipe.begun.iter().map(|begun| (BEGUN, begun.to_string())));
     let usual = drawing(usual);
     parts.extend(drawing(&recipe.draw).into_iter().filter(|part| !usual.contains(part)));
     parts.extend(proof.map(|proof| (PROOF, proof.to_string())));
@@ -139,6 +141,7 @@ pub fn apply(query: &str, recipe: &mut Recipe) -> Vec<String> {
         .filter_map(|part| part.split_once('='))
         .map(|(key, value)| (key, unescape(value)))
         .collect();
+    recipe.begun.clear();
     for (key, value) in &pairs {
         let number = value.parse::<u32>().ok();
         let understood = match (*key, &mut recipe.subject) {
@@ -165,6 +168,8 @@ pub fn apply(query: &str, recipe: &mut Recipe) -> Vec<String> {
             ("predictor", _) => {
                 Predictor::named(value).map(|predictor| recipe.predictor = predictor).is_some()
             }
+            // Once for each part, in their order.
+            (BEGUN, _) => value.parse::<Begun>().map(|begun| recipe.begun.push(begun)).is_ok(),
             ("quantize", _) => value.parse().map(|scheme| recipe.quantize = Some(scheme)).is_ok(),
             _ => take_drawing(key, value, &mut recipe.draw).is_some(),
         };
@@ -174,7 +179,15 @@ pub fn apply(query: &str, recipe: &mut Recipe) -> Vec<String> {
     }
     // The rule may have been read before the steps.
     if !recipe.makes_sense() {
-        recipe.refresh = Refresh::Every;
+        let ends = recipe.begun.iter().map(|begun| begun.steps.to_string()).collect::<Vec<_>>();
+        if !ends.is_empty() {
+            // What is left is a run, but not the one that was meant.
+            refused.push(format!("{BEGUN}, with parts up to steps {}", ends.join(" and ")));
+            recipe.begun.clear();
+        }
+        if !recipe.makes_sense() {
+            recipe.refresh = Refresh::Every;
+        }
     }
     refused
 }
@@ -213,6 +226,7 @@ mod tests {
             refresh: Refresh::Every,
             predictor: Predictor::Shortcut,
             quantize: None,
+            begun: Vec::new(),
         }
     }
 
@@ -276,6 +290,32 @@ mod tests {
         assert_eq!(apply(&text, &mut found), Vec::<String>::new());
         assert_eq!(found, wanted);
         assert_eq!(apply("?tokens=12", &mut found), ["tokens=12"]);
+    }
+
+    #[test]
+    fn a_branch_survives_a_link_or_is_named() {
+        let mut wanted = recipe("a fox");
+        wanted.draw = wanted.draw.with_steps(12);
+        let begun = |steps, predictor, refresh: &str| Begun {
+            steps,
+            seed: u64::MAX,
+            refresh: refresh.parse().unwrap(),
+            predictor,
+        };
+        wanted.begun =
+            vec![begun(3, Predictor::Reuse, "list:0,2"), begun(7, Predictor::Shortcut, "uniform:4")];
+        let text = query(&wanted, &Sampling::DIMOO, None);
+        let mut found = recipe("");
+        assert_eq!(apply(&text, &mut found), Vec::<String>::new());
+        assert_eq!(found, wanted);
+        // Parts out of order, beyond the run's steps, or not to be read.
+        for (ends, refused) in [([7, 3], "steps 7 and 3"), ([3, 12], "steps 3 and 12")] {
+            wanted.begun.iter_mut().zip(ends).for_each(|(begun, end)| begun.steps = end);
+            let refusals = apply(&query(&wanted, &Sampling::DIMOO, None), &mut found);
+            assert!(refusals.len() == 1 && refusals[0].contains(refused), "{refusals:?}");
+            assert!(found.begun.is_empty() && found.refresh == wanted.refresh);
+        }
+        assert_eq!(apply("?begun=3;x;reuse;every", &mut found), ["begun=3;x;reuse;every"]);
     }
 
     #[test]

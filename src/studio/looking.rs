@@ -1,8 +1,8 @@
-//! A closer look at a token of a step: what it might have become, with guidance and without, and how far its features moved. The
-//! features of the latest run of one picture are kept for it.
+//! A closer look at a token of a step: what it might have become, with guidance and without, how far its features moved, and where
+//! the shortcut looks from it. The features of the latest run of one picture are kept for it.
 
 use super::actor::RunId;
-use crate::eval::figures::{Candidate, Held, Probe, candidates};
+use crate::eval::figures::{Attended, Candidate, Held, New, Probe, candidates};
 use crate::generate::GenerateError;
 use crate::generate::engine::Engine;
 use crate::generate::recipe::Recipe;
@@ -24,11 +24,31 @@ pub struct Spot {
     pub token: usize,
 }
 
-/// Features of all sequences behind each step of a run.
+/// What is seen of a token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// The likeliest codes.
+    pub candidates: Vec<Candidate>,
+    /// Where the shortcut looks from it when it predicts this step: at the tokens that the step before revealed. Nothing at the first
+    /// step, and where no shortcut attends to new tokens.
+    pub attended: Option<Attended>,
+}
+
+/// What a step left.
+#[derive(Debug)]
+struct Kept {
+    step: usize,
+    values: StepValues,
+    /// Features of all sequences.
+    held: Held,
+    new: New,
+}
+
+/// What the steps of a run left.
 #[derive(Debug, Default)]
 pub struct Looking {
     run: Option<RunId>,
-    steps: Vec<(usize, StepValues, Held)>,
+    steps: Vec<Kept>,
     /// The programs that read them, and the picture's kind that they are for.
     probe: Option<(Batch, Probe)>,
 }
@@ -39,12 +59,12 @@ impl Looking {
         *self = Self { run, ..Self::default() };
     }
 
-    /// Keeps what a step left: features of all sequences.
-    pub fn keep(&mut self, step: usize, planned: &PlannedStep, held: Held) {
-        self.steps.push((step, planned.values, held));
+    /// Keeps what a step left: features of all sequences, and what it revealed.
+    pub(crate) fn keep(&mut self, step: usize, planned: &PlannedStep, held: Held, new: New) {
+        self.steps.push(Kept { step, values: planned.values, held, new });
     }
 
-    /// The likeliest codes of a token; `None` where the run's features are not at hand.
+    /// What is seen of a token; `None` where the run's features are not at hand.
     ///
     /// # Errors
     /// The device failed.
@@ -53,11 +73,13 @@ impl Looking {
         engine: &Engine,
         recipe: &Recipe,
         spot: Spot,
-    ) -> Result<Option<Vec<Candidate>>, GenerateError> {
-        let step = self.steps.iter().find(|(step, ..)| *step == spot.step);
-        let Some((_, values, held)) = step.filter(|_| self.run == Some(spot.run)) else { return Ok(None) };
+    ) -> Result<Option<Look>, GenerateError> {
+        let of = |step| self.steps.iter().find(|kept| kept.step == step);
+        let Some(kept) = of(spot.step).filter(|_| self.run == Some(spot.run)) else { return Ok(None) };
+        let before = spot.step.checked_sub(1).and_then(of);
         let model = engine.model()?;
-        let batch = Batch::of(&model.condition(&recipe.subject)?, 1, recipe.draw.guided());
+        let condition = model.condition(&recipe.subject)?;
+        let batch = Batch::of(&condition, 1, recipe.draw.guided());
         let (_, probe) = match self.probe.take().filter(|(known, _)| *known == batch) {
             Some(known) => self.probe.insert(known),
             None => {
@@ -65,8 +87,14 @@ impl Looking {
                 self.probe.insert((batch, Probe::new(model, formats, engine.device(), batch, &[1])?))
             }
         };
-        let logits = probe.logits(held, spot.token as u32).await?;
-        Ok(Some(candidates(&logits, model.family().codebook() as usize, values, CANDIDATES)))
+        let token = spot.token as u32;
+        let attended = match before {
+            Some(Kept { held, new, .. }) => probe.attention(&condition, held, new, token).await?,
+            None => None,
+        };
+        let logits = probe.logits(&kept.held, token).await?;
+        let candidates = candidates(&logits, model.family().codebook() as usize, &kept.values, CANDIDATES);
+        Ok(Some(Look { candidates, attended }))
     }
 }
 

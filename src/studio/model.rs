@@ -88,6 +88,7 @@ impl ModelInfo {
             refresh: Refresh::Uniform(self.draw.steps.div_ceil(4)),
             predictor,
             quantize: None,
+            begun: Vec::new(),
         }
     }
 }

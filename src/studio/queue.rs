@@ -20,11 +20,12 @@ impl Waiting {
     }
 }
 
-/// Runs that wait, the next one first, and the one of them that is under way.
+/// Runs that wait, the next one first, the one of them that is under way, and those that could not run.
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
     waiting: Vec<Waiting>,
     under_way: Option<(RunId, Waiting)>,
+    refused: Vec<(Waiting, String)>,
 }
 
 impl Queue {
@@ -81,6 +82,39 @@ impl Queue {
         }
     }
 
+    /// The run under way failed: it is kept with the reason.
+    pub fn failed(&mut self, id: RunId, reason: &str) {
+        if let Some((_, waiting)) = self.under_way.take_if(|(known, _)| *known == id) {
+            self.refused.push((waiting, reason.to_owned()));
+        }
+    }
+
+    /// A model cannot be had: what waits for it is kept with the reason, and holds up no other.
+    pub fn refuse(&mut self, model: &str, reason: &str) {
+        let refused = self.waiting.extract_if(.., |waiting| waiting.recipe.model == model);
+        self.refused.extend(refused.map(|waiting| (waiting, reason.to_owned())));
+    }
+
+    /// Those that could not run, and why.
+    pub fn refused(&self) -> &[(Waiting, String)] {
+        &self.refused
+    }
+
+    /// Lets one that could not run wait once more, behind the others.
+    pub fn again(&mut self, at: usize) {
+        if at < self.refused.len() {
+            let (waiting, _) = self.refused.remove(at);
+            self.waiting.push(waiting);
+        }
+    }
+
+    /// Forgets one that could not run.
+    pub fn forget(&mut self, at: usize) {
+        if at < self.refused.len() {
+            self.refused.remove(at);
+        }
+    }
+
     /// A person stopped what is under way: it does not wait again.
     pub fn stop(&mut self) {
         self.under_way = None;
@@ -105,6 +139,7 @@ mod tests {
             refresh: Refresh::Every,
             predictor: Predictor::Reuse,
             quantize: None,
+            begun: Vec::new(),
         })
     }
 
@@ -150,5 +185,28 @@ mod tests {
         queue.began(RunId(9), next);
         queue.ended(RunId(9), false);
         assert_eq!((seeds(&queue), queue.take_next()), (Vec::new(), None));
+    }
+
+    #[test]
+    fn what_cannot_run_is_kept_with_the_reason() {
+        let mut queue = Queue::default();
+        let mut other = waiting(2);
+        other.recipe.model = "gone".to_owned();
+        [waiting(1), other.clone(), waiting(3)].into_iter().for_each(|waiting| queue.add(waiting));
+        queue.refuse("gone", "there is no such folder");
+        assert_eq!(seeds(&queue), [1, 3]);
+        assert_eq!(queue.refused(), [(other, "there is no such folder".to_owned())]);
+        let first = queue.take_next().unwrap();
+        queue.began(RunId(7), first.clone());
+        queue.failed(RunId(8), "another run's");
+        assert_eq!(queue.refused().len(), 1);
+        queue.failed(RunId(7), "too many tokens");
+        assert_eq!(queue.refused()[1], (first, "too many tokens".to_owned()));
+        queue.ended(RunId(7), true);
+        queue.again(0);
+        queue.forget(0);
+        queue.again(0);
+        queue.forget(3);
+        assert_eq!((seeds(&queue), queue.refused().len()), (vec![3, 2], 0));
     }
 }

@@ -138,9 +138,9 @@ impl Run {
         })
     }
 
-    /// What to keep of it; `None` unless it is finished and can be made again from its recipe alone.
+    /// What to keep of it; `None` unless it is finished.
     pub fn kept(&self) -> Option<KeptRun> {
-        (self.progress == Progress::Finished && !self.draft && self.branch.is_none()).then(|| KeptRun {
+        (self.progress == Progress::Finished && !self.draft).then(|| KeptRun {
             recipe: self.recipe.clone(),
             codes: self.codes.clone(),
             step_ms: self.step_ms.clone(),
@@ -371,6 +371,7 @@ mod tests {
             refresh: Refresh::Uniform(1),
             predictor: Predictor::Reuse,
             quantize: None,
+            begun: Vec::new(),
         };
         let mut run = Run::new(RunId(3), recipe);
         let note = |kind| StepNote { kind, reveal: 1, mask_ratio: 1.0, remask: 0, verdict: None };

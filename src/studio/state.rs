@@ -9,14 +9,13 @@ use super::compare::Comparison;
 use super::failure::Failure;
 use super::keep::Brought;
 use super::keep::name_of;
-use super::looking::Spot;
+use super::looking::{Look, Spot};
 use super::model::ModelInfo;
 use super::queue::Queue;
 use super::run::{KeptRun, Progress, Run};
 use super::sweep::Sweep;
 use super::tour::{Placed, Tour};
 use super::why::Analysis;
-use crate::eval::figures::Candidate;
 use crate::generate::proof::Proof;
 use crate::generate::recipe::{Recipe, Subject};
 use crate::generate::refresh::Refresh;
@@ -148,7 +147,7 @@ pub struct State {
     /// The token that was clicked.
     pub spot: Option<Spot>,
     /// What was found of a token that was clicked.
-    pub candidates: Option<(Spot, Option<Vec<Candidate>>)>,
+    pub look: Option<(Spot, Option<Look>)>,
     /// Where the tour is.
     pub tour: Tour,
     /// Whether pictures follow the controls while they are changed.
@@ -193,7 +192,7 @@ impl State {
             queue: Queue::default(),
             sweep: Sweep::default(),
             spot: None,
-            candidates: None,
+            look: None,
             tour: Tour::resumed(kept.tour),
             live: kept.live,
             greeted: kept.greeted,
@@ -334,7 +333,7 @@ impl State {
                 self.failure = None;
             }
             Event::Failed { failure, .. } => self.failure = Some(failure),
-            Event::Looked { spot, candidates } => self.candidates = Some((spot, candidates)),
+            Event::Looked { spot, look } => self.look = Some((spot, look)),
             _ => {}
         }
         let mut blind = std::mem::take(&mut self.blind);
@@ -370,8 +369,11 @@ impl State {
     /// known again.
     pub fn to_share(&self) -> Option<(&Recipe, Option<&Proof>)> {
         let recipe = self.recipe.as_ref()?;
-        // A branch cannot be made from its recipe alone.
-        let shown = self.shown_run().filter(|run| run.branch.is_none());
+        let shown = self.shown_run();
+        // The controls do not say how a branch began.
+        if let Some(branch) = shown.filter(|run| !run.recipe.begun.is_empty()) {
+            return Some((&branch.recipe, branch.proof.as_ref()));
+        }
         let decided = shown.filter(|run| {
             let made = &run.recipe;
             let same = Recipe { refresh: recipe.refresh.clone(), ..made.clone() };

@@ -116,7 +116,7 @@ pub fn methods(recipe: &Recipe, has_shortcut: bool, added: &[Method]) -> Vec<Met
     };
     let part = |of: u32| steps.div_ceil(of);
     let vanilla = |steps: u32| Method {
-        name: format!("Vanilla, {steps} steps"),
+        name: super::compare::vanilla(steps),
         recipe: Recipe { draw: recipe.vanilla().draw.with_steps(steps), ..recipe.vanilla() },
     };
     let with = |predictor: Predictor, budget: u32| Method {
@@ -276,6 +276,7 @@ mod tests {
             refresh: Refresh::Uniform(4),
             predictor: Predictor::Shortcut,
             quantize: None,
+            begun: Vec::new(),
         }
     }
 
@@ -302,7 +303,7 @@ mod tests {
             ]
         );
         assert_eq!(names(&recipe(32), false).iter().filter(|name| name.starts_with("Reuse")).count(), 3);
-        assert_eq!(names(&recipe(1), true), ["Vanilla, 1 steps"]);
+        assert_eq!(names(&recipe(1), true), ["Vanilla, 1 step"]);
         let mut added = Method { name: "mine".to_owned(), recipe: recipe(20) };
         added.recipe.subject = Subject::Prompt("a taxi".to_owned());
         let all = methods(&recipe(32), true, &[added]);

@@ -91,6 +91,20 @@ impl Page {
     }
 }
 
+/// Every shader in every permutation, a name and its WGSL in turn, for tests: the browser's compiler is another than naga.
+///
+/// # Errors
+/// A shader's text has a mistake.
+#[wasm_bindgen]
+pub fn shaders() -> Result<Vec<String>, JsValue> {
+    let mut found = Vec::new();
+    for permutation in crate::kernels::permutations::all() {
+        let source = permutation.source().map_err(|error| JsValue::from(error.to_string()))?;
+        found.extend([permutation.to_string(), source]);
+    }
+    Ok(found)
+}
+
 async fn device(no_webgpu: String) -> (Device, String) {
     if !no_webgpu.is_empty() {
         return (Device::Cpu, no_webgpu);

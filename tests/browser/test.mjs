@@ -104,6 +104,21 @@ async function onWebGpu(port, asked) {
     check(ours.length === theirs.length && differ <= ours.length / 4, `${ours.length - differ} of ${ours.length} tokens are those of the native CPU run`);
     check(newest(first).full === 2, 'the budget of the link was kept');
 
+    // Every shader, by the browser's own compiler, which is stricter than naga.
+    const compiled = await page.evaluate(async () => {
+      const device = await (await navigator.gpu.requestAdapter()).requestDevice();
+      const shaders = globalThis.migmShaders();
+      const refused = [];
+      for (let at = 0; at < shaders.length; at += 2) {
+        const { messages } = await device.createShaderModule({ code: shaders[at + 1] }).getCompilationInfo();
+        for (const { type, lineNum, message } of messages) if (type === 'error') refused.push(`${shaders[at]}, line ${lineNum}: ${message}`);
+      }
+      device.destroy();
+      return { count: shaders.length / 2, refused };
+    });
+    compiled.refused.forEach((line) => console.log(`  ${line}`));
+    check(compiled.count > 100 && compiled.refused.length === 0, `the browser compiles all ${compiled.count} permutations of the shaders`);
+
     // The slider, by mouse: to its right end.
     const slider = first.budget_slider;
     const y = slider.y + slider.height / 2;

@@ -44,7 +44,10 @@ fn a_picture_and_its_report_make_their_run_again() {
     let figures = ["figures", "made.png", "--model", MODEL, "--backend", "cpu", "--out", "of-picture"];
     let more = ["--branches", "1", "--branch-at", "2", "--token", "3,4", "--step", "2"];
     let out = succeeds(&run(&[&figures[..], &more].concat()));
-    assert!(out.contains("similarity, path, lipschitz, error-by-step, error-by-chain, candidates"), "{out}");
+    assert!(
+        out.contains("similarity, path, lipschitz, error-by-step, error-by-chain, candidates, attention"),
+        "{out}"
+    );
     let made = json(&at("of-picture/run.json"));
     assert_eq!(made["tokens"][0], report["tokens"][0], "the first of two pictures, token for token");
     assert_eq!((&made["seeds"][0], &made["classes"][0]), (&9.into(), &"fox".into()));

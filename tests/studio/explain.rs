@@ -4,6 +4,7 @@ use crate::window::{Window, linked, newest, open, quiet, tiny, until, window};
 use eframe::egui::{Key, Modifiers, Theme};
 use egui_kittest::kittest::Queryable as _;
 use egui_kittest::{SnapshotOptions, SnapshotResults};
+use migm::generate::predict::Predictor;
 use migm::generate::proof::{Found, Proof};
 use migm::generate::recipe::{Recipe, Subject};
 use migm::generate::refresh::Refresh;
@@ -14,6 +15,34 @@ use migm::studio::queue::Waiting;
 use migm::studio::run::Progress;
 use migm::studio::state::{Kept, Tab};
 use migm::studio::tour::STOPS;
+
+/// Where the studio is photographed: on a desk and on a phone, dark and light.
+const PLACES: [(&str, [f32; 2], Theme); 2] =
+    [("desk", [1280.0, 800.0], Theme::Dark), ("phone", [390.0, 780.0], Theme::Light)];
+
+/// The tiny model under a name that photographs may show.
+fn named() -> (tempfile::TempDir, String) {
+    let (place, from) = (tempfile::tempdir().unwrap(), tiny());
+    let folder = place.path().join("tiny");
+    std::fs::rename(from.path(), &folder).unwrap();
+    let source = folder.display().to_string();
+    (place, source)
+}
+
+/// A photograph of the whole window, of what does not vary from machine to machine.
+fn photograph(window: &mut Window, name: &str) {
+    still(window);
+    window.run_ok();
+    window.snapshot_options(name, &SnapshotOptions::new().max_failed_pixels(8));
+}
+
+/// A window of such a place, with its model open.
+fn placed(source: &str, size: [f32; 2], theme: Theme) -> Window {
+    let mut window = linked(source, quiet(), size, theme, "");
+    until(&mut window, "the model opens", |studio| studio.state.model.is_some());
+    brief(&mut window);
+    window
+}
 
 fn finished(studio: &Studio) -> bool {
     newest(studio) == Some(Progress::Finished)
@@ -68,17 +97,18 @@ fn still(window: &mut Window) {
         });
         (run.step_ms, run.decode_ms) = (times.collect(), 3.0);
     }
+    for point in &mut window.state_mut().state.sweep.points {
+        let recipe = &point.method.recipe;
+        let full = recipe.full_steps().unwrap() as f64;
+        let ms = full * 40.0 + (f64::from(recipe.draw.steps) - full) * 5.0;
+        point.made.iter_mut().for_each(|made| made.ms = ms);
+    }
 }
 
 /// All seven stops by keyboard, each with its change made, photographed.
 fn walk(name: &str, size: [f32; 2], theme: Theme, results: &mut SnapshotResults) {
-    // Its name is in the pictures.
-    let (place, from) = (tempfile::tempdir().unwrap(), tiny());
-    let folder = place.path().join("tiny");
-    std::fs::rename(from.path(), &folder).unwrap();
-    let mut window = linked(&folder.display().to_string(), quiet(), size, theme, "");
-    until(&mut window, "the model opens", |studio| studio.state.model.is_some());
-    brief(&mut window);
+    let (_place, source) = named();
+    let mut window = placed(&source, size, theme);
     window.key_press(Key::F1);
     for (at, stop) in STOPS.iter().enumerate() {
         // It is moved to its state a frame after it was asked for, and the picture of that comes later.
@@ -86,12 +116,11 @@ fn walk(name: &str, size: [f32; 2], theme: Theme, results: &mut SnapshotResults)
             let tour = &studio.state.tour;
             tour.at == Some(at) && tour.has_begun() && studio.is_settled()
         });
-        still(&mut window);
-        window.run_ok();
         // The last stop's pair is of a seed that nobody has seen.
         if at + 1 < STOPS.len() {
-            let options = SnapshotOptions::new().max_failed_pixels(8);
-            window.snapshot_options(format!("tour-{name}-{}", at + 1), &options);
+            photograph(&mut window, &format!("tour-{name}-{}", at + 1));
+        } else {
+            window.run_ok();
         }
         assert!(!window.state().state.tour.done, "{}: nothing was changed yet", stop.title);
         match at {
@@ -141,8 +170,7 @@ fn walk(name: &str, size: [f32; 2], theme: Theme, results: &mut SnapshotResults)
 #[test]
 fn the_tour_is_walked_by_keyboard_on_a_desk_and_on_a_phone() {
     let mut results = SnapshotResults::new();
-    walk("desk", [1280.0, 800.0], Theme::Dark, &mut results);
-    walk("phone", [390.0, 780.0], Theme::Light, &mut results);
+    PLACES.iter().for_each(|(name, size, theme)| walk(name, *size, *theme, &mut results));
     results.unwrap();
 }
 
@@ -169,17 +197,28 @@ fn pictures_follow_the_controls_and_leave_one_run() {
 
 #[test]
 fn a_run_branches_from_any_step() {
-    let folder = tiny();
-    let mut window = open(folder.path());
-    brief(&mut window);
-    generate(&mut window);
+    let (_place, source) = named();
+    let mut results = SnapshotResults::new();
+    for (name, size, theme) in PLACES {
+        let mut window = placed(&source, size, theme);
+        branched(&mut window);
+        photograph(&mut window, &format!("branch-{name}"));
+        results.extend_harness(&mut window);
+    }
+    results.unwrap();
+}
+
+fn branched(window: &mut Window) {
+    window.state_mut().state.seed_locked = true;
+    generate(window);
     (0..4).for_each(|_| {
         window.key_press(Key::ArrowLeft);
         window.step();
     });
     assert_eq!(window.state().state.scrubbed, Some(3));
+    window.state_mut().state.recipe.as_mut().unwrap().seed = 7;
     window.key_press(Key::B);
-    until(&mut window, "the branch finishes", |studio| studio.state.runs.len() == 2 && finished(studio));
+    until(window, "the branch finishes", |studio| studio.state.runs.len() == 2 && finished(studio));
     let (parent, branch) = (&window.state().state.runs[0], &window.state().state.runs[1]);
     assert_eq!(branch.branch, Some((parent.id, 3)));
     assert_ne!(branch.recipe.seed, parent.recipe.seed);
@@ -188,7 +227,7 @@ fn a_run_branches_from_any_step() {
     let known = parent.codes_after(3).unwrap().iter().zip(&branch.codes);
     assert!(known.clone().all(|(before, after)| *before == mask || before == after));
     assert_ne!(branch.codes, parent.codes);
-    assert_eq!(window.state().state.kept().history.len(), 1, "its settings alone do not make it");
+    assert_eq!(window.state().state.kept().history.len(), 2);
     window.state_mut().state.tab = Tab::History;
     window.run_ok();
     window.get_by_label_contains("from step 5");
@@ -200,6 +239,30 @@ fn a_run_branches_from_any_step() {
         (ours[0] - theirs[0]).hypot(ours[1] - theirs[1])
     };
     assert!(apart(3) < 1e-6 && apart(7) > 1e-3, "{} and {}", apart(3), apart(7));
+    // A branch of the branch, from before it left and with other full steps: three ways one after the other at most.
+    window.state_mut().state.scrubbed = Some(4);
+    let recipe = window.state_mut().state.recipe.as_mut().unwrap();
+    (recipe.seed, recipe.predictor) = (8, Predictor::Reuse);
+    window.key_press(Key::B);
+    until(window, "the second branch finishes", |studio| studio.state.runs.len() == 3 && finished(studio));
+    // Each is made again by its link, from the first step on, token for token.
+    for (at, parts) in [(1, 1), (2, 2)] {
+        let state = &mut window.state_mut().state;
+        state.shown = Some(state.runs[at].id);
+        let (recipe, proof) = state.to_share().unwrap();
+        assert_eq!(recipe.begun.len(), parts);
+        let query = link::query(recipe, &state.model.as_ref().unwrap().draw, proof);
+        assert!(query.len() < 260, "{query}");
+        let mut again = linked(&recipe.model, quiet(), [1100.0, 720.0], Theme::Dark, &query);
+        until(&mut again, "the link is followed", finished);
+        let run = again.state().state.runs.last().unwrap();
+        assert_eq!((run.verified(), run.steps.len()), (Some(Found::Same), 8));
+        assert!(
+            again.state().state.recipe.as_ref().unwrap().begun.is_empty(),
+            "the controls make no branches"
+        );
+    }
+    window.state_mut().state.shown = Some(window.state().state.runs[1].id);
     // From the last step there is nowhere to go.
     window.state_mut().state.scrubbed = None;
     assert!(!window.state().state.allows(migm::studio::command::Command::Branch));
@@ -253,33 +316,56 @@ fn a_run_whose_model_is_gone_holds_up_no_other() {
     until(&mut window, "the second runs", |studio| {
         studio.state.queue.waiting().is_empty() && finished(studio)
     });
-    assert!(window.state().state.failure.as_ref().is_some_and(|failure| failure.reason.contains("/nowhere")));
+    // The first is kept with the reason, and can be tried again.
+    let refused = window.state().state.queue.refused();
+    assert!(refused.len() == 1 && refused[0].1.contains("/nowhere"), "{refused:?}");
+    window.state_mut().state.tab = Tab::History;
+    window.run_ok();
+    window.get_by_label_contains("Could not run");
+    window.get_by_label("Try again: w5 w7, seed 0").click();
+    until(&mut window, "it is refused once more", |studio| {
+        studio.state.queue.waiting().is_empty() && studio.state.queue.refused().len() == 1
+    });
+    window.get_by_label("Forget: w5 w7, seed 0").click();
+    until(&mut window, "it is forgotten", |studio| studio.state.queue.refused().is_empty());
 }
 
 #[test]
 fn a_token_says_what_it_might_have_become() {
-    let folder = tiny();
-    let mut window = open(folder.path());
-    brief(&mut window);
-    generate(&mut window);
+    let (_place, source) = named();
+    let mut results = SnapshotResults::new();
+    for (name, size, theme) in PLACES {
+        let mut window = placed(&source, size, theme);
+        looked_into(&mut window, name);
+        results.extend_harness(&mut window);
+    }
+    results.unwrap();
+}
+
+fn looked_into(window: &mut Window, name: &str) {
+    window.state_mut().state.seed_locked = true;
+    generate(window);
     let run = window.state().state.runs[0].clone();
     let spot = |step, token| migm::studio::looking::Spot { run: run.id, step, token };
-    let found = |studio: &Studio| studio.state.candidates.clone();
+    let found = |studio: &Studio| studio.state.look.clone();
     window.state_mut().state.scrubbed = Some(2);
     window.state_mut().state.spot = Some(spot(2, 17));
-    until(&mut window, "candidates are there", |studio| {
+    until(window, "candidates are there", |studio| {
         found(studio).is_some_and(|(known, _)| known == spot(2, 17))
     });
-    let candidates = found(window.state()).unwrap().1.unwrap();
+    let look = found(window.state()).unwrap().1.unwrap();
+    let (candidates, attended) = (look.candidates, look.attended.unwrap());
+    assert_eq!(attended.new.len(), run.steps[1].note.reveal as usize);
     assert!(candidates.windows(2).all(|pair| pair[0].probability >= pair[1].probability));
     let sum: f64 = candidates.iter().map(|candidate| candidate.probability).sum();
     assert!(sum > 0.0 && sum <= 1.0 + 1e-6, "{sum}");
-    window.run_ok();
+    photograph(window, &format!("token-{name}"));
     window.get_by_label("Token in row 3, column 2");
     window.get_by_label_contains("Features moved by");
+    window.get_by_label_contains("the shortcut looks from here at");
     // The card follows the steps.
     window.key_press(Key::ArrowRight);
-    until(&mut window, "the next step is asked for", |studio| {
+    until(window, "the next step is asked for", |studio| {
         found(studio).is_some_and(|(known, _)| known == spot(3, 17))
     });
     // Movement is of every token but at the first step.
@@ -287,11 +373,11 @@ fn a_token_says_what_it_might_have_become() {
     assert_eq!((moved(0), moved(1)), (None, Some(run.codes.len())));
     // Of an earlier run no features are kept, and it is said so.
     window.state_mut().state.recipe.as_mut().unwrap().seed = 5;
-    generate(&mut window);
+    generate(window);
     let first = run.id;
     window.state_mut().state.shown = Some(first);
     window.state_mut().state.spot = Some(spot(2, 3));
-    until(&mut window, "there is nothing to look at", |studio| {
+    until(window, "there is nothing to look at", |studio| {
         found(studio) == Some((spot(studio.state.step().unwrap(), 3), None))
     });
     window.run_ok();
@@ -301,12 +387,22 @@ fn a_token_says_what_it_might_have_become() {
 /// The judge knows nothing of these words: the model's own word counts, and it is said so.
 #[test]
 fn a_sweep_grows_points_and_opens_their_pictures() {
-    let folder = tiny();
-    let mut window = open(folder.path());
-    brief(&mut window);
+    let (_place, source) = named();
+    let mut results = SnapshotResults::new();
+    for (name, size, theme) in PLACES {
+        let mut window = placed(&source, size, theme);
+        swept(&mut window);
+        photograph(&mut window, &format!("sweep-{name}"));
+        results.extend_harness(&mut window);
+    }
+    results.unwrap();
+}
+
+fn swept(window: &mut Window) {
+    window.state_mut().state.seed_locked = true;
     let sweep = migm::studio::command::Command::Sweep;
     window.state_mut().state.wanted.push(sweep);
-    until(&mut window, "three seeds of each method", |studio| {
+    until(window, "three seeds of each method", |studio| {
         let points = &studio.state.sweep.points;
         !points.is_empty() && points.iter().all(|point| point.made.len() >= 3)
     });
@@ -318,8 +414,8 @@ fn a_sweep_grows_points_and_opens_their_pictures() {
         "no history"
     );
     // A person's own run comes between, and the sweep goes on.
-    generate(&mut window);
-    until(&mut window, "all are made", |studio| !studio.state.sweep.is_active());
+    generate(window);
+    until(window, "all are made", |studio| !studio.state.sweep.is_active());
     let sweep = &window.state().state.sweep;
     assert_eq!(sweep.progress(), [8 * points, 8 * points]);
     assert_eq!(sweep.agreement(0), Some(1.0), "vanilla is itself");
@@ -328,11 +424,11 @@ fn a_sweep_grows_points_and_opens_their_pictures() {
     window.get_by_label_contains("Vanilla, 4 steps").scroll_to_me();
     window.run_ok();
     window.get_by_label_contains("Vanilla, 4 steps").click();
-    until(&mut window, "its pictures are shown", |studio| studio.state.sweep.opened == Some(1));
+    until(window, "its pictures are shown", |studio| studio.state.sweep.opened == Some(1));
     window.get_by_label_contains("seed 3: ").scroll_to_me();
     window.run_ok();
     window.get_by_label_contains("seed 3: ").click();
-    until(&mut window, "its settings are taken", |studio| {
+    until(window, "its settings are taken", |studio| {
         studio.state.recipe.as_ref().is_some_and(|recipe| recipe.seed == 3 && recipe.draw.steps == 4)
     });
 }
@@ -360,6 +456,7 @@ fn a_link_and_a_picture_prove_that_tokens_are_the_same() {
     until(&mut same, "the link is followed", finished);
     assert_eq!(same.state().state.runs[0].verified(), Some(Found::Same));
     same.get_by_label_contains("same tokens");
+    let mut results = SnapshotResults::new();
 
     // Tokens of another seed: the first step that differs is named and shown.
     let wrong = query.replace("seed=0", "seed=1");
@@ -373,6 +470,16 @@ fn a_link_and_a_picture_prove_that_tokens_are_the_same() {
     other.step();
     other.step();
     assert_eq!(other.state().state.scrubbed, Some(step));
+    for (name, size, theme) in PLACES {
+        let (_place, source) = named();
+        for (what, query) in [("same", &query), ("other", &wrong)] {
+            let mut window = linked(&source, quiet(), size, theme, query);
+            until(&mut window, "the link is followed", finished);
+            photograph(&mut window, &format!("proof-{what}-{name}"));
+            results.extend_harness(&mut window);
+        }
+    }
+    results.unwrap();
 
     // A picture asks what to take of it, and nothing is changed before.
     let brought = Brought { name: "two.png".to_owned(), recipe: recipe.clone(), proof: Some(proof) };

@@ -162,6 +162,10 @@ fn pages_at_the_right() {
     results.extend(photograph("sweep", [340.0, 760.0], scene::swept, |ui, parts| {
         side::show(ui, &mut parts.0, &mut parts.1);
     }));
+    // As wide as a phone's.
+    results.extend(photograph("queue", [374.0, 420.0], scene::queued, |ui, parts| {
+        side::show(ui, &mut parts.0, &mut parts.1);
+    }));
     results.extend(photograph("compare-differences", [340.0, 560.0], differences, |ui, parts| {
         side::show(ui, &mut parts.0, &mut parts.1);
     }));

@@ -12,7 +12,8 @@ use migm::studio::blind::{Judged, Verdict};
 use migm::studio::compare::{Comparison, methods};
 use migm::studio::judging::Quality;
 use migm::studio::model::ModelInfo;
-use migm::studio::state::{Kept, State};
+use migm::studio::queue::Waiting;
+use migm::studio::state::{Kept, State, Tab};
 use migm::studio::sweep;
 
 pub(crate) const GRID: [u32; 2] = [8, 8];
@@ -197,6 +198,19 @@ pub(crate) fn swept() -> State {
         }
     }
     state.sweep.opened = Some(1);
+    state
+}
+
+/// A run half done, three that wait, and one that could not run.
+pub(crate) fn queued() -> State {
+    let mut state = half_done();
+    let recipe = state.recipe.clone().unwrap();
+    for seed in [21, 22, 23] {
+        state.queue.add(Waiting::new(Recipe { seed, ..recipe.clone() }));
+    }
+    state.queue.add(Waiting::new(Recipe { model: "/models/gone".to_owned(), seed: 24, ..recipe }));
+    state.queue.refuse("/models/gone", "/models/gone: there is no such folder");
+    state.tab = Tab::History;
     state
 }
 

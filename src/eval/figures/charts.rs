@@ -1,7 +1,7 @@
 //! Figures laid out as drawings, with the table of each.
 
 use super::trace::Traced;
-use super::{Calibration, Candidate, Figure, NAMES, Title, TokenAt};
+use super::{Attended, Calibration, Candidate, Figure, NAMES, Title, TokenAt};
 use crate::eval::motion::{
     Histogram, LipschitzOver, OfChain, Paths, Refreshed, Similarity, by_chain, calibrated_by_chain, median,
 };
@@ -404,4 +404,44 @@ pub(super) fn candidates(
     drawing.text_upwards([20.0, (frame.from[1] + bottom) / 2.0], 13.0, INK, "code");
     drawing.text([(LEFT + SIZE[0] - RIGHT) / 2.0, bottom + 44.0], Anchor::Middle, 13.0, INK, "probability");
     figure(5, &drawing, csv)
+}
+
+/// Where the shortcut looks from a token, on the grid of tokens: the more it looks at one, the darker.
+pub(super) fn attention(title: &Title, at: TokenAt, grid: [u32; 2], attended: &Attended) -> Figure {
+    let ([rows, columns], TokenAt { row, column, step }) = (grid, at);
+    let most = attended.new.iter().map(|(_, share)| *share).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+    let each = (SIZE[0] - LEFT - RIGHT) / f64::from(columns.max(rows));
+    let corner =
+        |row: u32, column: u32| [LEFT + each * f64::from(column), TOP + 40.0 + each * f64::from(row)];
+    let end = corner(rows, columns);
+    let mut drawing = Drawing::new([SIZE[0], end[1] + BOTTOM]);
+    let text =
+        format!("Where the shortcut looks from token {row},{column} at step {step}: {}", title.subject);
+    heading(&mut drawing, LEFT, &text, &title.subtitle);
+    let count = attended.new.len();
+    let prompt = match attended.prompt {
+        0.0 => String::new(),
+        share => format!("; {:.1} % goes to the prompt", 100.0 * share),
+    };
+    let words =
+        format!("shares of its attention to {count} new tokens, {:.1} % at most{prompt}", 100.0 * most);
+    drawing.text([LEFT, 75.0], Anchor::Start, 12.0, FAINT, &words);
+    drawing.rectangle(corner(0, 0), end, GRID);
+    let mut csv = "row,column,share\n".to_owned();
+    for (position, share) in &attended.new {
+        let (row, column) = (position / columns, position % columns);
+        let ([left, top], [right, bottom]) = (corner(row, column), corner(row + 1, column + 1));
+        let strength = 0.15 + 0.85 * share / most;
+        drawing.rectangle([left, top], [right - 1.0, bottom - 1.0], mixed(strength));
+        csv += &format!("{row},{column},{share}\n");
+    }
+    let [[left, top], [right, bottom]] = [corner(row, column), corner(row + 1, column + 1)];
+    let corners = [[left, top], [right, top], [right, bottom], [left, bottom]];
+    for (index, from) in corners.iter().enumerate() {
+        drawing.line(*from, corners[(index + 1) % 4], 2.5, ORANGE, false);
+    }
+    let words = "the token that looks";
+    drawing.rectangle([LEFT, end[1] + 20.0], [LEFT + 12.0, end[1] + 32.0], ORANGE);
+    drawing.text([LEFT + 20.0, end[1] + 31.0], Anchor::Start, 12.0, INK, words);
+    figure(6, &drawing, csv)
 }

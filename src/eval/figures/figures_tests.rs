@@ -151,6 +151,63 @@ fn the_likeliest_candidate_is_what_is_drawn_without_noise() {
     }
 }
 
+/// `x W^T + b` of one row.
+fn linear(x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+    let product = |row: &[f32]| row.iter().zip(x).map(|(w, x)| w * x).sum::<f32>();
+    weight.chunks_exact(x.len()).zip(bias).map(|(row, bias)| product(row) + bias).collect()
+}
+
+#[test]
+fn where_the_shortcut_looks_is_what_its_weights_say() {
+    let model = fixture();
+    let recipe = class_recipe(&model);
+    let Known::Maskgit(family) = &model.config.family else { panic!("a class model") };
+    let shortcut = family.shortcut.unwrap();
+    let heads = shortcut.heads as usize;
+    let of = |name: &str, shape: &[usize]| rows(&model, &format!("shortcut.{name}"), shape);
+    let narrow = [of("proj_in.weight", &[128, 256]), of("proj_in.bias", &[128])];
+    let project_new = [of("new_token_proj_in.weight", &[128, 256]), of("new_token_proj_in.bias", &[128])];
+    let cross = |part: &str, shape: &[usize]| of(&format!("blocks.0.cross_attn.{part}"), shape);
+    let norm = [cross("norm.weight", &[128]), cross("norm.bias", &[128])];
+    let packed = [cross("fn.mha.in_proj_weight", &[384, 128]), cross("fn.mha.in_proj_bias", &[384])];
+
+    let (engine, run, batch) = traced(model, &recipe, &Wanted { hold: Some(2), ..Wanted::default() });
+    let mut probe = probe(&engine, &run, batch);
+    let embedded = block_on(probe.embed(&run.new)).unwrap().remove(1);
+    let condition = engine.model().unwrap().condition(&recipe.subject).unwrap();
+    let held = run.held_before.as_ref().unwrap();
+    for token in [0, 37, 63_u32] {
+        let found = block_on(probe.attention(&condition, held, &run.new[1], token)).unwrap().unwrap();
+        assert_eq!(found.prompt, 0.0);
+        assert_eq!(found.new.iter().map(|(at, _)| *at).collect::<Vec<_>>(), run.new[1].positions);
+        // The query is of the normalised features, the keys of new tokens as they are.
+        let x = linear(&held[0].1[token as usize * 256..][..256], &narrow[0], &narrow[1]);
+        let mean = x.iter().sum::<f32>() / 128.0;
+        let scale = (x.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / 128.0 + 1e-5).sqrt().recip();
+        let normal = x.iter().zip(norm[0].iter().zip(&norm[1])).map(|(x, (w, b))| (x - mean) * scale * w + b);
+        let query = linear(&normal.collect::<Vec<_>>(), &packed[0][..128 * 128], &packed[1][..128]);
+        let key = |row: &[f32]| {
+            let row = linear(row, &project_new[0], &project_new[1]);
+            linear(&row, &packed[0][128 * 128..2 * 128 * 128], &packed[1][128..256])
+        };
+        let keys: Vec<Vec<f32>> = embedded.embeddings.chunks_exact(256).map(key).collect();
+        let mut wanted = vec![0.0; keys.len()];
+        for head in 0..heads {
+            let part = head * 128 / heads..(head + 1) * 128 / heads;
+            let product = |key: &Vec<f32>| -> f64 {
+                let pairs = query[part.clone()].iter().zip(&key[part.clone()]);
+                (f64::from(pairs.map(|(q, k)| q * k).sum::<f32>()) / (128.0 / heads as f64).sqrt()).exp()
+            };
+            let all: Vec<f64> = keys.iter().map(product).collect();
+            let sum: f64 = all.iter().sum();
+            wanted.iter_mut().zip(all).for_each(|(wanted, of)| *wanted += of / sum / heads as f64);
+        }
+        for ((at, share), wanted) in found.new.iter().zip(wanted) {
+            assert!((share - wanted).abs() < 1e-4, "token {token} at {at}: {share} for {wanted}");
+        }
+    }
+}
+
 #[test]
 fn guidance_moves_probabilities_as_its_formula_says() {
     // Softmax of these is 1, 2 and 5 in 8; without a condition all are alike.
@@ -189,6 +246,8 @@ fn every_figure_is_drawn_and_has_its_table() {
     let lines = |at: usize| found.figures[at].csv.lines().count();
     // With headings: pairs of six steps; three runs of six; four ratios; one full step; one length; ten candidates.
     assert_eq!([0, 1, 2, 3, 4, 5].map(lines), [1 + 21, 1 + 18, 1 + 4, 1 + 1, 1 + 1, 1 + 10]);
+    // The head-line, and a line for each token that step 1 revealed.
+    assert!(lines(6) > 2, "{}", found.figures[6].csv);
     for figure in &found.figures {
         assert!(figure.svg.starts_with("<svg ") && figure.svg.ends_with("</svg>\n"), "{}", figure.name);
         assert!(figure.svg.contains("fox") && !figure.svg.contains("NaN") && !figure.svg.contains("inf"));

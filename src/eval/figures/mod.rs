@@ -19,13 +19,13 @@ use crate::generate::refresh::Refresh;
 use crate::generate::session::{PlannedStep, Settings, StepKind};
 use crate::models::Batch;
 pub(crate) use probe::Probe;
-pub use probe::{Candidate, candidates};
-pub(crate) use trace::{Held, all as hold};
+pub use probe::{Attended, Candidate, candidates};
+pub(crate) use trace::{Held, New, all as hold, revealed};
 use trace::{Traced, Wanted, trace};
 
 /// Every figure by name, whether or not a run has it: what may be written.
-pub const NAMES: [&str; 6] =
-    ["similarity", "path", "lipschitz", "error-by-step", "error-by-chain", "candidates"];
+pub const NAMES: [&str; 7] =
+    ["similarity", "path", "lipschitz", "error-by-step", "error-by-chain", "candidates", "attention"];
 
 /// Candidates that are shown of a token.
 const CANDIDATES: usize = 10;
@@ -116,7 +116,7 @@ pub struct Ask {
     pub branches: u32,
     /// The step from which on branches draw by their own seeds.
     pub branch_at: u32,
-    /// A token whose candidates are shown.
+    /// A token whose candidates are shown, and where the shortcut looks from it.
     pub token: Option<TokenAt>,
 }
 
@@ -243,6 +243,18 @@ pub async fn figures(
         let step = &run.plan[at.step as usize].values;
         let found = candidates(&logits, model.family().codebook() as usize, step, CANDIDATES);
         figures.push(charts::candidates(&title, at, &run, columns, &found));
+        let token = at.row * columns + at.column;
+        let before = run.held_before.as_ref().zip((at.step as usize).checked_sub(1));
+        let attended = match before {
+            Some((held, before)) => probe.attention(&job.condition, held, &run.new[before], token).await?,
+            None => None,
+        };
+        match attended {
+            Some(attended) => {
+                figures.push(charts::attention(&title, at, model.family().grid(), &attended));
+            }
+            None => notes.push(no_attention(at, model.family().has_shortcut())),
+        }
     }
     Ok(Found { figures, settings: settings.decided(&run.plan), tokens: run.tokens, notes })
 }
@@ -259,6 +271,16 @@ fn no_errors(settings: &Settings, run: &Traced) -> String {
         _ => "no full step comes after a predicted one",
     };
     format!("{} and {} are left out: {why}", NAMES[3], NAMES[4])
+}
+
+/// Why there is nothing that a shortcut looked at.
+fn no_attention(at: TokenAt, has_shortcut: bool) -> String {
+    let why = match (has_shortcut, at.step) {
+        (false, _) => "the model has no shortcut",
+        (true, 0) => "before the first step nothing was revealed",
+        (true, _) => "the shortcut was trained without attention to new tokens",
+    };
+    format!("{} is left out: {why}", NAMES[6])
 }
 
 /// What the drawings are titled.

@@ -1,4 +1,5 @@
-//! What a model's weights make of a traced run, by programs of their own: embeddings of new tokens, and logits of a token.
+//! What a model's weights make of a traced run, by programs of their own: embeddings of new tokens, logits of a token, and where a
+//! shortcut looks from it.
 
 use super::trace::{Held, New};
 use crate::eval::motion::NewTokens;
@@ -8,12 +9,14 @@ use crate::generate::likelihood::log_softmax;
 use crate::generate::model::{Device, Model};
 use crate::kernels::combine::Combine;
 use crate::kernels::{Extent, RowRange, StepValues, Symbol};
-use crate::models::{self, Batch, Known, states};
-use crate::program::{Element, Formats};
+use crate::models::family::Looks;
+use crate::models::{self, Batch, Condition, Known, states};
+use crate::program::{Builder, Element, Formats};
 
 /// Programs by index.
 const EMBED: usize = 0;
 const HEAD: usize = 1;
+const LOOK: usize = 2;
 
 /// The programs, on a device.
 pub(crate) struct Probe {
@@ -22,6 +25,8 @@ pub(crate) struct Probe {
     batch: Batch,
     /// Whether positions are a part of what the family embeds new tokens as.
     embeds_positions: bool,
+    /// What a shortcut that attends to new tokens holds against each other, and the step whose numbers are its own.
+    looks: Option<(Looks, usize)>,
 }
 
 impl std::fmt::Debug for Probe {
@@ -53,11 +58,17 @@ impl Probe {
             let y = b.state(states::LOGITS, sequences, codebook, Element::F32);
             b.push(Combine::copy(x, y, Extent::symbolic(sequences, Symbol::Masked, 1), codebook));
         })?;
+        let mut looks = None;
+        let look = models::build("look", formats, |b| looks = look(b, &family, batch))?;
         let embeds_positions = embed.tensors().iter().any(|tensor| tensor.name == states::NEW_POSITIONS);
-        let mut executor = device.executor(vec![embed, head], &mut *model.weights()?)?;
-        let of = |&new_tokens: &u32| StepValues { new_tokens, masked: 1, ..StepValues::default() };
-        executor.prepare(&new_tokens.iter().map(of).collect::<Vec<_>>())?;
-        Ok(Self { executor, family, batch, embeds_positions })
+        let mut programs = vec![embed, head];
+        programs.extend(looks.is_some().then_some(look));
+        let mut executor = device.executor(programs, &mut *model.weights()?)?;
+        let mut steps: Vec<StepValues> = new_tokens.iter().map(|&count| values(count)).collect();
+        let looks = looks.map(|looks| (looks, steps.len()));
+        steps.push(values(1));
+        executor.prepare_revisable(&steps)?;
+        Ok(Self { executor, family, batch, embeds_positions, looks })
     }
 
     /// What each step revealed, embedded as the shortcut is given it.
@@ -88,6 +99,89 @@ impl Probe {
         let len = (self.batch.sequences() * self.family.codebook()) as usize;
         Ok(read_f32(executor, states::LOGITS, len).await?)
     }
+
+    /// Where the shortcut looks from a token of the first picture: by features of all sequences, and what the step that left them
+    /// revealed. `None` where there is no shortcut that looks at new tokens.
+    pub(crate) async fn attention(
+        &mut self,
+        condition: &Condition,
+        features: &Held,
+        new: &New,
+        token: u32,
+    ) -> Result<Option<Attended>, GenerateError> {
+        let Some((looks, step)) = self.looks else { return Ok(None) };
+        let row = {
+            let networks = self.family.networks(self.batch);
+            let Some(network) = networks.first() else { return Ok(None) };
+            network.placement().row(token) as usize
+        };
+        let executor = self.executor.as_mut();
+        let declared = |state: &str| executor.programs()[LOOK].tensors().iter().any(|t| t.name == state);
+        let conditions = vec![condition.clone(); self.batch.images as usize];
+        let mut written = self.family.condition(self.batch, &conditions).map_err(GenerateError::Setting)?;
+        written.push((states::NEW_IDS.to_owned(), new.ids.clone()));
+        written.push((states::NEW_POSITIONS.to_owned(), new.positions.clone()));
+        written.retain(|(state, _)| declared(state));
+        let features: Vec<_> = features.iter().filter(|(state, _)| declared(state)).collect();
+        for (state, words) in written {
+            executor.write(&state, &words)?;
+        }
+        for (state, values) in features {
+            write_f32(executor, state, values)?;
+        }
+        executor.revise(step, &values(new.ids.len() as u32))?;
+        executor.run(&[LOOK], step, false)?;
+        let width = looks.width as usize;
+        let queries = read_f32(executor, states::LOOKING_QUERIES, (row + 1) * width).await?;
+        let keys = looks.prompt as usize + new.ids.len();
+        let keys = read_f32(executor, states::LOOKING_KEYS, keys * width).await?;
+        let shares = shares(&queries[row * width..], &keys, looks.heads as usize);
+        let (prompt, of_new) = shares.split_at(looks.prompt as usize);
+        let new = new.positions.iter().copied().zip(of_new.iter().copied()).collect();
+        Ok(Some(Attended { prompt: prompt.iter().sum(), new }))
+    }
+}
+
+/// The numbers of a step that reveals so many tokens.
+fn values(new_tokens: u32) -> StepValues {
+    StepValues { new_tokens, masked: 1, ..StepValues::default() }
+}
+
+/// Appends what the shortcut of the conditional sequences holds against each other, and keeps it.
+fn look(b: &mut Builder, family: &Known, batch: Batch) -> Option<Looks> {
+    let looks = family.networks(batch).first()?.looks(b)?;
+    for (state, slot) in [(states::LOOKING_QUERIES, looks.query), (states::LOOKING_KEYS, looks.key)] {
+        let kept = b.state(state, b.rows(slot), looks.width, Element::F32);
+        b.push(Combine::copy(slot, kept, b.rows_of(slot), looks.width));
+    }
+    Some(looks)
+}
+
+/// Where a shortcut looks from a token, as shares of its attention: a mean over the heads of its first attention to new tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attended {
+    /// To the prompt, which counts as new at every step of some models.
+    pub prompt: f64,
+    /// To each token that was just revealed, by position.
+    pub new: Vec<(u32, f64)>,
+}
+
+/// Softmax of a query's products with keys over the square root of a head's width, as a mean over heads.
+fn shares(query: &[f32], keys: &[f32], heads: usize) -> Vec<f64> {
+    let (width, of_head) = (query.len(), query.len() / heads);
+    let mut mean = vec![0.0; keys.len() / width];
+    for head in 0..heads {
+        let part = head * of_head..(head + 1) * of_head;
+        let product = |key: &[f32]| -> f32 {
+            let pairs = query[part.clone()].iter().zip(&key[part.clone()]);
+            pairs.map(|(q, k)| q * k).sum::<f32>() / (of_head as f32).sqrt()
+        };
+        let products: Vec<f32> = keys.chunks_exact(width).map(product).collect();
+        for (at, share) in mean.iter_mut().enumerate() {
+            *share += log_softmax(&products, at).exp() / heads as f64;
+        }
+    }
+    mean
 }
 
 /// A code that a token may become.

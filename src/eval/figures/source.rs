@@ -2,9 +2,10 @@
 
 use super::FigureError;
 use crate::generate::GenerateError;
+use crate::generate::metadata::{FINGERPRINT, METADATA};
 use crate::generate::picture::png_texts;
 use crate::generate::proof::Proof;
-use crate::generate::recipe::{FINGERPRINT, METADATA, Recipe};
+use crate::generate::recipe::Recipe;
 use serde_json::Value;
 use std::path::Path;
 
@@ -68,6 +69,10 @@ impl Recorded {
         let decided = value.get("decided").and_then(|all| all.get(0)).and_then(Value::as_str);
         let decided = decided.map(str::parse).transpose().map_err(no_recipe)?;
         let recipe = Recipe::from_metadata(&value).map_err(no_recipe)?;
+        if !recipe.begun.is_empty() {
+            let reason = "it is a branch, whose first steps are another run's; the studio shows how its features moved";
+            return Err(no_recipe(reason.to_owned()));
+        }
         // Where the run decided, a report has the rule and what came of it.
         let refresh = decided.unwrap_or_else(|| recipe.refresh.clone());
         Ok(Self { recipe: Recipe { refresh, ..recipe }, pictures, tokens, proof })

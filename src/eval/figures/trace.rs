@@ -14,18 +14,19 @@ use crate::models::states;
 pub(super) struct Wanted {
     /// Whether the predictor is held against full steps.
     pub(super) compares: bool,
-    /// The step whose features are kept of all sequences.
+    /// The step whose features are kept of all sequences, and those of the step before it.
     pub(super) hold: Option<usize>,
     /// The step from which on tokens are drawn by another seed.
     pub(super) reseed: Option<(usize, u64)>,
 }
 
 /// What a step revealed.
-pub(super) struct New {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct New {
     /// Codes.
-    pub(super) ids: Vec<u32>,
+    pub(crate) ids: Vec<u32>,
     /// Where, in ascending order.
-    pub(super) positions: Vec<u32>,
+    pub(crate) positions: Vec<u32>,
 }
 
 /// Features of all sequences by the names of their states.
@@ -47,6 +48,8 @@ pub(super) struct Traced {
     pub(super) refreshed: Vec<Refreshed>,
     /// At the step that was asked for.
     pub(super) held: Option<Held>,
+    /// At the step before it.
+    pub(super) held_before: Option<Held>,
     /// Codes in the end.
     pub(super) tokens: Vec<u32>,
 }
@@ -65,10 +68,11 @@ pub(super) async fn trace(
         new: Vec::new(),
         refreshed: Vec::new(),
         held: None,
+        held_before: None,
         tokens: Vec::new(),
     };
     session.start(std::slice::from_ref(&job.condition), &[job.seed])?;
-    let (mut last_full, tokens) = (0, session.family().tokens() as usize);
+    let mut last_full = 0;
     loop {
         let step = run.plan.len();
         if let Some((_, seed)) = wanted.reseed.filter(|(at, _)| *at == step) {
@@ -92,13 +96,11 @@ pub(super) async fn trace(
         }
         if wanted.hold == Some(step) {
             run.held = Some(all(session).await?);
+        } else if wanted.hold == Some(step + 1) {
+            run.held_before = Some(all(session).await?);
         }
         run.features.push(features);
-        let count = (planned.values.reveal as usize).min(tokens);
-        let executor = session.executor();
-        let ids = executor.read(states::NEW_IDS, count).await?;
-        let positions = executor.read(states::NEW_POSITIONS, count).await?;
-        run.new.push(New { ids, positions });
+        run.new.push(revealed(session, &planned).await?);
         run.plan.push(planned);
         tick();
     }
@@ -111,6 +113,14 @@ async fn conditional(session: &mut Session) -> Result<Vec<f32>, GenerateError> {
     let mut features = session.features().await?;
     features.truncate(session.feature_len());
     Ok(features)
+}
+
+/// What the step just run revealed of the first picture.
+pub(crate) async fn revealed(session: &mut Session, step: &PlannedStep) -> Result<New, GenerateError> {
+    let count = step.values.reveal.min(session.family().tokens()) as usize;
+    let executor = session.executor();
+    let ids = executor.read(states::NEW_IDS, count).await?;
+    Ok(New { ids, positions: executor.read(states::NEW_POSITIONS, count).await? })
 }
 
 /// Features of all sequences as they are now.

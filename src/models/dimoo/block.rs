@@ -59,11 +59,9 @@ impl Block {
         let list = if let Keys::Cached(cache) = keys { cache.rows.list() } else { None };
         let positions =
             list.map_or(Positions::Absolute { length }, |list| Positions::OfRows { list, length });
-        let [to_query, to_key, to_value, out] =
-            ["q_proj", "k_proj", "v_proj", "attn_out"].map(|part| self.square(b, part));
+        let [to_key, to_value, out] = ["k_proj", "v_proj", "attn_out"].map(|part| self.square(b, part));
         let h = self.attention_norm(b, x);
-        let query = b.linear(h, to_query);
-        b.rope(query, self.heads, positions, THETA);
+        let query = self.turned(b, h, "q_proj", positions);
         let (key, value) = match keys {
             Keys::Cached(cache) => {
                 cache.put(b, h, [to_key, to_value], |b, key| b.rope(key, self.heads, positions, THETA));
@@ -74,15 +72,28 @@ impl Block {
                     Keys::Of(source, positions) => (self.attention_norm(b, source), positions),
                     _ => (h, positions),
                 };
-                let key = b.linear(source, to_key);
-                b.rope(key, self.heads, positions, THETA);
-                (key, b.linear(source, to_value))
+                (self.turned(b, source, "k_proj", positions), b.linear(source, to_value))
             }
         };
         let operand = |slot| Operand { slot, offset: 0, stride: self.width };
         let (query, key, value) = (operand(query), operand(key), operand(value));
         let h = b.attention(query, key, value, self.sequences, self.sequences, self.heads, self.width);
         b.linear_onto(h, out, onto);
+    }
+
+    /// Queries of `x`, and keys of other rows, as an attention holds them against each other.
+    pub(super) fn queries_and_keys(&self, b: &mut Builder, x: Slot, of: Slot, at: Positions) -> [Slot; 2] {
+        let (h, source) = (self.attention_norm(b, x), self.attention_norm(b, of));
+        let query = self.turned(b, h, "q_proj", Positions::Absolute { length: self.length });
+        [query, self.turned(b, source, "k_proj", at)]
+    }
+
+    /// A projection of normalised rows, turned to where they stand.
+    fn turned(&self, b: &mut Builder, h: Slot, part: &str, positions: Positions) -> Slot {
+        let project = self.square(b, part);
+        let y = b.linear(h, project);
+        b.rope(y, self.heads, positions, THETA);
+        y
     }
 
     fn attention_norm(&self, b: &mut Builder, x: Slot) -> Slot {

@@ -7,7 +7,7 @@ pub mod shortcut;
 pub use base::{Branch, Config, Sequence};
 
 use super::cache::Keep;
-use super::family::{Batch, Condition, Family, Network, Places, Written, within};
+use super::family::{Batch, Condition, Family, Looks, Network, Places, Written, within};
 use super::prompts::DIMOO_TEMPLATE;
 use super::states;
 use super::tokenizer::{self, Tokenizer};
@@ -227,5 +227,9 @@ impl Network for OneSequence<'_> {
         if let Some(shortcut) = &self.model.shortcut {
             shortcut.predict(b, &self.model.transformer, &self.sequence);
         }
+    }
+
+    fn looks(&self, b: &mut Builder) -> Option<Looks> {
+        self.model.shortcut.as_ref()?.looks(b, &self.model.transformer, &self.sequence)
     }
 }

@@ -9,6 +9,7 @@ use super::block::{Block, EPS, Keys, check_heads};
 use crate::kernels::rope::Positions;
 use crate::kernels::{Extent, Slot, Symbol};
 use crate::models::cache::Modules;
+use crate::models::family::Looks;
 use crate::models::maskgit::{self, shortcut::Parts};
 use crate::models::states;
 use crate::program::{Builder, Element, Onto};
@@ -77,14 +78,7 @@ impl Config {
         };
         let x = b.scope("proj_in", |b| self.proj_in(b, base, features));
         for block in 0..self.blocks {
-            let part = |part| Block {
-                name: format!("shortcut.blocks.{block}.{part}"),
-                sequences: sequence.images,
-                length: sequence.length,
-                width,
-                heads: base.heads,
-                mlp: base.mlp,
-            };
+            let part = |part| self.part(base, sequence, block, part);
             let append = |b: &mut Builder| {
                 let cross = part("cross_attn");
                 b.scope("cross_attn", |b| cross.attend_to(b, x, keys, Onto::Sum(x)));
@@ -104,6 +98,30 @@ impl Config {
                 b.combine(1.0, y, 1.0, features);
             }
         });
+    }
+
+    /// Appends what the first attention to the new tokens holds against each other.
+    pub(super) fn looks(&self, b: &mut Builder, base: &base::Config, sequence: &Sequence) -> Option<Looks> {
+        if !self.parts.cross_attention {
+            return None;
+        }
+        let features = base.features_state(b, sequence);
+        let (new, positions) = self.new_tokens(b, base, sequence);
+        let x = self.proj_in(b, base, features);
+        let block = self.part(base, sequence, 0, "cross_attn");
+        let [query, key] = b.block(|b| block.queries_and_keys(b, x, new, positions));
+        Some(Looks { query, key, heads: base.heads, width: self.width(base), prompt: sequence.prompt })
+    }
+
+    fn part(&self, base: &base::Config, sequence: &Sequence, block: u32, part: &str) -> Block {
+        Block {
+            name: format!("shortcut.blocks.{block}.{part}"),
+            sequences: sequence.images,
+            length: sequence.length,
+            width: self.width(base),
+            heads: base.heads,
+            mlp: base.mlp,
+        }
     }
 
     /// The features, which stay as they are, in the width inside.

@@ -8,7 +8,7 @@ pub mod shortcut;
 pub use base::Config;
 
 use super::cache::Keep;
-use super::family::{Batch, Condition, Family, Network, Places, Written, within};
+use super::family::{Batch, Condition, Family, Looks, Network, Places, Written, within};
 use super::prompts::distance;
 use super::states;
 use super::tokenizer::Tokenizer;
@@ -248,6 +248,10 @@ impl Network for WholeBatch<'_> {
         if let Some(shortcut) = &self.model.shortcut {
             shortcut.predict(b, &self.model.transformer, self.batch);
         }
+    }
+
+    fn looks(&self, b: &mut Builder) -> Option<Looks> {
+        self.model.shortcut.as_ref()?.looks(b, &self.model.transformer, self.batch)
     }
 }
 

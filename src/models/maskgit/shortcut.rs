@@ -10,7 +10,7 @@ use crate::kernels::attention::Operand;
 use crate::kernels::linear::Activation;
 use crate::kernels::{Extent, Slot, time_embedding::TimeEmbedding};
 use crate::models::Batch;
-use crate::models::family::within;
+use crate::models::family::{Looks, within};
 use crate::program::{Builder, Layer};
 
 /// Sizes of a shortcut; the base model's sizes are given beside it.
@@ -170,13 +170,9 @@ impl Config {
         (sequences, key_sequences): (u32, u32),
     ) {
         let width = self.width(base);
-        let norm = b.norm(&format!("{name}.norm"), width);
-        let mha = format!("{name}.fn.mha");
-        let packed: Layer =
-            b.layer_named(&format!("{mha}.in_proj_weight"), &format!("{mha}.in_proj_bias"), 3 * width, width);
-        let out = b.layer(&format!("{mha}.out_proj"), width, width);
-        let h = b.layer_norm(x, norm, EPS);
-        let query = b.linear(h, packed.rows(0, width));
+        let out = b.layer(&format!("{name}.fn.mha.out_proj"), width, width);
+        let packed = self.packed(b, base, name);
+        let query = self.query(b, base, name, x);
         let key_value = b.linear(source, packed.rows(width, 2 * width));
         let h = b.attention(
             Operand { slot: query, offset: 0, stride: width },
@@ -188,6 +184,36 @@ impl Config {
             width,
         );
         b.linear_add(h, out, x);
+    }
+
+    /// Projections to queries, keys and values.
+    fn packed(&self, b: &mut Builder, base: &base::Config, name: &str) -> Layer {
+        let (width, mha) = (self.width(base), format!("{name}.fn.mha"));
+        b.layer_named(&format!("{mha}.in_proj_weight"), &format!("{mha}.in_proj_bias"), 3 * width, width)
+    }
+
+    fn query(&self, b: &mut Builder, base: &base::Config, name: &str, x: Slot) -> Slot {
+        let width = self.width(base);
+        let norm = b.norm(&format!("{name}.norm"), width);
+        let packed = self.packed(b, base, name);
+        let h = b.layer_norm(x, norm, EPS);
+        b.linear(h, packed.rows(0, width))
+    }
+
+    /// Appends what the first attention to the new tokens holds against each other.
+    pub(super) fn looks(&self, b: &mut Builder, base: &base::Config, batch: Batch) -> Option<Looks> {
+        if !self.parts.cross_attention {
+            return None;
+        }
+        let (width, name) = (self.width(base), "shortcut.blocks.0.cross_attn");
+        let features = base.features_state(b, batch);
+        let new = self.new_tokens(b, base, batch);
+        let x = self.proj_in(b, base, batch, features);
+        let [query, key] = b.block(|b| {
+            let to_key = self.packed(b, base, name).rows(width, width);
+            [self.query(b, base, name, x), b.linear(new, to_key)]
+        });
+        Some(Looks { query, key, heads: self.heads, width, prompt: 0 })
     }
 
     fn feed_forward(&self, b: &mut Builder, base: &base::Config, name: &str, x: Slot) {

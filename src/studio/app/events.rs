@@ -10,7 +10,7 @@ impl Studio {
             Some(Progress::Failed(reason)) => {
                 self.state.fetching = None;
                 // What waited for it waits no longer.
-                self.give_up_waiting();
+                self.give_up_waiting(&reason);
                 self.state.failure = Some(Failure {
                     title: "The model could not be fetched".to_owned(),
                     reason,
@@ -39,10 +39,13 @@ impl Studio {
             }
             let opened = matches!(event, Event::Opened(_));
             let ended = match &event {
-                Event::Finished { id, .. } | Event::Failed { id: Some(id), .. } => Some((*id, false)),
+                Event::Finished { id, .. } => Some((*id, false)),
                 Event::Stopped { id, .. } => Some((*id, true)),
                 _ => None,
             };
+            if let Event::Failed { id: Some(id), failure } = &event {
+                self.state.queue.failed(*id, &failure.reason);
+            }
             if let Some((id, overtaken)) = ended {
                 self.state.queue.ended(id, overtaken);
             }
@@ -50,8 +53,10 @@ impl Studio {
             if matches!(event, Event::JudgeReady) {
                 self.judge = Judge::There;
             }
-            if matches!(event, Event::Failed { id: None, .. }) && self.opening.is_some() {
-                self.give_up_waiting();
+            if let Event::Failed { id: None, failure } = &event
+                && self.opening.is_some()
+            {
+                self.give_up_waiting(&failure.reason);
             }
             // What was open last may be gone.
             let lost = matches!(event, Event::Failed { id: None, .. }) && self.state.model.is_none();
@@ -80,10 +85,10 @@ impl Studio {
         self.ask_for_pictures();
     }
 
-    /// A model or the judge could not be had: neither the queue's next run nor the sweep can begin.
-    fn give_up_waiting(&mut self) {
-        if self.opening.take().is_some() {
-            self.state.queue.cancel(0);
+    /// A model or the judge could not be had: neither what waits for it nor the sweep can begin.
+    fn give_up_waiting(&mut self, reason: &str) {
+        if let Some(model) = self.opening.take() {
+            self.state.queue.refuse(&model, reason);
         }
         if self.judge == Judge::Asked {
             self.judge = Judge::Absent;
@@ -97,8 +102,9 @@ impl Studio {
         let Some(recipe) = self.state.recipe.as_mut().filter(|_| !query.is_empty()) else { return false };
         let refused = link::apply(&query, recipe);
         self.state.greeted = true;
-        let recipe = recipe.clone();
-        self.run(recipe, link::proof(&query));
+        let asked = recipe.clone();
+        recipe.begun.clear();
+        self.run(asked, link::proof(&query));
         if !refused.is_empty() {
             self.state.failure = Some(Failure {
                 title: "The link was followed in part".to_owned(),
@@ -347,7 +353,8 @@ impl Studio {
         if self.state.model.as_ref().is_none_or(|present| present.source != model) {
             self.open(&model, context);
         }
-        self.state.recipe = Some(Recipe { model, ..recipe });
+        // How a branch began is nothing that the controls could show.
+        self.state.recipe = Some(Recipe { model, begun: Vec::new(), ..recipe });
     }
 
     pub(super) fn drops(&mut self, context: &Context) {

@@ -100,6 +100,9 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, view: &mut 
             }
         }
         overlay(&painter, frame, run, image, step, model.grid, model.codebook, state, palette);
+        if image == 0 {
+            looks(&painter, frame, run, model.grid, state, palette);
+        }
     }
     let (run, grid) = (run.id, model.grid);
     if response.clicked()
@@ -242,6 +245,32 @@ fn navigate(ui: &Ui, response: &egui::Response, rect: Rect, view: &mut View) {
     }
 }
 
+/// Where a token lies in a picture.
+fn cell(frame: Rect, grid: [u32; 2], token: usize) -> Rect {
+    let (row, column) = (token as u32 / grid[1], token as u32 % grid[1]);
+    let size = Vec2::new(frame.width() / grid[1] as f32, frame.height() / grid[0] as f32);
+    Rect::from_min_size(frame.min + Vec2::new(size.x * column as f32, size.y * row as f32), size)
+}
+
+/// The token that was clicked, and a line to each new token that the shortcut looks at from it: the stronger, the more.
+fn looks(painter: &egui::Painter, frame: Rect, run: &Run, grid: [u32; 2], state: &State, palette: Palette) {
+    let Some(spot) = state.spot.filter(|spot| spot.run == run.id) else { return };
+    let from = cell(frame, grid, spot.token);
+    let look = state.look.as_ref().filter(|(known, _)| *known == spot).and_then(|(_, look)| look.as_ref());
+    if let Some(attended) = look.and_then(|look| look.attended.as_ref()) {
+        let most = attended.new.iter().map(|(_, share)| *share).fold(f64::MIN_POSITIVE, f64::max);
+        for (position, share) in &attended.new {
+            let (to, strength) = (cell(frame, grid, *position as usize), (share / most) as f32);
+            let colour = palette.predicted.gamma_multiply(0.15 + 0.85 * strength);
+            painter.line_segment([from.center(), to.center()], Stroke::new(0.75 + 2.0 * strength, colour));
+            painter.circle_filled(to.center(), 1.5 + 0.2 * to.width() * strength, colour);
+        }
+    }
+    for (colour, width) in [(Color32::from_black_alpha(200), 4.0), (Color32::WHITE, 2.0)] {
+        painter.rect_stroke(from, 0.0, Stroke::new(width, colour), StrokeKind::Outside);
+    }
+}
+
 #[expect(clippy::too_many_arguments, reason = "a painter's brushes")]
 fn overlay(
     painter: &egui::Painter,
@@ -256,11 +285,7 @@ fn overlay(
 ) {
     let tokens = (grid[0] * grid[1]) as usize;
     let finished = run.progress == Progress::Finished && state.scrubbed.is_none();
-    let cell = |token: usize| {
-        let (row, column) = (token as u32 / grid[1], token as u32 % grid[1]);
-        let size = Vec2::new(frame.width() / grid[1] as f32, frame.height() / grid[0] as f32);
-        Rect::from_min_size(frame.min + Vec2::new(size.x * column as f32, size.y * row as f32), size)
-    };
+    let cell = |token: usize| cell(frame, grid, token);
     if state.overlays.confidence && !run.plan.is_empty() {
         let steps = run.plan.len() as f32;
         for (token, at) in run.revealed_at(image, tokens, mask).into_iter().enumerate() {

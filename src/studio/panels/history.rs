@@ -55,8 +55,8 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
         }
     });
     if let Some(id) = picked {
-        // A branch cannot be made from its settings alone.
-        let recipe = state.run(id).filter(|run| run.branch.is_none()).map(|run| run.recipe.clone());
+        // The controls make no branches.
+        let recipe = state.run(id).filter(|run| run.recipe.begun.is_empty()).map(|run| run.recipe.clone());
         state.wanted_recipe = recipe.or(state.wanted_recipe.take());
         (state.shown, state.scrubbed) = (Some(id), None);
     }

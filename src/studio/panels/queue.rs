@@ -1,8 +1,9 @@
-//! Runs that wait for their turn: up, down, and out.
+//! Runs that wait for their turn: up, down, and out; and those that could not run: why, and once more.
 
 use crate::studio::command::Command;
 use crate::studio::queue::Queue;
 use crate::studio::state::State;
+use crate::studio::theme::Palette;
 use eframe::egui::{self, Button, ProgressBar, Ui};
 
 /// What is done with a place in the queue.
@@ -17,14 +18,16 @@ pub fn show(ui: &mut Ui, state: &mut State) {
             state.wanted.push(command);
         }
     });
+    refused(ui, state);
     if state.queue.waiting().is_empty() {
         return;
     }
     ui.strong("Waiting");
     if let Some(run) = state.open_run() {
         let share = run.steps_done() as f32 / run.steps_in_all().max(1) as f32;
-        let text = format!("{}, seed {}", run.recipe.subject.title(), run.recipe.seed);
-        ui.add(ProgressBar::new(share).text(text));
+        let text = format!("seed {} · {}", run.recipe.seed, run.recipe.subject.title());
+        ui.add(egui::Label::new(text).truncate());
+        ui.add(ProgressBar::new(share).text(format!("{} of {} steps", run.steps_done(), run.steps_in_all())));
     }
     let mut act: Option<(Act, usize)> = None;
     let last = state.queue.waiting().len() - 1;
@@ -33,12 +36,7 @@ pub fn show(ui: &mut Ui, state: &mut State) {
             let recipe = &waiting.recipe;
             let named = format!("{}, seed {}", recipe.subject.title(), recipe.seed);
             let button = |ui: &mut Ui, glyph: &str, what: &str, enabled: bool| {
-                let response = ui.add_enabled(enabled, Button::new(glyph).small());
-                let label = format!("{what}: {named}");
-                response.widget_info(|| {
-                    egui::WidgetInfo::labeled(egui::accesskit::Role::Button, enabled, &label)
-                });
-                response.on_hover_text(what).clicked()
+                small_button(ui, glyph, what, &named, enabled)
             };
             if button(ui, "⏶", "Earlier", at > 0) {
                 act = Some((Queue::up, at));
@@ -51,11 +49,43 @@ pub fn show(ui: &mut Ui, state: &mut State) {
             }
             let full =
                 recipe.full_steps().map_or_else(|| recipe.refresh.to_string(), |full| full.to_string());
-            ui.add(egui::Label::new(format!("{named} · {full} of {}", recipe.draw.steps)).truncate());
+            let (seed, steps, title) = (recipe.seed, recipe.draw.steps, recipe.subject.title());
+            ui.add(egui::Label::new(format!("seed {seed} · {full} of {steps} · {title}")).truncate());
         });
     }
     if let Some((act, at)) = act {
         act(&mut state.queue, at);
     }
     ui.separator();
+}
+
+/// Those that could not run.
+fn refused(ui: &mut Ui, state: &mut State) {
+    let mut act: Option<(Act, usize)> = None;
+    for (at, (waiting, reason)) in state.queue.refused().iter().enumerate() {
+        let named = format!("{}, seed {}", waiting.recipe.subject.title(), waiting.recipe.seed);
+        ui.horizontal(|ui| {
+            if small_button(ui, "🔄", "Try again", &named, true) {
+                act = Some((Queue::again, at));
+            }
+            if small_button(ui, "✖", "Forget", &named, true) {
+                act = Some((Queue::forget, at));
+            }
+            let (seed, title) = (waiting.recipe.seed, waiting.recipe.subject.title());
+            ui.add(egui::Label::new(format!("seed {seed} · {title}")).truncate());
+        });
+        let why = format!("Could not run: {reason}");
+        ui.add(egui::Label::new(egui::RichText::new(why).small().color(Palette::of(ui).failure)).wrap());
+    }
+    if let Some((act, at)) = act {
+        act(&mut state.queue, at);
+    }
+}
+
+/// A button of a glyph, of which is said aloud what it does to what.
+fn small_button(ui: &mut Ui, glyph: &str, what: &str, named: &str, enabled: bool) -> bool {
+    let response = ui.add_enabled(enabled, Button::new(glyph).small());
+    let label = format!("{what}: {named}");
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::accesskit::Role::Button, enabled, &label));
+    response.on_hover_text(what).clicked()
 }

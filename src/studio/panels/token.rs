@@ -1,32 +1,54 @@
-//! A token that was clicked: when it was decided and by which kind of step, and what else it might have become.
+//! A token that was clicked: when it was decided and by which kind of step, what else it might have become, and where the shortcut
+//! looks from it.
 
-use crate::eval::figures::Candidate;
+use crate::eval::figures::{Attended, Candidate};
 use crate::generate::session::StepKind;
 use crate::studio::run::Run;
 use crate::studio::state::State;
 use crate::studio::theme::Palette;
+use crate::studio::tour::Place;
 use eframe::egui::{self, Align2, Color32, Rect, RichText, Sense, Ui, Vec2, pos2};
 
-const BAR: Vec2 = Vec2::new(96.0, 12.0);
+const BAR: Vec2 = Vec2::new(72.0, 12.0);
+const WIDTH: f32 = 290.0;
+/// Of the line at the bottom of the window.
+const STATUS: f32 = 28.0;
+/// Candidates that are shown, and where there is little room.
+const SHOWN: [usize; 2] = [8, 3];
 
-/// The card over the canvas; nothing where no token was clicked.
+/// The card, where it leaves the canvas to be seen: at the side, or on a phone over what is below; nothing where no token was clicked.
 pub fn show(ui: &Ui, state: &mut State) {
     let (Some(spot), Some(model)) = (state.spot, &state.model) else { return };
     let Some(run) = state.run(spot.run) else { return };
-    let (row, column) = (spot.token as u32 / model.grid[1], spot.token as u32 % model.grid[1]);
+    let columns = model.grid[1];
+    let (row, column) = (spot.token as u32 / columns, spot.token as u32 % columns);
     let facts = facts(run, spot.token, spot.step, model.tokens(), model.codebook);
     let mut is_open = true;
+    let window = ui.ctx().content_rect();
+    let canvas = state.places.iter().find(|placed| placed.place == Place::Canvas);
+    // Where nothing stands beside the canvas, what is in sight of its column.
+    let narrow = canvas.filter(|placed| placed.rect.width() > 0.8 * window.width()).map(|placed| placed.clip);
+    let room = narrow.unwrap_or(window.with_max_y(window.bottom() - STATUS));
+    let shown = SHOWN[usize::from(narrow.is_some())];
     egui::Window::new(format!("Token in row {}, column {}", row + 1, column + 1))
         .id(egui::Id::unique("token"))
         .open(&mut is_open)
         .resizable(false)
         .collapsible(false)
         .anchor(Align2::RIGHT_BOTTOM, [-12.0, -12.0])
-        .constrain_to(state.places.first().map_or_else(|| ui.ctx().content_rect(), |placed| placed.rect))
+        .constrain_to(room)
         .show(ui.ctx(), |ui| {
+            ui.set_max_width(WIDTH.min(room.width() - 40.0));
             facts.iter().for_each(|fact| drop(ui.label(fact)));
-            match &state.candidates {
-                Some((known, Some(found))) if *known == spot => candidates(ui, found, run, spot.token),
+            match &state.look {
+                Some((known, Some(look))) if *known == spot => {
+                    let first = &look.candidates[..shown.min(look.candidates.len())];
+                    candidates(ui, first, run, spot.token);
+                    if let Some(attended) = &look.attended {
+                        drop(ui.separator());
+                        drop(ui.add(egui::Label::new(looks(attended, spot.step, columns)).wrap()));
+                    }
+                }
                 Some((known, None)) if *known == spot => {
                     drop(ui.weak("Generate once more to look into this run's tokens: features are kept of the latest single picture"));
                 }
@@ -60,6 +82,25 @@ fn facts(run: &Run, token: usize, step: usize, tokens: usize, mask: u32) -> Vec<
         }),
     );
     facts
+}
+
+/// Where the shortcut looks from the token, in a sentence; lines on the canvas show the same.
+fn looks(attended: &Attended, step: usize, columns: u32) -> String {
+    let of = attended.new.len();
+    let (at, most) = attended.new.iter().copied().max_by(|(_, a), (_, b)| a.total_cmp(b)).unwrap_or_default();
+    let prompt = match attended.prompt {
+        0.0 => String::new(),
+        share => format!(", and {:.0} % at the prompt", share * 100.0),
+    };
+    format!(
+        "To predict step {}, the shortcut looks from here at the {of} tokens revealed in step {step}: most at row {}, column {} \
+         ({:.0} %, where {:.0} % would be even){prompt}",
+        step + 1,
+        at / columns + 1,
+        at % columns + 1,
+        most * 100.0,
+        (1.0 - attended.prompt) / of.max(1) as f64 * 100.0,
+    )
 }
 
 fn candidates(ui: &mut Ui, found: &[Candidate], run: &Run, token: usize) {
