@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::command::{Step, has_program, workspace_root};
-use crate::targets::target_folder;
+use crate::targets::{built_folder, target_folder};
 use crate::{debian, web};
 
 /// Names that Chromium goes by.
@@ -25,8 +25,10 @@ pub(crate) fn test() -> Result<(), String> {
     let folder = target_folder().join("browser-test");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let out = folder.join("native.png").display().to_string();
-    let words = ["run", "--quiet", "--package", "migm", "--bin", "migm", "--"];
-    let native = Step::cargo(&[&words[..], &RUN, &["--backend", "cpu", "--json", "--out", &out]].concat());
+    // As the tests build it: `cargo run` resolves features without theirs, and would build most of the tree once more.
+    Step::cargo(&["test", "--workspace", "--no-run", "--quiet"]).run()?;
+    let program = built_folder().join("debug/migm").display().to_string();
+    let native = Step::new(&program, &[&RUN[..], &["--backend", "cpu", "--json", "--out", &out]].concat());
     let report = native.read().ok_or_else(|| format!("`{}` failed", native.render()))?;
     let native = folder.join("native.json");
     write(&native, &report)?;

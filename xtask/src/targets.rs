@@ -105,11 +105,16 @@ pub(crate) fn toolchain(words: &[&str], has_target: bool) -> Step {
         .env_remove("RUSTUP_TOOLCHAIN")
 }
 
+/// Where artifacts lie.
+pub(crate) fn built_folder() -> PathBuf {
+    let shared = std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let folder = shared.unwrap_or_else(|| workspace_root().join("target"));
+    std::path::absolute(&folder).unwrap_or(folder)
+}
+
 /// Artifacts of other systems and another compiler lie apart, so that they never push out those of the tests.
 pub(crate) fn target_folder() -> PathBuf {
-    let shared = std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    let folder = shared.unwrap_or_else(|| workspace_root().join("target")).join("check-targets");
-    std::path::absolute(&folder).unwrap_or(folder)
+    built_folder().join("check-targets")
 }
 
 #[cfg(test)]

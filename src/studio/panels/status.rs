@@ -4,6 +4,9 @@ use crate::studio::run::Run;
 use crate::studio::state::State;
 use eframe::egui::{self, Ui};
 
+/// Below this width, in points, memory is one number.
+const NARROW: f32 = 480.0;
+
 /// What computes, said once at the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceNote {
@@ -48,12 +51,16 @@ pub fn show(ui: &mut Ui, state: &State, device: &DeviceNote) {
 fn memory(ui: &mut Ui, run: &Run) {
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let memory = run.memory;
-    let text = format!(
+    let parts = format!(
         "Weights {:.0} MB · activations {:.0} MB",
         megabytes(memory.weights),
         megabytes(memory.total() - memory.weights)
     );
-    ui.label(text).on_hover_text(
-        "Memory held on the device for this model. No interface of a graphics system tells how much is free",
-    );
+    let hover =
+        "Memory held on the device for this model. No interface of a graphics system tells how much is free";
+    if ui.max_rect().width() < NARROW {
+        ui.label(format!("{:.0} MB", megabytes(memory.total()))).on_hover_text(format!("{parts}\n{hover}"));
+    } else {
+        ui.label(parts).on_hover_text(hover);
+    }
 }

@@ -12,6 +12,8 @@ use eframe::egui::{self, Align2, FontId, Rect, RichText, Sense, Stroke, StrokeKi
 
 const BARS: f32 = 56.0;
 const MARKS: f32 = 16.0;
+/// Below this width, in points, words are few.
+const NARROW: f32 = 340.0;
 
 /// The panel.
 pub fn show(ui: &mut Ui, state: &mut State) {
@@ -75,11 +77,14 @@ fn legend(ui: &mut Ui, run: Option<&Run>) {
     if predicted > 0 {
         words(ui, format!("☐ predicted {predicted} × {predicted_ms:.1} ms"), palette.predicted);
     }
+    // What is wider than the panel would widen it, timeline and all.
+    let narrow = ui.max_rect().width() < NARROW;
     let mut text = format!("{:.0} ms", run.loop_ms());
     if let Some(left) = run.left_ms().filter(|_| run.is_open()) {
         text += &format!(" so far · {left:.0} ms left");
     } else if let Some(speed_up) = run.speed_up().filter(|_| predicted > 0) {
-        text += &format!(" · {speed_up:.2}× faster than all steps in full");
+        let than = if narrow { "" } else { " than all steps in full" };
+        text += &format!(" · {speed_up:.2}× faster{than}");
     }
     let weak = ui.visuals().weak_text_color();
     words(ui, text, weak);
