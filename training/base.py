@@ -8,7 +8,8 @@ What they learn from is written by `tokens.py`, which runs beside them. A batch 
 knows no padding; one batch in ten has no prompt (no class), for guidance. The loss is cross-entropy at masked tokens. How much is
 masked is mostly drawn so that nearly everything is (eMIGM, arXiv 2503.07197), which is where a run decides what to show, and
 otherwise along the schedule that sampling uses, so that its last steps have been seen as well. The class model learns from
-scenes of one thing.
+scenes of one thing. With `--window` it is rectangles of a scene that are learnt from, tokens elsewhere being left out of the
+sequence: at half of the tokens a step costs half. The last part of a training has to be without.
 
 Train one: `python training/base.py --arch dimoo --config small --out runs/small`.
 """
@@ -150,9 +151,11 @@ class DiMOO(nn.Module):
     def net(self):
         return self.model["transformer"]
 
-    def forward(self, ids):
+    def forward(self, ids, positions=None):
+        """`positions` `[T]` say where the ids stand, if not one after the other."""
         x = self.net.wte(ids)
-        table = rotation(torch.arange(ids.shape[1], device=ids.device), self.width // self.heads)
+        positions = torch.arange(ids.shape[1], device=ids.device) if positions is None else positions
+        table = rotation(positions, self.width // self.heads)
         for block in self.net.blocks:
             x = block(x, table)
         return self.net.ln_f(x)
@@ -256,8 +259,9 @@ class MaskGIT(nn.Module):
     def class_id(self, label):
         return self.codebook + 1 + label
 
-    def forward(self, ids):
-        x = self.first_layer(self.tok_emb(ids) + self.pos_emb)
+    def forward(self, ids, positions=None):
+        """`positions` `[T]` say where the ids stand, if not one after the other."""
+        x = self.first_layer(self.tok_emb(ids) + (self.pos_emb if positions is None else self.pos_emb[:, positions]))
         for attend, feed in self.transformer["layers"]:
             x = x + attend(x)
             x = x + feed(x)
@@ -339,12 +343,36 @@ def condition_of(arch, model, part, vocabulary, device, drop=False):
     return torch.full_like(labels, model.dropped) if drop else model.class_id(labels)
 
 
-def features_of(model, arch, codes, condition, vocabulary):
-    """Features at the image tokens: `condition` is prompt ids `[B, P]` or class ids `[B]`."""
+def features_of(model, arch, codes, condition, vocabulary, window=None):
+    """Features at the image tokens: `condition` is prompt ids `[B, P]` or class ids `[B]`. With a window, tokens elsewhere are
+    left out of the sequence, and features are of those in it."""
     if arch == "dimoo":
         ids = model.sequence(condition, codes, vocabulary)
-        return model(ids)[:, model.places(condition.shape[1] + 2, codes.device)]
-    return model(torch.cat((codes, condition[:, None]), 1))[:, : model.tokens]
+        places = model.places(condition.shape[1] + 2, codes.device)
+        if window is None:
+            return model(ids)[:, places]
+        kept = torch.ones(ids.shape[1], dtype=torch.bool, device=ids.device)
+        kept[places] = False
+        kept[places[window]] = True
+        positions = kept.nonzero()[:, 0]
+        return model(ids[:, positions], positions)[:, torch.searchsorted(positions, places[window])]
+    if window is None:
+        return model(torch.cat((codes, condition[:, None]), 1))[:, : model.tokens]
+    positions = torch.cat((window, window.new_tensor([model.tokens])))
+    return model(torch.cat((codes[:, window], condition[:, None]), 1), positions)[:, :-1]
+
+
+def a_window(tokens, rows, columns):
+    """About so many tokens of a grid, in order: a rectangle of any shape that fits, anywhere.
+
+    A step over half of the tokens costs half, and they are seen beside those that they have to agree with.
+    """
+    least = -(-tokens // columns)
+    height = int(np.random.randint(least, rows + 1))
+    width = min(columns, -(-tokens // height))
+    top, left = np.random.randint(rows - height + 1), np.random.randint(columns - width + 1)
+    row, column = np.meshgrid(np.arange(top, top + height), np.arange(left, left + width), indexing="ij")
+    return torch.from_numpy((row * columns + column).flatten())
 
 
 class _Through:
@@ -353,8 +381,8 @@ class _Through:
     def __init__(self, forward, owner):
         self.forward, self.owner = forward, owner
 
-    def __call__(self, ids):
-        return self.forward(ids)
+    def __call__(self, *inputs):
+        return self.forward(*inputs)
 
     def __getattr__(self, name):
         return getattr(self.owner, name)
@@ -377,6 +405,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", required=True, choices=("dimoo", "maskgit"))
     common.add_arguments(parser)
+    parser.add_argument(
+        "--window", type=int, default=0, metavar="TOKENS", help="learn from rectangles of about so many tokens; end without"
+    )
     parser.add_argument("--every", type=float, default=10, metavar="MINUTES", help="between validations, each with a sheet of pictures")
     args = parser.parse_args()
     config, arch = common.prepare(args), args.arch
@@ -398,19 +429,24 @@ def main():
     net = torch.compile(model, dynamic=True) if args.compile else model
     codebook = config.tokenizer.codebook
 
-    def loss_at(forward, owner, part, drop=False, biased=True):
+    def loss_at(forward, owner, part, drop=False, biased=True, window=None):
         codes = torch.from_numpy(part.codes.astype(np.int64)).to(args.device)
-        inputs, mask = masked(codes, arch, codebook, biased)
+        places = torch.arange(codes.shape[1], device=args.device) if window is None else window.to(args.device)
+        inputs, mask = codes.clone(), torch.zeros_like(codes, dtype=torch.bool)
+        inputs[:, places], mask[:, places] = masked(codes[:, places], arch, codebook, biased)
         condition = condition_of(arch, owner, part, vocabulary, args.device, drop)
         with common.autocast(args):
-            features = features_of(_Through(forward, owner), arch, inputs, condition, vocabulary)
-            logits = owner.logits(features[mask], mask.nonzero(as_tuple=True)[1])
+            through = _Through(forward, owner)
+            features = features_of(through, arch, inputs, condition, vocabulary, None if window is None else places)
+            logits = owner.logits(features[mask[:, places]], mask.nonzero(as_tuple=True)[1])
         return F.cross_entropy(logits.float(), codes[mask])
 
     def loss_of():
         part = batches.take()
         trainer.position += len(part)
-        return loss_at(net, model, part, np.random.rand() < UNCONDITIONAL), {"again": float(batches.again)}
+        drop = np.random.rand() < UNCONDITIONAL
+        window = a_window(args.window, config.grid, config.grid) if args.window else None
+        return loss_at(net, model, part, drop, window=window), {"again": float(batches.again)}
 
     @torch.no_grad()
     def validate():

@@ -50,7 +50,7 @@ pub enum Request {
         /// Its name.
         id: RunId,
         /// What to run.
-        recipe: Recipe,
+        recipe: Box<Recipe>,
         /// Whether features are read at every step.
         trace: bool,
         /// Codes `[images, tokens]` to go on from, and the step to go on at.

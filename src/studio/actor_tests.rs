@@ -34,7 +34,12 @@ impl Window {
     }
 
     fn run(&self, id: u64, recipe: &Recipe) {
-        self.actor.ask(Request::Run { id: RunId(id), recipe: recipe.clone(), trace: true, from: None });
+        self.actor.ask(Request::Run {
+            id: RunId(id),
+            recipe: Box::new(recipe.clone()),
+            trace: true,
+            from: None,
+        });
     }
 
     /// Events up to and with the first that ends a run.

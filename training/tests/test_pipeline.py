@@ -234,6 +234,40 @@ def test_batches_go_on_where_they_were(monkeypatch):
         assert ours.take().codes.tolist() == other.take().codes.tolist()
 
 
+@pytest.mark.parametrize("arch", ["dimoo", "maskgit"])
+def test_a_window_is_seen_where_it_stands(arch):
+    """A window of everything is everything; one of a part has features of its own places, and sees nothing else."""
+    header = {"words": ["a", "fox"], "nouns": ["fox", "owl"]}
+    torch.manual_seed(0)
+    config = CONFIGS["toy"]
+    model = base.new_base(arch, config, header).eval()
+    vocabulary = base.Vocabulary(header["words"])
+    codes = torch.randint(0, config.tokenizer.codebook, (2, model.tokens))
+    condition = torch.tensor([[0, 1], [1, 0]]) if arch == "dimoo" else torch.tensor([model.class_id(0), model.class_id(1)])
+    of = lambda codes, window=None: base.features_of(model, arch, codes, condition, vocabulary, window)  # noqa: E731
+    everything = torch.arange(model.tokens)
+    assert torch.allclose(of(codes), of(codes, everything), atol=1e-5)
+    for _ in range(20):
+        window = base.a_window(model.tokens // 2, config.grid, config.grid)
+        assert model.tokens // 2 <= len(window) < model.tokens and (window.diff() > 0).all()
+        assert 0 <= window.min() and window.max() < model.tokens
+    other = codes.clone()
+    outside = torch.ones(model.tokens, dtype=torch.bool)
+    outside[window] = False
+    other[:, outside] = (codes[:, outside] + 1) % config.tokenizer.codebook
+    assert of(codes, window).shape[1] == len(window)
+    assert torch.allclose(of(codes, window), of(other, window), atol=1e-6)
+    assert not torch.allclose(of(codes)[:, window], of(codes, window), atol=1e-3)
+
+
+def test_a_base_learns_from_windows(run, tmp_path):
+    for name in ("tokens", "tokenizer.safetensors"):
+        (shutil.copytree if name == "tokens" else shutil.copy)(run / name, tmp_path / name)
+    call("base.py", "--arch", "dimoo", "--out", str(tmp_path), "--steps", "12", "--window", "8", *OPTIONS)
+    losses = column(tmp_path / "base-dimoo.csv", "loss")
+    assert len(losses) and all(np.isfinite(losses))
+
+
 def test_nearly_all_is_masked_more_often_than_a_sampler_does():
     torch.manual_seed(0)
     codes = torch.zeros(2000, 64, dtype=torch.long)

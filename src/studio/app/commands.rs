@@ -21,7 +21,7 @@ impl Studio {
         }
         self.state.forget_drafts();
         self.follow.settled(&recipe);
-        self.actor.ask(Request::Run { id, recipe, trace: true, from: None });
+        self.actor.ask(Request::Run { id, recipe: Box::new(recipe), trace: true, from: None });
         id
     }
 
@@ -35,7 +35,12 @@ impl Studio {
         let recipe = branch::recipe(run, step, controls, &state.full_list(), random_seed(context));
         let parent = run.id;
         let id = self.state.add_branch(recipe.clone(), parent, step);
-        self.actor.ask(Request::Run { id, recipe, trace: true, from: Some((codes, step + 1)) });
+        self.actor.ask(Request::Run {
+            id,
+            recipe: Box::new(recipe),
+            trace: true,
+            from: Some((codes, step + 1)),
+        });
     }
 
     pub(super) fn scrub(&mut self, to: impl FnOnce(usize, usize) -> usize) {

@@ -204,7 +204,7 @@ impl Studio {
             run.draft = true;
         }
         self.state.sweep.began(at, id);
-        self.actor.ask(Request::Run { id, recipe, trace: false, from: None });
+        self.actor.ask(Request::Run { id, recipe: Box::new(recipe), trace: false, from: None });
         context.request_repaint();
     }
 
@@ -230,7 +230,7 @@ impl Studio {
                     run.draft = true;
                 }
                 self.state.forget_drafts();
-                self.actor.ask(Request::Run { id, recipe: quick, trace: false, from: None });
+                self.actor.ask(Request::Run { id, recipe: Box::new(quick), trace: false, from: None });
                 context.request_repaint();
             }
             Follow::Refine => {
@@ -252,7 +252,7 @@ impl Studio {
         let id = self.state.add_run(recipe.clone());
         self.state.comparison.columns[at].1 = Some(id);
         self.state.shown = shown.filter(|_| at > 0).or(Some(id));
-        self.actor.ask(Request::Run { id, recipe, trace: true, from: None });
+        self.actor.ask(Request::Run { id, recipe: Box::new(recipe), trace: true, from: None });
         context.request_repaint();
     }
 
@@ -277,7 +277,7 @@ impl Studio {
         if let Some((_, run)) = self.state.blind.waiting() {
             *run = Some(id);
         }
-        self.actor.ask(Request::Run { id, recipe, trace: false, from: None });
+        self.actor.ask(Request::Run { id, recipe: Box::new(recipe), trace: false, from: None });
         context.request_repaint();
     }
 
