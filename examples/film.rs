@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const SIZE: [f32; 2] = [980.0, 620.0];
-const PROMPT: &str = "a fox to the left of a red taxi on a beach at sunset";
-const SEED: u64 = 3;
+const PROMPT: &str = "two foxes in the snow";
+const SEED: u64 = 1;
 /// Steps to a frame; a frame of a run; a moment to look; the last one.
 const EVERY: usize = 2;
 const STEP_MS: u32 = 160;

@@ -17,11 +17,11 @@ use eframe::egui::{self, ComboBox, DragValue, RichText, Slider, TextEdit, Ui};
 
 /// Prompts to begin with; those with words that the model does not know are not offered.
 const SAMPLES: [&str; 5] = [
+    "two sunflowers on a beach at sunset",
     "a fox to the left of a red taxi on a beach at sunset",
     "two foxes in the snow",
     "a rocket on the moon",
     "a blue octopus at sea",
-    "a penguin and a cactus in a meadow on a sunny day",
 ];
 /// Numbers of pictures that are offered.
 const IMAGES: [u32; 3] = [1, 4, 9];
