@@ -122,14 +122,14 @@ impl Studio {
             return;
         }
         // The canvas keeps its room.
-        let most = (ui.available_width() - CANVAS - 220.0).clamp(240.0, 420.0);
+        let most = (ui.available_width() - CANVAS - SIDE).clamp(240.0, 420.0);
         Panel::left("compose").default_size(300.0).size_range(240.0..=most).show(ui, |ui| {
             // A panel with little in it yet would shrink, and stay so.
             ui.set_min_width(ui.available_width());
             compose::show(ui, &mut self.state);
         });
         let most = (ui.available_width() - CANVAS).clamp(220.0, 560.0);
-        Panel::right("side").default_size(340.0).size_range(220.0..=most).show(ui, |ui| {
+        Panel::right("side").default_size(SIDE).size_range(220.0..=most).show(ui, |ui| {
             ui.set_min_width(ui.available_width());
             let rect = ui.max_rect().expand(6.0);
             self.state.places.push(Placed { place: Place::Side, rect, clip: rect });

@@ -37,7 +37,9 @@ const CPU_STEPS: u32 = 16;
 /// Below this width, in points, panels stand one below the other.
 const NARROW: f32 = 720.0;
 /// Below which the panels beside the canvas leave it no less width, if they can.
-const CANVAS: f32 = 380.0;
+const CANVAS: f32 = 320.0;
+/// How wide the side is at first.
+const SIDE: f32 = 340.0;
 
 /// The clock is as good a die as any: a person cannot aim at a microsecond.
 fn random_seed(context: &Context) -> u64 {

@@ -11,6 +11,8 @@ use egui_plot::{Line, Plot, PlotPoints, Points};
 
 const PLOT: f32 = 200.0;
 const THUMBNAIL: f32 = 72.0;
+/// Below this width, in points, the table has no intervals.
+const NARROW: f32 = 310.0;
 
 /// The panel.
 pub fn show(ui: &mut Ui, state: &mut State) {
@@ -97,6 +99,8 @@ fn table(ui: &mut Ui, state: &mut State, scale: Scale) {
     let palette = Palette::of(ui);
     let front = state.sweep.front();
     let mut opened = state.sweep.opened;
+    // What is wider than the panel would be cut; intervals are on the plot as well.
+    let narrow = ui.available_width() < NARROW;
     egui::Grid::new("sweep's table").num_columns(4).striped(true).show(ui, |ui| {
         for title in ["method", "ms", if scale == Scale::Right { "all right" } else { "nats" }, "equal"] {
             ui.label(RichText::new(title).color(ui.visuals().weak_text_color()));
@@ -113,11 +117,14 @@ fn table(ui: &mut Ui, state: &mut State, scale: Scale) {
             match state.sweep.points[at].measure() {
                 Some(Measure { ms, value, interval: [low, high] }) => {
                     ui.label(format!("{ms:.0}"));
+                    let interval = match scale {
+                        _ if narrow => String::new(),
+                        Scale::Right => format!(" ({:.0}–{:.0})", low * 100.0, high * 100.0),
+                        Scale::Coherence => format!(" ({low:.2}–{high:.2})"),
+                    };
                     ui.label(match scale {
-                        Scale::Right => {
-                            format!("{:.0} % ({:.0}–{:.0})", value * 100.0, low * 100.0, high * 100.0)
-                        }
-                        Scale::Coherence => format!("{value:.2} ({low:.2}–{high:.2})"),
+                        Scale::Right => format!("{:.0} %{interval}", value * 100.0),
+                        Scale::Coherence => format!("{value:.2}{interval}"),
                     });
                     let equal = state.sweep.agreement(at).map(|share| format!("{:.0} %", share * 100.0));
                     ui.label(equal.unwrap_or_default());
