@@ -103,14 +103,21 @@ impl Planner {
     /// Whether guidance begins with the step to come where there was none before, and with how many after it: those are full. A run
     /// that is ahead of its schedule may have fewer.
     pub fn guidance_begins(&self) -> (bool, u32) {
-        let unguided = |place: usize| {
-            let mask_ratio = self.curve[place] as f32 / self.tokens as f32;
-            self.sampling.guidance_at(place as u32, mask_ratio).1
-        };
+        let unguided = |place: usize, mask_ratio| self.sampling.guidance_at(place as u32, mask_ratio).1;
         let (place, last) = (self.place(), self.curve.len() - 2);
-        let now = self.last_full.is_some() && self.was_unguided && !unguided(place);
-        let later = (place + 1..=last).filter(|&next| unguided(next - 1) && !unguided(next)).count();
-        (now, later as u32)
+        let now = unguided(place, self.mask_ratio());
+        let (mut before, mut later) = (now, 0);
+        for next in place + 1..=last {
+            let then = unguided(next, self.curve[next] as f32 / self.tokens as f32);
+            later += u32::from(before && !then);
+            before = then;
+        }
+        (self.begins(now), later)
+    }
+
+    /// Whether guidance begins with a step that has it or not: unconditional features are old or were never there.
+    fn begins(&self, unguided: bool) -> bool {
+        self.last_full.is_some() && self.was_unguided && !unguided
     }
 
     /// The step to come, whether in full or not; `None` after the last. Where its count is still to be decided, it is the least that
@@ -131,8 +138,7 @@ impl Planner {
         let mask_ratio = self.mask_ratio();
         let (guidance, unguided) = sampling.guidance_at(place, mask_ratio);
         let (choice_temperature, random_choice) = sampling.choice_at(place);
-        // Where guidance begins, unconditional features are old or were never there.
-        let full = full || self.last_full.is_none() || (self.was_unguided && !unguided);
+        let full = full || self.last_full.is_none() || self.begins(unguided);
         let [entropy_bound, certainty] = sampling.reveal.bounds();
         let values = StepValues {
             step: self.step,
@@ -205,13 +211,19 @@ mod tests {
             extra in prop::collection::vec(0_u32..30, 40),
             corrector in 0.0_f32..1.0,
             is_text: bool,
+            guided in prop::array::uniform2(0.0_f32..1.0),
         ) {
             let official = if is_text { Sampling::DIMOO } else { Sampling::MASKGIT_512 };
-            let sampling = Sampling { reveal: Reveal::Entropy(1.0), corrector, ..official.with_steps(steps) };
+            let guidance_interval = [guided[0].min(guided[1]), guided[0].max(guided[1])];
+            let reveal = Reveal::Entropy(1.0);
+            let sampling = Sampling { reveal, corrector, guidance_interval, ..official.with_steps(steps) };
             let settings = Settings { sampling, refresh: Refresh::Uniform(1), predictor: Predictor::Reuse };
             let mut planner = Planner::new(&settings, tokens).unwrap();
             let mut plan: Vec<PlannedStep> = Vec::new();
             while let Some(step) = planner.next(plan.len().is_multiple_of(3)) {
+                // What is forced is told before.
+                let forced = planner.next(false).is_some_and(|step| step.kind == StepKind::Full);
+                prop_assert_eq!(planner.guidance_begins().0, forced && !plan.is_empty());
                 let least = step.values.reveal - step.values.remask;
                 let step = planner.revealing(step, least + extra[plan.len()]);
                 prop_assert!(step.values.reveal <= step.values.masked && step.values.remask <= step.values.committed);

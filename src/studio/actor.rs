@@ -53,8 +53,8 @@ pub enum Request {
         recipe: Box<Recipe>,
         /// Whether features are read at every step.
         trace: bool,
-        /// Codes `[images, tokens]` to go on from, and the step to go on at.
-        from: Option<(Vec<u32>, usize)>,
+        /// Codes `[images, tokens]` behind the recipe's first steps, where they are known: it goes on from them.
+        from: Option<Vec<u32>>,
     },
     /// Make pictures of codes of the model that is open.
     Show {

@@ -18,7 +18,7 @@ impl Worker {
         id: RunId,
         recipe: &Recipe,
         trace: bool,
-        from: Option<(Vec<u32>, usize)>,
+        from: Option<Vec<u32>>,
     ) -> Result<End, GenerateError> {
         let model = self.engine.model()?;
         let settings = model.resolve(recipe.settings())?;
@@ -44,12 +44,12 @@ impl Worker {
         // Where the tokens of the first picture stand among its features, once a session is there.
         let mut rows: Vec<usize> = Vec::new();
         let (inbox, preview, device) = (&self.inbox, &self.preview, self.engine.describe());
-        let first = from.as_ref().map_or(0, |(_, step)| *step);
+        let first = firsts.last().filter(|_| from.is_some()).map_or(0, |last| last.steps);
         // What begins anew has no features that could be moved on.
-        let begins: Vec<usize> = firsts.iter().map(|first| first.steps).chain([0, first]).collect();
+        let begins: Vec<usize> = firsts.iter().map(|first| first.steps).chain([0]).collect();
         let mut run = self.engine.run(jobs, &settings, recipe.quantize, None)?.beginning(firsts);
-        if let Some((codes, step)) = from {
-            run = run.resuming(codes, step);
+        if let Some(codes) = from {
+            run = run.resuming(codes, first);
         }
         let rounds = run.batches_left();
         let (mut step_ms, mut codes) = (vec![0.0; plan.len()], Vec::new());

@@ -44,6 +44,18 @@ fn placed(source: &str, size: [f32; 2], theme: Theme) -> Window {
     window
 }
 
+/// The same walk at every place, which photographs under the place's name.
+fn everywhere(walk: impl Fn(&mut Window, &str)) {
+    let (_folder, source) = named();
+    let mut results = SnapshotResults::new();
+    for (name, size, theme) in PLACES {
+        let mut window = placed(&source, size, theme);
+        walk(&mut window, name);
+        results.extend_harness(&mut window);
+    }
+    results.unwrap();
+}
+
 fn finished(studio: &Studio) -> bool {
     newest(studio) == Some(Progress::Finished)
 }
@@ -106,19 +118,17 @@ fn still(window: &mut Window) {
 }
 
 /// All seven stops by keyboard, each with its change made, photographed.
-fn walk(name: &str, size: [f32; 2], theme: Theme, results: &mut SnapshotResults) {
-    let (_place, source) = named();
-    let mut window = placed(&source, size, theme);
+fn walk(window: &mut Window, name: &str) {
     window.key_press(Key::F1);
     for (at, stop) in STOPS.iter().enumerate() {
         // It is moved to its state a frame after it was asked for, and the picture of that comes later.
-        until(&mut window, stop.title, |studio| {
+        until(window, stop.title, |studio| {
             let tour = &studio.state.tour;
             tour.at == Some(at) && tour.has_begun() && studio.is_settled()
         });
         // The last stop's pair is of a seed that nobody has seen.
         if at + 1 < STOPS.len() {
-            photograph(&mut window, &format!("tour-{name}-{}", at + 1));
+            photograph(window, &format!("tour-{name}-{}", at + 1));
         } else {
             window.run_ok();
         }
@@ -138,10 +148,10 @@ fn walk(name: &str, size: [f32; 2], theme: Theme, results: &mut SnapshotResults)
             }
             _ => window.key_press(Key::ArrowRight),
         }
-        until(&mut window, "the change is seen", |studio| studio.state.tour.done);
+        until(window, "the change is seen", |studio| studio.state.tour.done);
         if at == 5 {
             // A quick picture follows the slider, and the full settings follow that.
-            until(&mut window, "the picture follows", |studio| {
+            until(window, "the picture follows", |studio| {
                 studio
                     .state
                     .runs
@@ -153,25 +163,22 @@ fn walk(name: &str, size: [f32; 2], theme: Theme, results: &mut SnapshotResults)
         window.key_press(Key::PageDown);
         window.step();
     }
-    until(&mut window, "the tour ends", |studio| studio.state.tour.at.is_none());
+    until(window, "the tour ends", |studio| studio.state.tour.at.is_none());
     assert!(!window.state().state.live, "as it was before the tour");
     // Left in the middle, it goes on there.
     window.key_press(Key::F1);
     window.key_press(Key::PageDown);
     window.key_press(Key::PageDown);
-    until(&mut window, "the third stop", |studio| studio.state.tour.at == Some(2));
+    until(window, "the third stop", |studio| studio.state.tour.at == Some(2));
     window.get_by_label("Leave").click();
-    until(&mut window, "the tour is left", |studio| studio.state.tour.at.is_none());
+    until(window, "the tour is left", |studio| studio.state.tour.at.is_none());
     let kept = window.state().state.kept();
     assert_eq!(kept.tour, 2);
-    results.extend_harness(&mut window);
 }
 
 #[test]
 fn the_tour_is_walked_by_keyboard_on_a_desk_and_on_a_phone() {
-    let mut results = SnapshotResults::new();
-    PLACES.iter().for_each(|(name, size, theme)| walk(name, *size, *theme, &mut results));
-    results.unwrap();
+    everywhere(walk);
 }
 
 #[test]
@@ -197,15 +204,10 @@ fn pictures_follow_the_controls_and_leave_one_run() {
 
 #[test]
 fn a_run_branches_from_any_step() {
-    let (_place, source) = named();
-    let mut results = SnapshotResults::new();
-    for (name, size, theme) in PLACES {
-        let mut window = placed(&source, size, theme);
-        branched(&mut window);
-        photograph(&mut window, &format!("branch-{name}"));
-        results.extend_harness(&mut window);
-    }
-    results.unwrap();
+    everywhere(|window, name| {
+        branched(window);
+        photograph(window, &format!("branch-{name}"));
+    });
 }
 
 fn branched(window: &mut Window) {
@@ -332,14 +334,7 @@ fn a_run_whose_model_is_gone_holds_up_no_other() {
 
 #[test]
 fn a_token_says_what_it_might_have_become() {
-    let (_place, source) = named();
-    let mut results = SnapshotResults::new();
-    for (name, size, theme) in PLACES {
-        let mut window = placed(&source, size, theme);
-        looked_into(&mut window, name);
-        results.extend_harness(&mut window);
-    }
-    results.unwrap();
+    everywhere(looked_into);
 }
 
 fn looked_into(window: &mut Window, name: &str) {
@@ -387,15 +382,10 @@ fn looked_into(window: &mut Window, name: &str) {
 /// The judge knows nothing of these words: the model's own word counts, and it is said so.
 #[test]
 fn a_sweep_grows_points_and_opens_their_pictures() {
-    let (_place, source) = named();
-    let mut results = SnapshotResults::new();
-    for (name, size, theme) in PLACES {
-        let mut window = placed(&source, size, theme);
-        swept(&mut window);
-        photograph(&mut window, &format!("sweep-{name}"));
-        results.extend_harness(&mut window);
-    }
-    results.unwrap();
+    everywhere(|window, name| {
+        swept(window);
+        photograph(window, &format!("sweep-{name}"));
+    });
 }
 
 fn swept(window: &mut Window) {
@@ -471,7 +461,7 @@ fn a_link_and_a_picture_prove_that_tokens_are_the_same() {
     other.step();
     assert_eq!(other.state().state.scrubbed, Some(step));
     for (name, size, theme) in PLACES {
-        let (_place, source) = named();
+        let (_folder, source) = named();
         for (what, query) in [("same", &query), ("other", &wrong)] {
             let mut window = linked(&source, quiet(), size, theme, query);
             until(&mut window, "the link is followed", finished);

@@ -264,8 +264,7 @@ def test_a_base_learns_from_windows(run, tmp_path):
     for name in ("tokens", "tokenizer.safetensors"):
         (shutil.copytree if name == "tokens" else shutil.copy)(run / name, tmp_path / name)
     call("base.py", "--arch", "dimoo", "--out", str(tmp_path), "--steps", "12", "--window", "8", *OPTIONS)
-    losses = column(tmp_path / "base-dimoo.csv", "loss")
-    assert len(losses) and all(np.isfinite(losses))
+    assert column(tmp_path / "base-dimoo.csv", "validation")[-1] < 0.95 * np.log(CONFIGS["toy"].tokenizer.codebook), "better than a guess"
 
 
 def test_nearly_all_is_masked_more_often_than_a_sampler_does():

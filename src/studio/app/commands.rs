@@ -35,12 +35,7 @@ impl Studio {
         let recipe = branch::recipe(run, step, controls, &state.full_list(), random_seed(context));
         let parent = run.id;
         let id = self.state.add_branch(recipe.clone(), parent, step);
-        self.actor.ask(Request::Run {
-            id,
-            recipe: Box::new(recipe),
-            trace: true,
-            from: Some((codes, step + 1)),
-        });
+        self.actor.ask(Request::Run { id, recipe: Box::new(recipe), trace: true, from: Some(codes) });
     }
 
     pub(super) fn scrub(&mut self, to: impl FnOnce(usize, usize) -> usize) {
