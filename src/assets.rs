@@ -24,6 +24,7 @@ pub(crate) static TEXT: Bundle = Bundle {
         ("config.json", bytes!("scenes-text/config.json")),
         ("tokenizer.json", bytes!("scenes-text/tokenizer.json")),
         ("dimoo.safetensors", bytes!("scenes-text/dimoo.safetensors")),
+        ("schedules.json", bytes!("scenes-text/schedules.json")),
         ("shortcut.safetensors", bytes!("scenes-text/shortcut.safetensors")),
         ("vq.safetensors", bytes!("scenes-text/vq.safetensors")),
     ],
@@ -38,6 +39,7 @@ pub(crate) static CLASS: Bundle = Bundle {
     files: &[
         ("config.json", bytes!("scenes-class/config.json")),
         ("maskgit.safetensors", bytes!("scenes-class/maskgit.safetensors")),
+        ("schedules.json", bytes!("scenes-class/schedules.json")),
         ("shortcut.safetensors", bytes!("scenes-class/shortcut.safetensors")),
         ("vq.safetensors", bytes!("scenes-class/vq.safetensors")),
     ],

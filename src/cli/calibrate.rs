@@ -1,4 +1,5 @@
-//! `migm calibrate`: measures where a predictor goes wrong along vanilla runs, and writes the best full steps of every budget.
+//! `migm calibrate`: measures where a predictor goes wrong along vanilla runs, and writes the best full steps of every budget. What they
+//! win is told of runs that they were not found on.
 
 use super::{Backend, CliError};
 use crate::generate::GenerateError;
@@ -67,19 +68,41 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     say!("{} on {} ({reason})", model.name, device.describe());
     let bar = indicatif::ProgressBar::new(runs.len() as u64);
     let mut measured = Measured::default();
+    // Every second run apart, so that what is found on one half is held to the other.
+    let mut halves = [Measured::default(), Measured::default()];
+    let mut hindsight = Hindsight::default();
     // Prompts of one length share a session.
     for group in runs.chunk_by(|(a, _), (b, _)| a.prompt_tokens() == b.prompt_tokens()) {
         let Some((condition, _)) = group.first() else { continue };
         let batch = Batch::of(condition, 1, settings.sampling.guided());
         let shape = Shape { decoder: false, ..Shape::new(batch, Some(settings.predictor)) };
         let mut session = Session::new(&model, shape, &device)?;
-        let found = block_on(measure(&mut session, &settings, group, &mut || bar.inc(1)))?;
-        measured.add(&found, group.len() as f64 / runs.len() as f64);
+        for run in group {
+            let run = std::slice::from_ref(run);
+            let found = block_on(measure(&mut session, &settings, run, &mut || bar.inc(1)))?;
+            let share = 1.0 / runs.len() as f64;
+            measured.add(&found, share);
+            halves[(run[0].1 % 2) as usize].add(&found, share);
+            hindsight.add(&Schedules::new(&settings.predictor, 1, found), share);
+        }
     }
     bar.finish_and_clear();
     let schedules = Schedules::new(&settings.predictor, runs.len() as u32, measured);
     write_whole(&path, serde_json::to_string(&schedules).unwrap_or_default().as_bytes())?;
-    print(&schedules, &settings, &path)
+    let halves = halves.map(|half| Schedules::new(&settings.predictor, 0, half));
+    print(&schedules, &halves, &hindsight, &settings, &path)
+}
+
+/// What the best plan of each run alone would leave, by budget from 1, in the mean over runs: no rule that decides which steps are
+/// full, before or during a run, leaves less.
+#[derive(Default)]
+struct Hindsight(Vec<f64>);
+
+impl Hindsight {
+    fn add(&mut self, of_run: &Schedules, share: f64) {
+        self.0.resize(of_run.plans.len(), 0.0);
+        self.0.iter_mut().zip(&of_run.plans).for_each(|(sum, plan)| *sum += share * of_run.error(plan));
+    }
 }
 
 /// Conditions and seeds, those of one length together.
@@ -110,23 +133,43 @@ fn runs(arguments: &Arguments, model: &Model) -> Result<Vec<(Condition, u64)>, C
     Ok(runs)
 }
 
-/// Budgets of a half and fewer: the best plan, and what an even one would make of it.
-fn print(schedules: &Schedules, settings: &Settings, path: &std::path::Path) -> Result<(), CliError> {
+/// Budgets of a half and fewer: the best plan, what an even one would make of it, what is left of the difference where the plan of each
+/// half of the runs is held to the other, and what there was to be won.
+fn print(
+    schedules: &Schedules,
+    halves: &[Schedules; 2],
+    hindsight: &Hindsight,
+    settings: &Settings,
+    path: &std::path::Path,
+) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
+    let Schedules { predictor, steps, runs, .. } = schedules;
+    writeln!(out, "{predictor} in {steps} steps, along {runs} runs of vanilla")?;
     writeln!(
         out,
-        "{} in {} steps, along {} runs of vanilla",
-        schedules.predictor, schedules.steps, schedules.runs
+        "{:>6} {:>12} {:>12} {:>9} {:>16} {:>16}  full steps",
+        "budget", "best", "even", "less by", "on other runs by", "in hindsight by"
     )?;
-    writeln!(out, "{:>6} {:>12} {:>12} {:>9}  full steps", "budget", "best", "even", "less by")?;
-    for budget in 1..=schedules.steps.div_ceil(2) {
+    for budget in 1..=steps.div_ceil(2) {
         let plan = schedules.plan(settings, budget)?;
-        let even = Refresh::Uniform(budget).full_steps(schedules.steps as usize, schedules.steps)?;
+        let even = Refresh::Uniform(budget).full_steps(*steps as usize, *steps)?;
         let even: Vec<u32> = (0..).zip(even).filter(|(_, full)| *full).map(|(step, _)| step).collect();
-        let (best, even) = (schedules.error(&plan), schedules.error(&even));
-        let less = if even > 0.0 { 100.0 * (1.0 - best / even) } else { 0.0 };
-        writeln!(out, "{budget:>6} {best:>12.3e} {even:>12.3e} {less:>7.1} %  {plan:?}")?;
+        let less = |best: f64, even: f64| if even > 0.0 { 100.0 * (1.0 - best / even) } else { 0.0 };
+        let (best, uniform) = (schedules.error(&plan), schedules.error(&even));
+        let mut apart = [0.0; 2];
+        for (of, other) in [(&halves[0], &halves[1]), (&halves[1], &halves[0])] {
+            if let (Some(plan), true) = (of.plans.get(budget as usize - 1), other.steps == *steps) {
+                apart = [apart[0] + other.error(plan), apart[1] + other.error(&even)];
+            }
+        }
+        let other = less(apart[0], apart[1]);
+        let saved = less(best, uniform);
+        writeln!(out, "{budget:>6} {best:>12.3e} {uniform:>12.3e} {saved:>7.1} % {other:>14.1} %  {plan:?}")?;
     }
+    writeln!(
+        out,
+        "best is the mean over all runs; in hindsight, each run has its own best steps, and no rule wins more"
+    )?;
     writeln!(out, "wrote {}; use it by --refresh optimal:B", path.display())?;
     Ok(())
 }

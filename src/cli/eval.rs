@@ -56,13 +56,16 @@ pub(super) struct Arguments {
     )]
     names: Vec<String>,
     /// A method beside these: vanilla or a predictor, then any of steps=N, refresh=RULE, order=NAME, schedule=NAME, spread=CELLS, reveal=RULE,
-    /// corrector=SHARE, guidance=LOW,HIGH, as "taylor:1 refresh=uniform:4 order=halton"; repeat it for several. Without --budgets and
-    /// --methods only these are compared with vanilla
+    /// corrector=SHARE, guidance=LOW,HIGH, pictures=N, as "taylor:1 refresh=uniform:4 order=halton"; repeat it for several. Without
+    /// --budgets and --methods only these are compared with vanilla
     #[arg(long = "method", value_name = "METHOD")]
     methods: Vec<String>,
     /// Pictures of each method
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=100_000))]
     count: u32,
+    /// Pictures of each method that --budgets, --predictor and --methods bring, where that is to be fewer: of the first prompts
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    fewer: Option<u32>,
     /// Which prompts
     #[arg(long, value_enum, default_value_t)]
     split: Split,
@@ -72,6 +75,12 @@ pub(super) struct Arguments {
     /// Pictures computed at once, of prompts those of one length
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
     batch: u32,
+    /// Time methods before anything else, in so many rounds in which each makes a batch; the machine may then be busy otherwise
+    #[arg(long, value_name = "ROUNDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    time_apart: u32,
+    /// Also hold predictors against full steps, of some of the pictures once more
+    #[arg(long)]
+    refreshes: bool,
     /// Also measure how much pictures of one prompt differ, on prompts that leave colour, place and light open; takes many more
     /// pictures
     #[arg(long)]
@@ -224,11 +233,21 @@ fn plan(arguments: &Arguments, model: &Model) -> Result<Plan, CliError> {
     };
     let chosen = methods::named(model, steps, &budgets, &arguments.names).map_err(refused)?;
     predictors.extend(chosen.predictors);
-    let others: Vec<Method> = chosen.others.into_iter().chain(others).collect();
+    let fewer = arguments.fewer;
+    let few = |method| Method { pictures: fewer, ..method };
+    let others: Vec<Method> = chosen.others.into_iter().map(few).chain(others).collect();
     if others.iter().any(|method| method.predictor == Some(Predictor::Shortcut)) && !has_shortcut {
         return Err(refused("the model has no shortcut; compare other methods".to_owned()));
     }
-    let plan = Plan { steps, budgets, predictors, others };
+    let plan = Plan {
+        steps,
+        budgets,
+        predictors,
+        others,
+        fewer,
+        refreshes: arguments.refreshes,
+        rounds: arguments.time_apart,
+    };
     // Before anything is loaded or made.
     plan.methods()?;
     Ok(plan)

@@ -184,6 +184,14 @@ fn a_model_is_calibrated_and_its_best_steps_are_taken() {
     let prompts = ["--prompt", "w5 w17", "--prompt", "w9"];
     let table = succeeds(&migm(folder.path(), &[&calibrate[..], &prompts].concat()));
     assert!(table.contains("along 3 runs") && table.contains("optimal:B"), "{table}");
+    // No plan wins more than each run's own in hindsight.
+    let won: Vec<Vec<f64>> = table
+        .lines()
+        .filter(|line| line.contains('['))
+        .map(|line| line.split('%').filter_map(|part| part.split_whitespace().last()?.parse().ok()).collect())
+        .collect();
+    assert_eq!(won.len(), 3, "{table}");
+    assert!(won.iter().all(|won| won.len() == 3 && won[2] >= won[0] - 0.05 && won[0] >= 0.0), "{table}");
     let report: serde_json::Value = serde_json::from_str(&succeeds(&generate("optimal:2"))).unwrap();
     assert_eq!(report["totals"]["full_steps"], 2);
     // What was decided travels with the picture, which can be made again without the calibration.

@@ -20,8 +20,8 @@ use crate::generate::session::{PlannedStep, Settings, StepKind};
 use crate::models::Batch;
 pub(crate) use probe::Probe;
 pub use probe::{Attended, Candidate, candidates};
-pub(crate) use trace::{Held, New, all as hold, revealed};
-use trace::{Traced, Wanted, trace};
+use trace::Traced;
+pub(crate) use trace::{Held, New, Wanted, all as hold, revealed, trace};
 
 /// Every figure by name, whether or not a run has it: what may be written.
 pub const NAMES: [&str; 7] =

@@ -11,13 +11,13 @@ use crate::models::states;
 
 /// What is wanted of a run beside its features.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// Whether the predictor is held against full steps.
-    pub(super) compares: bool,
+    pub(crate) compares: bool,
     /// The step whose features are kept of all sequences, and those of the step before it.
-    pub(super) hold: Option<usize>,
+    pub(crate) hold: Option<usize>,
     /// The step from which on tokens are drawn by another seed.
-    pub(super) reseed: Option<(usize, u64)>,
+    pub(crate) reseed: Option<(usize, u64)>,
 }
 
 /// What a step revealed.
@@ -33,28 +33,28 @@ pub(crate) struct New {
 pub(crate) type Held = Vec<(String, Vec<f32>)>;
 
 /// A run of one picture.
-pub(super) struct Traced {
+pub(crate) struct Traced {
     /// Of the draws, from the step on that it parted from the other at.
-    pub(super) seed: u64,
+    pub(crate) seed: u64,
     /// Its steps as they were run.
-    pub(super) plan: Vec<PlannedStep>,
+    pub(crate) plan: Vec<PlannedStep>,
     /// Of a feature.
-    pub(super) width: usize,
+    pub(crate) width: usize,
     /// Features of the conditional sequence after each step `[rows, width]`.
-    pub(super) features: Vec<Vec<f32>>,
+    pub(crate) features: Vec<Vec<f32>>,
     /// What each step revealed.
-    pub(super) new: Vec<New>,
+    pub(crate) new: Vec<New>,
     /// Full steps that the predictor was held against.
-    pub(super) refreshed: Vec<Refreshed>,
+    pub(crate) refreshed: Vec<Refreshed>,
     /// At the step that was asked for.
-    pub(super) held: Option<Held>,
+    pub(crate) held: Option<Held>,
     /// At the step before it.
-    pub(super) held_before: Option<Held>,
+    pub(crate) held_before: Option<Held>,
     /// Codes in the end.
-    pub(super) tokens: Vec<u32>,
+    pub(crate) tokens: Vec<u32>,
 }
 
-pub(super) async fn trace(
+pub(crate) async fn trace(
     session: &mut Session,
     job: &Job,
     wanted: &Wanted,

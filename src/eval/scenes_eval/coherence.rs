@@ -8,8 +8,8 @@ use crate::models::Condition;
 use pollster::block_on;
 
 impl Maker<'_> {
-    /// In nats a code, by set of codes of all pictures and by picture: the same places are masked in every set. `tick` is called
-    /// now and then.
+    /// In nats a code, by set of codes of all pictures, or of the first, and by picture: the same places are masked in every set.
+    /// `tick` is called now and then.
     ///
     /// # Errors
     /// The device failed.
@@ -20,14 +20,14 @@ impl Maker<'_> {
             // What makes pictures in one step knows nothing of codes given others.
             return Ok(vec![Vec::new(); sets.len()]);
         }
-        let mut found = vec![vec![0.0; self.jobs.len()]; sets.len()];
+        let mut found: Vec<Vec<f64>> = sets.iter().map(|set| vec![0.0; set.len() / tokens]).collect();
         for indices in self.by_length() {
             let Some(&first) = indices.first() else { continue };
             let mut likelihood = Likelihood::new(model, &self.jobs[first].condition, self.engine.device())?;
             for (set, found) in sets.iter().zip(&mut found) {
                 for &index in &indices {
+                    let Some(codes) = set.get(index * tokens..(index + 1) * tokens) else { continue };
                     tick();
-                    let codes = set.get(index * tokens..(index + 1) * tokens).unwrap_or_default();
                     let job = &self.jobs[index];
                     found[index] = block_on(likelihood.coherence(&job.condition, codes, job.seed))?;
                 }

@@ -1,7 +1,7 @@
 //! Diversity: how much pictures of one prompt differ in what the prompt leaves open.
 
 use super::judge::{Judge, Seen};
-use super::makers::Maker;
+use super::makers::{Maker, Method};
 use super::source::{SceneSource, Split};
 use super::{Plan, Report, name_of, read_real};
 use crate::generate::GenerateError;
@@ -124,7 +124,9 @@ pub fn measure(
         None => None,
     };
     report.diversity_of = Some(Size { prompts: nouns.len(), seeds });
-    let methods = plan.methods()?;
+    // Every noun by every method.
+    let all = |method| Method { pictures: None, ..method };
+    let methods: Vec<Method> = plan.methods()?.into_iter().map(all).collect();
     let mut found = Vec::with_capacity(methods.len());
     for group in methods.chunk_by(|a, b| a.predictor == b.predictor) {
         let predictor = group.first().and_then(|method| method.predictor);

@@ -91,7 +91,8 @@ fn classes_are_evaluated_the_same_every_time() {
         steps: 4,
         budgets: vec![2],
         predictors: vec![Predictor::Shortcut, Predictor::Reuse],
-        others: Vec::new(),
+        refreshes: true,
+        ..Plan::default()
     };
     let count = 3;
     let mut run = |batch| {
@@ -105,7 +106,7 @@ fn classes_are_evaluated_the_same_every_time() {
         })
         .unwrap();
         told.retain(|text| !text.is_empty());
-        assert_eq!(told, ["vanilla", "shortcut", "reuse", "coherence"]);
+        assert_eq!(told, ["vanilla", "shortcut", "reuse", "coherence", "errors at refreshes"]);
         report
     };
     // In batches of two the last is filled up.
@@ -149,6 +150,14 @@ fn classes_are_evaluated_the_same_every_time() {
     assert_eq!(text.lines().take_while(|line| line.starts_with('|')).count(), 2 + 1 + 5, "{text}");
     assert_eq!(report.comparisons.len(), 2);
     assert!(report.rows[0].versus_vanilla.is_none() && report.rows[1].versus_vanilla.is_some());
+    for row in &report.rows {
+        let held = row.refresh_error.map(|error| error.mean);
+        assert_eq!(
+            held.is_some_and(|error| error > 0.0),
+            row.full_steps == 2 && row.method != "vanilla",
+            "{row:?}"
+        );
+    }
     let counted: usize = shortcut.spread.nouns.iter().map(|of| of.all.of).sum();
     assert_eq!(counted, count);
     assert!(text.contains("objects") && !text.contains("light"), "{text}");
@@ -172,7 +181,7 @@ fn prompts_of_any_length_are_evaluated_in_their_order() {
     let asked = |scene: &RealScene| (Subject::Prompt(scene.caption.clone()), scene.wanted.clone());
     let pictures: Vec<_> = real.asked.iter().map(asked).collect();
     let mut engine = Engine::of(ours, Device::Cpu);
-    let plan = Plan { steps: 5, budgets: vec![2], predictors: vec![Predictor::Shortcut], others: Vec::new() };
+    let plan = Plan { steps: 5, budgets: vec![2], predictors: vec![Predictor::Shortcut], ..Plan::default() };
     let mut run = || {
         let mut maker = Maker::new(&mut engine, pictures.clone(), 70, 2).unwrap();
         evaluate(&mut maker, &mut judge, &real, &plan, &mut |_, _| Ok(()), &mut |_| {}).unwrap()
@@ -222,7 +231,7 @@ fn diversity_is_that_of_each_prompt_s_pictures() {
     let model = fixture();
     let mut judge = a_judge(64, &sizes(&model).labels);
     let source = Stripes { size: 64, nouns: sizes(&model).labels.len() };
-    let plan = Plan { steps: 2, budgets: vec![1], predictors: vec![Predictor::Reuse], others: Vec::new() };
+    let plan = Plan { steps: 2, budgets: vec![1], predictors: vec![Predictor::Reuse], ..Plan::default() };
     // All classes, so that every real scene is of one of them.
     let count = sizes(&model).labels.len();
     let mut pictures = class_pictures(sizes(&model), &judge.config, count).unwrap();
@@ -261,7 +270,7 @@ fn a_plan_holds_every_budget_against_vanilla_with_as_few_steps() {
         steps,
         budgets: budgets.to_vec(),
         predictors: vec![Predictor::Reuse],
-        others: Vec::new(),
+        ..Plan::default()
     };
     let methods = plan(16, &[6, 4, 6]).methods().unwrap();
     let vanilla: Vec<u32> = methods.iter().filter(|m| m.predictor.is_none()).map(|m| m.steps).collect();
@@ -284,10 +293,60 @@ fn methods_of_one_predictor_follow_each_other_and_none_is_run_twice() {
     let halton = Method { order: Some(crate::generate::order::Order::Halton), ..Method::vanilla(steps) };
     let reuse = Method::accelerated(steps, Predictor::Reuse, Refresh::Uniform(4));
     let others = vec![Method::parse("ml-cache", steps).unwrap(), halton, reuse, Method::vanilla(8)];
-    let plan = Plan { steps, budgets: vec![4], predictors: vec![Predictor::Reuse], others };
+    let plan =
+        Plan { steps, budgets: vec![4], predictors: vec![Predictor::Reuse], others, ..Plan::default() };
     let labels: Vec<String> = plan.methods().unwrap().iter().map(Method::file_name).collect();
     let wanted = ["vanilla-16", "vanilla-8", "vanilla-5", "vanilla-4", "vanilla-halton-16"];
     assert_eq!(labels, [&wanted[..], &["reuse-16-4", "ml-cache-interval-0.3-5-16"]].concat());
+}
+
+/// Methods of lesser interest are of the first prompts alone, and hold to what the others made of these.
+#[test]
+fn some_methods_make_fewer_pictures() {
+    let model = fixture();
+    let mut judge = a_judge(64, &sizes(&model).labels);
+    let source = Stripes { size: 64, nouns: sizes(&model).labels.len() };
+    let pictures = class_pictures(sizes(&model), &judge.config, 4).unwrap();
+    let real = real_scenes(&source, 5, Split::Seen, 4, true).unwrap();
+    let mut engine = Engine::of(model, Device::Cpu);
+    let mut maker = Maker::new(&mut engine, pictures, 5, 3).unwrap();
+    let mut run = |fewer, others: &[&str]| {
+        let others = others.iter().map(|text| Method::parse(text, 4).unwrap()).collect();
+        let (predictors, budgets) = (vec![Predictor::Reuse], vec![2]);
+        let plan = Plan { steps: 4, budgets, predictors, others, fewer, refreshes: true, rounds: 2 };
+        let mut made = Vec::new();
+        let keep = &mut |method: &Method, of: &Made| {
+            made.push((method.file_name(), of.tokens.clone()));
+            Ok(())
+        };
+        (evaluate(&mut maker, &mut judge, &real, &plan, keep, &mut |_| {}).unwrap(), made)
+    };
+    let (all, of_all) = run(None, &[]);
+    let (some, of_some) = run(Some(2), &["vanilla steps=2"]);
+    let counts = |report: &Report| -> Vec<usize> {
+        report.rows.iter().filter_map(|row| row.quality.all.map(|all| all.of)).collect()
+    };
+    // Vanilla of 4, of 2 and of 1 step, and reuse: one was asked for in whole.
+    assert_eq!((counts(&all), counts(&some)), (vec![4; 4], vec![4, 4, 2, 2]));
+    for ((name, tokens), (other, of_few)) in of_all.iter().zip(&of_some) {
+        assert!(name == other && tokens.starts_with(of_few), "{name}");
+        assert_eq!(
+            tokens.len() / of_few.len(),
+            if ["vanilla-4", "vanilla-2"].contains(&&**name) { 1 } else { 2 }
+        );
+    }
+    let (whole, few) = (&all.rows[3], &some.rows[3]);
+    assert!(some.rows.iter().all(|row| row.seconds_per_image > 0.0 && row.decode_seconds_per_image > 0.0));
+    assert!(some.rounds == 2 && table::markdown(&some).contains("the median of 2 rounds"));
+    assert!(few.quality.frechet.is_none() && whole.quality.frechet.is_some());
+    assert!(few.token_agreement > 0.0 && few.token_agreement <= 1.0 && few.feature_error > 0.0);
+    assert!(
+        (few.full_step_equivalents - whole.full_step_equivalents).abs() < 0.1 * whole.full_step_equivalents
+    );
+    assert!(few.coherence.is_some_and(|mean| mean.mean < 0.0) && few.refresh_error.is_some());
+    let first = whole.spread.nouns.iter().map(|of| of.all.of).sum::<usize>();
+    assert_eq!((first, few.spread.nouns.iter().map(|of| of.all.of).sum::<usize>()), (4, 2));
+    assert!(table::markdown(&some).contains(") of 2 |") && !table::markdown(&all).contains(") of "));
 }
 
 /// Pictures in files are those that were judged, and what is there from another run is refused.
@@ -298,7 +357,7 @@ fn pictures_are_written_for_the_tools_of_others() {
     let model = fixture();
     let mut judge = a_judge(64, &sizes(&model).labels);
     let source = Stripes { size: 64, nouns: sizes(&model).labels.len() };
-    let plan = Plan { steps: 2, budgets: vec![1], predictors: vec![Predictor::Reuse], others: Vec::new() };
+    let plan = Plan { steps: 2, budgets: vec![1], predictors: vec![Predictor::Reuse], ..Plan::default() };
     let pictures = class_pictures(sizes(&model), &judge.config, 3).unwrap();
     let real = real_scenes(&source, 5, Split::Seen, 3, true).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -359,7 +418,7 @@ fn a_model_of_one_step_is_evaluated_without_what_it_does_not_have() {
     assert!(chosen.predictors.is_empty() && chosen.others.iter().all(|method| method.predictor.is_none()));
     let mut judge = a_judge(64, &sizes(&model).labels);
     let pictures = class_pictures(sizes(&model), &judge.config, 2).unwrap();
-    let plan = Plan { steps: 1, budgets: vec![1], predictors: Vec::new(), others: Vec::new() };
+    let plan = Plan { steps: 1, budgets: vec![1], ..Plan::default() };
     let mut engine = Engine::of(model, Device::Cpu);
     let mut maker = Maker::new(&mut engine, pictures, 5, 2).unwrap();
     let report = evaluate(&mut maker, &mut judge, &Real::default(), &plan, &mut |_, _| Ok(()), &mut |_| {});

@@ -9,7 +9,7 @@ use crate::generate::recipe::Subject;
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::{Reveal, Sampling};
 use crate::generate::schedule::Schedule;
-use crate::generate::session::{Settings, StepKind};
+use crate::generate::session::{PlannedStep, Settings, StepKind};
 use pollster::block_on;
 use std::time::Instant;
 
@@ -34,9 +34,17 @@ pub struct Method {
     pub corrector: Option<f32>,
     /// The mask ratios between which there is guidance.
     pub guidance_interval: Option<[f32; 2]>,
+    /// Of how many of the prompts, the first ones; of all where it says nothing.
+    pub pictures: Option<u32>,
 }
 
 impl Method {
+    /// The same way, however many pictures are made by it.
+    pub fn is_as(&self, other: &Self) -> bool {
+        let (pictures, own) = (None, self.clone());
+        Self { pictures, ..own } == Self { pictures, ..other.clone() }
+    }
+
     /// Every step in full.
     pub fn vanilla(steps: u32) -> Self {
         Self { steps, ..Self::default() }
@@ -48,7 +56,7 @@ impl Method {
     }
 
     /// From words: `vanilla` or a predictor, and then any of `steps=N`, `refresh=RULE`, `order=NAME`, `schedule=NAME`,
-    /// `spread=CELLS`, `reveal=RULE`, `corrector=SHARE` and `guidance=LOW,HIGH`. `steps` is for those that do not say.
+    /// `spread=CELLS`, `reveal=RULE`, `corrector=SHARE`, `guidance=LOW,HIGH` and `pictures=N`. `steps` is for those that do not say.
     ///
     /// # Errors
     /// A sentence on the word that is not understood.
@@ -66,13 +74,17 @@ impl Method {
         for word in words {
             let wrong = || {
                 format!(
-                    "{word:?} is none of steps=N, refresh=RULE, order=NAME, schedule=NAME, spread=CELLS, reveal=RULE, corrector=SHARE, guidance=LOW,HIGH"
+                    "{word:?} is none of steps=N, refresh=RULE, order=NAME, schedule=NAME, spread=CELLS, reveal=RULE, corrector=SHARE, guidance=LOW,HIGH, pictures=N"
                 )
             };
             let (key, value) = word.split_once('=').ok_or_else(wrong)?;
             let number = |value: &str| value.parse::<f32>().map_err(|_| wrong());
             match key {
                 "steps" => method.steps = value.parse().map_err(|_| wrong())?,
+                "pictures" => {
+                    let count = value.parse().ok().filter(|count| *count > 0);
+                    method.pictures = Some(count.ok_or_else(wrong)?);
+                }
                 "refresh" => refresh = Some(value.parse::<Refresh>()?),
                 "order" => method.order = Some(Self::named(value).map_err(|_| wrong())?),
                 "schedule" => method.schedule = Some(Self::named(value).map_err(|_| wrong())?),
@@ -160,6 +172,8 @@ pub struct Made {
     pub seconds: f64,
     /// Wall-clock seconds of decoding, for one picture.
     pub decode_seconds: f64,
+    /// The steps of the first pictures as they were run, for each picture.
+    pub plans: Vec<Vec<PlannedStep>>,
 }
 
 /// Of so many pictures, features are compared: those of a large model take megabytes a picture.
@@ -240,6 +254,11 @@ impl<'a> Maker<'a> {
         &self.wanted
     }
 
+    /// How many pictures a method makes.
+    pub(super) fn count(&self, method: &Method) -> usize {
+        method.pictures.map_or(self.jobs.len(), |count| self.jobs.len().min(count as usize))
+    }
+
     /// Indices of jobs whose prompts are of one length.
     pub(super) fn by_length(&self) -> Vec<Vec<usize>> {
         let mut groups = std::collections::BTreeMap::<[u32; 2], Vec<usize>>::new();
@@ -259,24 +278,9 @@ impl<'a> Maker<'a> {
         methods: &[Method],
         tick: &mut dyn FnMut(),
     ) -> Result<Vec<Made>, GenerateError> {
-        let sampling = self.engine.model()?.config.sampling;
-        let predictor = predictor.unwrap_or_default();
-        let settings = |method: &Method| {
-            let sampling = Sampling {
-                steps: method.steps,
-                order: method.order.unwrap_or(sampling.order),
-                schedule: method.schedule.unwrap_or(sampling.schedule),
-                spread: method.spread.unwrap_or(sampling.spread),
-                reveal: method.reveal.unwrap_or(sampling.reveal),
-                corrector: method.corrector.unwrap_or(sampling.corrector),
-                guidance_interval: method.guidance_interval.unwrap_or(sampling.guidance_interval),
-                ..sampling
-            };
-            Settings { sampling, refresh: method.refresh.clone(), predictor }
-        };
-        let model = self.engine.model()?;
-        let resolved = methods.iter().map(|method| model.resolve(settings(method)));
-        let settings: Vec<Settings> = resolved.collect::<Result<_, _>>()?;
+        debug_assert!(methods.iter().all(|method| method.predictor == predictor), "they share a session");
+        let settings = methods.iter().map(|method| self.settings(method)).collect::<Result<Vec<_>, _>>()?;
+        let counts: Vec<usize> = methods.iter().map(|method| self.count(method)).collect();
         let mut clocks: Vec<Clock> = methods.iter().map(|_| Clock::default()).collect();
         let mut made: Vec<Made> = methods.iter().map(|_| Made::default()).collect();
         // Outside of the methods: they share the session that a length of prompts asks for.
@@ -286,17 +290,78 @@ impl<'a> Maker<'a> {
                 let images = self.at_once.min(indices.len() as u32);
                 block_on(self.engine.warm_up(&self.jobs[first], settings, None, images))?;
             }
-            for ((settings, made), clock) in settings.iter().zip(&mut made).zip(&mut clocks) {
-                self.make_one(settings, &indices, made, clock, tick)?;
+            let each = settings.iter().zip(&counts).zip(made.iter_mut().zip(&mut clocks));
+            for ((settings, &count), (made, clock)) in each {
+                let those = indices.partition_point(|&index| index < count);
+                self.make_one(settings, (&indices[..those], count), made, clock, tick)?;
             }
         }
         Ok(made.into_iter().zip(clocks).map(|(made, clock)| clock.into(made)).collect())
     }
 
+    /// Seconds of the steps and of decoding, for one picture, by method: medians of so many rounds, in each of which every method makes
+    /// one batch of the same pictures. What else the machine does then falls on all methods alike. Methods of one predictor come one
+    /// after the other; `tick` is called after each batch.
+    ///
+    /// # Errors
+    /// The device failed, or the model has no such predictor.
+    pub fn time(
+        &mut self,
+        methods: &[Method],
+        rounds: u32,
+        tick: &mut dyn FnMut(),
+    ) -> Result<Vec<[f64; 2]>, GenerateError> {
+        let mut groups = self.by_length();
+        groups.sort_by_key(Vec::len);
+        let mut indices = groups.pop().unwrap_or_default();
+        indices.truncate(self.at_once as usize);
+        let mut clocks: Vec<Clock> = methods.iter().map(|_| Clock::default()).collect();
+        for _ in 0..rounds {
+            let mut warm = None;
+            for (method, clock) in methods.iter().zip(&mut clocks) {
+                let settings = self.settings(method)?;
+                // A session is made for a predictor, and for runs that decide or correct.
+                let kind = (method.predictor, settings.decides(), settings.sampling.corrector > 0.0);
+                if let (true, Some(&first)) = (warm != Some(kind), indices.first()) {
+                    let images = indices.len() as u32;
+                    block_on(self.engine.warm_up(&self.jobs[first], &settings, None, images))?;
+                    warm = Some(kind);
+                }
+                let count = self.jobs.len();
+                self.make_one(&settings, (&indices, count), &mut Made::default(), clock, &mut || ())?;
+                tick();
+            }
+        }
+        let seconds = |clock: Clock| clock.into(Made::default());
+        Ok(clocks.into_iter().map(seconds).map(|made| [made.seconds, made.decode_seconds]).collect())
+    }
+
+    /// What a method is for this model.
+    ///
+    /// # Errors
+    /// No model is open, or the method is one that it was not calibrated for.
+    pub(super) fn settings(&self, method: &Method) -> Result<Settings, GenerateError> {
+        let model = self.engine.model()?;
+        let sampling = model.config.sampling;
+        let sampling = Sampling {
+            steps: method.steps,
+            order: method.order.unwrap_or(sampling.order),
+            schedule: method.schedule.unwrap_or(sampling.schedule),
+            spread: method.spread.unwrap_or(sampling.spread),
+            reveal: method.reveal.unwrap_or(sampling.reveal),
+            corrector: method.corrector.unwrap_or(sampling.corrector),
+            guidance_interval: method.guidance_interval.unwrap_or(sampling.guidance_interval),
+            ..sampling
+        };
+        let predictor = method.predictor.unwrap_or_default();
+        model.resolve(Settings { sampling, refresh: method.refresh.clone(), predictor })
+    }
+
+    /// Makes some of the pictures by a method, of so many that it makes in all.
     fn make_one(
         &mut self,
         settings: &Settings,
-        indices: &[usize],
+        (indices, count): (&[usize], usize),
         made: &mut Made,
         clock: &mut Clock,
         tick: &mut dyn FnMut(),
@@ -304,8 +369,12 @@ impl<'a> Maker<'a> {
         let family = self.engine.model()?.family();
         let tokens = family.tokens() as usize;
         let values = family.size().iter().product::<u32>() as usize * 3;
-        made.tokens.resize(self.jobs.len() * tokens, 0);
-        made.pictures.resize(self.jobs.len() * values, 0.0);
+        made.tokens.resize(count * tokens, 0);
+        made.pictures.resize(count * values, 0.0);
+        made.plans.resize(count.min(FEATURED), Vec::new());
+        if indices.is_empty() {
+            return Ok(());
+        }
         let jobs = indices.iter().map(|&index| self.jobs[index].clone()).collect();
         let mut run = self.engine.run(jobs, settings, None, Some(self.at_once))?;
         let at_once = f64::from(run.at_once());
@@ -315,10 +384,10 @@ impl<'a> Maker<'a> {
             clock.steps.push(batch.loop_ms * 1e-3 / at_once);
             let session = run.session()?;
             // Prompts of several lengths differ in cost, and runs that decide in steps: the mean over all pictures.
-            let share = batch.pictures.len() as f64 / self.jobs.len() as f64;
+            let share = batch.pictures.len() as f64 / count as f64;
             let full = batch.plan.iter().filter(|step| step.kind == StepKind::Full).count();
-            for (sum, count) in made.mean_steps.iter_mut().zip([batch.plan.len(), full]) {
-                *sum += share * count as f64;
+            for (sum, steps) in made.mean_steps.iter_mut().zip([batch.plan.len(), full]) {
+                *sum += share * steps as f64;
             }
             let share = share / at_once;
             let [flops, full_step_flops] = session.flops();
@@ -327,12 +396,15 @@ impl<'a> Maker<'a> {
             let length = session.feature_len();
             let places = || batch.pictures.iter().map(|&picture| indices[picture]);
             if places().any(|place| place < FEATURED) {
-                made.features.resize(self.jobs.len().min(FEATURED) * length, 0.0);
+                made.features.resize(count.min(FEATURED) * length, 0.0);
                 let features = block_on(session.features())?;
                 let featured =
                     places().zip(features.chunks_exact(length)).filter(|(place, _)| *place < FEATURED);
                 featured
                     .for_each(|(place, own)| made.features[place * length..][..length].copy_from_slice(own));
+            }
+            for place in places().filter(|place| *place < FEATURED) {
+                made.plans[place].clone_from(&batch.plan);
             }
             let start = Instant::now();
             let pictures = block_on(session.decode(&batch.codes))?;
@@ -367,6 +439,9 @@ mod tests {
         );
         assert_eq!(all.label(), "taylor:2 halton schedule kept cosine spread 1.5 guided 0.2-0.8 optimal");
         assert_eq!(of("ml-cache").unwrap().label(), "ml-cache interval:0.3,5");
+        let few = of("shortcut pictures=12").unwrap();
+        assert!(few.pictures == Some(12) && few.is_as(&shortcut) && few != shortcut, "{few:?}");
+        assert!(!few.is_as(&of("reuse").unwrap()) && few.label() == shortcut.label());
         for (text, name) in [
             ("vanilla steps=8", "vanilla-8"),
             ("shortcut", "shortcut-32-4"),
@@ -384,6 +459,7 @@ mod tests {
             ("reuse budget=3", "refresh=RULE"),
             ("reuse order=backwards", "order=NAME"),
             ("reuse guidance=1", "guidance=LOW,HIGH"),
+            ("reuse pictures=0", "pictures=N"),
         ] {
             let error = of(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");

@@ -3,7 +3,7 @@
 //! Every method makes pictures of the same prompts (or classes) from the same seeds; the [`judge`] reads them as it reads real
 //! scenes, and the [`table`] and the [`plot`] put quality beside seconds. [`source`] is where real scenes come from, [`makers`]
 //! make pictures with sessions of `generate`, [`methods`] are sets of them by name, [`samples`] writes pictures for the tools of others,
-//! [`compare`] holds methods against each other, [`coherence`] and [`diversity`] say what the judge's marks do not, [`stats`],
+//! [`compare`] holds methods against each other, [`refreshes`] predictors against full steps, [`coherence`] and [`diversity`] say what the judge's marks do not, [`stats`],
 //! [`significance`] and [`frechet`] are the arithmetic. The command line calls [`evaluate`].
 
 pub mod coherence;
@@ -14,6 +14,7 @@ pub mod judge;
 pub mod makers;
 pub mod methods;
 pub mod plot;
+pub mod refreshes;
 pub mod samples;
 pub mod significance;
 pub mod source;
@@ -34,7 +35,7 @@ use source::{RealScene, Wanted};
 use stats::{Mean, Share, agreement, relative_error};
 
 /// What is compared.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Steps of the model at its best: what everything is held to.
     pub steps: u32,
@@ -44,6 +45,12 @@ pub struct Plan {
     pub predictors: Vec<Predictor>,
     /// Methods beside these.
     pub others: Vec<Method>,
+    /// Pictures of each method that budgets and predictors bring, vanilla with all steps aside; all, where it says nothing.
+    pub fewer: Option<u32>,
+    /// Whether predictors are held against full steps, which takes runs of their own.
+    pub refreshes: bool,
+    /// Rounds in which methods are timed before anything else; 0 takes times from the pictures' own batches.
+    pub rounds: u32,
 }
 
 impl Plan {
@@ -76,18 +83,26 @@ impl Plan {
             // Only what was asked for, and what it is held to.
             vanilla = vec![steps];
         }
-        let vanilla = vanilla.into_iter().map(Method::vanilla);
+        let few = |method: Method| Method { pictures: self.fewer, ..method };
+        let vanilla = vanilla.into_iter().map(|own| match Method::vanilla(own) {
+            reference if own == steps => reference,
+            other => few(other),
+        });
         let mut budgets = self.budgets.clone();
         budgets.sort_unstable_by(|a, b| b.cmp(a));
         budgets.dedup();
         let accelerated = self.predictors.iter().flat_map(|&predictor| {
             let refresh = budgets.iter().map(|&budget| Refresh::Uniform(budget));
-            refresh.map(move |refresh| Method::accelerated(steps, predictor, refresh))
+            refresh.map(move |refresh| few(Method::accelerated(steps, predictor, refresh)))
         });
         let mut methods: Vec<Method> = Vec::new();
         for method in vanilla.chain(accelerated).chain(self.others.iter().cloned()) {
-            if !methods.contains(&method) {
-                methods.push(method);
+            match methods.iter_mut().find(|known| known.is_as(&method)) {
+                // Asked for twice: as many as either wants.
+                Some(known) => {
+                    known.pictures = known.pictures.zip(method.pictures).map(|(one, other)| one.max(other));
+                }
+                None => methods.push(method),
             }
         }
         // Methods of one predictor one after the other: they share a session. The reference stays first.
@@ -154,6 +169,8 @@ pub struct Row {
     pub token_agreement: f64,
     /// Relative L2 distance of the last features from vanilla's with all steps, of the first pictures.
     pub feature_error: f64,
+    /// The predictor's at full steps, where it was held against them.
+    pub refresh_error: Option<Mean>,
 }
 
 /// Everything that was found.
@@ -172,10 +189,12 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Methods against each other.
     pub comparisons: Vec<Comparison>,
-    /// Pictures of each method, and real scenes on either side of a distance.
+    /// Pictures of each method but those that say how many they make, and real scenes on either side of a distance.
     pub pictures: usize,
     /// Width of the judge's features.
     pub features: u32,
+    /// Rounds in which methods were timed before; 0 where times are of the pictures' own batches.
+    pub rounds: u32,
 }
 
 /// Names of predictors, as the command line has them.
@@ -232,13 +251,24 @@ pub fn evaluate(
     let mut rows: Vec<Row> = Vec::with_capacity(methods.len());
     let mut right: Vec<Vec<bool>> = Vec::with_capacity(methods.len());
     let mut codes: Vec<Vec<u32>> = Vec::with_capacity(methods.len());
+    let times = match plan.rounds {
+        0 => Vec::new(),
+        rounds => {
+            tick("times");
+            maker.time(&methods, rounds, &mut || tick(""))?
+        }
+    };
+    let mut plans = Vec::with_capacity(methods.len());
     let mut vanilla = Made::default();
     // Methods with one predictor share what a session loads and makes.
     for group in methods.chunk_by(|a, b| a.predictor == b.predictor) {
         let predictor = group.first().and_then(|method| method.predictor);
         tick(&name_of(predictor));
         let made = maker.make(predictor, group, &mut || tick(""))?;
-        for (method, made) in group.iter().zip(made) {
+        for (method, mut made) in group.iter().zip(made) {
+            if let Some(&apart) = times.get(rows.len()) {
+                [made.seconds, made.decode_seconds] = apart;
+            }
             if rows.is_empty() {
                 vanilla = made.clone();
             }
@@ -259,14 +289,20 @@ pub fn evaluate(
                 full_step_equivalents: made.flops / vanilla.full_step_flops,
                 front_by_seconds: false,
                 front_by_flops: false,
-                quality: quality(&marks, distance(&verdicts.features)),
+                // Distances of fewer pictures are larger.
+                quality: quality(&marks, distance(&verdicts.features).filter(|_| marks.len() == nouns.len())),
                 versus_vanilla: if rows.is_empty() { None } else { Paired::of(last, first) },
                 spread: compare::spread(last, first, &nouns, &judge.config.nouns),
                 coherence: None,
                 diversity: None,
-                token_agreement: agreement(&made.tokens, &vanilla.tokens),
-                feature_error: relative_error(&made.features, &vanilla.features),
+                token_agreement: agreement(&made.tokens, first_of(&vanilla.tokens, made.tokens.len())),
+                feature_error: relative_error(
+                    &made.features,
+                    first_of(&vanilla.features, made.features.len()),
+                ),
+                refresh_error: None,
             });
+            plans.push(made.plans);
             codes.push(made.tokens);
         }
     }
@@ -276,6 +312,12 @@ pub fn evaluate(
         row.coherence = Mean::of_values(&values);
     }
     let real_coherence = Mean::of_values(&maker.coherence_of_real(&real.asked, &mut || tick(""))?);
+    if plan.refreshes {
+        tick("errors at refreshes");
+        for ((row, method), plans) in rows.iter_mut().zip(&methods).zip(&plans) {
+            row.refresh_error = Mean::of_values(&maker.errors_at_refreshes(method, plans, &mut || tick(""))?);
+        }
+    }
     let fronts = [By::Seconds, By::Flops].map(|by| compare::front(&rows, by));
     for (index, row) in rows.iter_mut().enumerate() {
         [row.front_by_seconds, row.front_by_flops] = [fronts[0][index], fronts[1][index]];
@@ -291,7 +333,13 @@ pub fn evaluate(
         comparisons,
         pictures,
         features: judge.config.features(),
+        rounds: plan.rounds,
     })
+}
+
+/// The first of some values, or all.
+fn first_of<T>(values: &[T], count: usize) -> &[T] {
+    values.get(..count).unwrap_or(values)
 }
 
 /// What the judge reads of real scenes.

@@ -48,7 +48,10 @@ impl Samples {
     /// There are such.
     pub fn check(&self, methods: &[Method], count: usize) -> Result<(), GenerateError> {
         let Some(folder) = &self.pictures else { return Ok(()) };
-        for name in methods.iter().map(Method::file_name).chain([REAL.to_owned()]) {
+        let own = |method: &Method| {
+            (method.file_name(), method.pictures.map_or(count, |few| count.min(few as usize)))
+        };
+        for (name, count) in methods.iter().map(own).chain([(REAL.to_owned(), count)]) {
             let folder = folder.join(name);
             // What is not there, or cannot be read, holds nothing; writing tells.
             let there = std::fs::read_dir(&folder).into_iter().flatten().flatten();

@@ -39,7 +39,10 @@ fn overview(text: &mut String, report: &Report) {
     let head = || head.into_iter().chain(diverse.then_some("diversity"));
     line(text, head().map(str::to_owned));
     line(text, head().map(|_| "---".to_owned()));
-    let share = |share: Option<Share>| share.map_or_else(dash, |s| interval(s.share, s.low, s.high));
+    let share = |share: Option<Share>| {
+        let of = |s: Share| if s.of == report.pictures { String::new() } else { format!(" of {}", s.of) };
+        share.map_or_else(dash, |s| interval(s.share, s.low, s.high) + &of(s))
+    };
     let distance = |quality: &Quality| quality.frechet.map_or_else(dash, significant);
     let nats = |mean: Option<Mean>| mean.map_or_else(dash, |mean| format!("{:.2}", mean.mean));
     if let Some(real) = &report.real {
@@ -87,6 +90,8 @@ fn attributes(text: &mut String, report: &Report) {
     let mut head = vec!["right, %"];
     head.extend(stated.iter().map(|&index| ATTRIBUTES[index]));
     head.extend(["mean", "tokens as vanilla", "feature error"]);
+    let held = report.rows.iter().any(|row| row.refresh_error.is_some());
+    head.extend(held.then_some("error at refreshes"));
     line(text, head.iter().map(|&cell| cell.to_owned()));
     line(text, head.iter().map(|_| "---".to_owned()));
     let percent = |share: Option<f64>| share.map_or_else(dash, |share| format!("{:.1}", 100.0 * share));
@@ -97,12 +102,16 @@ fn attributes(text: &mut String, report: &Report) {
         cells
     };
     if let Some(real) = &report.real {
-        let cells = [vec!["real scenes".to_owned()], judged(real), vec![dash(), dash()]];
+        let cells = [vec!["real scenes".to_owned()], judged(real), vec![dash(); if held { 3 } else { 2 }]];
         line(text, cells.into_iter().flatten());
     }
     for row in &report.rows {
         let kept = [row.token_agreement, row.feature_error].map(|share| percent(Some(share)));
-        line(text, [vec![name(row)], judged(&row.quality), kept.to_vec()].into_iter().flatten());
+        let mut cells = [vec![name(row)], judged(&row.quality), kept.to_vec()].concat();
+        let around =
+            |error: Mean| format!("{:.1} ±{:.1}", 100.0 * error.mean, 50.0 * (error.high - error.low));
+        cells.extend(held.then(|| row.refresh_error.map_or_else(dash, around)));
+        line(text, cells.into_iter());
     }
 }
 
@@ -142,13 +151,19 @@ fn notes(text: &mut String, report: &Report) {
             .to_owned()
     };
     let decode = report.rows.first().map_or(0.0, |row| row.decode_seconds_per_image);
+    let clock = match report.rounds {
+        0 => "the median of all batches".to_owned(),
+        rounds => format!(
+            "the median of {rounds} rounds, before all else, in which every method made the same pictures"
+        ),
+    };
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
         "\n{n} pictures of each method, of the same prompts and seeds. A picture is all right if everything that its prompt \
          states is, and nothing is torn; with 95 % intervals (Wilson). \"vs vanilla\" is the difference to vanilla with all \
          steps in points, with the p-value of McNemar's exact test, two-sided, over the pictures in which the two differ. \
-         Seconds are of the steps, the median of all batches; decoding takes {} s more in every row. FLOPs are of the steps \
+         Seconds are of the steps, {clock}; decoding takes {} s more in every row. FLOPs are of the steps \
          too, counted and not measured: 1 is a full step of vanilla with guidance, {} GFLOP. A star is at the seconds, or at the \
          FLOPs, that no other method matches with as many all right (the Pareto front).{real} The feature error is the relative L2 distance of the last features from vanilla's with all \
          steps, of the first {} pictures.",
@@ -156,6 +171,18 @@ fn notes(text: &mut String, report: &Report) {
         significant(report.rows.first().map_or(0.0, |row| row.gflop_per_image / row.full_step_equivalents)),
         n.min(FEATURED)
     );
+    if report.rows.iter().any(|row| row.quality.all.is_some_and(|all| all.of < n)) {
+        text.push_str(
+            "\nWhere \"of\" stands beside a share, fewer pictures were made, of the first of the prompts: differences are to vanilla's \
+             of the same prompts, and there is no distance, which would be of fewer samples.\n",
+        );
+    }
+    if report.rows.iter().any(|row| row.refresh_error.is_some()) {
+        text.push_str(
+            "\nThe error at refreshes is the relative L2 distance of what the predictor makes from the features of the full steps \
+             after the first, in the mean over these, of the first pictures (95 % intervals): how wrong features are where a full step sets them right.\n",
+        );
+    }
     measures(text, report);
     compared(text, report);
     by_noun(text, report);
@@ -277,7 +304,7 @@ pub fn csv(report: &Report) -> String {
     for attribute in ATTRIBUTES {
         let _ = write!(text, ",{attribute}");
     }
-    text.push_str(",difference_to_vanilla,p,frechet,coherence,diversity_bits,diversity_share,token_agreement,feature_error\n");
+    text.push_str(",difference_to_vanilla,p,frechet,coherence,diversity_bits,diversity_share,token_agreement,feature_error,refresh_error\n");
     let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     let judged = |quality: &Quality| {
         let mut cells: Vec<String> = vec![
@@ -299,7 +326,7 @@ pub fn csv(report: &Report) -> String {
         cells.extend(judged(real));
         cells.extend([String::new(), String::new(), number(real.frechet)]);
         cells.extend(measured(report.real_coherence, report.real_diversity.as_ref()));
-        cells.extend([String::new(), String::new()]);
+        cells.extend([String::new(), String::new(), String::new()]);
         let _ = writeln!(text, "{}", cells.join(","));
     }
     for row in &report.rows {
@@ -322,6 +349,7 @@ pub fn csv(report: &Report) -> String {
         ]);
         cells.extend(measured(row.coherence, row.diversity.as_ref()));
         cells.extend([row.token_agreement.to_string(), row.feature_error.to_string()]);
+        cells.push(number(row.refresh_error.map(|error| error.mean)));
         let _ = writeln!(text, "{}", cells.join(","));
     }
     text
@@ -368,6 +396,8 @@ mod tests {
             row.spread = compare::spread(these, &right[0], &nouns, &names);
         }
         report.rows[4].front_by_flops = true;
+        report.rows[5].quality.all = Share::new(46, 50);
+        report.rows[5].refresh_error = Some(Mean { mean: 0.125, low: 0.12, high: 0.13 });
         let text = markdown(&report);
         let table: Vec<&str> = text.lines().take_while(|line| line.starts_with('|')).collect();
         assert_eq!(table.len(), 2 + 1 + 9, "{text}");
@@ -377,6 +407,10 @@ mod tests {
             "| real scenes | – |",
             "| shortcut | 16 (8) | 0.0920 | 1.00x | 8.00 * |",
             "1 is a full step of vanilla with guidance, 2.00 GFLOP",
+            "92.0 % (81.2–96.8) of 50 |",
+            "fewer pictures were made",
+            "| 12.5 ±0.5 |",
+            "| feature error | error at refreshes |",
             "- shortcut 5 of 16 against vanilla 5, the vanilla nearest in time (0.0630 and 0.0520 s): ",
             "- shortcut 4 of 16 against reuse 4 of 16, as many full steps: ",
             "worst fox ",
@@ -393,7 +427,7 @@ mod tests {
     fn csv_has_as_many_cells_in_every_line() {
         let text = csv(&example());
         let cells: Vec<usize> = text.lines().map(|line| line.split(',').count()).collect();
-        assert_eq!(cells, [5 + 4 + 4 + 7 + 8; 11], "{text}");
+        assert_eq!(cells, [5 + 4 + 4 + 7 + 9; 11], "{text}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub(in super::super) fn row(method: &str, steps: usize, full_steps: usize, secon
         diversity: None,
         token_agreement: 1.0,
         feature_error: 0.0,
+        refresh_error: None,
     }
 }
 
@@ -54,6 +55,7 @@ fn nothing() -> Report {
         comparisons: Vec::new(),
         pictures: 0,
         features: 1,
+        rounds: 0,
     }
 }
 

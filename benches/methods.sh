@@ -1,0 +1,35 @@
+#!/bin/sh
+# Every accelerator on the bundled text model, on the same prompts, seeds and clock: the table of docs/methods.md.
+#   sh benches/methods.sh [MIGM]
+# The machine should do nothing else for the first minutes, in which methods are timed; about an hour and a half on two cores.
+# 640 pictures at the points of interest, 64 elsewhere. Nothing here was chosen by these prompts: optimal:B and the factors of
+# adaptive runs come from `migm calibrate`, which has prompts and seeds of its own, the rest is as published or the program's default.
+set -eu
+migm=${1:-migm}
+few="pictures=64"
+exec "$migm" eval --model scenes-text --backend cpu --seed 7 --count 640 --time-apart 3 --refreshes \
+    --report benches/results/methods.json --plot benches/results/methods.svg --plot-by flops \
+    --method "vanilla steps=7" \
+    --method "shortcut refresh=uniform:4" \
+    --method "reuse refresh=uniform:4" \
+    --method "shortcut refresh=optimal:4 guidance=0.1,0.6" \
+    --method "shortcut refresh=optimal:3 guidance=0.1,0.6" \
+    --method "vanilla steps=16 $few" \
+    --method "vanilla steps=4 $few" \
+    --method "vanilla order=halton schedule=halton $few" \
+    --method "vanilla spread=1.5 $few" \
+    --method "vanilla guidance=0.1,0.6 $few" \
+    --method "shortcut refresh=uniform:8 $few" \
+    --method "shortcut refresh=uniform:6 $few" \
+    --method "shortcut refresh=optimal:4 $few" \
+    --method "shortcut refresh=adaptive:0.5,4 $few" \
+    --method "shortcut refresh=uniform:4 order=halton schedule=halton $few" \
+    --method "shortcut refresh=uniform:4 corrector=0.02 $few" \
+    --method "reuse refresh=uniform:8 $few" \
+    --method "taylor:1 refresh=uniform:4 $few" \
+    --method "taylor:2 refresh=uniform:4 $few" \
+    --method "taylorseer:1 refresh=uniform:4 $few" \
+    --method "recap refresh=uniform:4 $few" \
+    --method "dllm-cache $few" \
+    --method "ml-cache $few" \
+    --method "ml-cache refresh=uniform:4 $few"
