@@ -31,7 +31,7 @@ pub fn picture(class: &str, path: &Path) -> Result<(), GenerateError> {
         predictor: Predictor::Shortcut,
     };
     let mut engine = Engine::of(model, Device::Cpu);
-    let mut run = engine.run(vec![Job { condition, seed: 7 }], &settings, None, None)?;
+    let mut run = engine.run(vec![Job::new(condition, 7)], &settings, None, None)?;
     while let Some(batch) = pollster::block_on(run.batch())? {
         let pictures = pollster::block_on(run.session()?.pictures(&batch.codes, Pixels::Signed))?;
         println!("{} codes in {:.0} ms", batch.codes.len(), batch.loop_ms);

@@ -63,7 +63,7 @@ fn main() -> Result<(), GenerateError> {
 pub fn compare() -> Result<(), GenerateError> {
     let model = Model::bundled_class()?;
     let condition = model.condition(&Subject::Class("fox".to_owned()))?;
-    let jobs = vec![Job { condition, seed: 0 }];
+    let jobs = vec![Job::new(condition, 0)];
     let usual = model.config.sampling.with_steps(16);
     let mut engine = Engine::of(model, Device::Cpu);
     let mut made = |refresh, order| {

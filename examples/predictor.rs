@@ -70,7 +70,7 @@ fn main() -> Result<(), GenerateError> {
 pub fn compare() -> Result<(), GenerateError> {
     let model = Model::bundled_class()?;
     let condition = model.condition(&Subject::Class("fox".to_owned()))?;
-    let jobs: Vec<Job> = (0..4).map(|seed| Job { condition: condition.clone(), seed }).collect();
+    let jobs: Vec<Job> = (0..4).map(|seed| Job::new(condition.clone(), seed)).collect();
     let sampling = model.config.sampling;
     let mut engine = Engine::of(model, Device::Cpu);
     let mut made = |predictor, refresh| {

@@ -40,6 +40,7 @@ pub mod cli;
 pub mod eval;
 pub mod exec;
 pub mod generate;
+pub mod input;
 pub mod kernels;
 pub mod models;
 pub mod output;

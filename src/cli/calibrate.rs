@@ -164,7 +164,11 @@ fn print(
         }
         let other = less(apart[0], apart[1]);
         let saved = less(best, uniform);
-        writeln!(out, "{budget:>6} {best:>12.3e} {uniform:>12.3e} {saved:>7.1} % {other:>14.1} %  {plan:?}")?;
+        let bound = hindsight.0.get(budget as usize - 1).map_or(0.0, |least| less(*least, uniform));
+        writeln!(
+            out,
+            "{budget:>6} {best:>12.3e} {uniform:>12.3e} {saved:>7.1} % {other:>14.1} % {bound:>14.1} %  {plan:?}"
+        )?;
     }
     writeln!(
         out,

@@ -1,6 +1,7 @@
 //! `migm eval`: do pictures show what was asked for, and at what price? Tables, and a plot against time or operations.
 
 use super::{Backend, CliError};
+use crate::eval::edits;
 use crate::eval::scenes_eval::diversity::{Size, measure};
 use crate::eval::scenes_eval::judge::{ATTRIBUTES, Judge};
 use crate::eval::scenes_eval::makers::{Made, Maker, Method};
@@ -106,6 +107,9 @@ pub(super) struct Arguments {
     /// What a plot counts cost in
     #[arg(long, value_enum, default_value_t)]
     plot_by: By,
+    /// Instead: edit real scenes in four ways, --count of each, by vanilla and by every budget, and see what the judge finds
+    #[arg(long, conflicts_with_all = ["diversity", "pictures", "npz", "plots", "refreshes", "fewer"])]
+    edits: bool,
     /// Where to compute
     #[arg(long, value_enum, default_value_t)]
     backend: Backend,
@@ -122,6 +126,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let model =
         super::open_model(arguments.model.as_ref(), Model::bundled_text)?.quantized(arguments.quantize);
     let plan = plan(arguments, &model)?;
+    if arguments.edits {
+        return edits(arguments, Engine::of(model, device), &mut judge, &plan);
+    }
     let Asked { pictures, real, open } = asked(arguments, &model, &judge.config)?;
     let (samples, size) = (samples(arguments), model.family().size());
     samples.check(&plan.methods()?, arguments.count as usize)?;
@@ -174,6 +181,37 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     writeln!(out, "{model} on {device}, {} combinations, seed {}:\n", split(arguments), arguments.seed)?;
     write!(out, "{}", table::markdown(&report))?;
     Ok(())
+}
+
+/// Parts of real scenes made anew by vanilla with all steps, and by every predictor.
+fn edits(arguments: &Arguments, mut engine: Engine, judge: &mut Judge, plan: &Plan) -> Result<(), CliError> {
+    let Some(source) = source::source_for(&judge.config)? else {
+        return Err(refused("no scenes are composed of this judge's words; use another judge".to_owned()));
+    };
+    let methods: Vec<Method> = plan
+        .methods()?
+        .into_iter()
+        .filter(|method| method.predictor.is_some() || method.steps == plan.steps)
+        .collect();
+    let of_edits = edits::Plan {
+        kinds: edits::kinds::Kind::ALL.to_vec(),
+        methods: edits::Plan::methods(&engine, &methods)?,
+        count: u64::from(arguments.count),
+        seed: arguments.seed,
+        split: arguments.split,
+        at_once: arguments.batch,
+    };
+    let report = with_progress(|tick| edits::evaluate(&mut engine, judge, source.as_ref(), &of_edits, tick))?;
+    if let Some(path) = &arguments.report {
+        let json = serde_json::json!({
+            "model": engine.model()?.name, "judge": judge.name, "device": engine.describe(), "split": arguments.split,
+            "seed": arguments.seed, "findings": report, "version": env!("CARGO_PKG_VERSION"),
+        });
+        write_whole(path, serde_json::to_string_pretty(&json).unwrap_or_default().as_bytes())?;
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{} on {}, seed {}:\n", engine.model()?.name, engine.describe(), arguments.seed)?;
+    Ok(write!(out, "{}", edits::table::markdown(&report))?)
 }
 
 /// All that will be written: files of every method, too, where methods are known.

@@ -115,6 +115,6 @@ fn jobs(arguments: &Arguments, model: &Model) -> Result<Vec<Job>, CliError> {
         Some(prompt) => super::generate::note_unknown_words(model, prompt),
         None => {}
     }
-    let job = |seed: u32| Ok(Job { condition: model.condition(&subject(seed))?, seed: u64::from(seed) });
+    let job = |seed: u32| Ok(Job::new(model.condition(&subject(seed))?, u64::from(seed)));
     Ok((0..arguments.seeds).map(job).collect::<Result<_, GenerateError>>()?)
 }

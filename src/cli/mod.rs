@@ -22,7 +22,9 @@ mod say;
 
 mod bench;
 mod calibrate;
+mod codes;
 mod convert;
+mod edit;
 mod eval;
 mod figures;
 mod frames;
@@ -58,6 +60,12 @@ enum Command {
     Studio(studio::Arguments),
     /// Generate pictures of a class, or from text, step by step
     Generate(generate::Arguments),
+    /// Make a part of a picture anew: inpaint, extend, vary, or ask for something else
+    Edit(edit::Arguments),
+    /// Find the codes of pictures, and say how well they are kept
+    Encode(codes::EncodeArguments),
+    /// Make pictures of codes
+    Decode(codes::DecodeArguments),
     /// Show the same seeds by vanilla and by each budget, unselected, in one picture
     Gallery(gallery::Arguments),
     /// Replay recordings of the official code and compare every part
@@ -117,6 +125,8 @@ enum CliError {
     )]
     TooManyOnASheet { given: u64, most: u64 },
     #[error(transparent)]
+    Input(#[from] crate::input::InputError),
+    #[error(transparent)]
     Unwritable(#[from] crate::output::OutputError),
     #[error("standard output: {0}")]
     Output(#[from] std::io::Error),
@@ -152,6 +162,9 @@ fn carry_out(command: &Command) -> Result<(), CliError> {
         #[cfg(feature = "studio")]
         Command::Studio(arguments) => studio::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
+        Command::Edit(arguments) => edit::run(arguments),
+        Command::Encode(arguments) => codes::encode(arguments),
+        Command::Decode(arguments) => codes::decode(arguments),
         Command::Gallery(arguments) => gallery::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Info(arguments) => info::run(arguments),

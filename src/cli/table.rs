@@ -27,7 +27,7 @@ pub(super) fn run(folder: Option<&PathBuf>, backend: Backend) -> Result<(), CliE
     let kinds = model.classes().map_or(1, |classes| classes.transformer.classes.max(1));
     let conditions = bench::conditions(&model.config.family, kinds);
     let seeds = PICTURES.div_ceil(u64::from(kinds));
-    let job = |seed| conditions.iter().map(move |condition| Job { condition: condition.clone(), seed });
+    let job = |seed| conditions.iter().map(move |condition| Job::new(condition.clone(), seed));
     let jobs: Vec<Job> = (0..seeds).flat_map(job).collect();
     let jobs = &jobs[..jobs.len() - jobs.len() % BATCH as usize];
     let mut out = std::io::stdout().lock();

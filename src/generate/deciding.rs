@@ -19,6 +19,7 @@ use crate::models::states;
 pub(super) struct Deciding {
     settings: Settings,
     tokens: u32,
+    masked: u32,
     planner: Planner,
     /// Whether each step is full, where that is known before.
     full: Vec<bool>,
@@ -29,8 +30,8 @@ pub(super) struct Deciding {
 
 impl Deciding {
     /// At the beginning of a run.
-    pub(super) fn new(settings: &Settings, tokens: u32) -> Result<Self, GenerateError> {
-        let planner = Planner::new(settings, tokens)?;
+    pub(super) fn new(settings: &Settings, tokens: u32, masked: u32) -> Result<Self, GenerateError> {
+        let planner = Planner::new(settings, tokens, masked)?;
         let needed = 1 + planner.guidance_begins().1;
         if let Refresh::Adaptive(Adaptive { budget: Some(budget), .. }) = settings.refresh
             && budget < needed
@@ -43,17 +44,17 @@ impl Deciding {
         }
         let full = settings.refresh.full_steps(planner.most_steps(), settings.sampling.steps)?;
         let settings = settings.clone();
-        Ok(Self { settings, tokens, planner, full, past: Vec::new(), ms: Vec::new() })
+        Ok(Self { settings, tokens, masked, planner, full, past: Vec::new(), ms: Vec::new() })
     }
 
     /// The same at the beginning of another.
     pub(super) fn again(&self) -> Result<Self, GenerateError> {
-        Self::new(&self.settings, self.tokens)
+        Self::new(&self.settings, self.tokens, self.masked)
     }
 
     /// What it comes to at most.
     pub(super) fn plan(&self) -> Result<Vec<PlannedStep>, GenerateError> {
-        self.settings.plan(self.tokens)
+        self.settings.plan_on(self.tokens, self.masked)
     }
 
     /// Milliseconds of the steps that were run.

@@ -5,6 +5,7 @@
 //! looked at: for a preview, for features, or not at all, as only the run's own work is on its clock.
 
 use super::GenerateError;
+use super::canvas::Canvas;
 use super::model::{Device, Model};
 use super::programs::Programs;
 use super::session::{PlannedStep, Session, Settings, Shape, StepKind};
@@ -42,6 +43,20 @@ pub struct Job {
     pub condition: Condition,
     /// Its seed.
     pub seed: u64,
+    /// What is there of it already; nothing of a new picture.
+    pub canvas: Option<Canvas>,
+}
+
+impl Job {
+    /// A new picture.
+    pub fn new(condition: Condition, seed: u64) -> Self {
+        Self { condition, seed, canvas: None }
+    }
+
+    /// Tokens to be made, of a picture of so many.
+    fn masked(&self, tokens: u32) -> u32 {
+        self.canvas.as_ref().map_or(tokens, Canvas::masked)
+    }
 }
 
 /// A session, and how it keeps weights.
@@ -131,10 +146,25 @@ impl Engine {
         batch: Batch,
         quantize: Option<Quantization>,
     ) -> Result<&mut Session, GenerateError> {
+        let masked = self.model()?.family().tokens();
+        self.session_on(settings, batch, quantize, masked)
+    }
+
+    /// The same for canvases of which so many tokens are to be made.
+    ///
+    /// # Errors
+    /// As [`Self::session`].
+    pub fn session_on(
+        &mut self,
+        settings: &Settings,
+        batch: Batch,
+        quantize: Option<Quantization>,
+        masked: u32,
+    ) -> Result<&mut Session, GenerateError> {
         let model = self.model.as_ref().ok_or_else(no_model)?;
         // Before weights are loaded, which may take minutes.
         settings.check(model.family())?;
-        let plan = settings.plan(model.family().tokens())?;
+        let plan = settings.plan_on(model.family().tokens(), masked)?;
         let predicted = plan.iter().any(|step| step.kind == StepKind::Predicted);
         let formats = model.formats().quantized(quantize);
         let wanted = Shape::new(batch, None).of_settings(settings);
@@ -164,7 +194,7 @@ impl Engine {
         let session = &mut self.held[0].session;
         session.executor().pace(self.pace);
         session.expect(model.prior(settings));
-        session.configure(settings)?;
+        session.configure_on(settings, masked)?;
         Ok(session)
     }
 
@@ -206,7 +236,7 @@ impl Engine {
     }
 
     /// Makes pictures under settings, so many at once or, with `None`, [as many as fit](Self::largest_batch). Prompts of one
-    /// length go together; a batch that is short is filled up with its last picture.
+    /// length go together, and canvases of which as many tokens are to be made; a batch that is short is filled up with its last picture.
     ///
     /// # Errors
     /// Settings out of range.
@@ -222,15 +252,17 @@ impl Engine {
             Some(at_once) => at_once.min(pictures.len() as u32).max(1),
             None => self.largest_batch(settings, &pictures)?,
         };
-        let mut by_length: Vec<([u32; 2], Vec<usize>)> = Vec::new();
+        let (tokens, codebook) = (self.model()?.family().tokens(), self.model()?.family().codebook());
+        pictures.iter().flat_map(|job| &job.canvas).try_for_each(|canvas| canvas.check(tokens, codebook))?;
+        let mut alike: Vec<(([u32; 2], u32), Vec<usize>)> = Vec::new();
         for (index, picture) in pictures.iter().enumerate() {
-            let length = picture.condition.prompt_tokens();
-            match by_length.iter_mut().find(|(known, _)| *known == length) {
+            let kind = (picture.condition.prompt_tokens(), picture.masked(tokens));
+            match alike.iter_mut().find(|(known, _)| *known == kind) {
                 Some((_, indices)) => indices.push(index),
-                None => by_length.push((length, vec![index])),
+                None => alike.push((kind, vec![index])),
             }
         }
-        let chunks = by_length.iter().flat_map(|(_, indices)| indices.chunks(at_once as usize));
+        let chunks = alike.iter().flat_map(|(_, indices)| indices.chunks(at_once as usize));
         let mut batches: Vec<Vec<usize>> = chunks.map(<[usize]>::to_vec).collect();
         batches.reverse();
         let settings = settings.clone();
@@ -251,9 +283,14 @@ impl Engine {
     ) -> Result<(), GenerateError> {
         let at_once = if settings.decides() { 1 } else { at_once };
         let batch = Batch::of(&job.condition, at_once, settings.sampling.guided());
-        let session = self.session(settings, batch, quantize)?;
+        let masked = job.masked(self.model()?.family().tokens());
+        let session = self.session_on(settings, batch, quantize, masked)?;
         let images = batch.images as usize;
-        session.start(&vec![job.condition.clone(); images], &vec![job.seed; images])?;
+        let (conditions, seeds) = (vec![job.condition.clone(); images], vec![job.seed; images]);
+        match &job.canvas {
+            None => session.start(&conditions, &seeds)?,
+            Some(canvas) => session.start_on(&conditions, &seeds, &vec![canvas.clone(); images])?,
+        }
         for _ in 0..2 {
             session.advance().await?;
         }
@@ -411,6 +448,12 @@ impl Run<'_> {
         (settings, conditions, all().map(|index| seed(index).unwrap_or(self.pictures[index].seed)).collect())
     }
 
+    /// Tokens to be made of each picture of a batch.
+    fn masked_of(&self, indices: &[usize]) -> Result<u32, GenerateError> {
+        let tokens = self.engine.model()?.family().tokens();
+        Ok(indices.first().map_or(tokens, |&index| self.pictures[index].masked(tokens)))
+    }
+
     /// Goes over to the next part, where the present one has come to its end.
     async fn change(&mut self) -> Result<(), GenerateError> {
         let Some(now) = &mut self.now else { return Ok(()) };
@@ -427,7 +470,9 @@ impl Run<'_> {
         let (part, indices) = (now.part, now.pictures.clone());
         let (settings, conditions, seeds) = self.made_of(&indices, part);
         let batch = Batch::of(&conditions[0], self.at_once, settings.sampling.guided());
-        self.engine.session(&settings, batch, self.quantize)?.resume(&conditions, &seeds, &codes, until)
+        let masked = self.masked_of(&indices)?;
+        let session = self.engine.session_on(&settings, batch, self.quantize, masked)?;
+        session.resume(&conditions, &seeds, &codes, until)
     }
 
     fn begin(&mut self) -> Result<Option<Event>, GenerateError> {
@@ -435,9 +480,16 @@ impl Run<'_> {
         let (part, step) = self.from.as_ref().map_or((0, 0), |(_, step)| (self.firsts.len(), *step));
         let (settings, conditions, seeds) = self.made_of(&indices, part);
         let batch = Batch::of(&conditions[0], self.at_once, settings.sampling.guided());
-        let session = self.engine.session(&settings, batch, self.quantize)?;
+        let masked = self.masked_of(&indices)?;
+        let session = self.engine.session_on(&settings, batch, self.quantize, masked)?;
         match &self.from {
-            None => session.start(&conditions, &seeds)?,
+            None => {
+                let tokens = session.family().tokens();
+                let at = |i: usize| *indices.get(i).or(indices.last()).unwrap_or(&0);
+                let canvas = |i| self.pictures[at(i)].canvas.clone().unwrap_or_else(|| Canvas::blank(tokens));
+                let canvases: Vec<Canvas> = (0..self.at_once as usize).map(canvas).collect();
+                session.start_on(&conditions, &seeds, &canvases)?;
+            }
             Some((codes, step)) => {
                 let tokens = session.family().tokens() as usize;
                 let each: Vec<&[u32]> = codes.chunks_exact(tokens).collect();
@@ -490,6 +542,14 @@ impl Run<'_> {
     /// No batch has begun.
     pub fn session(&mut self) -> Result<&mut Session, GenerateError> {
         self.engine.present()
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// None is open.
+    pub fn model(&self) -> Result<&Model, GenerateError> {
+        self.engine.model()
     }
 
     /// Memory held on the device.

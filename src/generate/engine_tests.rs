@@ -18,6 +18,7 @@ fn recipe(model: &Model, subject: Subject) -> Recipe {
         predictor: Predictor::Shortcut,
         quantize: None,
         begun: Vec::new(),
+        canvas: None,
     }
 }
 
@@ -61,8 +62,7 @@ fn pictures_do_not_depend_on_what_is_made_beside_them() {
     let (_folder, model) = text_fixture();
     let of = |words: &str| model.condition(&Subject::Prompt(words.to_owned())).unwrap();
     let words = ["w5 w17 w9", "w5", "w7 w3 w30", "w9", "w5 w17 w9"];
-    let jobs: Vec<Job> =
-        words.iter().zip(3..).map(|(words, seed)| Job { condition: of(words), seed }).collect();
+    let jobs: Vec<Job> = words.iter().zip(3..).map(|(words, seed)| Job::new(of(words), seed)).collect();
     let settings = recipe(&model, Subject::Prompt(String::new())).settings();
     let mut engine = Engine::of(model, Device::Cpu);
     let mut together = vec![Vec::new(); jobs.len()];

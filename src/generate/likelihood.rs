@@ -2,19 +2,20 @@
 //!
 //! Of a [`Likelihood`], [`Likelihood::coherence`] masks a quarter of the codes and takes the mean logarithm of the probability that
 //! the base, conditioned as the picture was and without guidance, gives to what is there; twice, at other places. Codes that agree on
-//! what the prompt leaves open, a colour say, are likely given each other. The [`Encoder`] brings real pictures to it.
+//! what the prompt leaves open, a colour say, are likely given each other. [`edit`](super::edit) asks it place by place.
 
 use super::GenerateError;
 use super::model::{Device, Model};
-use crate::exec::{Executor, read_f32, write_f32};
+use crate::exec::{Executor, read_f32};
 use crate::kernels::combine::Combine;
 use crate::kernels::{Extent, RowRange, StepValues, Symbol, philox};
-use crate::models::tokenizer::Tokenizer;
 use crate::models::{self, Batch, Condition, Known, states};
 use crate::program::{Element, Formats, WeightSource};
 
 /// One in so many codes is masked.
 const MASKED_SHARE: u32 = 4;
+/// And at most one in so many.
+const MOST_SHARE: u32 = 2;
 /// Random maskings of each picture.
 const MASKINGS: u32 = 2;
 /// Above every stream of the sampler's and of the scenes'.
@@ -25,12 +26,13 @@ pub struct Likelihood {
     executor: Box<dyn Executor>,
     family: Known,
     batch: Batch,
-    masked: u32,
+    /// Masked places that the executor is prepared for.
+    prepared: u32,
 }
 
 impl std::fmt::Debug for Likelihood {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Likelihood").field("masked", &self.masked).finish_non_exhaustive()
+        f.debug_struct("Likelihood").field("prepared", &self.prepared).finish_non_exhaustive()
     }
 }
 
@@ -52,18 +54,16 @@ impl Likelihood {
         weights: &mut dyn WeightSource,
     ) -> Result<Self, GenerateError> {
         let codebook = family.codebook();
-        let masked = family.tokens().div_ceil(MASKED_SHARE);
+        let most = family.tokens().div_ceil(MOST_SHARE);
         let program = models::build("likelihood", formats, |b| {
             family.features(b, batch);
-            let x = family.logits(b, batch, RowRange::all(masked));
-            let y = b.state(states::LOGITS, masked, codebook, Element::F32);
-            let rows = Extent::symbolic(1, Symbol::Masked, masked);
+            let x = family.logits(b, batch, RowRange::all(most));
+            let y = b.state(states::LOGITS, most, codebook, Element::F32);
+            let rows = Extent::symbolic(1, Symbol::Masked, most);
             b.push(Combine::copy(x, y, rows, codebook));
         })?;
-        let mut executor = device.executor(vec![program], weights)?;
-        let mask_ratio = 1.0 / MASKED_SHARE as f32;
-        executor.prepare(&[StepValues { masked, mask_ratio, ..StepValues::default() }])?;
-        Ok(Self { executor, family: family.clone(), batch, masked })
+        let executor = device.executor(vec![program], weights)?;
+        Ok(Self { executor, family: family.clone(), batch, prepared: 0 })
     }
 
     /// The mean over two maskings of a quarter, in nats a code, of a picture that is made under a condition. The masked places
@@ -79,23 +79,53 @@ impl Likelihood {
     ) -> Result<f64, GenerateError> {
         let mut sum = 0.0;
         for masking in 0..MASKINGS {
-            let masked = places(self.family.tokens(), self.masked, seed, masking);
-            sum += self.given_others(condition, codes, &masked).await?;
+            let tokens = self.family.tokens();
+            let masked = places(tokens, tokens.div_ceil(MASKED_SHARE), seed, masking);
+            let each = self.given_others(condition, codes, &masked).await?;
+            sum += each.iter().sum::<f64>() / masked.len().max(1) as f64;
         }
         Ok(sum / f64::from(MASKINGS))
     }
 
-    /// The mean log-likelihood of the codes at `masked`, in ascending order, given all others.
-    async fn given_others(
+    /// The log-likelihood of each of the codes at `masked`, in ascending order and at most half of all, given all others.
+    ///
+    /// # Errors
+    /// There are not as many codes as the base has, a condition of another length, or the device failed.
+    pub async fn given_others(
         &mut self,
         condition: &Condition,
         codes: &[u32],
         masked: &[u32],
-    ) -> Result<f64, GenerateError> {
+    ) -> Result<Vec<f64>, GenerateError> {
+        let logits = self.logits(condition, codes, masked).await?;
+        let rows = logits.chunks_exact(self.family.codebook() as usize).zip(masked);
+        Ok(rows.map(|(row, &place)| log_softmax(row, codes[place as usize] as usize)).collect())
+    }
+
+    /// Logits of all codes `[masked, codebook]` at places in ascending order, at most half of all, given the codes elsewhere.
+    ///
+    /// # Errors
+    /// As [`Likelihood::given_others`].
+    pub async fn logits(
+        &mut self,
+        condition: &Condition,
+        codes: &[u32],
+        masked: &[u32],
+    ) -> Result<Vec<f32>, GenerateError> {
         let (tokens, codebook) = (self.family.tokens(), self.family.codebook());
+        let (count, most) = (masked.len() as u32, tokens.div_ceil(MOST_SHARE));
         if codes.len() != tokens as usize {
             let message = format!("{} codes of a picture that has {tokens}", codes.len());
             return Err(GenerateError::Setting(message));
+        }
+        if !(1..=most).contains(&count) {
+            let message = format!("{count} places at once, where 1 to {most} are looked at");
+            return Err(GenerateError::Setting(message));
+        }
+        if self.prepared != count {
+            let mask_ratio = count as f32 / tokens as f32;
+            self.executor.prepare(&[StepValues { masked: count, mask_ratio, ..StepValues::default() }])?;
+            self.prepared = count;
         }
         let condition = std::slice::from_ref(condition);
         for (state, values) in self.family.condition(self.batch, condition).map_err(GenerateError::Setting)? {
@@ -108,11 +138,7 @@ impl Likelihood {
         self.executor.write(states::IDS, &ids)?;
         self.executor.write(states::POSITIONS, &positions)?;
         self.executor.run(&[0], 0, false)?;
-        let width = codebook as usize;
-        let logits = read_f32(self.executor.as_mut(), states::LOGITS, masked.len() * width).await?;
-        let rows = logits.chunks_exact(width).zip(masked);
-        let sum: f64 = rows.map(|(row, &place)| log_softmax(row, codes[place as usize] as usize)).sum();
-        Ok(sum / masked.len().max(1) as f64)
+        Ok(read_f32(self.executor.as_mut(), states::LOGITS, masked.len() * codebook as usize).await?)
     }
 }
 
@@ -132,48 +158,6 @@ fn places(tokens: u32, count: u32, seed: u64, masking: u32) -> Vec<u32> {
     order.truncate(count as usize);
     order.sort_unstable();
     order
-}
-
-/// The encoder of a model's tokenizer, a picture at a time.
-pub struct Encoder {
-    executor: Box<dyn Executor>,
-    tokenizer: Tokenizer,
-    codes: usize,
-}
-
-impl std::fmt::Debug for Encoder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Encoder").field("codes", &self.codes).finish_non_exhaustive()
-    }
-}
-
-impl Encoder {
-    /// Of a model.
-    ///
-    /// # Errors
-    /// Weights cannot be loaded, or the device cannot hold the program.
-    pub fn new(model: &Model, device: &Device) -> Result<Self, GenerateError> {
-        let family = model.family();
-        let ([height, width], tokenizer) = (family.size(), family.tokenizer().clone());
-        let program = models::build("encode", model.formats(), |b| {
-            tokenizer.encode(b, family.codebook(), 1, height, width);
-        })?;
-        let mut executor = device.executor(vec![program], &mut *model.weights()?)?;
-        executor.prepare(&[StepValues::default()])?;
-        Ok(Self { executor, tokenizer, codes: family.tokens() as usize })
-    }
-
-    /// The codes of a picture, RGB in rows from the top.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub async fn encode(&mut self, pixels: &[u8]) -> Result<Vec<u32>, GenerateError> {
-        let mut values: Vec<f32> = pixels.iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
-        self.tokenizer.from_signed(&mut values);
-        write_f32(self.executor.as_mut(), states::IMAGE, &values)?;
-        self.executor.run(&[0], 0, false)?;
-        Ok(self.executor.read(states::CODES, self.codes).await?)
-    }
 }
 
 #[cfg(test)]
@@ -302,7 +286,7 @@ mod tests {
         let values = block_on(session.decode(&codes)).unwrap();
         let pixels: Vec<u8> =
             values.iter().map(|v| ((v * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8).collect();
-        let mut encoder = Encoder::new(&model, &Device::Cpu).unwrap();
+        let mut encoder = super::super::encode::Encoder::new(&model, &Device::Cpu).unwrap();
         let again = block_on(encoder.encode(&pixels)).unwrap();
         let kept = again.iter().zip(&codes).filter(|(a, b)| a == b).count();
         assert!(4 * kept > codes.len(), "{kept} of {}", codes.len());

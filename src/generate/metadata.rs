@@ -1,5 +1,6 @@
 //! What stands in pictures of how they were made: what makes them again, what other programs show, and the command.
 
+use super::canvas::Canvas;
 use super::order::Order;
 use super::predict::Predictor;
 use super::recipe::Subject;
@@ -44,6 +45,24 @@ pub const FINGERPRINT: &str = "fingerprint";
 
 /// Where a picture says how its first steps were made, which went on from another run: a list of [`Begun`](super::recipe::Begun).
 pub const BEGUN: &str = "begun";
+
+/// Adds to [`metadata`] what was there before, and to its command.
+pub fn add_canvas(made_from: &mut Value, canvas: &Canvas) {
+    let command = made_from
+        .get("command")
+        .and_then(Value::as_str)
+        .map(|command| format!("{command} --canvas={canvas}"));
+    if let Some(command) = command {
+        made_from["command"] = command.into();
+    }
+    made_from[CANVAS] = serde_json::json!(canvas);
+}
+
+/// Where a picture says what was asked of a run that decided the rest: settings.
+pub const ASKED: &str = "asked";
+
+/// Where a picture says what was there before it was made: a [`Canvas`](super::canvas::Canvas) as text.
+pub const CANVAS: &str = "canvas";
 
 /// The keyword of what a picture was made from.
 pub const METADATA: &str = "migm";

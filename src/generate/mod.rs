@@ -2,17 +2,23 @@
 //!
 //! [`schedule`] says how many tokens each step reveals, [`refresh`] which steps run the full model, [`predict`] what
 //! stands in for it at the others, [`sampling`] how tokens are drawn and chosen; [`plan`] makes steps of it all, of which [`pace`]
-//! decides while a run goes on; [`session`] puts them together over an executor, and [`model`] brings a model folder to it. [`picture`] turns results into files, [`likelihood`] says how well codes
-//! go together.
+//! decides while a run goes on; a run begins on a [`canvas`], of which a [`region`] is masked; [`session`] puts them together over an executor, and [`model`] brings a model folder to it. [`picture`] turns results into files, [`encode`] brings pictures to codes, and [`edit`] makes a part of
+//! one anew; [`likelihood`] says how well codes go together.
 
 pub mod calibrate;
+pub mod canvas;
+pub mod captions;
+pub mod codes;
 mod deciding;
 #[cfg(test)]
 mod deciding_tests;
 mod drawing;
+pub mod edit;
+pub mod encode;
 pub mod engine;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub(crate) mod font;
 #[cfg(test)]
 mod golden_tests;
 pub mod likelihood;
@@ -28,6 +34,7 @@ pub mod order;
 #[cfg(test)]
 mod order_tests;
 pub mod pace;
+pub mod panels;
 pub mod picture;
 pub mod plan;
 pub mod predict;
@@ -38,6 +45,7 @@ pub mod proof;
 pub mod published;
 pub mod recipe;
 pub mod refresh;
+pub mod region;
 pub mod report;
 pub mod sampling;
 pub mod schedule;

@@ -50,6 +50,43 @@ impl Picture {
         Self { width, height, rgb }
     }
 
+    /// A part of it: left, top, width and height, within it.
+    #[must_use]
+    pub fn part(&self, [x, y, width, height]: [u32; 4]) -> Self {
+        let lines = self.rgb.chunks_exact(self.width as usize * 3).skip(y as usize).take(height as usize);
+        let rgb = lines.flat_map(|line| &line[x as usize * 3..][..width as usize * 3]).copied().collect();
+        Self { width, height, rgb }
+    }
+
+    /// Lays another over it, which ends within it.
+    pub fn lay(&mut self, other: &Self, [x, y]: [u32; 2]) {
+        let stride = self.width as usize * 3;
+        let lines = self.rgb.chunks_exact_mut(stride).skip(y as usize);
+        for (line, own) in lines.zip(other.rgb.chunks_exact(other.width as usize * 3)) {
+            line[x as usize * 3..][..own.len()].copy_from_slice(own);
+        }
+    }
+
+    /// The same with another of its size where `weights` says so: from 0, which leaves a pixel as it is, to 1.
+    #[must_use]
+    pub fn blended(&self, other: &Self, weights: &[f32]) -> Self {
+        let mut rgb = self.rgb.clone();
+        let pixels = rgb.chunks_exact_mut(3).zip(other.rgb.chunks_exact(3)).zip(weights);
+        for ((own, other), &weight) in pixels.filter(|(_, weight)| **weight > 0.0) {
+            for (own, &other) in own.iter_mut().zip(other) {
+                *own = (f32::from(*own) + weight * (f32::from(other) - f32::from(*own))).round() as u8;
+            }
+        }
+        Self { rgb, ..*self }
+    }
+
+    /// Peak signal-to-noise ratio against another of its size, in dB; `None` where they are equal.
+    pub fn psnr(&self, other: &Self) -> Option<f64> {
+        let square = |(a, b): (&u8, &u8)| f64::from(a.abs_diff(*b)).powi(2);
+        let mean = self.rgb.iter().zip(&other.rgb).map(square).sum::<f64>() / self.rgb.len().max(1) as f64;
+        (mean > 0.0).then(|| 10.0 * (255.0 * 255.0 / mean).log10())
+    }
+
     /// Where this picture is unlike another of its size: the absolute difference of each value, times `gain`. `None` for
     /// another size.
     pub fn difference(&self, other: &Self, gain: u8) -> Option<Self> {

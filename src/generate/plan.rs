@@ -25,6 +25,8 @@ enum Counts {
 pub struct Planner {
     sampling: Sampling,
     tokens: u32,
+    /// Tokens to be made: masked before the first step.
+    begun: u32,
     counts: Counts,
     /// Tokens masked before each step of the schedule, and in the end: draws and guidance go by it.
     curve: Vec<u32>,
@@ -37,24 +39,28 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// At the beginning of a run over so many tokens an image.
+    /// At the beginning of a run over so many tokens an image, of which so many are masked.
     ///
     /// # Errors
     /// Settings out of range, or decisions of a run over other tokens.
-    pub fn new(settings: &Settings, tokens: u32) -> Result<Self, GenerateError> {
+    pub fn new(settings: &Settings, tokens: u32, masked: u32) -> Result<Self, GenerateError> {
         settings.sampling.check()?;
-        let sampling = settings.sampling;
-        let mut curve = vec![tokens];
-        for count in sampling.schedule.counts(sampling.steps, tokens) {
+        let (sampling, begun) = (settings.sampling, masked.min(tokens));
+        if begun < tokens && sampling.corrector > 0.0 {
+            let message = "a corrector would mask tokens again that were there before; leave it out where a part of a picture is made";
+            return Err(GenerateError::Setting(message.to_owned()));
+        }
+        let mut curve = vec![begun];
+        for count in sampling.schedule.counts(sampling.steps, begun) {
             curve.push(curve[curve.len() - 1] - count);
         }
         let counts = match &settings.refresh {
             Refresh::Decided(decided) if !decided.reveal.is_empty() => {
                 if decided.reveal.contains(&0)
-                    || decided.reveal.iter().map(|&n| u64::from(n)).sum::<u64>() != u64::from(tokens)
+                    || decided.reveal.iter().map(|&n| u64::from(n)).sum::<u64>() != u64::from(begun)
                 {
                     let message =
-                        format!("the counts of {} do not add up to {tokens} tokens", settings.refresh);
+                        format!("the counts of {} do not add up to {begun} tokens", settings.refresh);
                     return Err(GenerateError::Setting(message));
                 }
                 Counts::Given(decided.reveal.clone())
@@ -65,9 +71,10 @@ impl Planner {
         Ok(Self {
             sampling,
             tokens,
+            begun,
             counts,
             curve,
-            masked: tokens,
+            masked: begun,
             new_tokens: 0,
             step: 0,
             last_full: None,
@@ -103,16 +110,22 @@ impl Planner {
     /// Whether guidance begins with the step to come where there was none before, and with how many after it: those are full. A run
     /// that is ahead of its schedule may have fewer.
     pub fn guidance_begins(&self) -> (bool, u32) {
-        let unguided = |place: usize, mask_ratio| self.sampling.guidance_at(place as u32, mask_ratio).1;
+        let unguided = |place: usize, masked| self.guidance(place as u32, masked).1;
         let (place, last) = (self.place(), self.curve.len() - 2);
-        let now = unguided(place, self.mask_ratio());
+        let now = unguided(place, self.masked);
         let (mut before, mut later) = (now, 0);
         for next in place + 1..=last {
-            let then = unguided(next, self.curve[next] as f32 / self.tokens as f32);
+            let then = unguided(next, self.curve[next]);
             later += u32::from(before && !then);
             before = then;
         }
         (self.begins(now), later)
+    }
+
+    /// Guidance at a place of the curve with so many masked, and whether there is none: by the share of what is to be made, so that it
+    /// goes along a part of a picture as it does along a whole one.
+    fn guidance(&self, place: u32, masked: u32) -> (f32, bool) {
+        self.sampling.guidance_at(place, masked as f32 / self.begun.max(1) as f32)
     }
 
     /// Whether guidance begins with a step that has it or not: unconditional features are old or were never there.
@@ -136,7 +149,7 @@ impl Planner {
         let place = place as u32;
         let sampling = &self.sampling;
         let mask_ratio = self.mask_ratio();
-        let (guidance, unguided) = sampling.guidance_at(place, mask_ratio);
+        let (guidance, unguided) = self.guidance(place, self.masked);
         let (choice_temperature, random_choice) = sampling.choice_at(place);
         let full = full || self.last_full.is_none() || self.begins(unguided);
         let [entropy_bound, certainty] = sampling.reveal.bounds();
@@ -211,14 +224,18 @@ mod tests {
             extra in prop::collection::vec(0_u32..30, 40),
             corrector in 0.0_f32..1.0,
             is_text: bool,
+            kept in 0.0_f32..1.0,
             guided in prop::array::uniform2(0.0_f32..1.0),
         ) {
             let official = if is_text { Sampling::DIMOO } else { Sampling::MASKGIT_512 };
             let guidance_interval = [guided[0].min(guided[1]), guided[0].max(guided[1])];
             let reveal = Reveal::Entropy(1.0);
+            // A part of a picture takes no corrector.
+            let masked = if corrector < 0.5 { ((1.0 - kept) * tokens as f32).ceil() as u32 } else { tokens };
+            let corrector = if masked < tokens { 0.0 } else { corrector };
             let sampling = Sampling { reveal, corrector, guidance_interval, ..official.with_steps(steps) };
             let settings = Settings { sampling, refresh: Refresh::Uniform(1), predictor: Predictor::Reuse };
-            let mut planner = Planner::new(&settings, tokens).unwrap();
+            let mut planner = Planner::new(&settings, tokens, masked).unwrap();
             let mut plan: Vec<PlannedStep> = Vec::new();
             while let Some(step) = planner.next(plan.len().is_multiple_of(3)) {
                 // What is forced is told before.
@@ -231,8 +248,8 @@ mod tests {
                 plan.push(step);
             }
             prop_assert!(plan.len() <= steps as usize);
-            prop_assert_eq!(plan.iter().map(|step| step.values.reveal - step.values.remask).sum::<u32>(), tokens);
-            let again = settings.decided(&plan).plan(tokens).unwrap();
+            prop_assert_eq!(plan.iter().map(|step| step.values.reveal - step.values.remask).sum::<u32>(), masked);
+            let again = settings.decided(&plan).plan_on(tokens, masked).unwrap();
             let numbers = |plan: &[PlannedStep]| -> Vec<_> { plan.iter().map(|step| (step.kind, step.values)).collect() };
             // Bounds decide nothing any more, but stay as they were asked for.
             prop_assert_eq!(numbers(&again), numbers(&plan));

@@ -2,8 +2,9 @@
 //! keeps, what stands in a saved PNG and in a link. Pictures are made again from it, token for token.
 
 use super::GenerateError;
+use super::canvas::Canvas;
 use super::engine::{First, Job};
-use super::metadata::{self, BEGUN};
+use super::metadata::{self, BEGUN, CANVAS};
 use super::model::Model;
 use super::predict::Predictor;
 use super::refresh::Refresh;
@@ -69,6 +70,9 @@ pub struct Recipe {
     /// How the first steps were made where it is a branch, in their order; nothing where it is not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub begun: Vec<Begun>,
+    /// What is there of the pictures already, of which only what is masked is made; nothing of new ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canvas: Option<Canvas>,
 }
 
 /// The first steps of a branch: another run's. With the next step the model looks at the tokens anew, in full.
@@ -121,6 +125,7 @@ impl Recipe {
             predictor,
             quantize: None,
             begun: Vec::new(),
+            canvas: None,
         }
     }
 
@@ -184,7 +189,9 @@ impl Recipe {
     /// A subject that is not the model's.
     pub fn jobs(&self, model: &Model) -> Result<Vec<Job>, GenerateError> {
         let condition = model.condition(&self.subject)?;
-        let job = |i| Job { condition: condition.clone(), seed: self.seed.wrapping_add(i) };
+        let canvas = &self.canvas;
+        let seed = |i| self.seed.wrapping_add(i);
+        let job = |i| Job { condition: condition.clone(), seed: seed(i), canvas: canvas.clone() };
         Ok((0..u64::from(self.images.max(1))).map(job).collect())
     }
 
@@ -209,7 +216,8 @@ impl Recipe {
         let tokens = model.family().tokens();
         let mut plan = Vec::new();
         for (at, part) in self.parts().iter().enumerate() {
-            let steps = model.resolve(part.settings())?.plan(tokens)?.into_iter();
+            let masked = self.canvas.as_ref().map_or(tokens, Canvas::masked);
+            let steps = model.resolve(part.settings())?.plan_on(tokens, masked)?.into_iter();
             let until = self.begun.get(at).map_or(usize::MAX, |begun| begun.steps as usize);
             plan.extend(steps.take(until).skip(plan.len()));
         }
@@ -224,6 +232,9 @@ impl Recipe {
             object.insert(BEGUN.to_owned(), serde_json::json!(self.begun));
             // No command makes it.
             object.remove("command");
+        }
+        if let Some(canvas) = &self.canvas {
+            metadata::add_canvas(&mut value, canvas);
         }
         value
     }
@@ -289,6 +300,10 @@ impl Recipe {
                 Some(begun) => serde_json::from_value(begun.clone()).map_err(wrong)?,
                 None => Vec::new(),
             },
+            canvas: match value.get(CANVAS) {
+                Some(canvas) => serde_json::from_value(canvas.clone()).map_err(wrong)?,
+                None => None,
+            },
         })
     }
 }
@@ -311,6 +326,7 @@ mod tests {
             predictor: Predictor::MlCache(MlCache::OFFICIAL),
             quantize: text.then_some(Quantization::Int4 { group: 32 }),
             begun: Vec::new(),
+            canvas: text.then(|| "AAA.__-.".parse().unwrap()),
         }
     }
 

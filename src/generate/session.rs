@@ -4,6 +4,7 @@
 //! asks for, through [`Session::tokens`], [`Session::decode`] and [`Session::step_times`].
 
 use super::GenerateError;
+use super::canvas::Canvas;
 use super::deciding::Deciding;
 use super::model::{Device, Model};
 use super::order::Order;
@@ -63,6 +64,8 @@ pub struct Session {
     decode: Option<usize>,
     decode_images: u32,
     order: Order,
+    /// Tokens that are to be made, by the present plan.
+    begun: u32,
     pub(super) plan: Vec<PlannedStep>,
     pub(super) next: usize,
     /// What a run needs that decides.
@@ -126,6 +129,7 @@ impl Session {
             family: family.clone(),
             shape,
             order: Order::default(),
+            begun: 0,
             plan: Vec::new(),
             next: 0,
             deciding: None,
@@ -138,8 +142,27 @@ impl Session {
     /// # Errors
     /// Settings out of range, or other than the session was made for.
     pub fn configure(&mut self, settings: &Settings) -> Result<&[PlannedStep], GenerateError> {
+        self.configure_on(settings, self.family.tokens())
+    }
+
+    /// The same for canvases of which so many tokens are to be made.
+    ///
+    /// # Errors
+    /// As [`Session::configure`].
+    pub fn configure_on(
+        &mut self,
+        settings: &Settings,
+        masked: u32,
+    ) -> Result<&[PlannedStep], GenerateError> {
         settings.check(&*self.family)?;
-        let plan = settings.plan(self.family.tokens())?;
+        let tokens = self.family.tokens();
+        if masked < tokens && self.family.is_one_step() {
+            return Err(GenerateError::Setting(
+                "the model makes whole pictures in one step, and no part of one; edit with another model"
+                    .to_owned(),
+            ));
+        }
+        let plan = settings.plan_on(tokens, masked)?;
         let predicted = plan.iter().any(|step| step.kind == StepKind::Predicted);
         let refuse = |what: &str| Err(GenerateError::Setting(what.to_owned()));
         if settings.sampling.guided() && !self.shape.batch.guided {
@@ -157,11 +180,11 @@ impl Session {
         if decides && batch.images > 1 {
             return refuse("a run that decides makes one picture at a time, as each decides for itself");
         }
-        (self.plan, self.order) = (plan, settings.sampling.order);
+        (self.plan, self.order, self.begun) = (plan, settings.sampling.order, masked);
         let values: Vec<StepValues> = self.plan.iter().map(|step| step.values).collect();
         self.deciding = None;
         if decides {
-            self.deciding = Some(Deciding::new(settings, self.family.tokens())?);
+            self.deciding = Some(Deciding::new(settings, tokens, masked)?);
             self.executor.prepare_revisable(&values)?;
         } else {
             self.executor.prepare(&values)?;
@@ -170,14 +193,65 @@ impl Session {
         Ok(&self.plan)
     }
 
-    /// Begins anew, with everything masked where the family does not begin otherwise. `conditions` and `seeds` have an entry an image.
+    /// Begins anew on canvases where everything is to be made, or as the family begins otherwise. `conditions` and `seeds` have an entry
+    /// an image.
     ///
     /// # Errors
-    /// Lists of another length than the batch, or a condition that is not the model's or the session's.
+    /// Lists of another length than the batch, a condition that is not the model's or the session's, or a plan for less than a whole
+    /// picture.
     pub fn start(&mut self, conditions: &[Condition], seeds: &[u64]) -> Result<(), GenerateError> {
-        self.begin(conditions, seeds, &self.family.begin(seeds))?;
+        let tokens = self.family.tokens();
+        if self.begun != tokens {
+            let message = format!("the plan is for {} of {tokens} tokens; say which", self.begun);
+            return Err(GenerateError::Setting(message));
+        }
+        let positions: Vec<u32> = seeds.iter().flat_map(|_| 0..tokens).collect();
+        let nothing = vec![self.family.codebook(); positions.len()];
+        self.begin(conditions, seeds, &self.family.begin(seeds), &positions, &nothing)?;
         self.next = 0;
         Ok(())
+    }
+
+    /// Begins anew on canvases, one an image, of which as many tokens are to be made as the plan is for. What is there stays as it is.
+    ///
+    /// # Errors
+    /// As [`Session::start`], or a canvas that is not the model's or the plan's.
+    pub fn start_on(
+        &mut self,
+        conditions: &[Condition],
+        seeds: &[u64],
+        canvases: &[Canvas],
+    ) -> Result<(), GenerateError> {
+        if canvases.len() == seeds.len() && canvases.iter().all(Canvas::is_blank) {
+            return self.start(conditions, seeds);
+        }
+        let (tokens, codebook) = (self.family.tokens(), self.family.codebook());
+        canvases.iter().try_for_each(|canvas| canvas.check(tokens, codebook))?;
+        let codes: Vec<u32> = canvases.iter().flat_map(|canvas| canvas.codes(codebook)).collect();
+        let positions = self.positions_of(&codes, self.begun, "the plan")?;
+        self.begin(conditions, seeds, &codes, &positions, &codes)?;
+        self.next = 0;
+        Ok(())
+    }
+
+    /// Masked positions of codes `[images, tokens]`, in ascending order, of which each image has as many as `whose` plan expects.
+    fn positions_of(&self, codes: &[u32], expected: u32, whose: &str) -> Result<Vec<u32>, GenerateError> {
+        let (tokens, mask) = (self.family.tokens() as usize, self.family.codebook());
+        if codes.len() != self.token_count() || codes.iter().any(|code| *code > mask) {
+            let message = format!("{} codes of up to {mask} for {} tokens", codes.len(), self.token_count());
+            return Err(GenerateError::Setting(message));
+        }
+        let mut positions = vec![0; codes.len()];
+        for (codes, positions) in codes.chunks_exact(tokens).zip(positions.chunks_exact_mut(tokens)) {
+            let left = (0..tokens).filter(|&token| codes[token] == mask);
+            let found =
+                positions.iter_mut().zip(left).map(|(position, token)| *position = token as u32).count();
+            if found != expected as usize {
+                let message = format!("{whose} expects {expected} masked tokens, and {found} are");
+                return Err(GenerateError::Setting(message));
+            }
+        }
+        Ok(positions)
     }
 
     /// Goes on at a step of the plan, which has to be a full one, from codes `[images, tokens]` as the step before would have left
@@ -207,32 +281,22 @@ impl Session {
         if planned.kind != StepKind::Full {
             return refuse(format!("a run goes on at a full step, and step {} is predicted", step + 1));
         }
-        let (tokens, mask) = (self.family.tokens() as usize, self.family.codebook());
-        let masked = planned.values.masked;
-        if codes.len() != self.token_count() || codes.iter().any(|code| *code > mask) {
-            return refuse(format!(
-                "{} codes of up to {mask} for {} tokens",
-                codes.len(),
-                self.token_count()
-            ));
-        }
-        let mut positions = vec![0; codes.len()];
-        for (codes, positions) in codes.chunks_exact(tokens).zip(positions.chunks_exact_mut(tokens)) {
-            let left = (0..tokens).filter(|&token| codes[token] == mask);
-            let found =
-                positions.iter_mut().zip(left).map(|(position, token)| *position = token as u32).count();
-            if found != masked as usize {
-                return refuse(format!("step {} expects {masked} masked tokens, and {found} are", step + 1));
-            }
-        }
-        self.begin(conditions, seeds, codes)?;
-        self.executor.write(states::POSITIONS, &positions)?;
+        let positions = self.positions_of(codes, planned.values.masked, &format!("step {}", step + 1))?;
+        self.begin(conditions, seeds, codes, &positions, codes)?;
         self.next = step;
         Ok(())
     }
 
-    /// Writes what a run begins with, the first step to come aside.
-    fn begin(&mut self, conditions: &[Condition], seeds: &[u64], ids: &[u32]) -> Result<(), GenerateError> {
+    /// Writes what a run begins with, the first step to come aside: codes, which of their positions are to be made, and what
+    /// previews show of each.
+    fn begin(
+        &mut self,
+        conditions: &[Condition],
+        seeds: &[u64],
+        ids: &[u32],
+        positions: &[u32],
+        drawn: &[u32],
+    ) -> Result<(), GenerateError> {
         let images = self.shape.batch.images as usize;
         if conditions.len() != images || seeds.len() != images {
             let (conditions, seeds) = (conditions.len(), seeds.len());
@@ -241,12 +305,10 @@ impl Session {
         }
         let written = self.family.condition(self.shape.batch, conditions).map_err(GenerateError::Setting)?;
         let tokens = self.family.tokens();
-        let positions: Vec<u32> = (0..images).flat_map(|_| 0..tokens).collect();
-        let masked = vec![self.family.codebook(); images * tokens as usize];
         self.executor.write(states::IDS, ids)?;
         let seeds: Vec<u32> = seeds.iter().flat_map(|&seed| philox::key(seed)).collect();
-        self.executor.write(states::DRAWN, &masked)?;
-        self.executor.write(states::POSITIONS, &positions)?;
+        self.executor.write(states::DRAWN, drawn)?;
+        self.executor.write(states::POSITIONS, positions)?;
         self.executor.write(states::SEEDS, &seeds)?;
         if let Some(ranks) = self.order.ranks(self.family.grid()) {
             if ranks.len() != tokens as usize {

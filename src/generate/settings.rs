@@ -1,7 +1,7 @@
 //! How to generate, and the steps that follow from it.
 
 use super::GenerateError;
-use super::pace::Verdict;
+use super::pace::{Adaptive, Verdict};
 use super::plan::Planner;
 use super::predict::Predictor;
 use super::refresh::{Decided, Refresh};
@@ -26,7 +26,15 @@ impl Settings {
     /// # Errors
     /// Settings out of range.
     pub fn plan(&self, tokens: u32) -> Result<Vec<PlannedStep>, GenerateError> {
-        let mut planner = Planner::new(self, tokens)?;
+        self.plan_on(tokens, tokens)
+    }
+
+    /// The same of which so many are masked when it begins.
+    ///
+    /// # Errors
+    /// Settings out of range.
+    pub fn plan_on(&self, tokens: u32, masked: u32) -> Result<Vec<PlannedStep>, GenerateError> {
+        let mut planner = Planner::new(self, tokens, masked)?;
         let full = self.refresh.full_steps(planner.most_steps(), self.sampling.steps)?;
         let mut plan = Vec::with_capacity(full.len());
         for full in full {
@@ -60,6 +68,35 @@ impl Settings {
         let counts = || plan.iter().map(|step| step.values.reveal - step.values.remask).collect();
         let reveal = if self.reveals_freely() { counts() } else { Vec::new() };
         Self { refresh: Refresh::Decided(Decided { full: full.collect(), reveal }), ..self.clone() }
+    }
+
+    /// The same for a part of a picture, such a share of its tokens: fewer steps, and of full ones as large a share. At least four,
+    /// where there are as many; a quarter of the tokens takes about a third of the steps.
+    #[must_use]
+    pub fn for_share(&self, share: f32) -> Self {
+        /// Between as many steps as ever, and as many tokens a step as ever: few tokens among many known ones still depend on each other.
+        const EXPONENT: f32 = 0.75;
+        const LEAST: u32 = 4;
+        let whole = self.sampling.steps;
+        let steps = (whole as f32 * share.clamp(0.0, 1.0).powf(EXPONENT)).ceil() as u32;
+        let steps = steps.max(LEAST).min(whole);
+        if steps == whole {
+            return self.clone();
+        }
+        let scaled = |count: u32| (count * steps).div_ceil(whole).clamp(1, steps);
+        let refresh = match &self.refresh {
+            Refresh::Uniform(budget) | Refresh::Optimal(budget) => Refresh::Uniform(scaled(*budget)),
+            Refresh::Adaptive(pace) => {
+                Refresh::Adaptive(Adaptive { budget: pace.budget.map(scaled), ..*pace })
+            }
+            Refresh::List(full) | Refresh::Decided(Decided { full, .. }) => {
+                let mut full: Vec<u32> = full.iter().map(|&step| step * steps / whole).collect();
+                full.dedup();
+                Refresh::List(full)
+            }
+            other => other.clone(),
+        };
+        Self { sampling: self.sampling.with_steps(steps), refresh, predictor: self.predictor }
     }
 
     /// Refuses what a family cannot do at all: a generator of one step has no others to guide, to save or to predict.

@@ -13,12 +13,16 @@ pub enum Format {
     Svg,
     /// A report.
     Json,
+    /// A line of it for each thing.
+    JsonLines,
     /// A table.
     Csv,
     /// Weights.
     Safetensors,
     /// Arrays of NumPy.
     Npz,
+    /// One of them.
+    Npy,
 }
 
 /// Extensions that people and programs take for something: no folder is meant by them, and no other format.
@@ -74,9 +78,11 @@ impl Format {
             Self::Gif => "gif",
             Self::Svg => "svg",
             Self::Json => "json",
+            Self::JsonLines => "jsonl",
             Self::Csv => "csv",
             Self::Safetensors => "safetensors",
             Self::Npz => "npz",
+            Self::Npy => "npy",
         }
     }
 
@@ -87,14 +93,16 @@ impl Format {
             Self::Gif => "a GIF animation",
             Self::Svg => "an SVG drawing",
             Self::Json => "JSON",
+            Self::JsonLines => "lines of JSON",
             Self::Csv => "CSV",
             Self::Safetensors => "weights as safetensors",
             Self::Npz => "arrays of NumPy",
+            Self::Npy => "an array of NumPy",
         }
     }
 
     fn is_text(self) -> bool {
-        matches!(self, Self::Svg | Self::Json | Self::Csv)
+        matches!(self, Self::Svg | Self::Json | Self::JsonLines | Self::Csv)
     }
 
     /// Whether a file of this format may have a known extension, or none (`None`), which `strict` does not let pass.

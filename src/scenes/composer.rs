@@ -17,6 +17,8 @@ pub struct Scene {
     pub pixels: Vec<u8>,
     /// What it shows.
     pub labels: Labels,
+    /// Where each thing stands, the farthest first: its noun, and left, top, width and height in pixels.
+    pub things: Vec<(usize, [u32; 4])>,
     /// What is said of it.
     pub caption: String,
     /// The caption's words, by number in [`super::vocabulary`].
@@ -91,9 +93,10 @@ impl Composer {
     pub fn scene(&self, seed: u64, index: u64, mix: &Mix) -> Scene {
         let labels = self.labels(seed, index, mix);
         let pixels = self.painter.scene(seed, index, &labels, self.size as usize);
+        let things = self.painter.places(seed, index, &labels, self.size as usize);
         let caption = labels.wanted().caption();
         let ids = self.ids.of(&caption);
-        Scene { pixels, labels, caption, ids }
+        Scene { pixels, labels, things, caption, ids }
     }
 
     /// Scenes `first .. first + count`, in order, composed on all threads.

@@ -11,6 +11,7 @@ use super::model::{Files, ModelInfo};
 use crate::exec::Memory;
 use crate::exec::gpu::device::{Choice, Gpu};
 use crate::generate::GenerateError;
+use crate::generate::encode::Encoder;
 use crate::generate::engine::Engine;
 use crate::generate::model::Device;
 use crate::generate::pace::Verdict;
@@ -18,6 +19,7 @@ use crate::generate::picture::{Picture, Pixels};
 use crate::generate::recipe::Recipe;
 use crate::generate::refresh::Refresh;
 use crate::generate::session::{PlannedStep, StepKind};
+use crate::input::Fit;
 use crate::kernels::StepValues;
 use crate::models::Batch;
 use crate::weights::ModelFolder;
@@ -80,6 +82,8 @@ pub enum Request {
         /// The picture.
         picture: Picture,
     },
+    /// Find the codes of a picture of any size, to edit it.
+    Encode(Arc<Picture>),
     /// Say what a token might have become.
     Look {
         /// The token.
@@ -240,6 +244,13 @@ pub enum Event {
         /// What was seen; `None` where its run's features are not at hand.
         look: Option<Look>,
     },
+    /// The codes of a picture, which was brought to the model's size.
+    Encoded {
+        /// Codes `[tokens]`.
+        codes: Vec<u32>,
+        /// The picture at that size.
+        picture: Picture,
+    },
     /// Something could not be done.
     Failed {
         /// The run that it ended, if it ended one.
@@ -392,6 +403,10 @@ impl Worker {
                         Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
                     }
                 }
+                Request::Encode(picture) => match self.encode(&picture).await {
+                    Ok((codes, picture)) => self.tell(Event::Encoded { codes, picture }),
+                    Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
+                },
                 // Nothing is under way.
                 Request::Cancel => {}
                 Request::UseCpu => self.replace(Device::Cpu),
@@ -422,6 +437,14 @@ impl Worker {
             Ok(info) => self.tell(Event::Opened(Box::new(info))),
             Err(error) => self.tell(Event::Failed { id: None, failure: Failure::new(&error) }),
         }
+    }
+
+    /// The codes of a picture, of which the middle is taken where it is of another shape.
+    async fn encode(&self, picture: &Picture) -> Result<(Vec<u32>, Picture), GenerateError> {
+        let model = self.engine.model()?;
+        let (picture, _) = Fit::Crop.bring(picture, model.family().size());
+        let mut encoder = Encoder::new(model, self.engine.device())?;
+        Ok((encoder.picture(&picture).await?, picture))
     }
 
     /// Pictures of codes of a run that may be long past, by whichever session is at hand.

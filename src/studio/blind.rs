@@ -164,6 +164,7 @@ mod tests {
             predictor: Predictor::Shortcut,
             quantize: None,
             begun: Vec::new(),
+            canvas: None,
         };
         Pair::new(recipe, RunId(0), RunId(1))
     }

@@ -86,6 +86,7 @@ mod tests {
             predictor: Predictor::Reuse,
             quantize: None,
             begun: Vec::new(),
+            canvas: None,
         };
         let mut run = Run::new(RunId(id), recipe);
         let note = |step: usize| StepNote {

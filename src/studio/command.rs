@@ -14,6 +14,16 @@ pub enum Command {
     Live,
     /// Go on from the step shown in another way.
     Branch,
+    /// Make a part of the picture shown anew.
+    Edit,
+    /// The same of a picture from a file.
+    EditPicture,
+    /// To what was before.
+    Undo,
+    /// And back.
+    Redo,
+    /// Back to the runs.
+    LeaveEditing,
     /// Stop the run.
     Stop,
     /// Draw another seed.
@@ -121,11 +131,15 @@ impl Menu {
 
 impl Command {
     /// All, in the order of menus and palette.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 48] = [
         Self::Generate,
         Self::Enqueue,
         Self::Live,
         Self::Branch,
+        Self::Edit,
+        Self::Undo,
+        Self::Redo,
+        Self::LeaveEditing,
         Self::Stop,
         Self::NewSeed,
         Self::LockSeed,
@@ -142,6 +156,7 @@ impl Command {
         Self::ComputeOnGpu,
         Self::ComputeOnCpu,
         Self::OpenModel,
+        Self::EditPicture,
         Self::ClearStored,
         Self::SavePng,
         Self::SaveGif,
@@ -189,6 +204,11 @@ impl Command {
             Self::Enqueue => "Add to the queue",
             Self::Live => "Follow the controls",
             Self::Branch => "Branch from this step",
+            Self::Edit => "Edit the picture",
+            Self::EditPicture => "Edit a picture…",
+            Self::Undo => "Undo",
+            Self::Redo => "Redo",
+            Self::LeaveEditing => "Leave editing",
             Self::Stop => "Stop",
             Self::NewSeed => "New seed",
             Self::LockSeed => "Keep the seed",
@@ -242,6 +262,15 @@ impl Command {
             Self::Branch => {
                 "Goes on from the step shown with the seed and the method of the controls, or with another seed"
             }
+            Self::Edit => {
+                "Makes a part of the picture anew: paint it, and say what the whole picture is to show"
+            }
+            Self::EditPicture => {
+                "Opens a PNG, JPEG, WebP or GIF to make a part of it anew; files can also be dropped on the window"
+            }
+            Self::Undo => "Goes back by a stroke or a run of the edit; the old tokens are there at once",
+            Self::Redo => "Takes back what was undone",
+            Self::LeaveEditing => "Shows the runs again; what was made stays in the history",
             Self::Stop => "Stops the run after the step under way",
             Self::NewSeed => "Draws another seed: another picture of the same words",
             Self::LockSeed => {
@@ -305,6 +334,11 @@ impl Command {
             Self::Enqueue => "📥",
             Self::Live => "🔄",
             Self::Branch => "🌱",
+            Self::Edit => "✏",
+            Self::EditPicture => "🖼",
+            Self::Undo => "↺",
+            Self::Redo => "↻",
+            Self::LeaveEditing => "✔",
             Self::Stop => "⏹",
             Self::NewSeed => "🎲",
             Self::LockSeed => "🔒",
@@ -357,6 +391,9 @@ impl Command {
             Self::Enqueue => command(Key::J),
             Self::Live => command(Key::I),
             Self::Branch => plain(Key::B),
+            Self::Edit => plain(Key::E),
+            Self::Undo => command(Key::Z),
+            Self::Redo => shifted(Key::Z),
             Self::Stop => plain(Key::Escape),
             Self::Tour => plain(Key::F1),
             Self::TourNext => plain(Key::PageDown),
@@ -385,6 +422,8 @@ impl Command {
             Self::ZoomIn => plain(Key::Plus),
             Self::ZoomOut => plain(Key::Minus),
             Self::TourLeave
+            | Self::EditPicture
+            | Self::LeaveEditing
             | Self::ClearStored
             | Self::AddMethod
             | Self::Sweep
@@ -403,6 +442,7 @@ impl Command {
     pub fn menu(self) -> Menu {
         match self {
             Self::OpenModel
+            | Self::EditPicture
             | Self::ClearStored
             | Self::SavePng
             | Self::SaveGif
@@ -415,6 +455,10 @@ impl Command {
             | Self::Enqueue
             | Self::Live
             | Self::Branch
+            | Self::Edit
+            | Self::Undo
+            | Self::Redo
+            | Self::LeaveEditing
             | Self::Stop
             | Self::NewSeed
             | Self::LockSeed
@@ -450,8 +494,11 @@ impl Command {
 
     /// Whether its keys also mean something to a text field that is being edited.
     pub fn yields_to_text(self) -> bool {
-        self.shortcut()
-            .is_some_and(|keys| keys.modifiers == Modifiers::NONE && keys.logical_key != Key::Escape)
+        // A field has an undo of its own.
+        let has_own = matches!(self, Self::Undo | Self::Redo);
+        let is_letter =
+            |keys: KeyboardShortcut| keys.modifiers == Modifiers::NONE && keys.logical_key != Key::Escape;
+        has_own || self.shortcut().is_some_and(is_letter)
     }
 
     /// Whether it answers to words, in any order and case; all of it does to none.

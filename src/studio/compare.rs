@@ -210,6 +210,7 @@ mod tests {
             predictor,
             quantize: None,
             begun: Vec::new(),
+            canvas: None,
         }
     }
 

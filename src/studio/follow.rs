@@ -91,6 +91,7 @@ mod tests {
             predictor: Predictor::Shortcut,
             quantize: None,
             begun: Vec::new(),
+            canvas: None,
         }
     }
 

@@ -11,7 +11,9 @@ use crate::generate::metadata::{FINGERPRINT, METADATA, texts};
 use crate::generate::picture::{Picture, encode_gif, encode_png, png_texts};
 use crate::generate::proof::Proof;
 use crate::generate::recipe::Recipe;
+use crate::input;
 use eframe::egui::{Context, DroppedFileHandle};
+use std::sync::Arc;
 
 /// Milliseconds that a step is shown in an animation, and that the finished picture is.
 const STEP_MS: u32 = 180;
@@ -28,6 +30,8 @@ pub struct Brought {
     pub recipe: Recipe,
     /// By what its tokens are known again, if it says.
     pub proof: Option<Proof>,
+    /// What it shows.
+    pub picture: Arc<Picture>,
 }
 
 /// What came in.
@@ -39,6 +43,8 @@ pub enum Arrived {
     Files(Files),
     /// The settings of a picture.
     Picture(Box<Brought>),
+    /// A picture without any, to be edited.
+    ToEdit(Arc<Picture>),
     /// Something that could not be read or written.
     Failed(Failure),
 }
@@ -109,6 +115,19 @@ impl Inbox {
         });
     }
 
+    /// Asks for a picture to edit.
+    pub fn pick_picture(&self, context: &Context) {
+        let (sender, context) = (self.sender.clone(), context.clone());
+        apart(move || async move {
+            let dialog = rfd::AsyncFileDialog::new()
+                .set_title("Edit a picture")
+                .add_filter("Pictures", &["png", "jpg", "jpeg", "webp", "gif"]);
+            let Some(file) = dialog.pick_file().await else { return };
+            sender.send(to_edit(&file.file_name(), file.read().await));
+            context.request_repaint();
+        });
+    }
+
     /// Asks where to save what a command saves, and writes it there.
     pub fn save(&self, context: &Context, state: &State, command: Command) {
         let made = match (command, state.shown_run()) {
@@ -175,17 +194,26 @@ async fn dropped(files: &[DroppedFileHandle]) -> Vec<Arrived> {
     if together.iter().any(|(name, _)| name == "config.json") {
         found.push(Arrived::Files(together.into_iter().map(|(name, bytes)| (name, bytes.into())).collect()));
     } else {
-        found.extend(together.iter().map(|(name, bytes)| of_picture(name, bytes)));
+        found.extend(together.into_iter().map(|(name, bytes)| of_picture(&name, bytes)));
     }
     found
 }
 
-/// The settings that a picture carries.
-fn of_picture(name: &str, bytes: &[u8]) -> Arrived {
+/// A picture of any kind.
+fn to_edit(name: &str, bytes: Vec<u8>) -> Arrived {
+    match input::decode(name, bytes) {
+        Ok(picture) => Arrived::ToEdit(Arc::new(picture)),
+        Err(error) => failed("This is no picture", error.to_string(), Remedy::ChangeSettings),
+    }
+}
+
+/// The settings that a picture carries; one that carries none is to be edited.
+fn of_picture(name: &str, bytes: Vec<u8>) -> Arrived {
+    let texts = png_texts(name, &bytes).unwrap_or_default();
+    let Some((_, text)) = texts.into_iter().find(|(key, _)| key == METADATA) else {
+        return to_edit(name, bytes);
+    };
     let read = || -> Result<Brought, String> {
-        let texts = png_texts(name, bytes).map_err(|error| error.to_string())?;
-        let text = texts.into_iter().find(|(key, _)| key == METADATA);
-        let (_, text) = text.ok_or("the picture carries no settings of migm")?;
         let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         let proof = value.get(FINGERPRINT).and_then(serde_json::Value::as_str);
         let proof = proof.map(str::parse).transpose()?;
@@ -193,7 +221,8 @@ fn of_picture(name: &str, bytes: &[u8]) -> Arrived {
         if !recipe.makes_sense() {
             return Err("the steps that ran in full do not go with the number of steps".to_owned());
         }
-        Ok(Brought { name: name.to_owned(), recipe, proof })
+        let picture = Arc::new(input::decode(name, bytes.clone()).map_err(|error| error.to_string())?);
+        Ok(Brought { name: name.to_owned(), recipe, proof, picture })
     };
     match read() {
         Ok(brought) => Arrived::Picture(Box::new(brought)),

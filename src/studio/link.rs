@@ -1,6 +1,6 @@
 //! A run as a link: `?model=..&prompt=..&seed=..&steps=..&budget=..`, and back.
 
-use crate::generate::metadata::BEGUN;
+use crate::generate::metadata::{BEGUN, CANVAS};
 use crate::generate::predict::Predictor;
 use crate::generate::proof::Proof;
 use crate::generate::recipe::{Begun, Recipe, Subject};
@@ -114,6 +114,7 @@ pub fn query(recipe: &Recipe, usual: &Sampling, proof: Option<&Proof>) -> String
         parts.push(("quantize", quantize.to_string()));
     }
     parts.extend(recipe.begun.iter().map(|begun| (BEGUN, begun.to_string())));
+    parts.extend(recipe.canvas.iter().map(|canvas| (CANVAS, canvas.to_string())));
     let usual = drawing(usual);
     parts.extend(drawing(&recipe.draw).into_iter().filter(|part| !usual.contains(part)));
     parts.extend(proof.map(|proof| (PROOF, proof.to_string())));
@@ -142,6 +143,7 @@ pub fn apply(query: &str, recipe: &mut Recipe) -> Vec<String> {
         .map(|(key, value)| (key, unescape(value)))
         .collect();
     recipe.begun.clear();
+    recipe.canvas = None;
     for (key, value) in &pairs {
         let number = value.parse::<u32>().ok();
         let understood = match (*key, &mut recipe.subject) {
@@ -170,6 +172,7 @@ pub fn apply(query: &str, recipe: &mut Recipe) -> Vec<String> {
             }
             // Once for each part, in their order.
             (BEGUN, _) => value.parse::<Begun>().map(|begun| recipe.begun.push(begun)).is_ok(),
+            (CANVAS, _) => value.parse().map(|canvas| recipe.canvas = Some(canvas)).is_ok(),
             ("quantize", _) => value.parse().map(|scheme| recipe.quantize = Some(scheme)).is_ok(),
             _ => take_drawing(key, value, &mut recipe.draw).is_some(),
         };
@@ -227,6 +230,7 @@ mod tests {
             predictor: Predictor::Shortcut,
             quantize: None,
             begun: Vec::new(),
+            canvas: None,
         }
     }
 

@@ -10,6 +10,7 @@ pub mod branch;
 pub mod channel;
 pub mod command;
 pub mod compare;
+pub mod editing;
 pub mod failure;
 pub mod fetch;
 pub mod follow;

@@ -89,6 +89,7 @@ impl ModelInfo {
             predictor,
             quantize: None,
             begun: Vec::new(),
+            canvas: None,
         }
     }
 }

@@ -140,6 +140,7 @@ mod tests {
             predictor: Predictor::Reuse,
             quantize: None,
             begun: Vec::new(),
+            canvas: None,
         })
     }
 

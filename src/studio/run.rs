@@ -3,6 +3,7 @@
 
 use super::actor::{Event, RunId, StepDone, StepNote, distance};
 use crate::exec::Memory;
+use crate::generate::canvas::Canvas;
 use crate::generate::picture::Picture;
 use crate::generate::proof::{Found, Proof};
 use crate::generate::recipe::Recipe;
@@ -119,7 +120,9 @@ impl Run {
         let images = kept.recipe.images.max(1) as usize;
         let tokens = kept.codes.len() / images;
         let settings = kept.recipe.settings();
-        let mut plan: Vec<StepNote> = settings.plan(tokens as u32).ok()?.iter().map(StepNote::from).collect();
+        let masked = kept.recipe.canvas.as_ref().map_or(tokens as u32, Canvas::masked);
+        let plan = settings.plan_on(tokens as u32, masked).ok()?;
+        let mut plan: Vec<StepNote> = plan.iter().map(StepNote::from).collect();
         if settings.decides() {
             // Of several pictures each decided for itself, and in no more steps than that.
             plan.truncate(kept.step_ms.len());
@@ -372,6 +375,7 @@ mod tests {
             predictor: Predictor::Reuse,
             quantize: None,
             begun: Vec::new(),
+            canvas: None,
         };
         let mut run = Run::new(RunId(3), recipe);
         let note = |kind| StepNote { kind, reveal: 1, mask_ratio: 1.0, remask: 0, verdict: None };

@@ -6,6 +6,7 @@ use super::blind::{BlindTest, Judged};
 use super::branch;
 use super::command::Command;
 use super::compare::Comparison;
+use super::editing::Editing;
 use super::failure::Failure;
 use super::keep::Brought;
 use super::keep::name_of;
@@ -148,6 +149,10 @@ pub struct State {
     pub spot: Option<Spot>,
     /// What was found of a token that was clicked.
     pub look: Option<(Spot, Option<Look>)>,
+    /// The picture that is edited.
+    pub editing: Option<Editing>,
+    /// Where it was drawn last: left, top, width and height in points.
+    pub picture_at: [f32; 4],
     /// Where the tour is.
     pub tour: Tour,
     /// Whether pictures follow the controls while they are changed.
@@ -193,6 +198,8 @@ impl State {
             sweep: Sweep::default(),
             spot: None,
             look: None,
+            editing: None,
+            picture_at: [0.0; 4],
             tour: Tour::resumed(kept.tour),
             live: kept.live,
             greeted: kept.greeted,
@@ -331,6 +338,8 @@ impl State {
                 }
                 self.model = Some(*info);
                 self.failure = None;
+                // Its codes are of the model that was open.
+                self.editing = None;
             }
             Event::Failed { failure, .. } => self.failure = Some(failure),
             Event::Looked { spot, look } => self.look = Some((spot, look)),
@@ -370,8 +379,9 @@ impl State {
     pub fn to_share(&self) -> Option<(&Recipe, Option<&Proof>)> {
         let recipe = self.recipe.as_ref()?;
         let shown = self.shown_run();
-        // The controls do not say how a branch began.
-        if let Some(branch) = shown.filter(|run| !run.recipe.begun.is_empty()) {
+        // The controls do not say how a branch began, or an edit.
+        let own = |run: &&Run| !run.recipe.begun.is_empty() || run.recipe.canvas.is_some();
+        if let Some(branch) = shown.filter(own) {
             return Some((&branch.recipe, branch.proof.as_ref()));
         }
         let decided = shown.filter(|run| {
@@ -424,6 +434,21 @@ impl State {
             Command::NextPair => self.model.is_some() && self.recipe.is_some() && self.blind.making.is_none(),
             Command::ClearStored => self.stored > 0,
             Command::SaveBlind => !self.blind.judged.is_empty(),
+            // Nothing is painted, so there is nothing to make.
+            Command::Generate
+                if self.editing.as_ref().is_some_and(|editing| editing.region().count() == 0) =>
+            {
+                false
+            }
+            Command::Edit => {
+                let model = self.model.as_ref().map(|model| &model.source);
+                let run = self.shown_run().filter(|run| Some(&run.recipe.model) == model);
+                self.editing.is_none() && run.is_some_and(|run| !run.pictures.is_empty())
+            }
+            Command::EditPicture => self.model.is_some(),
+            Command::LeaveEditing => self.editing.is_some(),
+            Command::Undo => self.editing.as_ref().is_some_and(Editing::can_undo),
+            Command::Redo => self.editing.as_ref().is_some_and(Editing::can_redo),
             Command::Generate
             | Command::Enqueue
             | Command::Sweep

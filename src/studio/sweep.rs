@@ -277,6 +277,7 @@ mod tests {
             predictor: Predictor::Shortcut,
             quantize: None,
             begun: Vec::new(),
+            canvas: None,
         }
     }
 

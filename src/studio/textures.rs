@@ -27,6 +27,8 @@ pub struct Textures {
     made: HashMap<Key, TextureHandle>,
     /// What is unlike between the first pictures of two finished runs.
     differences: HashMap<(RunId, RunId), TextureHandle>,
+    /// Pictures that are edited, by number.
+    edited: HashMap<usize, TextureHandle>,
     /// The preview that each picture of the run under way has.
     latest: HashMap<(RunId, usize), TextureHandle>,
 }
@@ -78,6 +80,20 @@ impl Textures {
         let picture = run.pictures.get(image)?;
         let texture = upload(context, format!("picture {image}"), picture);
         Some(self.made.entry(key).or_insert(texture).id())
+    }
+
+    /// The texture of a picture that is edited, by its number.
+    pub fn edited(&mut self, context: &Context, number: usize, picture: &Picture) -> TextureId {
+        if self.edited.len() > KEPT {
+            self.edited.clear();
+        }
+        let made = || upload(context, format!("edited {number}"), picture);
+        self.edited.entry(number).or_insert_with(made).id()
+    }
+
+    /// Another picture is edited.
+    pub fn forget_edited(&mut self) {
+        self.edited.clear();
     }
 
     /// What is unlike between the first pictures of two finished runs, brightened; `None` where there is nothing to compare.

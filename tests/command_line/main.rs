@@ -1,11 +1,13 @@
 //! The command line as a person uses it: the real binary, real files, exit codes and words.
 
+mod edit;
 mod figures;
 mod generate;
 mod generate_text;
 mod measure;
 mod mutations;
 mod outputs;
+mod sets;
 mod streams;
 mod tools;
 mod weights;

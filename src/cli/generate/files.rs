@@ -5,7 +5,7 @@ use super::super::frames::{columns, write_frames};
 use super::Arguments;
 use crate::generate::GenerateError;
 use crate::generate::engine::Finished;
-use crate::generate::metadata::{FINGERPRINT, metadata, parameters, texts};
+use crate::generate::metadata::{FINGERPRINT, add_canvas, metadata, parameters, texts};
 use crate::generate::model::Model;
 use crate::generate::picture::{Picture, Pixels, write_png};
 use crate::generate::proof::Proof;
@@ -154,6 +154,9 @@ impl<'a> Files<'a> {
         let of = self.pictures.get(of).unwrap_or_default();
         let mut made_from = metadata(&self.model, self.quantize, settings, of);
         made_from[FINGERPRINT] = Proof::of(&codes).to_string().into();
+        if let Some(canvas) = &self.arguments.canvas {
+            add_canvas(&mut made_from, canvas);
+        }
         if self.arguments.pixels != Pixels::Signed {
             made_from["pixels"] = serde_json::json!(self.arguments.pixels);
         }

@@ -1,10 +1,12 @@
 //! `migm generate`: pictures of a prompt or of classes, and what each step cost.
 
 mod files;
+mod set;
 
 use super::strip::strip;
 use super::{Backend, CliError};
 use crate::generate::GenerateError;
+use crate::generate::canvas::Canvas;
 use crate::generate::engine::{Engine, Event, Glimpse, Job, Run};
 use crate::generate::model::Model;
 use crate::generate::order::Order;
@@ -32,6 +34,13 @@ pub(super) struct Arguments {
     /// What to generate, with a text model; "" for anything
     #[arg(value_name = "PROMPT", conflicts_with = "classes")]
     prompt: Option<String>,
+    /// Pictures of every line of a file instead: a prompt (or class) a line, or as .jsonl objects with prompt (or class) and any of seed,
+    /// budget, size and name. What is there from before is passed over
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with_all = ["prompt", "classes", "gif", "report", "json"])]
+    prompts: Option<PathBuf>,
+    /// Of --prompts: also a sheet of all pictures, each with its prompt
+    #[arg(long, value_name = "FILE.png", value_hint = clap::ValueHint::FilePath, requires = "prompts")]
+    sheet: Option<PathBuf>,
     /// Class to generate, by name or number; repeat it for several, or say "all"
     #[arg(long = "class", value_name = "NAME|ID")]
     classes: Vec<String>,
@@ -65,6 +74,9 @@ pub(super) struct Arguments {
     /// ml-cache: after them, one step in so many is full (default: 5)
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["budget", "refresh"])]
     cache_interval: Option<u32>,
+    /// What is there already, as a picture of migm edit says it: only what is masked is made
+    #[arg(long, value_name = "CODES", conflicts_with = "prompts")]
+    canvas: Option<Canvas>,
     /// Seed of the first picture; the next ones count up from it
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -189,6 +201,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         Some(_) => Model::bundled_text,
         None => Model::bundled_class,
     };
+    if let Some(file) = &arguments.prompts {
+        let model = super::open_model(arguments.model.as_ref(), Model::bundled_text)?;
+        return set::run(arguments, file, model.quantized(arguments.quantize));
+    }
     if arguments.prompt.is_none() && arguments.classes.is_empty() && arguments.model.is_none() {
         return Err(refused("there is nothing to generate: give a prompt, or --class NAME"));
     }
@@ -197,11 +213,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let jobs: Vec<Job> = subjects
         .iter()
         .zip(&seeds)
-        .map(|(subject, &seed)| job(&model, subject, seed))
+        .map(|(subject, &seed)| job(&model, subject, seed, arguments.canvas.as_ref()))
         .collect::<Result<_, _>>()?;
     let settings = settings(arguments, model.config.sampling, model.family().has_shortcut())?;
     let settings = model.resolve(settings)?;
-    let plan = settings.plan(model.family().tokens())?;
+    let tokens = model.family().tokens();
+    let masked = arguments.canvas.as_ref().map_or(tokens, Canvas::masked);
+    let plan = settings.plan_on(tokens, masked)?;
     let mut files = Files::new(arguments, &model, &settings, &subjects, &seeds);
     output::check(&files.outputs())?;
     let (device, reason) = arguments.backend.open()?;
@@ -309,8 +327,8 @@ fn refused(message: &str) -> CliError {
     GenerateError::Setting(message.to_owned()).into()
 }
 
-fn job(model: &Model, subject: &Subject, seed: u64) -> Result<Job, GenerateError> {
-    Ok(Job { condition: model.condition(subject)?, seed })
+fn job(model: &Model, subject: &Subject, seed: u64, canvas: Option<&Canvas>) -> Result<Job, GenerateError> {
+    Ok(Job { canvas: canvas.cloned(), ..Job::new(model.condition(subject)?, seed) })
 }
 
 /// Subjects, named as the model names them, and seeds.

@@ -3,7 +3,6 @@
 //! `figures`.
 
 pub(crate) mod axes;
-mod font;
 mod raster;
 mod svg;
 

@@ -1,6 +1,7 @@
 //! Shapes as pixels: each is blended in by how much of a pixel it covers, as far as its distance tells.
 
-use super::{Anchor, PAPER, Rgb, Shape, font};
+use super::{Anchor, PAPER, Rgb, Shape};
+use crate::generate::font;
 use crate::generate::picture::Picture;
 
 /// Pixels of a dash and of the gap after it, as in the SVG.

@@ -3,7 +3,8 @@
 use super::makers::Maker;
 use super::source::RealScene;
 use crate::generate::GenerateError;
-use crate::generate::likelihood::{Encoder, Likelihood};
+use crate::generate::encode::Encoder;
+use crate::generate::likelihood::Likelihood;
 use crate::models::Condition;
 use pollster::block_on;
 

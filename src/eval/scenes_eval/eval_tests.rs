@@ -54,7 +54,12 @@ impl Stripes {
         } else {
             format!("w{} w9 w10", 5 + noun)
         };
-        RealScene { pixels: (0..self.size * self.size * 3).map(stripe).collect(), caption, wanted }
+        RealScene {
+            pixels: (0..self.size * self.size * 3).map(stripe).collect(),
+            caption,
+            wanted,
+            shown: None,
+        }
     }
 }
 

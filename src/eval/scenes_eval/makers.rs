@@ -234,7 +234,7 @@ impl<'a> Maker<'a> {
                 return Err(GenerateError::Setting(message));
             }
             let seed = seed.wrapping_add(index as u64);
-            jobs.push(Job { condition: model.condition(&subject)?, seed });
+            jobs.push(Job::new(model.condition(&subject)?, seed));
             wanted.push(asked);
         }
         let at_once = at_once.clamp(1, jobs.len().max(1) as u32);

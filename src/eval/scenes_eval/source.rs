@@ -92,6 +92,21 @@ pub struct RealScene {
     pub caption: String,
     /// What the caption states.
     pub wanted: Wanted,
+    /// What else is known of it, stated or not; nothing, where the source does not know.
+    pub shown: Option<Shown>,
+}
+
+/// What a scene shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Of each thing, the farthest first: noun, and left, top, width and height in pixels.
+    pub things: Vec<(usize, [u32; 4])>,
+    /// The colours of the first and the second noun.
+    pub colours: [usize; 2],
+    /// The place.
+    pub place: usize,
+    /// The light.
+    pub light: usize,
 }
 
 /// Makes real scenes. A scene depends on nothing but the seed, its index, the split and `single`, which is for one object.
@@ -221,6 +236,12 @@ impl SceneSource for crate::scenes::Composer {
         let scenes = Self::scenes(self, seed, indices.start, count, &mix(split, single));
         let real = |scene: crate::scenes::Scene| RealScene {
             wanted: Wanted::of_labels(&scene.labels.numbers()),
+            shown: Some(Shown {
+                things: scene.things,
+                colours: scene.labels.colours,
+                place: scene.labels.place,
+                light: scene.labels.light,
+            }),
             pixels: scene.pixels,
             caption: scene.caption,
         };

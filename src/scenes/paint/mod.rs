@@ -64,6 +64,27 @@ impl Painter {
         bytes(&pixels, SIDE / size)
     }
 
+    /// Where the things of scene `index` of a seed stand, the farthest first: noun, and left, top, width and height in a picture of
+    /// `size` pixels.
+    pub(super) fn places(
+        &self,
+        seed: u64,
+        index: u64,
+        labels: &Labels,
+        size: usize,
+    ) -> Vec<(usize, [u32; 4])> {
+        let mut draws = Draws::new(seed, index, Stream::Layout);
+        // What the background takes.
+        let _ = (draws.below(HORIZONS), draws.below(VARIANTS));
+        let placed = things::layout(labels, |noun| self.sprites[noun].faces, &mut draws);
+        let part = |pixels: usize| (pixels * size / SIDE) as u32;
+        let of = |thing: &Placed| {
+            let side = part(thing.side());
+            (thing.noun, [part(thing.left), part(thing.top), side, side])
+        };
+        placed.iter().map(of).collect()
+    }
+
     fn background(&self, place: Place, light: Light, horizon: usize, variant: usize) -> &[Rgb] {
         let number =
             ((place as usize * Light::ALL.len() + light as usize) * HORIZONS + horizon) * VARIANTS + variant;

@@ -5,6 +5,18 @@ use super::*;
 impl Studio {
     pub(super) fn generate(&mut self) {
         let Some(recipe) = &mut self.state.recipe else { return };
+        if let Some(editing) = &self.state.editing {
+            let Some(edit) = editing.recipe(recipe) else { return };
+            if !self.state.seed_locked && editing.present().is_made {
+                // The same again would be the same picture.
+                recipe.seed = recipe.seed.wrapping_add(1);
+            }
+            let id = self.run(edit, None);
+            if let Some(editing) = &mut self.state.editing {
+                editing.run = Some(id);
+            }
+            return;
+        }
         if !self.state.seed_locked && self.state.runs.iter().any(|run| run.recipe == *recipe) {
             // The same again would be the same picture.
             recipe.seed = recipe.seed.wrapping_add(u64::from(recipe.images.max(1)));
@@ -38,6 +50,23 @@ impl Studio {
         self.actor.ask(Request::Run { id, recipe: Box::new(recipe), trace: true, from: Some(codes) });
     }
 
+    /// Edits the first picture of the run shown.
+    fn edit_shown(&mut self) {
+        let (Some(run), Some(model)) = (self.state.shown_run(), &self.state.model) else { return };
+        let (Some(picture), Some(codes)) = (run.pictures.first(), run.codes.get(..model.tokens())) else {
+            return;
+        };
+        let editing = Editing::new(picture.clone(), codes, model.grid);
+        self.edit(editing);
+    }
+
+    /// Goes over to editing.
+    pub(super) fn edit(&mut self, editing: Editing) {
+        self.textures.forget_edited();
+        (self.state.scrubbed, self.state.spot) = (None, None);
+        self.state.editing = Some(editing);
+    }
+
     pub(super) fn scrub(&mut self, to: impl FnOnce(usize, usize) -> usize) {
         let Some(run) = self.state.shown_run() else { return };
         let Some(last) = run.steps.iter().map(|done| done.step).max() else { return };
@@ -60,6 +89,11 @@ impl Studio {
             }
             Command::Live => self.state.live ^= true,
             Command::Branch => self.branch(context),
+            Command::Edit => self.edit_shown(),
+            Command::EditPicture => self.inbox.pick_picture(context),
+            Command::Undo => self.state.editing.iter_mut().for_each(Editing::undo),
+            Command::Redo => self.state.editing.iter_mut().for_each(Editing::redo),
+            Command::LeaveEditing => self.state.editing = None,
             Command::Sweep => {
                 let Some(recipe) = &self.state.recipe else { return };
                 let has_shortcut = self.state.model.as_ref().is_some_and(|model| model.has_shortcut);

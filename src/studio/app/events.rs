@@ -37,6 +37,7 @@ impl Studio {
             if let Event::Device(name) = &event {
                 self.device = DeviceNote { name: name.clone(), ..DeviceNote::default() };
             }
+            let event = self.take_edit(event);
             let opened = matches!(event, Event::Opened(_));
             let ended = match &event {
                 Event::Finished { id, .. } => Some((*id, false)),
@@ -83,6 +84,34 @@ impl Studio {
         self.ask_for_step();
         self.ask_for_token();
         self.ask_for_pictures();
+    }
+
+    /// What an event means for the picture that is edited: what a run made stands in its place, for the history too.
+    fn take_edit(&mut self, event: Event) -> Event {
+        match event {
+            Event::Encoded { codes, picture } => {
+                if let Some(model) = &self.state.model {
+                    let editing = Editing::new(picture.clone(), &codes, model.grid);
+                    self.edit(editing);
+                }
+                Event::Encoded { codes, picture }
+            }
+            Event::Finished { id, step_ms, codes, mut pictures, decode_ms, decided } => {
+                let editing = self.state.editing.as_mut();
+                let seen = editing
+                    .zip(pictures.first())
+                    .and_then(|(editing, made)| editing.finished(id, &codes, made));
+                if let (Some(seen), Some(first)) = (seen, pictures.first_mut()) {
+                    *first = seen;
+                }
+                Event::Finished { id, step_ms, codes, pictures, decode_ms, decided }
+            }
+            Event::Stopped { id, .. } | Event::Failed { id: Some(id), .. } => {
+                self.state.editing.iter_mut().for_each(|editing| editing.lost(id));
+                event
+            }
+            other => other,
+        }
     }
 
     /// A model or the judge could not be had: neither what waits for it nor the sweep can begin.
@@ -210,6 +239,10 @@ impl Studio {
 
     /// Has pictures follow the controls, where that is asked for: a quick one at once, and the full settings when nothing changes.
     pub(super) fn follow_controls(&mut self, context: &Context) {
+        if self.state.editing.is_some() {
+            // Runs of an edit begin with a stroke, or by hand.
+            return;
+        }
         let Some(recipe) = self.state.recipe.clone() else { return };
         let is_open = self.state.model.as_ref().is_some_and(|model| model.source == recipe.model);
         if !self.state.live || !is_open {
@@ -353,8 +386,8 @@ impl Studio {
         if self.state.model.as_ref().is_none_or(|present| present.source != model) {
             self.open(&model, context);
         }
-        // How a branch began is nothing that the controls could show.
-        self.state.recipe = Some(Recipe { model, begun: Vec::new(), ..recipe });
+        // How a branch began, or an edit, is nothing that the controls could show.
+        self.state.recipe = Some(Recipe { model, begun: Vec::new(), canvas: None, ..recipe });
     }
 
     pub(super) fn drops(&mut self, context: &Context) {
@@ -365,6 +398,7 @@ impl Studio {
                     self.actor.ask(Request::OpenFiles { name: "dropped files".to_owned(), files });
                 }
                 keep::Arrived::Picture(brought) => self.state.brought = Some(*brought),
+                keep::Arrived::ToEdit(picture) => self.actor.ask(Request::Encode(picture)),
                 keep::Arrived::Failed(failure) => self.state.failure = Some(failure),
             }
         }

@@ -77,6 +77,7 @@ impl Studio {
             match taken {
                 Some(brought::Taken::Recipe(recipe)) => self.take_recipe(*recipe, ui.ctx()),
                 Some(brought::Taken::Again(brought)) => self.make_again(*brought, ui.ctx()),
+                Some(brought::Taken::Edit(picture)) => self.actor.ask(Request::Encode(picture)),
                 None => {}
             }
         }

@@ -11,6 +11,7 @@ use crate::generate::session::StepKind;
 use crate::studio::actor::{Actor, Event, Request, RunId};
 use crate::studio::command::{Command, Menu};
 use crate::studio::compare::{Comparison, Method, methods};
+use crate::studio::editing::Editing;
 use crate::studio::failure::{Failure, Remedy};
 use crate::studio::fetch::{Fetch, Progress};
 use crate::studio::follow::{self, Follow, Follower};
@@ -141,6 +142,7 @@ impl Studio {
                     "milliseconds": run.step_ms,
                     "tokens": run.proof.as_ref().map(Proof::to_string),
                     "same": run.verified().map(|found| found == Found::Same),
+                    "command": run.recipe.metadata(keep::name_of(&run.recipe.model), &[run.recipe.seed])["command"],
                 })
             })
             .collect();
@@ -156,6 +158,12 @@ impl Studio {
             "queue": state.queue.waiting().len(),
             "sweep": state.sweep.progress(),
             "greeting": state.greeting.is_some(),
+            "editing": state.editing.as_ref().map(|editing| serde_json::json!({
+                "painted": editing.region().cells(),
+                "codes": editing.codes(),
+                "running": editing.run.is_some(),
+                "picture": state.picture_at,
+            })),
             "slowest_frame_ms": self.frames.slowest(),
             "failure": state.failure.as_ref().map(|failure| format!("{}: {}", failure.title, failure.reason)),
         })

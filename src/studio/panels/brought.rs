@@ -1,10 +1,12 @@
 //! What to take of a picture that came in: nothing is changed before it is said.
 
+use crate::generate::picture::Picture;
 use crate::generate::recipe::Recipe;
 use crate::studio::keep::Brought;
 use crate::studio::state::State;
 use crate::studio::theme::Palette;
 use eframe::egui::{Button, Frame, RichText, Stroke, Ui};
+use std::sync::Arc;
 
 /// What a person chose.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +15,8 @@ pub enum Taken {
     Again(Box<Brought>),
     /// Settings for the controls.
     Recipe(Box<Recipe>),
+    /// The picture itself, to be edited.
+    Edit(Arc<Picture>),
 }
 
 /// The panel; what a person chose to do, if anything.
@@ -68,6 +72,10 @@ pub fn show(ui: &mut Ui, state: &mut State) -> Option<Taken> {
                 if ui.button("Seed only").on_hover_text("The other settings stay").clicked() {
                     taken = Some(Taken::Recipe(Box::new(Recipe { seed: recipe.seed, ..present })));
                 }
+            }
+            if ui.button("Edit it").on_hover_text("Encodes the picture, to make a part of it anew").clicked()
+            {
+                taken = Some(Taken::Edit(Arc::clone(&brought.picture)));
             }
             closed = ui.button("Dismiss").clicked();
         });

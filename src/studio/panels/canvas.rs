@@ -5,7 +5,7 @@ use crate::generate::proof::Found;
 use crate::generate::session::StepKind;
 use crate::studio::command::Command;
 use crate::studio::looking::Spot;
-use crate::studio::panels::{hover, token, tokens};
+use crate::studio::panels::{edit, hover, token, tokens};
 use crate::studio::run::{Progress, Run};
 use crate::studio::state::State;
 use crate::studio::textures::Textures;
@@ -46,6 +46,9 @@ impl View {
 
 /// The panel.
 pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, view: &mut View) {
+    if state.editing.is_some() {
+        return edit::show(ui, state, textures, view);
+    }
     header(ui, state);
     greeting(ui, state);
     let (rect, response) = ui.allocate_exact_size(ui.available_size(), Sense::click_and_drag());
@@ -55,7 +58,7 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, view: &mut 
     painter.rect_filled(rect, 8.0, palette.canvas);
     let describe = description(state);
     response.widget_info(|| egui::WidgetInfo::labeled(egui::accesskit::Role::Image, true, describe.as_str()));
-    navigate(ui, &response, rect, view);
+    navigate(ui, &response, rect, view, true);
     let Some(run) = state.shown_run() else {
         let text = "Say what to show, and press Generate";
         painter.text(
@@ -225,11 +228,16 @@ fn toggles(ui: &mut Ui, state: &mut State) {
     }
 }
 
-fn navigate(ui: &Ui, response: &egui::Response, rect: Rect, view: &mut View) {
-    if response.dragged() {
+/// Wheel and pinch come closer; a drag moves the picture, of the main button where that is free, and a double click fits it.
+pub(super) fn navigate(ui: &Ui, response: &egui::Response, rect: Rect, view: &mut View, is_free: bool) {
+    let other = [egui::PointerButton::Secondary, egui::PointerButton::Middle];
+    if (is_free && response.dragged()) || other.into_iter().any(|button| response.dragged_by(button)) {
         view.pan += response.drag_delta();
     }
-    if response.double_clicked() {
+    if let Some(touch) = ui.input(|input| input.multi_touch()).filter(|_| !is_free) {
+        view.pan += touch.translation_delta;
+    }
+    if is_free && response.double_clicked() {
         *view = View::default();
     }
     let Some(pointer) = response.hover_pos() else { return };

@@ -5,6 +5,7 @@ pub mod brought;
 mod budget;
 pub mod canvas;
 pub mod compose;
+pub mod edit;
 pub mod failure;
 pub mod history;
 pub mod pace;

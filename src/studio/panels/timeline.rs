@@ -21,9 +21,8 @@ pub fn show(ui: &mut Ui, state: &mut State) {
     let planned = state.full_list();
     let steps = state.shown_run().map_or(recipe.draw.steps as usize, |run| run.plan.len().max(1));
     ui.horizontal_wrapped(|ui| {
-        for command in
-            [Command::FirstStep, Command::PreviousStep, Command::NextStep, Command::LastStep, Command::Branch]
-        {
+        let of_steps = [Command::FirstStep, Command::PreviousStep, Command::NextStep, Command::LastStep];
+        for command in of_steps.into_iter().chain([Command::Branch, Command::Edit]) {
             if command_button(ui, command, state.allows(command)).clicked() {
                 state.wanted.push(command);
             }

@@ -1,16 +1,16 @@
-//! Letters of five dots by seven, for plots in pixels: no font is needed, and none comes along.
+//! Letters of five dots by seven, for plots in pixels and for captions: no font is needed, and none comes along.
 
 /// Dots of a letter across and down.
-pub(super) const WIDTH: u32 = 5;
-pub(super) const HEIGHT: u32 = 7;
+pub(crate) const WIDTH: u32 = 5;
+pub(crate) const HEIGHT: u32 = 7;
 /// Dots from one letter to the next.
-pub(super) const ADVANCE: u32 = WIDTH + 1;
+pub(crate) const ADVANCE: u32 = WIDTH + 1;
 
 /// What stands for a letter that is not drawn here.
-const UNKNOWN: [u8; 7] = [31, 17, 17, 17, 17, 17, 31];
+pub(crate) const UNKNOWN: [u8; 7] = [31, 17, 17, 17, 17, 17, 31];
 
 /// The rows of a letter from the top, five bits each, the leftmost dot highest.
-pub(super) fn glyph(letter: char) -> [u8; 7] {
+pub(crate) fn glyph(letter: char) -> [u8; 7] {
     if letter == ' ' {
         return [0; 7];
     }
@@ -19,7 +19,7 @@ pub(super) fn glyph(letter: char) -> [u8; 7] {
 }
 
 /// Dots that a letter hangs below the line.
-pub(super) fn descent(letter: char) -> u32 {
+pub(crate) fn descent(letter: char) -> u32 {
     if matches!(letter, 'g' | 'p' | 'q' | 'y' | ',' | ';') { 2 } else { 0 }
 }
 
