@@ -1,9 +1,11 @@
 // The page, as people get it: `web/dist` from a plain static server below a sub-path, in a real browser, on real WebGPU.
 //
-//   node test.mjs DIST CHROMIUM NATIVE.json
+//   node test.mjs DIST CHROMIUM NATIVE.json MIGM
 //
 // NATIVE.json is what `migm generate PROMPT … --json` printed for the run below on the CPU executor: its tokens are compared.
+// MIGM is the program itself, which makes the page's edit once more.
 
+import { execFileSync } from 'node:child_process';
 import { createReadStream, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -11,7 +13,7 @@ import { extname, join, normalize } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { chromium } from 'playwright-core';
 
-const [dist, executablePath, nativeFile] = process.argv.slice(2);
+const [dist, executablePath, nativeFile, program] = process.argv.slice(2);
 const native = JSON.parse(readFileSync(nativeFile, 'utf8'));
 const BASE = '/some/where/';
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.wasm': 'application/wasm' };
@@ -158,7 +160,37 @@ async function withoutWebGpu(port) {
     const differ = newest(made).codes.filter((code, i) => code !== native.tokens[0][i]).length;
     check(differ <= newest(made).codes.length / 4, `${newest(made).codes.length - differ} of ${newest(made).codes.length} tokens are those of the native run`);
     if (process.env.MIGM_SCREENSHOT) await page.screenshot({ path: process.env.MIGM_SCREENSHOT.replace('.png', '-cpu.png') });
+    await paint(page, newest(made).codes);
   });
+}
+
+/** A stroke of the mouse over the picture, the run that makes it anew, the same by the native program, and the way back. */
+async function paint(page, before) {
+  const painted = ({ editing }) => editing.painted.filter((cell) => cell).length;
+  await page.keyboard.press('e');
+  const { editing } = await until(page, 'the picture is edited', (found) => found.editing?.picture[2] > 0);
+  const [left, top, width, height] = editing.picture;
+  await page.mouse.move(left + width * 0.3, top + height * 0.3);
+  await page.mouse.down();
+  await page.mouse.move(left + width * 0.6, top + height * 0.5, { steps: 8 });
+  await page.mouse.up();
+  const stroke = await until(page, 'the stroke is there', (found) => painted(found) > 4);
+  await page.keyboard.press('Control+Enter');
+  const made = await until(page, 'the edit is made', (found) => found.runs.length === 2 && finished(found) && !found.editing.running);
+  if (process.env.MIGM_SCREENSHOT) await page.screenshot({ path: process.env.MIGM_SCREENSHOT.replace('.png', '-edit.png') });
+  const ours = newest(made).codes;
+  check(ours.every((code, i) => stroke.editing.painted[i] || code === before[i]), `a stroke of ${painted(stroke)} tokens was made anew, and no other token changed`);
+  // The command stands in the picture; words in quotes are one.
+  const words = newest(made).command.match(/'[^']*'|\S+/g).map((word) => word.replace(/^'|'$/g, ''));
+  const folder = mkdtempSync(join(tmpdir(), 'migm-edit-'));
+  const options = ['--no-compare', '--json', '--backend=cpu', `--out=${join(folder, 'native.png')}`];
+  const again = JSON.parse(execFileSync(program, [...words.slice(1), ...options], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }));
+  rmSync(folder, { recursive: true, force: true });
+  const differ = ours.filter((code, i) => code !== again.tokens[0][i]).length;
+  check(differ <= ours.length / 20, `${ours.length - differ} of ${ours.length} tokens are those of the native run of the same canvas`);
+  await page.keyboard.press('Control+z');
+  const back = await until(page, 'the edit is undone', (found) => found.editing.codes.every((code, i) => code === before[i]));
+  check(painted(back) === painted(stroke), 'undo brings the old tokens back, and the stroke is still there');
 }
 
 /** Where the time went from the address to the first picture, with nothing in any cache. */

@@ -4,6 +4,7 @@ use crate::window::{Window, linked, newest, open, quiet, tiny, until, window};
 use eframe::egui::{Key, Modifiers, Theme};
 use egui_kittest::kittest::Queryable as _;
 use egui_kittest::{SnapshotOptions, SnapshotResults};
+use migm::generate::picture::Picture;
 use migm::generate::predict::Predictor;
 use migm::generate::proof::{Found, Proof};
 use migm::generate::recipe::{Recipe, Subject};
@@ -15,13 +16,14 @@ use migm::studio::queue::Waiting;
 use migm::studio::run::Progress;
 use migm::studio::state::{Kept, Tab};
 use migm::studio::tour::STOPS;
+use std::sync::Arc;
 
 /// Where the studio is photographed: on a desk and on a phone, dark and light.
 const PLACES: [(&str, [f32; 2], Theme); 2] =
     [("desk", [1280.0, 800.0], Theme::Dark), ("phone", [390.0, 780.0], Theme::Light)];
 
 /// The tiny model under a name that photographs may show.
-fn named() -> (tempfile::TempDir, String) {
+pub(crate) fn named() -> (tempfile::TempDir, String) {
     let (place, from) = (tempfile::tempdir().unwrap(), tiny());
     let folder = place.path().join("tiny");
     std::fs::rename(from.path(), &folder).unwrap();
@@ -30,7 +32,7 @@ fn named() -> (tempfile::TempDir, String) {
 }
 
 /// A photograph of the whole window, of what does not vary from machine to machine.
-fn photograph(window: &mut Window, name: &str) {
+pub(crate) fn photograph(window: &mut Window, name: &str) {
     still(window);
     window.run_ok();
     window.snapshot_options(name, &SnapshotOptions::new().max_failed_pixels(8));
@@ -45,7 +47,7 @@ fn placed(source: &str, size: [f32; 2], theme: Theme) -> Window {
 }
 
 /// The same walk at every place, which photographs under the place's name.
-fn everywhere(walk: impl Fn(&mut Window, &str)) {
+pub(crate) fn everywhere(walk: impl Fn(&mut Window, &str)) {
     let (_folder, source) = named();
     let mut results = SnapshotResults::new();
     for (name, size, theme) in PLACES {
@@ -56,12 +58,12 @@ fn everywhere(walk: impl Fn(&mut Window, &str)) {
     results.unwrap();
 }
 
-fn finished(studio: &Studio) -> bool {
+pub(crate) fn finished(studio: &Studio) -> bool {
     newest(studio) == Some(Progress::Finished)
 }
 
 /// Few steps, two of them full.
-fn brief(window: &mut Window) {
+pub(crate) fn brief(window: &mut Window) {
     let recipe = window.state_mut().state.recipe.as_mut().unwrap();
     recipe.subject = Subject::Prompt("w5 w7".to_owned());
     recipe.draw = recipe.draw.with_steps(8);
@@ -69,7 +71,7 @@ fn brief(window: &mut Window) {
     window.step();
 }
 
-fn generate(window: &mut Window) {
+pub(crate) fn generate(window: &mut Window) {
     window.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
     window.step();
     until(window, "the run finishes", finished);
@@ -472,7 +474,9 @@ fn a_link_and_a_picture_prove_that_tokens_are_the_same() {
     results.unwrap();
 
     // A picture asks what to take of it, and nothing is changed before.
-    let brought = Brought { name: "two.png".to_owned(), recipe: recipe.clone(), proof: Some(proof) };
+    let picture = Arc::new(Picture { width: 40, height: 30, rgb: vec![90; 40 * 30 * 3] });
+    let (name, proof) = ("two.png".to_owned(), Some(proof));
+    let brought = Brought { name, recipe: recipe.clone(), proof, picture };
     let seeded = Brought { recipe: Recipe { seed: 99, ..recipe }, ..brought.clone() };
     window.state_mut().state.brought = Some(seeded);
     window.run_ok();
@@ -484,10 +488,19 @@ fn a_link_and_a_picture_prove_that_tokens_are_the_same() {
     window.get_by_label("Make it again").click();
     until(&mut window, "it is made again", |studio| studio.state.runs.len() == 2 && finished(studio));
     assert_eq!(window.state().state.runs[1].verified(), Some(Found::Same));
+    let again = brought.clone();
     let broken = Brought { proof: Some(Proof { tokens: 1, steps: Vec::new() }), ..brought };
     window.state_mut().state.brought = Some(broken);
     window.run_ok();
     window.get_by_label("Make it again").click();
     until(&mut window, "it is made once more", |studio| studio.state.runs.len() == 3 && finished(studio));
     assert_eq!(window.state().state.runs[2].verified(), Some(Found::Differs { step: None }));
+    // The picture itself can be edited, whatever its size.
+    window.state_mut().state.brought = Some(again);
+    window.run_ok();
+    window.get_by_label("Edit it").click();
+    until(&mut window, "it is encoded", |studio| studio.state.editing.is_some());
+    let model = window.state().state.model.clone().unwrap();
+    let picture = &window.state().state.editing.as_ref().unwrap().present().picture;
+    assert_eq!([picture.width, picture.height], model.size);
 }

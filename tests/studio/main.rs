@@ -4,6 +4,7 @@
 #![cfg(feature = "studio")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
+mod edit;
 mod explain;
 mod panels;
 mod scene;

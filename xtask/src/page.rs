@@ -44,7 +44,7 @@ pub(crate) fn test() -> Result<(), String> {
     let path = |path: &Path| path.display().to_string();
     Step::new("npm", &["install", "--no-audit", "--no-fund", "--prefix", &path(&folder)]).run()?;
     let script = path(&folder.join("test.mjs"));
-    Step::new("node", &[&script, &path(&root.join("web/dist")), &browser, &path(&native)]).run()
+    Step::new("node", &[&script, &path(&root.join("web/dist")), &browser, &path(&native), &program]).run()
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
