@@ -1,13 +1,13 @@
 #!/bin/sh
 # Every accelerator on the bundled text model, on the same prompts, seeds and clock: the table of docs/methods.md.
 #   sh benches/methods.sh [MIGM]
-# The machine should do nothing else for the first minutes, in which methods are timed; about an hour and a half on two cores.
+# The machine should do nothing else for the first minutes, in which methods are timed; about an hour and a quarter on two cores.
 # 640 pictures at the points of interest, 64 elsewhere. Nothing here was chosen by these prompts: optimal:B and the factors of
 # adaptive runs come from `migm calibrate`, which has prompts and seeds of its own, the rest is as published or the program's default.
 set -eu
 migm=${1:-migm}
 few="pictures=64"
-exec "$migm" eval --model scenes-text --backend cpu --seed 7 --count 640 --time-apart 3 --refreshes \
+exec "$migm" eval --model scenes-text --backend cpu --seed 7 --count 640 --time-apart 3 --workers 2 --refreshes \
     --report benches/results/methods.json --plot benches/results/methods.svg --plot-by flops \
     --method "vanilla steps=7" \
     --method "shortcut refresh=uniform:4" \

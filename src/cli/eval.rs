@@ -79,6 +79,9 @@ pub(super) struct Arguments {
     /// Time methods before anything else, in so many rounds in which each makes a batch; the machine may then be busy otherwise
     #[arg(long, value_name = "ROUNDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
     time_apart: u32,
+    /// Make pictures by so many workers with a thread each, after times were taken: sooner than by all threads together
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "time_apart")]
+    workers: usize,
     /// Also hold predictors against full steps, of some of the pictures once more
     #[arg(long)]
     refreshes: bool,
@@ -136,7 +139,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     output::check(&outputs(arguments, &plan.methods()?, !real.others.is_empty()))?;
     let name = model.name.clone();
     let mut engine = Engine::of(model, device);
-    let mut maker = Maker::new(&mut engine, pictures, arguments.seed, arguments.batch)?;
+    let maker = Maker::new(&mut engine, pictures, arguments.seed, arguments.batch)?;
+    let mut maker = maker.with_workers(arguments.workers)?;
     let mut report = with_progress(|tick| {
         let keep = &mut |method: &Method, made: &Made| samples.keep(method, made, size);
         evaluate(&mut maker, &mut judge, &real, &plan, keep, tick)

@@ -1,5 +1,5 @@
 //! The canvas that a run begins on: the tokens that are there, and those that are to be made. Nothing there is a canvas too, the one
-//! of every new picture; an edit begins on a picture's codes of which a [`Region`](super::region::Region) is masked.
+//! of every new picture; an edit begins on a picture's codes of which a [`Region`] is masked.
 //!
 //! What is there is context to the model, and is never revealed: no step changes it, and no predictor is told of it as new. Counts of
 //! tokens, guidance and noise go along the run as they do along a whole one; the share of masked tokens that models are told of is of

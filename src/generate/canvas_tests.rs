@@ -64,7 +64,8 @@ fn families() -> (tempfile::TempDir, [(Model, Vec<Condition>); 2]) {
 fn canvases(model: &Model) -> Vec<Canvas> {
     let (tokens, codebook) = (model.family().tokens(), model.family().codebook());
     let of = |shift: u32| {
-        let code = |token: u32| ((token + shift) % 3 != 0).then_some((token * 37 + shift) % codebook);
+        let code =
+            |token: u32| (!(token + shift).is_multiple_of(3)).then_some((token * 37 + shift) % codebook);
         Canvas {
             tokens: (0..tokens / 3 * 3).map(code).chain((tokens / 3 * 3..tokens).map(|_| Some(0))).collect(),
         }

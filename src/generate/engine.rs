@@ -254,7 +254,7 @@ impl Engine {
         };
         let (tokens, codebook) = (self.model()?.family().tokens(), self.model()?.family().codebook());
         pictures.iter().flat_map(|job| &job.canvas).try_for_each(|canvas| canvas.check(tokens, codebook))?;
-        let mut alike: Vec<(([u32; 2], u32), Vec<usize>)> = Vec::new();
+        let mut alike: Vec<(_, Vec<usize>)> = Vec::new();
         for (index, picture) in pictures.iter().enumerate() {
             let kind = (picture.condition.prompt_tokens(), picture.masked(tokens));
             match alike.iter_mut().find(|(known, _)| *known == kind) {

@@ -61,7 +61,7 @@ pub fn add_canvas(made_from: &mut Value, canvas: &Canvas) {
 /// Where a picture says what was asked of a run that decided the rest: settings.
 pub const ASKED: &str = "asked";
 
-/// Where a picture says what was there before it was made: a [`Canvas`](super::canvas::Canvas) as text.
+/// Where a picture says what was there before it was made: a [`Canvas`] as text.
 pub const CANVAS: &str = "canvas";
 
 /// The keyword of what a picture was made from.

@@ -127,7 +127,7 @@ impl Device {
 }
 
 /// A model folder, opened and checked; or a published model that is known by name alone, without weights.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Model {
     /// The folder's name, for messages and metadata.
     pub name: String,

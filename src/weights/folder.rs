@@ -16,14 +16,14 @@ pub(super) const CONFIG: &str = "config.json";
 const LONGEST_CONFIG: u64 = 16 << 20;
 
 /// A model folder that has been opened: its config has been read, its weights are opened part by part.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ModelFolder {
     name: String,
     files: Files,
     config: Value,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Files {
     Folder(PathBuf),
     Memory(Vec<(String, FileBytes)>),

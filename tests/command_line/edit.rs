@@ -8,12 +8,12 @@ use std::path::Path;
 const IMAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/images");
 
 fn json(path: &Path) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    serde_json::from_str(&std::fs::read_to_string(path).expect("it was written")).expect("JSON")
 }
 
 /// A folder with a picture of the class model.
 fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let generate = ["generate", "--class", "fox", "--model", MODEL, "--steps", "4", "--no-compare"];
     succeeds(&migm(folder.path(), &[&generate[..], &["--backend", "cpu", "--out", "fox.png"]].concat()));
     folder

@@ -10,8 +10,8 @@ fn set(folder: &Path, file: &str, more: &[&str]) -> std::process::Output {
 }
 
 fn manifest(folder: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(folder.join("manifest.jsonl")).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let text = std::fs::read_to_string(folder.join("manifest.jsonl")).expect("it was written");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Task {
         let &(noun, rectangle) = things.first()?;
         let draw = |of: u32| {
             let word = philox::philox([of, kind as u32, 0, STREAM], philox::key(number))[0];
-            move |below: usize| (u64::from(word) * below.max(1) as u64 >> 32) as usize
+            move |below: usize| ((u64::from(word) * below.max(1) as u64) >> 32) as usize
         };
         // One of the others.
         let other = |of: u32, own: usize, all: usize| {

@@ -315,19 +315,22 @@ fn some_methods_make_fewer_pictures() {
     let real = real_scenes(&source, 5, Split::Seen, 4, true).unwrap();
     let mut engine = Engine::of(model, Device::Cpu);
     let mut maker = Maker::new(&mut engine, pictures, 5, 3).unwrap();
-    let mut run = |fewer, others: &[&str]| {
+    let plan = |fewer, others: &[&str]| {
         let others = others.iter().map(|text| Method::parse(text, 4).unwrap()).collect();
         let (predictors, budgets) = (vec![Predictor::Reuse], vec![2]);
-        let plan = Plan { steps: 4, budgets, predictors, others, fewer, refreshes: true, rounds: 2 };
+        Plan { steps: 4, budgets, predictors, others, fewer, refreshes: true, rounds: 2 }
+    };
+    let mut run = |maker: &mut Maker<'_>, fewer, others: &[&str]| {
+        let plan = plan(fewer, others);
         let mut made = Vec::new();
         let keep = &mut |method: &Method, of: &Made| {
             made.push((method.file_name(), of.tokens.clone()));
             Ok(())
         };
-        (evaluate(&mut maker, &mut judge, &real, &plan, keep, &mut |_| {}).unwrap(), made)
+        (evaluate(maker, &mut judge, &real, &plan, keep, &mut |_| {}).unwrap(), made)
     };
-    let (all, of_all) = run(None, &[]);
-    let (some, of_some) = run(Some(2), &["vanilla steps=2"]);
+    let (all, of_all) = run(&mut maker, None, &[]);
+    let (some, of_some) = run(&mut maker, Some(2), &["vanilla steps=2"]);
     let counts = |report: &Report| -> Vec<usize> {
         report.rows.iter().filter_map(|row| row.quality.all.map(|all| all.of)).collect()
     };
@@ -340,6 +343,20 @@ fn some_methods_make_fewer_pictures() {
             if ["vanilla-4", "vanilla-2"].contains(&&**name) { 1 } else { 2 }
         );
     }
+    // Workers make the same, and times are taken before.
+    maker = maker.with_workers(2).unwrap();
+    let plan = Plan { rounds: 1, ..plan(None, &[]) };
+    let mut of_workers = Vec::new();
+    let keep = &mut |method: &Method, of: &Made| {
+        of_workers.push((method.file_name(), of.tokens.clone()));
+        Ok(())
+    };
+    let report = evaluate(&mut maker, &mut judge, &real, &plan, keep, &mut |_| {}).unwrap();
+    assert_eq!(of_workers, of_all);
+    let mut wanted = timeless(&all);
+    wanted.rounds = 1;
+    assert_eq!(timeless(&report), wanted);
+    assert!(report.rows.iter().all(|row| row.seconds_per_image > 0.0));
     let (whole, few) = (&all.rows[3], &some.rows[3]);
     assert!(some.rows.iter().all(|row| row.seconds_per_image > 0.0 && row.decode_seconds_per_image > 0.0));
     assert!(some.rounds == 2 && table::markdown(&some).contains("the median of 2 rounds"));

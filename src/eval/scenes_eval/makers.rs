@@ -1,8 +1,10 @@
 //! Pictures of the same subjects and seeds by every method: what is compared.
 
 use super::source::Wanted;
+use super::workers::{Task, Workers};
 use crate::generate::GenerateError;
-use crate::generate::engine::{Engine, Event, Job};
+use crate::generate::engine::{Engine, Job};
+use crate::generate::model::Device;
 use crate::generate::order::Order;
 use crate::generate::predict::Predictor;
 use crate::generate::recipe::Subject;
@@ -11,7 +13,6 @@ use crate::generate::sampling::{Reveal, Sampling};
 use crate::generate::schedule::Schedule;
 use crate::generate::session::{PlannedStep, Settings, StepKind};
 use pollster::block_on;
-use std::time::Instant;
 
 /// A way to make pictures. What it leaves open is as the model has it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -209,6 +210,7 @@ pub struct Maker<'a> {
     pub(super) jobs: Vec<Job>,
     wanted: Vec<Wanted>,
     at_once: u32,
+    workers: Option<Workers>,
 }
 
 impl<'a> Maker<'a> {
@@ -238,7 +240,24 @@ impl<'a> Maker<'a> {
             wanted.push(asked);
         }
         let at_once = at_once.clamp(1, jobs.len().max(1) as u32);
-        Ok(Self { engine, jobs, wanted, at_once })
+        Ok(Self { engine, jobs, wanted, at_once, workers: None })
+    }
+
+    /// The same with so many workers, each with one thread of the CPU: pictures are the same, and come sooner than from all threads
+    /// together. What batches take then says little; see [`Maker::time`].
+    ///
+    /// # Errors
+    /// The device is no CPU, or the system starts no threads.
+    pub fn with_workers(self, count: usize) -> Result<Self, GenerateError> {
+        if count < 2 {
+            return Ok(self);
+        }
+        if !matches!(self.engine.device(), Device::Cpu) {
+            let message = "workers share a CPU; use --backend cpu, or leave --workers out";
+            return Err(GenerateError::Setting(message.to_owned()));
+        }
+        let workers = Workers::start(count, self.engine.model()?)?;
+        Ok(Self { workers: Some(workers), ..self })
     }
 
     /// Pixels down and across.
@@ -286,7 +305,7 @@ impl<'a> Maker<'a> {
         // Outside of the methods: they share the session that a length of prompts asks for.
         for indices in self.by_length() {
             // Before anything is timed.
-            if let (Some(settings), Some(&first)) = (settings.first(), indices.first()) {
+            if let (Some(settings), Some(&first), None) = (settings.first(), indices.first(), &self.workers) {
                 let images = self.at_once.min(indices.len() as u32);
                 block_on(self.engine.warm_up(&self.jobs[first], settings, None, images))?;
             }
@@ -316,6 +335,8 @@ impl<'a> Maker<'a> {
         let mut indices = groups.pop().unwrap_or_default();
         indices.truncate(self.at_once as usize);
         let mut clocks: Vec<Clock> = methods.iter().map(|_| Clock::default()).collect();
+        // By all threads together, as a person waits for a picture.
+        let workers = self.workers.take();
         for _ in 0..rounds {
             let mut warm = None;
             for (method, clock) in methods.iter().zip(&mut clocks) {
@@ -332,6 +353,7 @@ impl<'a> Maker<'a> {
                 tick();
             }
         }
+        self.workers = workers;
         let seconds = |clock: Clock| clock.into(Made::default());
         Ok(clocks.into_iter().map(seconds).map(|made| [made.seconds, made.decode_seconds]).collect())
     }
@@ -375,46 +397,43 @@ impl<'a> Maker<'a> {
         if indices.is_empty() {
             return Ok(());
         }
-        let jobs = indices.iter().map(|&index| self.jobs[index].clone()).collect();
-        let mut run = self.engine.run(jobs, settings, None, Some(self.at_once))?;
-        let at_once = f64::from(run.at_once());
-        while let Some(event) = block_on(run.next())? {
-            let Event::Finished(batch) = event else { continue };
-            // A short last batch is filled up, and costs as much as a whole one.
-            clock.steps.push(batch.loop_ms * 1e-3 / at_once);
-            let session = run.session()?;
+        let task = Task {
+            jobs: indices.iter().map(|&index| self.jobs[index].clone()).collect(),
+            places: indices.to_vec(),
+            settings: settings.clone(),
+            at_once: self.at_once,
+            featured: FEATURED,
+        };
+        let parts = match &self.workers {
+            Some(workers) => workers.run(&task, tick)?,
+            None => task.run(self.engine, tick)?,
+        };
+        for part in parts {
+            clock.steps.push(part.seconds);
+            clock.decode.push(part.decode_seconds);
             // Prompts of several lengths differ in cost, and runs that decide in steps: the mean over all pictures.
-            let share = batch.pictures.len() as f64 / count as f64;
-            let full = batch.plan.iter().filter(|step| step.kind == StepKind::Full).count();
-            for (sum, steps) in made.mean_steps.iter_mut().zip([batch.plan.len(), full]) {
+            let share = part.places.len() as f64 / count as f64;
+            let full = part.plan.iter().filter(|step| step.kind == StepKind::Full).count();
+            for (sum, steps) in made.mean_steps.iter_mut().zip([part.plan.len(), full]) {
                 *sum += share * steps as f64;
             }
-            let share = share / at_once;
-            let [flops, full_step_flops] = session.flops();
+            let [flops, full_step_flops] = part.flops;
             made.flops += share * flops;
             made.full_step_flops += share * full_step_flops;
-            let length = session.feature_len();
-            let places = || batch.pictures.iter().map(|&picture| indices[picture]);
-            if places().any(|place| place < FEATURED) {
+            let length = part.features.len() / part.places.len().max(1);
+            if length > 0 {
                 made.features.resize(count.min(FEATURED) * length, 0.0);
-                let features = block_on(session.features())?;
-                let featured =
-                    places().zip(features.chunks_exact(length)).filter(|(place, _)| *place < FEATURED);
-                featured
-                    .for_each(|(place, own)| made.features[place * length..][..length].copy_from_slice(own));
             }
-            for place in places().filter(|place| *place < FEATURED) {
-                made.plans[place].clone_from(&batch.plan);
+            for (at, &place) in part.places.iter().enumerate() {
+                made.pictures[place * values..][..values]
+                    .copy_from_slice(&part.pictures[at * values..][..values]);
+                made.tokens[place * tokens..][..tokens].copy_from_slice(&part.codes[at * tokens..][..tokens]);
+                if place < FEATURED {
+                    made.features[place * length..][..length]
+                        .copy_from_slice(&part.features[at * length..][..length]);
+                    made.plans[place].clone_from(&part.plan);
+                }
             }
-            let start = Instant::now();
-            let pictures = block_on(session.decode(&batch.codes))?;
-            clock.decode.push(start.elapsed().as_secs_f64() / batch.pictures.len() as f64);
-            let each = pictures.chunks_exact(values).zip(batch.codes.chunks_exact(tokens));
-            for (place, (picture, codes)) in places().zip(each) {
-                made.pictures[place * values..][..values].copy_from_slice(picture);
-                made.tokens[place * tokens..][..tokens].copy_from_slice(codes);
-            }
-            tick();
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! Every method makes pictures of the same prompts (or classes) from the same seeds; the [`judge`] reads them as it reads real
 //! scenes, and the [`table`] and the [`plot`] put quality beside seconds. [`source`] is where real scenes come from, [`makers`]
-//! make pictures with sessions of `generate`, [`methods`] are sets of them by name, [`samples`] writes pictures for the tools of others,
+//! make pictures with sessions of `generate`, by `workers` if there are such, [`methods`] are sets of them by name, [`samples`] writes pictures for the tools of others,
 //! [`compare`] holds methods against each other, [`refreshes`] predictors against full steps, [`coherence`] and [`diversity`] say what the judge's marks do not, [`stats`],
 //! [`significance`] and [`frechet`] are the arithmetic. The command line calls [`evaluate`].
 
@@ -20,6 +20,7 @@ pub mod significance;
 pub mod source;
 pub mod stats;
 pub mod table;
+mod workers;
 
 use crate::generate::GenerateError;
 use crate::generate::predict::Predictor;
