@@ -47,6 +47,7 @@ pub mod recipe;
 pub mod refresh;
 pub mod region;
 pub mod report;
+mod run;
 pub mod sampling;
 pub mod schedule;
 pub mod session;
