@@ -1,5 +1,6 @@
 #!/bin/sh
-# Every accelerator on the bundled text model, on the same prompts, seeds and clock: the table of docs/methods.md.
+# Every accelerator on the bundled text model, on the same prompts, seeds and clock: the table that README is to have; not run whole yet.
+# From the repository's root.
 #   sh benches/methods.sh [MIGM]
 # The machine should do nothing else for the first minutes, in which methods are timed; about an hour and a quarter on two cores.
 # 640 pictures at the points of interest, 64 elsewhere. Nothing here was chosen by these prompts: optimal:B and the factors of

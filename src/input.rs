@@ -87,7 +87,8 @@ pub fn open(path: &Path) -> Result<Picture, InputError> {
 pub fn decode(name: &str, bytes: Vec<u8>) -> Result<Picture, InputError> {
     let too_large = |what: String, most: String| InputError::TooLarge { name: name.to_owned(), what, most };
     if bytes.len() as u64 > MOST_BYTES {
-        return Err(too_large(format!("{} bytes or more", bytes.len()), format!("{MOST_BYTES}")));
+        let most = format!("{} MiB", MOST_BYTES >> 20);
+        return Err(too_large(format!("more than {most}"), most));
     }
     let unknown = || InputError::Unknown { name: name.to_owned() };
     let format = image::guess_format(&bytes).map_err(|_| unknown())?;

@@ -1,5 +1,6 @@
 //! Archives of one array as NumPy reads them: a zip of one stored entry, `arr_0.npy`, bytes `[n, height, width, 3]`.
 
+use crate::generate::codes::npy_header;
 use std::io::{self, Write};
 
 /// The name under which `numpy.savez` puts an array that has none.
@@ -10,8 +11,6 @@ const VERSION: u16 = 45;
 const SEE_FIELD: u32 = u32::MAX;
 /// Midnight of 1980-01-01, the first day that zip knows: the same pictures make the same file.
 const DATE: u16 = 1 << 5 | 1;
-/// The header of an array is padded to a multiple of this.
-const ALIGNMENT: usize = 64;
 
 /// Writes pictures of one size.
 ///
@@ -19,7 +18,8 @@ const ALIGNMENT: usize = 64;
 /// The system refused.
 pub fn write(out: &mut dyn Write, pixels: &[u8], [height, width]: [u32; 2]) -> io::Result<()> {
     let each = (height * width * 3) as usize;
-    let header = npy_header(pixels.len() / each.max(1), [height, width]);
+    let [rows, columns] = [height, width].map(|side| side as usize);
+    let header = npy_header("|u1", &[pixels.len() / each.max(1), rows, columns, 3]);
     let mut checksum = crc32fast::Hasher::new();
     checksum.update(&header);
     checksum.update(pixels);
@@ -96,20 +96,6 @@ impl Record {
     }
 }
 
-/// What stands before the numbers of an array: a Python dictionary, padded with spaces to a line.
-fn npy_header(count: usize, [height, width]: [u32; 2]) -> Vec<u8> {
-    let mut text =
-        format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({count}, {height}, {width}, 3), }}");
-    // The mark, the version and the length of the text go before it.
-    let before = 10;
-    let padded = (before + text.len() + 1).next_multiple_of(ALIGNMENT);
-    text.extend(std::iter::repeat_n(' ', padded - before - text.len() - 1));
-    text.push('\n');
-    let mut header = Record::of(b"\x93NUMPY\x01\x00");
-    header.u16(text.len() as u16).extend(text.as_bytes());
-    header.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,7 +120,7 @@ mod tests {
             let array = &entries[ENTRY];
             assert_eq!(array[..8], *b"\x93NUMPY\x01\x00");
             let length = usize::from(u16::from_le_bytes([array[8], array[9]]));
-            assert!((10 + length).is_multiple_of(ALIGNMENT) && array[9 + length] == b'\n', "{length}");
+            assert!((10 + length).is_multiple_of(64) && array[9 + length] == b'\n', "{length}");
             let text = std::str::from_utf8(&array[10..10 + length]).unwrap();
             let shape = format!("'shape': ({count}, {height}, {width}, 3)");
             assert!(text.contains("'descr': '|u1'") && text.contains(&shape), "{text}");

@@ -6,15 +6,14 @@
 //! the whole picture, as it was in training.
 
 use super::GenerateError;
+use super::proof::DIGITS;
 use super::region::Region;
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
-/// A token's number, in three of these: what a query of a link carries as it is.
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 /// Stands for a token that is to be made.
 const MASKED: char = '.';
-/// Three digits of six bits.
+/// Codes that three digits of six bits tell apart.
 const CODES: u32 = 1 << 18;
 
 /// Codes in rows from the top, and places without one. As text: three characters a code, and a dot for what is masked.

@@ -22,18 +22,8 @@ const MOST: usize = 1 << 26;
 impl Codes {
     /// As an array of unsigned numbers of 32 bits `[pictures, rows, columns]`.
     pub fn to_npy(&self) -> Vec<u8> {
-        let ([rows, columns], count) = (self.grid, self.codes.len());
-        let mut text =
-            format!("{{'descr': '<u4', 'fortran_order': False, 'shape': ({count}, {rows}, {columns}), }}");
-        // The magic, the version and the length of the text go before it.
-        let before = MAGIC.len() + 4;
-        let padded = (before + text.len() + 1).next_multiple_of(ALIGNMENT);
-        text.extend(std::iter::repeat_n(' ', padded - before - text.len() - 1));
-        text.push('\n');
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend([1, 0]);
-        bytes.extend((text.len() as u16).to_le_bytes());
-        bytes.extend(text.bytes());
+        let [rows, columns] = self.grid.map(|side| side as usize);
+        let mut bytes = npy_header("<u4", &[self.codes.len(), rows, columns]);
         bytes.extend(self.codes.iter().flatten().flat_map(|code| code.to_le_bytes()));
         bytes
     }
@@ -57,6 +47,22 @@ impl Codes {
             None => Ok(codes),
         }
     }
+}
+
+/// What stands before the numbers of an array: magic, version, and a Python dictionary, padded with spaces to a line.
+pub(crate) fn npy_header(kind: &str, shape: &[usize]) -> Vec<u8> {
+    let shape = shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    let mut text = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape}), }}");
+    // The magic, the version and the length of the text go before it.
+    let before = MAGIC.len() + 4;
+    let padded = (before + text.len() + 1).next_multiple_of(ALIGNMENT);
+    text.extend(std::iter::repeat_n(' ', padded - before - text.len() - 1));
+    text.push('\n');
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend([1, 0]);
+    bytes.extend((text.len() as u16).to_le_bytes());
+    bytes.extend(text.bytes());
+    bytes
 }
 
 fn from_npy(bytes: &[u8]) -> Result<Codes, String> {

@@ -6,21 +6,42 @@ use super::picture::Picture;
 use crate::exec::{Executor, read_f32, write_f32};
 use crate::kernels::StepValues;
 use crate::models::tokenizer::Tokenizer;
-use crate::models::{self, states};
+use crate::models::{self, Family, states};
+use crate::program::Builder;
 
-/// The encoder of a model's tokenizer, a picture at a time.
-pub struct Encoder {
+/// One half on a device, for a picture at a time.
+struct Half {
     executor: Box<dyn Executor>,
     tokenizer: Tokenizer,
     codes: usize,
+    /// Pixels down and across.
     size: [u32; 2],
 }
 
-impl std::fmt::Debug for Encoder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Encoder").field("codes", &self.codes).finish_non_exhaustive()
+impl Half {
+    fn new(
+        model: &Model,
+        device: &Device,
+        name: &str,
+        body: impl FnOnce(&Tokenizer, &dyn Family, &mut Builder),
+    ) -> Result<Self, GenerateError> {
+        let (family, tokenizer) = (model.family(), model.family().tokenizer().clone());
+        let program = models::build(name, model.formats(), |b| body(&tokenizer, family, b))?;
+        let mut executor = device.executor(vec![program], &mut *model.weights()?)?;
+        executor.prepare(&[StepValues::default()])?;
+        Ok(Self { executor, tokenizer, codes: family.tokens() as usize, size: family.size() })
     }
 }
+
+impl std::fmt::Debug for Half {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Half").field("codes", &self.codes).finish_non_exhaustive()
+    }
+}
+
+/// The encoder of a model's tokenizer.
+#[derive(Debug)]
+pub struct Encoder(Half);
 
 impl Encoder {
     /// Of a model.
@@ -28,14 +49,11 @@ impl Encoder {
     /// # Errors
     /// Weights cannot be loaded, or the device cannot hold the program.
     pub fn new(model: &Model, device: &Device) -> Result<Self, GenerateError> {
-        let family = model.family();
-        let ([height, width], tokenizer) = (family.size(), family.tokenizer().clone());
-        let program = models::build("encode", model.formats(), |b| {
+        let half = Half::new(model, device, "encode", |tokenizer, family, b| {
+            let [height, width] = family.size();
             tokenizer.encode(b, family.codebook(), 1, height, width);
-        })?;
-        let mut executor = device.executor(vec![program], &mut *model.weights()?)?;
-        executor.prepare(&[StepValues::default()])?;
-        Ok(Self { executor, tokenizer, codes: family.tokens() as usize, size: [height, width] })
+        });
+        half.map(Self)
     }
 
     /// The codes of a picture of the model's size, in rows from the top.
@@ -43,8 +61,8 @@ impl Encoder {
     /// # Errors
     /// It is of another size, or the device failed.
     pub async fn picture(&mut self, picture: &Picture) -> Result<Vec<u32>, GenerateError> {
-        let ([height, width], found) = (self.size, [picture.height, picture.width]);
-        if found != self.size {
+        let [height, width] = self.0.size;
+        if [picture.height, picture.width] != self.0.size {
             let message = format!(
                 "a picture of {} x {} pixels, where the model's have {width} x {height}",
                 picture.width, picture.height
@@ -59,27 +77,18 @@ impl Encoder {
     /// # Errors
     /// The device failed.
     pub async fn encode(&mut self, pixels: &[u8]) -> Result<Vec<u32>, GenerateError> {
+        let half = &mut self.0;
         let mut values: Vec<f32> = pixels.iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
-        self.tokenizer.from_signed(&mut values);
-        write_f32(self.executor.as_mut(), states::IMAGE, &values)?;
-        self.executor.run(&[0], 0, false)?;
-        Ok(self.executor.read(states::CODES, self.codes).await?)
+        half.tokenizer.from_signed(&mut values);
+        write_f32(half.executor.as_mut(), states::IMAGE, &values)?;
+        half.executor.run(&[0], 0, false)?;
+        Ok(half.executor.read(states::CODES, half.codes).await?)
     }
 }
 
-/// The decoder of a model's tokenizer, a picture at a time.
-pub struct Decoder {
-    executor: Box<dyn Executor>,
-    tokenizer: Tokenizer,
-    codes: usize,
-    size: [u32; 2],
-}
-
-impl std::fmt::Debug for Decoder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Decoder").field("codes", &self.codes).finish_non_exhaustive()
-    }
-}
+/// The decoder of a model's tokenizer.
+#[derive(Debug)]
+pub struct Decoder(Half);
 
 impl Decoder {
     /// Of a model.
@@ -87,14 +96,11 @@ impl Decoder {
     /// # Errors
     /// Weights cannot be loaded, or the device cannot hold the program.
     pub fn new(model: &Model, device: &Device) -> Result<Self, GenerateError> {
-        let family = model.family();
-        let ([rows, columns], tokenizer) = (family.grid(), family.tokenizer().clone());
-        let program = models::build("decode", model.formats(), |b| {
+        let half = Half::new(model, device, "decode", |tokenizer, family, b| {
+            let [rows, columns] = family.grid();
             tokenizer.decode(b, family.codebook(), 1, rows, columns);
-        })?;
-        let mut executor = device.executor(vec![program], &mut *model.weights()?)?;
-        executor.prepare(&[StepValues::default()])?;
-        Ok(Self { executor, tokenizer, codes: family.tokens() as usize, size: family.size() })
+        });
+        half.map(Self)
     }
 
     /// The picture of codes, in rows from the top.
@@ -102,16 +108,17 @@ impl Decoder {
     /// # Errors
     /// There are more or fewer than a picture has, or the device failed.
     pub async fn picture(&mut self, codes: &[u32]) -> Result<Picture, GenerateError> {
-        if codes.len() != self.codes {
-            let message = format!("{} codes of a picture that has {}", codes.len(), self.codes);
+        let half = &mut self.0;
+        if codes.len() != half.codes {
+            let message = format!("{} codes of a picture that has {}", codes.len(), half.codes);
             return Err(GenerateError::Setting(message));
         }
-        let [height, width] = self.size;
-        self.executor.write(states::CODES, codes)?;
-        self.executor.run(&[0], 0, false)?;
+        let [height, width] = half.size;
+        half.executor.write(states::CODES, codes)?;
+        half.executor.run(&[0], 0, false)?;
         let len = (height * width * 3) as usize;
-        let mut values = read_f32(self.executor.as_mut(), states::IMAGE, len).await?;
-        self.tokenizer.to_signed(&mut values);
+        let mut values = read_f32(half.executor.as_mut(), states::IMAGE, len).await?;
+        half.tokenizer.to_signed(&mut values);
         Ok(Picture::from_values(&values, width, height))
     }
 }

@@ -5,6 +5,7 @@
 //! decides while a run goes on; a run begins on a [`canvas`], of which a [`region`] is masked; [`session`] puts them together over an executor, and [`model`] brings a model folder to it. [`picture`] turns results into files, [`encode`] brings pictures to codes, and [`edit`] makes a part of
 //! one anew; [`likelihood`] says how well codes go together.
 
+mod beginning;
 pub mod calibrate;
 pub mod canvas;
 pub mod captions;

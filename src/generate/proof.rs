@@ -4,9 +4,9 @@
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
-/// A step's digit: six bits, so that a long run still fits into a link. Two different steps have the same one once in 64 times, and
+/// Six bits a character, each of which a link carries as it is. A step's digit is one: so that a long run still fits into a link. Two different steps have the same one once in 64 times, and
 /// then the step after tells.
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+pub(super) const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// FNV-1a of 64 bits. It tells things apart; it does not stand up to someone who looks for two of the same.
 pub(crate) fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {

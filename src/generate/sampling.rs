@@ -251,10 +251,10 @@ impl Sampling {
         Ok(())
     }
 
-    /// Guidance at a place of the schedule, and whether there is to be none for the interval.
-    pub(super) fn guidance_at(&self, place: u32, mask_ratio: f32) -> (f32, bool) {
+    /// Guidance at a place of the schedule with such a share of what is to be made left, and whether there is to be none for the interval.
+    pub(super) fn guidance_at(&self, place: u32, left: f32) -> (f32, bool) {
         let [least, most] = self.guidance_interval;
-        let unguided = !(least..=most).contains(&mask_ratio);
+        let unguided = !(least..=most).contains(&left);
         let guidance = match self.guidance_ramp {
             _ if unguided => 0.0,
             Ramp::Linear => self.guidance * self.progress(place),

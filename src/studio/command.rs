@@ -1,5 +1,5 @@
 //! Every action of the studio, once: its text, tooltip, icon and keys. Buttons, menus, the palette and the keyboard read them
-//! from here.
+//! from here. One table of all, and longer for that than other files.
 
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 

@@ -56,8 +56,8 @@ pub struct Editing {
     at: usize,
     pictures: usize,
     stroke: Option<Stroke>,
-    /// The run that makes the region anew.
-    pub run: Option<RunId>,
+    /// The run that makes a region anew, and what it began on: strokes may follow while it is under way.
+    run: Option<(RunId, Edit)>,
     /// What the pointer paints.
     pub tool: Tool,
     /// Cells around the middle one.
@@ -199,20 +199,28 @@ impl Editing {
         })
     }
 
-    /// Takes in what a run made, if it is this one's: the picture with it in its place.
+    /// A run of [`Editing::recipe`] was asked for; one before it counts no more.
+    pub fn began(&mut self, id: RunId) {
+        self.run = self.edit().map(|edit| (id, edit));
+    }
+
+    /// The run under way.
+    pub fn run(&self) -> Option<RunId> {
+        self.run.as_ref().map(|(id, _)| *id)
+    }
+
+    /// Takes in what a run made, if it is this one's: the picture that it began on, with that in its place. What was painted since stays
+    /// painted.
     pub fn finished(&mut self, id: RunId, codes: &[u32], made: &Picture) -> Option<Picture> {
-        if self.run != Some(id) {
-            return None;
-        }
-        self.run = None;
-        let picture = self.edit()?.finish(made);
+        let (_, edit) = self.run.take_if(|(own, _)| *own == id)?;
+        let picture = edit.finish(made);
         self.pictures += 1;
         let moment = Moment {
             number: self.pictures - 1,
             picture: Arc::new(picture.clone()),
             codes: codes.into(),
             region: self.present().region.clone(),
-            is_made: true,
+            is_made: self.present().region == *edit.region(),
         };
         self.push(moment);
         Some(picture)
@@ -220,9 +228,7 @@ impl Editing {
 
     /// A run that came to nothing.
     pub fn lost(&mut self, id: RunId) {
-        if self.run == Some(id) {
-            self.run = None;
-        }
+        self.run.take_if(|(own, _)| *own == id);
     }
 
     /// What is there, of codes: for whoever asks whether they are the same.
@@ -300,7 +306,7 @@ mod tests {
         let canvas = recipe.canvas.as_ref().unwrap();
         assert_eq!((canvas.masked(), recipe.images), (5, 1));
         assert_eq!((recipe.draw.steps, recipe.refresh), (14, Refresh::Uniform(2)));
-        editing.run = Some(RunId(7));
+        editing.began(RunId(7));
         assert!(editing.finished(RunId(6), &[9; 16], &picture(200)).is_none());
         let seen = editing.finished(RunId(7), &[9; 16], &picture(200)).unwrap();
         assert_eq!((seen.rgb[(5 * 16 + 5) * 3], editing.codes()), (200, &[9; 16][..]));
@@ -322,8 +328,27 @@ mod tests {
             editing.change(editing.region().inverted());
         }
         assert!(editing.moments.len() <= MOMENTS && editing.first().region.count() == 0);
-        editing.run = Some(RunId(9));
+        editing.change(Region::all(GRID));
+        editing.began(RunId(9));
+        editing.lost(RunId(8));
+        assert_eq!(editing.run(), Some(RunId(9)));
         editing.lost(RunId(9));
-        assert_eq!(editing.run, None);
+        assert_eq!(editing.run(), None);
+    }
+
+    #[test]
+    fn strokes_during_a_run_stay_and_do_not_move_what_it_makes() {
+        let mut editing = editing();
+        editing.radius = 0;
+        editing.paint([0, 0]);
+        editing.lift();
+        editing.began(RunId(1));
+        editing.paint([3, 3]);
+        editing.lift();
+        let seen = editing.finished(RunId(1), &[9; 16], &picture(200)).unwrap();
+        // Made where the run began, and not where was painted since.
+        assert_eq!((seen.rgb[(2 * 16 + 2) * 3], seen.rgb[(14 * 16 + 14) * 3]), (200, 10));
+        assert_eq!(editing.region().count(), 2);
+        assert!(!editing.present().is_made, "there is something left to make");
     }
 }

@@ -213,7 +213,7 @@ fn of_picture(name: &str, bytes: Vec<u8>) -> Arrived {
     let Some((_, text)) = texts.into_iter().find(|(key, _)| key == METADATA) else {
         return to_edit(name, bytes);
     };
-    let read = || -> Result<Brought, String> {
+    let read = move || -> Result<Brought, String> {
         let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         let proof = value.get(FINGERPRINT).and_then(serde_json::Value::as_str);
         let proof = proof.map(str::parse).transpose()?;
@@ -221,7 +221,7 @@ fn of_picture(name: &str, bytes: Vec<u8>) -> Arrived {
         if !recipe.makes_sense() {
             return Err("the steps that ran in full do not go with the number of steps".to_owned());
         }
-        let picture = Arc::new(input::decode(name, bytes.clone()).map_err(|error| error.to_string())?);
+        let picture = Arc::new(input::decode(name, bytes).map_err(|error| error.to_string())?);
         Ok(Brought { name: name.to_owned(), recipe, proof, picture })
     };
     match read() {

@@ -71,6 +71,9 @@ fn lines_that_decide_are_known_again_and_wrong_ones_named() {
     let decides = ["--target-error", "0.2", "--out", "made"];
     assert!(succeeds(&set(folder.path(), "board.txt", &decides)).starts_with("2 pictures made"));
     assert!(succeeds(&set(folder.path(), "board.txt", &decides)).starts_with("0 pictures made"));
+    // Other pixels are another picture.
+    let scaled = [&decides[..], &["--pixels", "minmax"]].concat();
+    fails(&set(folder.path(), "board.txt", &scaled), 1, &["is there, and is not what line 2 asks for"]);
     let listed = manifest(&folder.path().join("made"));
     assert!(listed[0]["settings"]["refresh"].get("decided").is_some(), "{}", listed[0]);
     std::fs::write(folder.path().join("bad.txt"), "fox\nzebra\n").unwrap();

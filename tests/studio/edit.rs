@@ -121,10 +121,10 @@ fn a_run_starts_as_the_brush_lifts_and_a_newer_stroke_overtakes_it() {
     window.get_by_label("As I paint").click();
     window.step();
     stroke(&mut window, &[[0, 0], [1, 1]]);
-    until(&mut window, "a run begins", |studio| studio.state.editing.as_ref().unwrap().run.is_some());
+    until(&mut window, "a run begins", |studio| studio.state.editing.as_ref().unwrap().run().is_some());
     stroke(&mut window, &[[4, 4], [5, 5]]);
     until(&mut window, "the newer one finishes", |studio| {
-        studio.state.editing.as_ref().unwrap().run.is_none() && finished(studio)
+        studio.state.editing.as_ref().unwrap().run().is_none() && finished(studio)
     });
     let run = window.state().state.runs.last().unwrap();
     assert_eq!(run.recipe.canvas.as_ref().unwrap().masked(), editing(&window).region().count());

@@ -9,7 +9,7 @@ use crate::generate::engine::{Engine, Event, Job};
 use crate::generate::metadata::{ASKED, FINGERPRINT, METADATA, metadata, parameters, texts};
 use crate::generate::model::Model;
 use crate::generate::panels::{Panel, parse};
-use crate::generate::picture::{Picture, read_png_texts, write_png, write_whole};
+use crate::generate::picture::{Picture, Pixels, read_png_texts, write_png, write_whole};
 use crate::generate::proof::Proof;
 use crate::generate::recipe::Subject;
 use crate::generate::refresh::Refresh;
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments, file: &Path, model: Model) -> Result<()
         return Err(refused(&format!("{count} pictures do not fit on a sheet, {MOST_ON_A_SHEET} do")));
     }
     for wish in &mut wishes {
-        wish.made_from = found(wish, &model)?;
+        wish.made_from = found(wish, &model, arguments.pixels)?;
     }
     output::make_folder(&folder)
         .map_err(|source| GenerateError::File { path: folder.display().to_string(), source })?;
@@ -152,13 +152,17 @@ fn wishes(arguments: &Arguments, file: &Path, model: &Model, folder: &Path) -> R
 }
 
 /// What a picture says that it is made from, that was asked for so.
-fn asked(wish: &Wish, model: &Model, settings: &Settings) -> Value {
+fn asked(wish: &Wish, model: &Model, settings: &Settings, pixels: Pixels) -> Value {
     let pictures = [(wish.panel.subject.clone(), wish.seed)];
-    metadata(&model.name, model.formats().quantize, settings, &pictures)
+    let mut made_from = metadata(&model.name, model.formats().quantize, settings, &pictures);
+    if pixels != Pixels::Signed {
+        made_from["pixels"] = serde_json::json!(pixels);
+    }
+    made_from
 }
 
 /// What stands in the file of a wish, if that is the picture that is wished for.
-fn found(wish: &Wish, model: &Model) -> Result<Option<Value>, CliError> {
+fn found(wish: &Wish, model: &Model, pixels: Pixels) -> Result<Option<Value>, CliError> {
     if !wish.path.exists() {
         return Ok(None);
     }
@@ -172,11 +176,11 @@ fn found(wish: &Wish, model: &Model) -> Result<Option<Value>, CliError> {
     let texts = read_png_texts(&wish.path).map_err(|_| other())?;
     let text = texts.iter().find(|(key, _)| key == METADATA).ok_or_else(other)?;
     let there: Value = serde_json::from_str(&text.1).map_err(|_| other())?;
-    let wanted = asked(wish, model, &wish.settings);
+    let wanted = asked(wish, model, &wish.settings, pixels);
     // What was asked of a run that decided stands beside what it decided.
     let settings = there.get(ASKED).unwrap_or(&there["settings"]);
     let same = |key: &str| there.get(key) == wanted.get(key);
-    let is_same = ["model", "quantize", "seeds", "prompt", "classes"].into_iter().all(same);
+    let is_same = ["model", "quantize", "seeds", "prompt", "classes", "pixels"].into_iter().all(same);
     if is_same && *settings == wanted["settings"] { Ok(Some(there)) } else { Err(other()) }
 }
 
@@ -198,7 +202,6 @@ fn make(arguments: &Arguments, engine: &mut Engine, wishes: &mut [Wish]) -> Resu
         let job = |&at: &usize| Job::new(wishes[at].condition.clone(), wishes[at].seed);
         let jobs: Vec<Job> = group.iter().map(job).collect();
         let mut run = engine.run(jobs, &settings, None, arguments.batch)?;
-        let mut finished = Vec::new();
         while let Some(event) = block_on(run.next())? {
             let Event::Finished(batch) = event else { continue };
             let session = run.session()?;
@@ -208,34 +211,30 @@ fn make(arguments: &Arguments, engine: &mut Engine, wishes: &mut [Wish]) -> Resu
             let decided = settings.decided(&batch.plan);
             let parts = batch.pictures.iter().zip(pictures).zip(batch.codes.chunks_exact(each.max(1)));
             for ((&index, picture), codes) in parts {
-                finished.push((group[index], picture, Proof::of(codes), decided.clone()));
+                let wish = &mut wishes[group[index]];
+                let mut made_from = asked(wish, run.model()?, &decided, arguments.pixels);
+                made_from[FINGERPRINT] = Proof::of(codes).to_string().into();
+                if decided != settings {
+                    made_from[ASKED] = serde_json::json!(settings);
+                }
+                write(run.model()?, wish, &picture, &decided, &made_from)?;
+                wish.made_from = Some(made_from);
             }
             bar.inc(batch.pictures.len() as u64);
-            write(run.model()?, wishes, &mut finished, &settings)?;
         }
     }
     bar.finish_and_clear();
     Ok(seconds)
 }
 
-/// Pictures that were made: which wish each is of, its tokens' proof, and the settings that its run decided.
 fn write(
     model: &Model,
-    wishes: &mut [Wish],
-    finished: &mut Vec<(usize, Picture, Proof, Settings)>,
+    wish: &Wish,
+    picture: &Picture,
     settings: &Settings,
+    made_from: &Value,
 ) -> Result<(), CliError> {
-    for (at, picture, proof, decided) in finished.drain(..) {
-        let wish = &mut wishes[at];
-        let mut made_from = asked(wish, model, &decided);
-        made_from[FINGERPRINT] = proof.to_string().into();
-        if decided != *settings {
-            made_from[ASKED] = serde_json::json!(settings);
-        }
-        let size = [picture.width, picture.height];
-        let parameters = parameters(&model.name, &decided, &[(wish.panel.subject.clone(), wish.seed)], size);
-        write_png(&wish.path, &picture, &texts(&made_from, Some(parameters)))?;
-        wish.made_from = Some(made_from);
-    }
-    Ok(())
+    let (size, pictures) = ([picture.width, picture.height], [(wish.panel.subject.clone(), wish.seed)]);
+    let parameters = parameters(&model.name, settings, &pictures, size);
+    Ok(write_png(&wish.path, picture, &texts(made_from, Some(parameters)))?)
 }

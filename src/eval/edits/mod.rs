@@ -16,6 +16,7 @@ use crate::generate::encode::Encoder;
 use crate::generate::engine::{Engine, Job};
 use crate::generate::picture::{Picture, Pixels};
 use crate::generate::recipe::Subject;
+use crate::generate::region::Region;
 use crate::generate::session::Settings;
 use kinds::{Kind, Task};
 use pollster::block_on;
@@ -210,7 +211,6 @@ fn make(
         }
     }
     let mut made: Vec<Option<Picture>> = vec![None; edits.len()];
-    let mut seen_by_model: Vec<Option<Picture>> = vec![None; edits.len()];
     let (mut ms, mut steps, mut changed_outside) = (0.0, [0.0; 2], 0);
     for (masked, indices) in &sizes {
         let settings = settings.for_share(*masked as f32 / tokens as f32);
@@ -231,7 +231,6 @@ fn make(
                     there.iter().zip(codes).filter(|(there, code)| **there != codebook && there != code);
                 changed_outside += changed.count();
                 made[indices[at]] = Some(edit.finish(&picture));
-                seen_by_model[indices[at]] = Some(edit.window(&edit.finish(&picture)));
             }
             tick("");
         }
@@ -251,7 +250,8 @@ fn make(
             *whole = Some(batch.loop_ms / f64::from(images));
         }
     }
-    let windows: Vec<Picture> = seen_by_model.into_iter().flatten().collect();
+    let made: Vec<Picture> = made.into_iter().flatten().collect();
+    let windows: Vec<Picture> = made.iter().zip(edits).map(|(picture, edit)| edit.window(picture)).collect();
     let seen = judge.read(&values(&windows))?.seen;
     let marks: Vec<[bool; 2]> =
         seen.iter().zip(tasks).map(|(seen, task)| [task.is_there(seen), task.stays(seen)]).collect();
@@ -259,7 +259,7 @@ fn make(
         Share::new(marks.iter().filter(|marks| holds(marks)).count(), marks.len())
     };
     let seams: Vec<f64> =
-        made.iter().flatten().zip(edits).filter_map(|(picture, edit)| seam(picture, edit)).collect();
+        windows.iter().zip(edits).filter_map(|(window, edit)| seam(window, edit.region())).collect();
     let masked = edits.iter().map(|edit| f64::from(edit.canvas.masked())).sum::<f64>();
     Ok(Row {
         kind,
@@ -281,12 +281,9 @@ fn values(pictures: &[Picture]) -> Vec<f32> {
     pictures.iter().flat_map(|picture| &picture.rgb).map(|&byte| f32::from(byte) / 127.5 - 1.0).collect()
 }
 
-/// How steep a picture is across the outer edge of its seam and of its region, as a multiple of its mean over all neighbours; `None` of a
-/// flat one.
-fn seam(picture: &Picture, edit: &Edit) -> Option<f64> {
-    let window = edit.window(picture);
+/// How steep what the model saw is across the edge of a region, as a multiple of its mean over all neighbours; `None` of a flat one.
+fn seam(window: &Picture, region: &Region) -> Option<f64> {
     let (width, height) = (window.width as usize, window.height as usize);
-    let region = edit.region();
     let [rows, columns] = region.grid();
     let inside =
         |x: usize, y: usize| region.contains(y * rows as usize / height, x * columns as usize / width);

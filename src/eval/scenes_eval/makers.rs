@@ -1,7 +1,8 @@
 //! Pictures of the same subjects and seeds by every method: what is compared.
 
 use super::source::Wanted;
-use super::workers::{Task, Workers};
+use super::stats::median;
+use super::workers::{Part, Task, Workers};
 use crate::generate::GenerateError;
 use crate::generate::engine::{Engine, Job};
 use crate::generate::model::Device;
@@ -188,19 +189,15 @@ struct Clock {
 }
 
 impl Clock {
+    fn add(&mut self, part: &Part) {
+        self.steps.push(part.seconds);
+        self.decode.push(part.decode_seconds);
+    }
+
     /// Their medians: what else the machine does now and then must not decide between methods.
     fn into(self, made: Made) -> Made {
         Made { seconds: median(self.steps), decode_seconds: median(self.decode), ..made }
     }
-}
-
-/// The mean of the middle two, where there are two; 0 of nothing.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let around = &values[middle.saturating_sub(usize::from(values.len().is_multiple_of(2)))..];
-    let count = (values.len() + 1) % 2 + 1;
-    around.iter().take(count).sum::<f64>() / around.len().clamp(1, count) as f64
 }
 
 /// Makes all pictures of a comparison, in batches; prompts of one length go together.
@@ -335,8 +332,6 @@ impl<'a> Maker<'a> {
         let mut indices = groups.pop().unwrap_or_default();
         indices.truncate(self.at_once as usize);
         let mut clocks: Vec<Clock> = methods.iter().map(|_| Clock::default()).collect();
-        // By all threads together, as a person waits for a picture.
-        let workers = self.workers.take();
         for _ in 0..rounds {
             let mut warm = None;
             for (method, clock) in methods.iter().zip(&mut clocks) {
@@ -348,12 +343,14 @@ impl<'a> Maker<'a> {
                     block_on(self.engine.warm_up(&self.jobs[first], &settings, None, images))?;
                     warm = Some(kind);
                 }
-                let count = self.jobs.len();
-                self.make_one(&settings, (&indices, count), &mut Made::default(), clock, &mut || ())?;
+                // By all threads together, as a person waits for a picture.
+                self.task(&settings, &indices, 0)
+                    .run(self.engine, &mut || ())?
+                    .iter()
+                    .for_each(|part| clock.add(part));
                 tick();
             }
         }
-        self.workers = workers;
         let seconds = |clock: Clock| clock.into(Made::default());
         Ok(clocks.into_iter().map(seconds).map(|made| [made.seconds, made.decode_seconds]).collect())
     }
@@ -379,6 +376,17 @@ impl<'a> Maker<'a> {
         model.resolve(Settings { sampling, refresh: method.refresh.clone(), predictor })
     }
 
+    /// Some of the pictures, with the features of those that stand before a place.
+    fn task(&self, settings: &Settings, indices: &[usize], featured: usize) -> Task {
+        Task {
+            jobs: indices.iter().map(|&index| self.jobs[index].clone()).collect(),
+            places: indices.to_vec(),
+            settings: settings.clone(),
+            at_once: self.at_once,
+            featured,
+        }
+    }
+
     /// Makes some of the pictures by a method, of so many that it makes in all.
     fn make_one(
         &mut self,
@@ -397,20 +405,13 @@ impl<'a> Maker<'a> {
         if indices.is_empty() {
             return Ok(());
         }
-        let task = Task {
-            jobs: indices.iter().map(|&index| self.jobs[index].clone()).collect(),
-            places: indices.to_vec(),
-            settings: settings.clone(),
-            at_once: self.at_once,
-            featured: FEATURED,
-        };
+        let task = self.task(settings, indices, FEATURED);
         let parts = match &self.workers {
             Some(workers) => workers.run(&task, tick)?,
             None => task.run(self.engine, tick)?,
         };
         for part in parts {
-            clock.steps.push(part.seconds);
-            clock.decode.push(part.decode_seconds);
+            clock.add(&part);
             // Prompts of several lengths differ in cost, and runs that decide in steps: the mean over all pictures.
             let share = part.places.len() as f64 / count as f64;
             let full = part.plan.iter().filter(|step| step.kind == StepKind::Full).count();
@@ -482,19 +483,6 @@ mod tests {
         ] {
             let error = of(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn medians_are_the_middle() {
-        for (values, wanted) in [
-            (vec![], 0.0),
-            (vec![3.0], 3.0),
-            (vec![1.0, 4.0], 2.5),
-            (vec![9.0, 1.0, 2.0], 2.0),
-            (vec![9.0, 1.0, 2.0, 4.0], 3.0),
-        ] {
-            assert_eq!(median(values.clone()), wanted, "{values:?}");
         }
     }
 }

@@ -80,6 +80,15 @@ impl Mean {
     }
 }
 
+/// The mean of the middle two, where there are two; 0 of nothing.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let around = &values[middle.saturating_sub(usize::from(values.len().is_multiple_of(2)))..];
+    let count = (values.len() + 1) % 2 + 1;
+    around.iter().take(count).sum::<f64>() / around.len().clamp(1, count) as f64
+}
+
 /// The share of numbers that are equal, place by place.
 pub fn agreement(a: &[u32], b: &[u32]) -> f64 {
     let equal = a.iter().zip(b).filter(|(a, b)| a == b).count();
@@ -97,6 +106,19 @@ pub fn relative_error(a: &[f32], b: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn medians_are_the_middle() {
+        for (values, wanted) in [
+            (vec![], 0.0),
+            (vec![3.0], 3.0),
+            (vec![1.0, 4.0], 2.5),
+            (vec![9.0, 1.0, 2.0], 2.0),
+            (vec![9.0, 1.0, 2.0, 4.0], 3.0),
+        ] {
+            assert_eq!(median(values.clone()), wanted, "{values:?}");
+        }
+    }
 
     #[test]
     fn wilson_intervals_are_the_known_ones() {

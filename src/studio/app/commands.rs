@@ -12,9 +12,7 @@ impl Studio {
                 recipe.seed = recipe.seed.wrapping_add(1);
             }
             let id = self.run(edit, None);
-            if let Some(editing) = &mut self.state.editing {
-                editing.run = Some(id);
-            }
+            self.state.editing.iter_mut().for_each(|editing| editing.began(id));
             return;
         }
         if !self.state.seed_locked && self.state.runs.iter().any(|run| run.recipe == *recipe) {

@@ -161,7 +161,7 @@ impl Studio {
             "editing": state.editing.as_ref().map(|editing| serde_json::json!({
                 "painted": editing.region().cells(),
                 "codes": editing.codes(),
-                "running": editing.run.is_some(),
+                "running": editing.run().is_some(),
                 "picture": state.picture_at,
             })),
             "slowest_frame_ms": self.frames.slowest(),

@@ -37,7 +37,7 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, view: &mut 
     let frame = Rect::from_center_size(rect.center() + view.pan, size);
     state.picture_at = [frame.left(), frame.top(), frame.width(), frame.height()];
     let whole = Rect::from_min_max(Pos2::ZERO, Pos2::new(1.0, 1.0));
-    let running = editing.run.and_then(|id| state.run(id));
+    let running = editing.run().and_then(|id| state.run(id));
     let resolving = running.and_then(|run| textures.of(ui.ctx(), run, 0, state.step()));
     let texture = resolving.unwrap_or_else(|| {
         let moment = editing.present();
@@ -76,7 +76,7 @@ fn region(painter: &egui::Painter, frame: Rect, editing: &Editing, palette: Pale
     let region = editing.region();
     let [rows, columns] = region.grid();
     let size = Vec2::new(frame.width() / columns as f32, frame.height() / rows as f32);
-    let tint = if editing.present().is_made && editing.run.is_none() { 0.0 } else { 0.45 };
+    let tint = if editing.present().is_made && editing.run().is_none() { 0.0 } else { 0.45 };
     for row in 0..rows as usize {
         for column in 0..columns as usize {
             if !region.contains(row, column) {
@@ -84,7 +84,7 @@ fn region(painter: &egui::Painter, frame: Rect, editing: &Editing, palette: Pale
             }
             let at = frame.min + Vec2::new(size.x * column as f32, size.y * row as f32);
             let cell = Rect::from_min_size(at, size);
-            if tint > 0.0 && editing.run.is_none() {
+            if tint > 0.0 && editing.run().is_none() {
                 painter.rect_filled(cell, 0.0, palette.accent.gamma_multiply(tint));
             }
             let sides = [
@@ -109,7 +109,7 @@ fn region(painter: &egui::Painter, frame: Rect, editing: &Editing, palette: Pale
 }
 
 fn tools(ui: &mut Ui, state: &mut State, editing: &mut Editing) {
-    let text = match (editing.run, editing.region().count()) {
+    let text = match (editing.run(), editing.region().count()) {
         (Some(_), count) => format!("Making {} anew", tokens(count)),
         (None, 0) => "Paint what is to be made anew".to_owned(),
         (None, count) => {
