@@ -1,6 +1,7 @@
-//! Films the studio without a screen: the moving picture of the README.
+//! Films the studio without a screen: the moving pictures of the README.
 //!
-//! `cargo run --example film -- docs/images/studio.gif`; add `--release` for times that mean something.
+//! `cargo run --example film -- docs/images/studio.gif` has the studio shown, `cargo run --example film -- --edit docs/images/edit.gif` a
+//! picture edited; add `--release` for times that mean something.
 
 use eframe::egui::{self, Theme};
 use egui_kittest::Harness;
@@ -8,10 +9,12 @@ use migm::generate::model::Device;
 use migm::generate::picture::{Picture, encode_gif, write_whole};
 use migm::generate::recipe::Subject;
 use migm::generate::refresh::Refresh;
+use migm::generate::region::Region;
 use migm::studio::BUNDLED;
 use migm::studio::actor::{Actor, Wake};
 use migm::studio::app::Studio;
 use migm::studio::command::Command;
+use migm::studio::editing::Tool;
 use migm::studio::looking::Spot;
 use migm::studio::state::Kept;
 use migm::studio::tour::STOPS;
@@ -29,6 +32,9 @@ const STEP_MS: u32 = 160;
 const PAUSE_MS: u32 = 1200;
 const READ_MS: u32 = 2600;
 const END_MS: u32 = 3000;
+/// Frames of a pointer that is dragged, and how long each is shown.
+const DRAGS: u32 = 5;
+const DRAG_MS: u32 = 220;
 /// The stop of the tour at which the budget is moved.
 const BUDGET: &str = "The refresh budget";
 /// The step and the tokens that are looked into.
@@ -107,13 +113,41 @@ impl Film {
         self.shoot(PAUSE_MS)
     }
 
-    /// The prompt and the seed that are looked into.
-    fn prompt(&mut self) -> Result<(), Box<dyn Error>> {
+    /// Another prompt.
+    fn words(&mut self, prompt: &str) -> Result<(), Box<dyn Error>> {
+        let recipe = self.window.state_mut().state.recipe.as_mut().ok_or("no recipe")?;
+        recipe.subject = Subject::Prompt(prompt.to_owned());
+        self.window.run_ok();
+        Ok(())
+    }
+
+    /// The same, and the seed that is looked into.
+    fn prompt(&mut self, prompt: &str) -> Result<(), Box<dyn Error>> {
         let state = &mut self.window.state_mut().state;
         state.seed_locked = true;
-        let recipe = state.recipe.as_mut().ok_or("no recipe")?;
-        recipe.subject = Subject::Prompt(PROMPT.to_owned());
-        recipe.seed = SEED;
+        state.recipe.as_mut().ok_or("no recipe")?.seed = SEED;
+        self.words(prompt)
+    }
+
+    /// The pointer, pressed in one cell of the picture and let go in another.
+    fn drag(&mut self, from: [u32; 2], to: [u32; 2]) -> Result<(), Box<dyn Error>> {
+        let state = &self.window.state().state;
+        let [rows, columns] = state.editing.as_ref().ok_or("no picture is edited")?.region().grid();
+        let [left, top, width, height] = state.picture_at;
+        let middle = |[row, column]: [u32; 2]| {
+            let part = |at: u32, of: u32| (at as f32 + 0.5) / of as f32;
+            egui::pos2(left + width * part(column, columns), top + height * part(row, rows))
+        };
+        self.window.drag_at(middle(from));
+        self.window.step();
+        for share in 1..=DRAGS {
+            let at = middle(from).lerp(middle(to), share as f32 / DRAGS as f32);
+            self.window.event(egui::Event::PointerMoved(at));
+            self.window.step();
+            self.window.step();
+            self.shoot(DRAG_MS)?;
+        }
+        self.window.drop_at(middle(to));
         self.window.run_ok();
         Ok(())
     }
@@ -126,9 +160,8 @@ impl Film {
 /// Seeds of the sweep that are waited for.
 const SEEDS: usize = 3;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let path = std::env::args().nth(1).unwrap_or_else(|| "docs/images/studio.gif".to_owned());
-    let mut film = Film::new();
+/// Greeting, tour, a token looked into, a sweep.
+fn studio(film: &mut Film) -> Result<(), Box<dyn Error>> {
     // It opens moving: a picture makes itself.
     film.film(0, |studio| studio.state.model.is_some())?;
     film.finish_run(1)?;
@@ -152,7 +185,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     film.film(0, |studio| studio.state.tour.at.is_none())?;
     // Into a step: a token, what it might have become, and where the shortcut looks from it.
-    film.prompt()?;
+    film.prompt(PROMPT)?;
     film.window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Enter);
     let runs = film.window.state().state.runs.len();
     film.finish_run(runs)?;
@@ -178,7 +211,62 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     film.window.key_press(egui::Key::Escape);
     film.window.run_ok();
-    film.shoot(END_MS)?;
+    film.shoot(END_MS)
+}
+
+/// What the edited picture shows at first, and what it is to show in turn: the words, and the cells of the token grid that are painted for them.
+const BEFORE_EDIT: &str = "two foxes in the snow";
+const EDITS: [(&str, [u32; 2], [u32; 2]); 2] = [
+    ("a fox to the left of a sunflower in the snow", [4, 8], [14, 15]),
+    ("a fox to the left of a sunflower in the snow at night", [0, 0], [3, 15]),
+];
+
+/// A picture is made, parts of it are painted and made anew, and before is held against after.
+fn edit(film: &mut Film) -> Result<(), Box<dyn Error>> {
+    film.film(0, |studio| studio.state.model.is_some())?;
+    film.finish_run(1)?;
+    film.prompt(BEFORE_EDIT)?;
+    film.window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Enter);
+    film.finish_run(2)?;
+    film.shoot(PAUSE_MS)?;
+    film.window.state_mut().state.wanted.push(Command::Edit);
+    film.window.run_ok();
+    for (at, (prompt, from, to)) in EDITS.into_iter().enumerate() {
+        let Some(editing) = film.window.state_mut().state.editing.as_mut() else {
+            return Err("no picture is edited".into());
+        };
+        editing.tool = Tool::Rectangle;
+        editing.change(Region::none(editing.region().grid()));
+        film.window.run_ok();
+        film.drag(from, to)?;
+        film.words(prompt)?;
+        film.shoot(PAUSE_MS)?;
+        film.window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Enter);
+        film.finish_run(3 + at)?;
+        film.film(0, Studio::is_settled)?;
+        film.window.run_ok();
+        film.shoot(READ_MS)?;
+    }
+    for share in [0.25, 0.5, 0.75, 1.0, 0.5, 0.0] {
+        film.window.state_mut().state.editing.iter_mut().for_each(|editing| editing.before = share);
+        film.window.run_ok();
+        film.shoot(DRAG_MS)?;
+    }
+    film.shoot(END_MS)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let edits = arguments.first().is_some_and(|first| first == "--edit");
+    arguments.drain(..usize::from(edits));
+    let usual = if edits { "docs/images/edit.gif" } else { "docs/images/studio.gif" };
+    let path = arguments.pop().unwrap_or_else(|| usual.to_owned());
+    let mut film = Film::new();
+    if edits {
+        edit(&mut film)?
+    } else {
+        studio(&mut film)?
+    }
     let bytes = encode_gif(&film.frames)?;
     write_whole(path.as_ref(), &bytes)?;
     println!("{path}: {} frames, {:.1} MB", film.frames.len(), bytes.len() as f64 / 1e6);

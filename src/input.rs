@@ -130,6 +130,12 @@ pub fn decode(name: &str, bytes: Vec<u8>) -> Result<Picture, InputError> {
     Ok(opaque(picture))
 }
 
+/// Pixels of red, green, blue and opacity, as a clipboard has them, over white; of a size across and down.
+pub fn over_white([width, height]: [u32; 2], rgba: Vec<u8>) -> Picture {
+    let pixels = image::RgbaImage::from_raw(width, height, rgba).unwrap_or_default();
+    opaque(DynamicImage::ImageRgba8(pixels))
+}
+
 /// RGB of eight bits, over white.
 fn opaque(picture: DynamicImage) -> Picture {
     let (width, height) = (picture.width(), picture.height());

@@ -6,7 +6,8 @@ trajectories with the product's sampler while training goes on; an example is a 
 steps of one trajectory, along which the shortcut goes on from its own features, as it does between two full steps when pictures
 are made; tokens and targets stay those of the trajectory, so that the base runs no more often. Each trajectory is used a few
 times. The loss is the mean squared error of features, mostly (`--masked`) at masked tokens, which the next steps draw; the rest
-has been drawn already. The shortcut begins as plain reuse of the features: its last projection is zero.
+has been drawn already. The shortcut begins as plain reuse of the features: its last projection is zero. What it is worth is
+validated on runs that it does not learn from, between four full steps of each (`held_...` in the curve).
 
 `--rollout K` has the shortcut choose the tokens as well, for one full step of the base an example. `--unroll 1 --masked 0 --lr 1e-4
 --decay 0.5` is what the paper does, as near as the schedule goes. Ablations: `--no-cross-attention`, `--no-time`, `--ratio`,
@@ -19,6 +20,7 @@ import argparse
 import math
 import random
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -29,8 +31,9 @@ import sampling
 import tokens
 from config import Shortcut, replace, revive
 
-REPLAYS = 4  # times that each trajectory is learnt from
 POOL = 6  # trajectories that batches are drawn from
+HELD = 8  # pictures whose runs it is validated on
+HELD_BUDGET = 4  # full steps of those
 
 
 class TimeEmbedder(nn.Module):
@@ -162,6 +165,15 @@ def trajectory(args, owner, arch, condition, vocabulary, settings):
     return steps
 
 
+def held_chains(args, owner, arch, condition, vocabulary, settings):
+    """What is predicted between `HELD_BUDGET` evenly spread full steps, of runs that are the same whenever this is called."""
+    with torch.random.fork_rng(devices=[args.device] if args.device.type == "cuda" else []):
+        torch.manual_seed(0)
+        made = trajectory(args, owner, arch, condition, vocabulary, settings)
+    stretch = max(2, (len(made) + 1) // HELD_BUDGET)
+    return [made[at : at + stretch - 1] for at in range(0, len(made), stretch)]
+
+
 @torch.no_grad()
 def rollout(args, owner, arch, condition, vocabulary, settings, student, depth):
     """One example `depth` steps deep: the student goes first on its own features and tokens, the base sets the target."""
@@ -229,6 +241,7 @@ def main():
     parser.add_argument("--kl", type=float, default=0.0, metavar="WEIGHT", help="add the divergence of the codes' distributions")
     parser.add_argument("--masked", type=float, default=6.0, metavar="WEIGHT", help="add the error at masked tokens alone (default: 6)")
     parser.add_argument("--rollout", type=int, default=1, metavar="K", help="learn up to K steps deep on its own predictions")
+    parser.add_argument("--replays", type=int, default=4, metavar="K", help="learn from each trajectory so often (default: 4)")
     parser.add_argument("--unroll", type=int, default=6, metavar="K", help="chains of up to K steps from its own features (default: 6)")
     parser.add_argument("--name", default="", help="suffix of this shortcut's files, to keep ablations apart")
     args = parser.parse_args()
@@ -265,9 +278,9 @@ def main():
             turn[0] += 1
             depth = 1 + turn[0] % args.rollout
             return [rollout(args, owner, arch, condition(), vocabulary, settings, student, depth)]
-        if len(pool) < POOL * settings["steps"] * REPLAYS // 2 // args.unroll:
+        if len(pool) < POOL * settings["steps"] * args.replays // 2 // args.unroll:
             made = trajectory(args, owner, arch, condition(), vocabulary, settings)
-            for _ in range(REPLAYS):
+            for _ in range(args.replays):
                 # Chains of one length but for the last, from another place each time.
                 cuts = range(random.randrange(args.unroll) - args.unroll + 1, len(made), args.unroll)
                 pool.extend(chain for cut in cuts if (chain := made[max(cut, 0) : cut + args.unroll]))
@@ -279,7 +292,21 @@ def main():
         with common.autocast(args):
             return loss_of_chain(chain, student, owner, arch, args.kl, args.masked)
 
-    trainer.run(loss_of)
+    if arch == "maskgit":
+        asked = owner.class_id(torch.arange(HELD, device=args.device) % owner.classes)
+    else:
+        prompts_held = tokens.Folder(args.out).held()
+        length = np.bincount(prompts_held.lengths()).argmax()
+        asked = base.condition_of(arch, owner, prompts_held.of_length(length).of(slice(HELD)), vocabulary, args.device)
+    held = held_chains(args, owner, arch, asked, vocabulary, settings)
+
+    @torch.no_grad()
+    def validate():
+        with common.autocast(args):
+            found = [loss_of_chain(chain, trainer.average, owner, arch, 0.0, args.masked)[1] for chain in held]
+        return {f"held_{name}": sum(f[name] for f in found) / len(found) for name in ("mse_reuse", "mse_shortcut")}
+
+    trainer.run(loss_of, validate, every=300)
 
 
 if __name__ == "__main__":

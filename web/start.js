@@ -41,6 +41,11 @@ async function start() {
   globalThis.migm = page;
   globalThis.migmShaders = shaders;
   keep().catch(() => {});
+  document.addEventListener('paste', async (event) => {
+    for (const file of event.clipboardData?.files ?? []) {
+      page.bring(file.name, new Uint8Array(await file.arrayBuffer()));
+    }
+  });
   const watch = setInterval(() => {
     if (!page.has_panicked()) return;
     clearInterval(watch);

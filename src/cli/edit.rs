@@ -17,6 +17,7 @@ use crate::generate::refresh::Refresh;
 use crate::generate::region::{Region, Side};
 use crate::generate::report::Tally;
 use crate::generate::session::{Settings, StepKind};
+use crate::generate::thing::thing;
 use crate::input::{self, Fit};
 use crate::output::{self, Format, Output};
 use pollster::block_on;
@@ -46,11 +47,14 @@ pub(super) struct Arguments {
     /// What is made anew: the tokens that a rectangle of pixels touches, of the picture as the model sees it; repeat it for several
     #[arg(long = "region", value_name = "X,Y,W,H", value_parser = rectangle)]
     regions: Vec<[u32; 4]>,
+    /// The thing at a pixel of it, whole; repeat it for several
+    #[arg(long = "thing", value_name = "X,Y", value_parser = pixel)]
+    things: Vec<[u32; 2]>,
     /// The same as a picture of the picture's shape, white where it is made anew
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     mask: Option<PathBuf>,
     /// So many tokens more at a side: left, right, top or bottom
-    #[arg(long, value_name = "SIDE:TOKENS", value_parser = extension, conflicts_with_all = ["regions", "mask", "keep", "was", "invert", "grow"])]
+    #[arg(long, value_name = "SIDE:TOKENS", value_parser = extension, conflicts_with_all = ["regions", "things", "mask", "keep", "was", "invert", "grow"])]
     extend: Option<(Side, u32)>,
     /// What the picture shows now, as a prompt or a class: where it and the new one disagree most is made anew, a quarter of the picture unless --keep says otherwise
     #[arg(long, value_name = "PROMPT|CLASS")]
@@ -102,14 +106,23 @@ pub(super) struct Arguments {
     backend: Backend,
 }
 
-fn rectangle(text: &str) -> Result<[u32; 4], String> {
-    let wrong = || format!("{text:?} is not X,Y,W,H in pixels, as 32,16,64,48");
+fn numbers<const N: usize>(text: &str, example: &str) -> Result<[u32; N], String> {
+    let wrong = || format!("{text:?} is not {N} numbers of pixels, as {example}");
     let numbers: Vec<u32> =
         text.split(',').map(|n| n.trim().parse().map_err(|_| wrong())).collect::<Result<_, _>>()?;
-    match numbers[..] {
-        [x, y, w, h] if w > 0 && h > 0 => Ok([x, y, w, h]),
-        _ => Err(wrong()),
+    numbers.try_into().map_err(|_| wrong())
+}
+
+fn pixel(text: &str) -> Result<[u32; 2], String> {
+    numbers(text, "64,80")
+}
+
+fn rectangle(text: &str) -> Result<[u32; 4], String> {
+    let found: [u32; 4] = numbers(text, "32,16,64,48")?;
+    if found[2..].contains(&0) {
+        return Err(format!("{text:?} is X,Y,W,H of a rectangle without an inside"));
     }
+    Ok(found)
 }
 
 fn extension(text: &str) -> Result<(Side, u32), String> {
@@ -268,10 +281,20 @@ fn begin(
     for &rectangle in &arguments.regions {
         region = region.with(&Region::rectangle(grid, size, rectangle));
     }
+    for &[x, y] in &arguments.things {
+        if x >= size[1] || y >= size[0] {
+            return Err(refused(format!(
+                "{x},{y} lies outside of the picture, which the model sees at {} x {} pixels",
+                size[1], size[0]
+            )));
+        }
+        let cell = [y * grid[0] / size[0], x * grid[1] / size[1]];
+        region = region.with(&thing(&picture, grid, cell));
+    }
     if let Some(path) = &arguments.mask {
         region = region.with(&mask(path, arguments.fit, shape, (grid, size))?);
     }
-    let is_named = !arguments.regions.is_empty() || arguments.mask.is_some();
+    let is_named = !arguments.regions.is_empty() || !arguments.things.is_empty() || arguments.mask.is_some();
     if is_named && region.count() == 0 {
         return Err(refused(format!(
             "the region lies outside of the picture, which the model sees at {} x {} pixels",
@@ -280,7 +303,7 @@ fn begin(
     }
     if !is_named && arguments.was.is_none() && arguments.keep.is_none() {
         return Err(refused(
-            "say what is to be made anew: --region X,Y,W,H, --mask FILE, --extend SIDE:TOKENS, --was \"WHAT IT SHOWS\" or --keep SHARE",
+            "say what is to be made anew: --region X,Y,W,H, --thing X,Y, --mask FILE, --extend SIDE:TOKENS, --was \"WHAT IT SHOWS\" or --keep SHARE",
         ));
     }
     let mut region = if is_named { region } else { Region::all(grid) };

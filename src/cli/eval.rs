@@ -21,7 +21,7 @@ use crate::kernels::Quantization;
 use crate::models::judge;
 use crate::output::{self, Format, Output};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Enlargement of the plot as PNG, for screens of many dots.
 const PNG_FACTOR: u32 = 2;
@@ -174,7 +174,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let title = format!("{model}: what a refresh budget costs");
     let plot = Plot::new(&report, arguments.plot_by, &title, &subtitle);
     for path in &arguments.plots {
-        if has_extension(path, "svg") {
+        if Format::Svg.names(path) {
             write_whole(path, plot.to_svg().as_bytes())?;
         } else {
             write_png(path, &plot.to_picture(PNG_FACTOR), &texts(&json, None))?;
@@ -245,10 +245,6 @@ fn split(arguments: &Arguments) -> &'static str {
         Split::Seen => "seen",
         Split::HeldOut => "held-out",
     }
-}
-
-fn has_extension(path: &Path, wanted: &str) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
 }
 
 fn plan(arguments: &Arguments, model: &Model) -> Result<Plan, CliError> {

@@ -57,6 +57,7 @@ mod session_tests;
 mod settings;
 #[cfg(test)]
 mod text_tests;
+pub mod thing;
 
 /// What a person can ask of generation that cannot be done.
 #[derive(Debug, thiserror::Error)]

@@ -180,7 +180,7 @@ impl Region {
         row < self.rows && column < self.columns && self.cells[row * self.columns + column]
     }
 
-    fn set(&mut self, row: usize, column: usize, is_in: bool) {
+    pub(super) fn set(&mut self, row: usize, column: usize, is_in: bool) {
         self.cells[row * self.columns + column] = is_in;
     }
 

@@ -71,6 +71,11 @@ pub(super) const KNOWN: [&str; 38] = [
 const TEXT: [&str; 3] = ["txt", "log", "md"];
 
 impl Format {
+    /// Whether a file is called so.
+    pub fn names(self, path: &Path) -> bool {
+        extension(path).is_some_and(|extension| extension == self.extension())
+    }
+
     /// What its files are called.
     pub(super) fn extension(self) -> &'static str {
         match self {

@@ -8,6 +8,7 @@ use crate::generate::edit::Edit;
 use crate::generate::picture::Picture;
 use crate::generate::recipe::Recipe;
 use crate::generate::region::Region;
+use crate::generate::thing::thing;
 use std::sync::Arc;
 
 /// Moments kept; the oldest give way.
@@ -23,6 +24,8 @@ pub enum Tool {
     Brush,
     /// From where it was pressed to where it is let go.
     Rectangle,
+    /// What it is on, whole.
+    Thing,
 }
 
 /// A picture, and what is painted on it.
@@ -44,6 +47,8 @@ pub struct Moment {
 #[derive(Clone, Debug)]
 struct Stroke {
     from: [u32; 2],
+    /// Where it was last.
+    at: Option<[u32; 2]>,
     /// As it was before.
     before: Region,
     now: Region,
@@ -132,12 +137,18 @@ impl Editing {
         let (grid, radius) = (present.grid(), self.radius as f32);
         let mut stroke = self.stroke.take().unwrap_or_else(|| Stroke {
             from: cell,
+            at: None,
             before: present.clone(),
             now: present,
         });
+        if stroke.at.replace(cell) == Some(cell) {
+            self.stroke = Some(stroke);
+            return;
+        }
         let (base, touched) = match self.tool {
             // A brush adds to what it touched so far.
             Tool::Brush => (&stroke.now, Region::disc(grid, cell, radius)),
+            Tool::Thing => (&stroke.now, thing(&self.present().picture, grid, cell)),
             Tool::Rectangle => {
                 let [row, column] = stroke.from;
                 let [top, left] = [row.min(cell[0]), column.min(cell[1])];
@@ -294,6 +305,24 @@ mod tests {
         assert!(!editing.lift(), "nothing was there");
         editing.change(editing.region().inverted());
         assert_eq!(editing.region().count(), 11);
+    }
+
+    #[test]
+    fn a_click_takes_a_thing_whole() {
+        let mut shown = picture(10);
+        for y in 4..8 {
+            for x in 4..12 {
+                shown.rgb[(y * 16 + x) * 3] = 250;
+            }
+        }
+        let mut editing = Editing::new(shown, &[0; 64], [8, 8]);
+        editing.tool = Tool::Thing;
+        editing.paint([2, 2]);
+        assert!(editing.lift());
+        assert_eq!(*editing.region(), Region::rectangle([8, 8], [8, 8], [2, 2, 4, 2]).grown(1));
+        editing.erases = true;
+        editing.paint([3, 5]);
+        assert!(editing.lift() && editing.region().count() == 0, "and gives it back");
     }
 
     #[test]

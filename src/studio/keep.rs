@@ -7,12 +7,13 @@ use super::failure::{Failure, Remedy};
 use super::model::Files;
 use super::run::{Progress, Run};
 use super::state::State;
+use crate::generate::captions;
 use crate::generate::metadata::{FINGERPRINT, METADATA, texts};
 use crate::generate::picture::{Picture, encode_gif, encode_png, png_texts};
 use crate::generate::proof::Proof;
 use crate::generate::recipe::Recipe;
 use crate::input;
-use eframe::egui::{Context, DroppedFileHandle};
+use eframe::egui::{Context, DroppedFileHandle, Event};
 use std::sync::Arc;
 
 /// Milliseconds that a step is shown in an animation, and that the finished picture is.
@@ -20,6 +21,8 @@ const STEP_MS: u32 = 180;
 const LAST_MS: u32 = 1600;
 /// Small pictures are enlarged to about this in an animation.
 const ANIMATION_SIDE: u32 = 256;
+/// Lines of a panel's caption.
+const CAPTION: u32 = 3;
 
 /// What a picture brought.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +46,13 @@ pub enum Arrived {
     Files(Files),
     /// The settings of a picture.
     Picture(Box<Brought>),
+    /// Lines of a text, to be panels.
+    Lines {
+        /// The file's name.
+        name: String,
+        /// What stands in it.
+        text: String,
+    },
     /// A picture without any, to be edited.
     ToEdit(Arc<Picture>),
     /// Something that could not be read or written.
@@ -76,8 +86,18 @@ fn apart<F: Future<Output = ()> + 'static>(work: impl FnOnce() -> F + Send + 'st
 }
 
 impl Inbox {
-    /// What came in since the last time, dropped files included.
+    /// What came in since the last time, dropped files and pasted pictures included.
     pub fn arrived(&self, context: &Context) -> Vec<Arrived> {
+        context.input(|input| {
+            for event in &input.events {
+                if let Event::PasteImage(image) = event {
+                    let pixels = image.pixels.iter().flat_map(|pixel| pixel.to_srgba_unmultiplied());
+                    let size = image.size.map(|side| side as u32);
+                    let picture = input::over_white(size, pixels.collect());
+                    self.sender.send(Arrived::ToEdit(Arc::new(picture)));
+                }
+            }
+        });
         let files = context.input(|input| input.raw.dropped_files.clone());
         if !files.is_empty() {
             let (sender, context) = (self.sender.clone(), context.clone());
@@ -87,6 +107,11 @@ impl Inbox {
             });
         }
         std::iter::from_fn(|| self.receiver.try_next()).collect()
+    }
+
+    /// A file that is there already.
+    pub fn bring(&self, name: &str, bytes: Vec<u8>) {
+        self.sender.send(of_file(name, bytes));
     }
 
     /// Asks for a model: its folder, or in the browser its files.
@@ -134,6 +159,10 @@ impl Inbox {
             (Command::SavePng, Some(run)) => pictures(run),
             (Command::SaveGif, Some(run)) => animation(run, state),
             (Command::SaveSheet, _) => sheet(state),
+            (Command::SaveBoard, _) => board(state),
+            (Command::SaveBoardSvg, _) => captions::page(&panels(state), CAPTION)
+                .map(|page| ("migm-board.svg".to_owned(), page.into_bytes()))
+                .map_err(|error| error.to_string()),
             (Command::SaveBlind, _) => {
                 Ok(("migm-blind-test.csv".to_owned(), super::blind::csv(&state.blind.judged).into_bytes()))
             }
@@ -194,9 +223,23 @@ async fn dropped(files: &[DroppedFileHandle]) -> Vec<Arrived> {
     if together.iter().any(|(name, _)| name == "config.json") {
         found.push(Arrived::Files(together.into_iter().map(|(name, bytes)| (name, bytes.into())).collect()));
     } else {
-        found.extend(together.into_iter().map(|(name, bytes)| of_picture(&name, bytes)));
+        found.extend(together.into_iter().map(|(name, bytes)| of_file(&name, bytes)));
     }
     found
+}
+
+/// A text of prompts by its name, or a picture.
+fn of_file(name: &str, bytes: Vec<u8>) -> Arrived {
+    if !name.to_ascii_lowercase().ends_with(".txt") {
+        return of_picture(name, bytes);
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Arrived::Lines { name: name.to_owned(), text },
+        Err(_) => {
+            let reason = format!("{name} is not text in UTF-8");
+            failed("This file cannot be read", reason, Remedy::ChangeSettings)
+        }
+    }
 }
 
 /// A picture of any kind.
@@ -289,6 +332,21 @@ fn sheet(state: &State) -> Made {
         &Picture::sheet(&all, columns(all.len())),
         &texts(&serde_json::json!({ "runs": settings }), None),
     )
+}
+
+/// The storyboard's pictures and what they show.
+fn panels(state: &State) -> Vec<(Picture, &str)> {
+    state
+        .on_board()
+        .filter_map(|run| Some((run.pictures.first()?.clone(), run.recipe.subject.title())))
+        .collect()
+}
+
+fn board(state: &State) -> Made {
+    let panels = panels(state);
+    let page = captions::sheet(&panels, columns(panels.len()), CAPTION);
+    let settings: Vec<_> = state.on_board().map(metadata).collect();
+    png("migm-board.png".to_owned(), &page, &texts(&serde_json::json!({ "runs": settings }), None))
 }
 
 /// The finished picture behind fewer and fewer veils.

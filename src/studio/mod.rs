@@ -6,6 +6,7 @@
 pub mod actor;
 pub mod app;
 pub mod blind;
+pub mod board;
 pub mod branch;
 pub mod channel;
 pub mod command;

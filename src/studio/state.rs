@@ -3,6 +3,7 @@
 use super::BUNDLED;
 use super::actor::{Event, Preview, RunId};
 use super::blind::{BlindTest, Judged};
+use super::board::Board;
 use super::branch;
 use super::command::Command;
 use super::compare::Comparison;
@@ -35,13 +36,15 @@ pub enum Tab {
     Why,
     /// Pairs to judge.
     Blind,
+    /// Panels of a story.
+    Board,
     /// Earlier runs.
     History,
 }
 
 impl Tab {
     /// All, from left to right.
-    pub const ALL: [Self; 4] = [Self::Compare, Self::Why, Self::Blind, Self::History];
+    pub const ALL: [Self; 5] = [Self::Compare, Self::Why, Self::Blind, Self::Board, Self::History];
 
     /// Its title.
     pub fn text(self) -> &'static str {
@@ -49,6 +52,7 @@ impl Tab {
             Self::Compare => "Compare",
             Self::Why => "Why it works",
             Self::Blind => "Blind test",
+            Self::Board => "Board",
             Self::History => "History",
         }
     }
@@ -90,6 +94,8 @@ pub struct Kept {
     pub history: Vec<KeptRun>,
     /// What was said in blind tests.
     pub judged: Vec<Judged>,
+    /// The storyboard.
+    pub board: Board,
     /// Whether a picture has already made itself at a start.
     pub greeted: bool,
     /// The stop of the tour to go on at.
@@ -123,6 +129,8 @@ pub struct State {
     pub comparison: Comparison,
     /// Pairs to judge.
     pub blind: BlindTest,
+    /// The storyboard.
+    pub board: Board,
     /// What "Why it works" shows, and what it is of: a run, and how many that it is related to by branches.
     pub analysis: Option<((RunId, usize), Option<Analysis>)>,
     /// Bytes of a model that were fetched, and of how many, while it is fetched.
@@ -172,6 +180,8 @@ impl State {
         let mut ids = (1..).map(RunId);
         let runs: Vec<Run> =
             kept.history.into_iter().zip(&mut ids).filter_map(|(run, id)| Run::restored(id, run)).collect();
+        let mut board = kept.board;
+        board.restore(&runs);
         Self {
             model: None,
             recipe: kept.recipe,
@@ -189,6 +199,7 @@ impl State {
             wanted: Vec::new(),
             wanted_recipe: None,
             blind: BlindTest { judged: kept.judged, ..BlindTest::default() },
+            board,
             analysis: None,
             fetching: None,
             stored: 0,
@@ -217,6 +228,7 @@ impl State {
             tab: self.tab,
             history: self.runs.iter().filter_map(Run::kept).collect(),
             judged: self.blind.judged.clone(),
+            board: self.board.clone(),
             greeted: self.greeted,
             tour: self.tour.reached,
             live: self.live,
@@ -241,7 +253,9 @@ impl State {
         self.next_run += 1;
         self.runs.push(Run::new(id, recipe));
         if self.runs.len() > RUNS {
-            self.runs.remove(0);
+            // What stands on the board stays.
+            let oldest = self.runs.iter().position(|run| !self.board.has(run.id));
+            self.runs.remove(oldest.unwrap_or(0));
         }
         id
     }
@@ -354,6 +368,12 @@ impl State {
         self.blind = blind;
     }
 
+    /// The finished runs of the storyboard's panels, in their order.
+    pub fn on_board(&self) -> impl Iterator<Item = &Run> {
+        let runs = self.board.panels().iter().filter_map(|panel| self.run(panel.run()?));
+        runs.filter(|run| !run.pictures.is_empty())
+    }
+
     /// The names of the methods being compared, and their runs.
     pub fn compared(&self) -> Vec<(&str, Option<&Run>)> {
         let columns = self.comparison.columns.iter();
@@ -457,7 +477,16 @@ impl State {
             | Command::NewSeed
             | Command::LockSeed
             | Command::CopyLink => self.model.is_some() && self.recipe.is_some(),
-            Command::Stop => self.open_run().is_some() || self.sweep.is_active() || self.tour.at.is_some(),
+            Command::Stop => {
+                let making = self.sweep.is_active() || self.board.is_active();
+                self.open_run().is_some() || making || self.tour.at.is_some()
+            }
+            Command::Board => {
+                let has_words = self.board.panels().iter().any(|panel| !panel.text.trim().is_empty());
+                self.model.is_some() && self.recipe.is_some() && has_words && !self.board.is_active()
+            }
+            Command::AddPanel => self.recipe.is_some() && self.board.has_room(),
+            Command::SaveBoard | Command::SaveBoardSvg => self.on_board().next().is_some(),
             Command::FirstStep | Command::PreviousStep | Command::NextStep | Command::LastStep => steps > 0,
             // The run shown may have had more steps than the next one.
             Command::ToggleFull => {

@@ -73,6 +73,13 @@ impl Page {
         self.runner.start(canvas, options, create).await
     }
 
+    /// Takes in a file that was pasted into the page.
+    pub fn bring(&self, name: &str, bytes: Vec<u8>) {
+        if let Some(studio) = self.runner.app_mut::<Studio>() {
+            studio.bring(name, bytes);
+        }
+    }
+
     /// What the studio is at, as JSON, for tests of the page.
     pub fn report(&self) -> String {
         self.runner

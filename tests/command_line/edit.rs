@@ -99,6 +99,7 @@ fn every_way_to_say_what_is_made_anew() {
         (&["--mask", "black.png"], &["black everywhere"]),
         (&["--mask", "wide.png"], &["64 x 20", "the picture's shape"]),
         (&["--region", "64,0,9,9"], &["outside", "64 x 64"]),
+        (&["--thing", "3,64"], &["3,64", "outside", "64 x 64"]),
         (&["--was", "zebra"], &["zebra"]),
         (&["--extend", "left:8"], &["1 to 7"]),
         (&["--keep", "0.5", "--refresh", "uniform:99"], &["99"]),
@@ -108,6 +109,7 @@ fn every_way_to_say_what_is_made_anew() {
     }
     fails(&edit(folder.path(), &["--region", "0,0,9,9"]), 1, &["name one with --class"]);
     fails(&edit(folder.path(), &["--class", "owl", "--region", "1,2,3"]), 2, &["X,Y,W,H"]);
+    fails(&edit(folder.path(), &["--class", "owl", "--thing", "7"]), 2, &["X,Y"]);
     fails(&edit(folder.path(), &["--class", "owl", "--extend", "up:3"]), 2, &["none of left"]);
 }
 

@@ -43,6 +43,11 @@ fn a_set_is_made_and_goes_on_where_it_was_stopped() {
     let before: Vec<Vec<u8>> = files.iter().map(|file| bytes(file)).collect();
     let sheet = image::open(folder.path().join("sheet.png")).unwrap();
     assert!(sheet.width() > 3 * 256 && sheet.height() > 2 * 256, "{sheet:?}");
+    // The same as a page for print; nothing is made anew for it.
+    let page = [&all[..6], &["--sheet", "sheet.svg"]].concat();
+    assert!(succeeds(&set(folder.path(), "board.jsonl", &page)).starts_with("0 pictures made"));
+    let page = std::fs::read_to_string(folder.path().join("sheet.svg")).unwrap();
+    assert_eq!(page.matches("<image ").count(), 6);
 
     // Two are lost; they alone are made again, and are what they were.
     std::fs::remove_file(made.join("first-4.png")).unwrap();

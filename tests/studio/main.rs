@@ -4,6 +4,7 @@
 #![cfg(feature = "studio")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
+mod board;
 mod edit;
 mod explain;
 mod panels;

@@ -162,6 +162,11 @@ fn pages_at_the_right() {
     results.extend(photograph("sweep", [340.0, 760.0], scene::swept, |ui, parts| {
         side::show(ui, &mut parts.0, &mut parts.1);
     }));
+    for (name, board) in [("board", scene::board as fn() -> State), ("board-classes", scene::class_board)] {
+        results.extend(photograph(name, [340.0, 620.0], board, |ui, parts| {
+            side::show(ui, &mut parts.0, &mut parts.1);
+        }));
+    }
     // As wide as a phone's.
     results.extend(photograph("queue", [374.0, 420.0], scene::queued, |ui, parts| {
         side::show(ui, &mut parts.0, &mut parts.1);

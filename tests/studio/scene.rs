@@ -235,3 +235,35 @@ pub(crate) fn blind() -> State {
     state.take(Event::Device("Test device".to_owned()));
     state
 }
+
+/// A board of which two panels are made, one of them of other words by now, and one is not.
+pub(crate) fn board() -> State {
+    storied(
+        text_model(),
+        ["a fox on a beach", "two koalas in the snow, one behind the other", "a rocket on the moon"],
+    )
+}
+
+/// The same of classes.
+pub(crate) fn class_board() -> State {
+    storied(class_model(), ["fox", "koala", "cactus"])
+}
+
+fn storied(model: ModelInfo, texts: [&str; 3]) -> State {
+    let mut state = opened(model);
+    texts.iter().for_each(|text| state.board.add(text));
+    let recipe = Recipe { seed: 5, ..state.recipe.clone().unwrap() };
+    state.recipe = Some(recipe.clone());
+    state.board.begin(&recipe, &state.runs);
+    for hue in [180, 90] {
+        let Some((at, recipe)) = state.board.next() else { continue };
+        let id = run(&mut state, &recipe, STEPS as usize, hue);
+        state.board.began(at, id, recipe);
+    }
+    state.board.stop();
+    if let Some(text) = state.board.texts().nth(1) {
+        *text = texts[0].to_owned();
+    }
+    state.tab = Tab::Board;
+    state
+}

@@ -74,6 +74,8 @@ def test_every_stage_learns(run):
     for arch in ("dimoo", "maskgit"):
         rows = figures(run / f"shortcut-{arch}.csv")
         assert float(rows[-1]["loss"]) < float(rows[-1]["reuse"]), f"{arch}: no better than reuse"
+        held = [float(rows[-1][f"held_mse_{name}"]) for name in ("shortcut", "reuse")]
+        assert held[0] < held[1], f"{arch}: no better than reuse on runs that it has not seen"
 
 
 @pytest.mark.parametrize("arch", ["dimoo", "maskgit"])

@@ -38,8 +38,8 @@ pub(super) struct Arguments {
     /// budget, size and name. What is there from before is passed over
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with_all = ["prompt", "classes", "gif", "report", "json"])]
     prompts: Option<PathBuf>,
-    /// Of --prompts: also a sheet of all pictures, each with its prompt
-    #[arg(long, value_name = "FILE.png", value_hint = clap::ValueHint::FilePath, requires = "prompts")]
+    /// Of --prompts: also a sheet of all pictures, each with its prompt; as SVG a page of A4 for print and PDF
+    #[arg(long, value_name = "FILE.png|FILE.svg", value_hint = clap::ValueHint::FilePath, requires = "prompts")]
     sheet: Option<PathBuf>,
     /// Class to generate, by name or number; repeat it for several, or say "all"
     #[arg(long = "class", value_name = "NAME|ID")]

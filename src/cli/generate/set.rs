@@ -45,7 +45,8 @@ struct Wish {
 pub(super) fn run(arguments: &Arguments, file: &Path, model: Model) -> Result<(), CliError> {
     let folder = arguments.out.clone().unwrap_or_else(|| PathBuf::from(FOLDER));
     let manifest = folder.join(MANIFEST);
-    let sheet = arguments.sheet.as_ref().map(|path| Output::file("--sheet", path, Format::Png));
+    let sheet =
+        arguments.sheet.as_ref().map(|path| Output::one_of("--sheet", path, &[Format::Png, Format::Svg]));
     let outputs =
         [Output::folder("--out", &folder), Output::file("the manifest,", &manifest, Format::JsonLines)];
     output::check(&outputs.into_iter().chain(sheet).collect::<Vec<_>>())?;
@@ -89,8 +90,13 @@ pub(super) fn run(arguments: &Arguments, file: &Path, model: Model) -> Result<()
         let pictures = wishes.iter().map(|wish| Ok((input::open(&wish.path)?, wish.panel.subject.title())));
         let pictures = pictures.collect::<Result<Vec<(Picture, &str)>, CliError>>()?;
         let made_from = serde_json::json!({ "panels": pictures.len(), "version": env!("CARGO_PKG_VERSION") });
-        let across = columns(pictures.len());
-        write_png(path, &captions::sheet(&pictures, across, LINES), &texts(&made_from, None))?;
+        if Format::Svg.names(path) {
+            let page = captions::page(&pictures, LINES).map_err(|error| refused(&error.to_string()))?;
+            write_whole(path, page.as_bytes())?;
+        } else {
+            let across = columns(pictures.len());
+            write_png(path, &captions::sheet(&pictures, across, LINES), &texts(&made_from, None))?;
+        }
         say!("wrote {}", path.display());
     }
     let made = wishes.len() - there;

@@ -1,6 +1,7 @@
 //! Shapes as SVG.
 
 use super::{Anchor, PAPER, Rgb, Shape};
+use crate::generate::captions::escaped;
 use std::fmt::Write as _;
 
 pub(super) fn write([width, height]: [f64; 2], shapes: &[Shape]) -> String {
@@ -56,10 +57,4 @@ fn element(shape: &Shape) -> String {
 
 fn hex([r, g, b]: Rgb) -> String {
     format!("#{r:02x}{g:02x}{b:02x}")
-}
-
-fn escaped(text: &str) -> String {
-    // XML has no control characters, not even as entities.
-    let text = text.replace(char::is_control, " ");
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

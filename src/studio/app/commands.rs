@@ -105,6 +105,17 @@ impl Studio {
                 }
                 context.request_repaint();
             }
+            Command::Board => {
+                let Some(recipe) = &self.state.recipe else { return };
+                self.state.board.begin(recipe, &self.state.runs);
+                self.state.tab = Tab::Board;
+                context.request_repaint();
+            }
+            Command::AddPanel => {
+                let Some(recipe) = &self.state.recipe else { return };
+                self.state.board.add(recipe.subject.title());
+                self.state.tab = Tab::Board;
+            }
             Command::Tour => {
                 let to = self.state.tour.at.map_or(self.state.tour.reached, |_| 0);
                 tour::go(&mut self.state, to);
@@ -118,7 +129,11 @@ impl Studio {
                 tour::go(&mut self.state, to);
             }
             Command::TourLeave => tour::leave(&mut self.state),
-            Command::Stop if self.state.open_run().is_none() && !self.state.sweep.is_active() => {
+            Command::Stop
+                if self.state.open_run().is_none()
+                    && !self.state.sweep.is_active()
+                    && !self.state.board.is_active() =>
+            {
                 tour::leave(&mut self.state);
             }
             Command::Generate => {
@@ -129,6 +144,7 @@ impl Studio {
                 self.state.comparison.columns.retain(|(_, run)| run.is_some());
                 self.state.queue.stop();
                 self.state.sweep.stop();
+                self.state.board.stop();
                 self.actor.ask(Request::Cancel);
             }
             Command::NewSeed => {
@@ -169,7 +185,12 @@ impl Studio {
             Command::ZoomOut => self.view.zoom_by(1.0 / ZOOM),
             Command::ResetView => self.view = View::default(),
             Command::NextPair => self.make_pair(context),
-            Command::SavePng | Command::SaveGif | Command::SaveSheet | Command::SaveBlind => {
+            Command::SavePng
+            | Command::SaveGif
+            | Command::SaveSheet
+            | Command::SaveBlind
+            | Command::SaveBoard
+            | Command::SaveBoardSvg => {
                 self.inbox.save(context, &self.state, command);
             }
             Command::CopyPicture => {

@@ -50,6 +50,11 @@ impl Studio {
             if let Some((id, overtaken)) = ended {
                 self.state.queue.ended(id, overtaken);
             }
+            match &event {
+                Event::Stopped { id, .. } => self.state.board.lost(*id),
+                Event::Failed { id: Some(id), .. } => self.state.board.failed(*id),
+                _ => {}
+            }
             self.take_sweep(&event);
             if matches!(event, Event::JudgeReady) {
                 self.judge = Judge::There;
@@ -80,6 +85,7 @@ impl Studio {
         self.next_of_pair(context);
         self.next_method(context);
         self.next_of_queue(context);
+        self.next_of_board(context);
         self.next_of_sweep(context);
         self.ask_for_step();
         self.ask_for_token();
@@ -190,6 +196,27 @@ impl Studio {
         context.request_repaint();
     }
 
+    /// Starts the storyboard's next panel, when nothing else is under way or waits.
+    fn next_of_board(&mut self, context: &Context) {
+        let state = &mut self.state;
+        let is_busy = state.open_run().is_some()
+            || state.comparison.waiting().is_some()
+            || state.blind.making.is_some()
+            || !state.queue.waiting().is_empty();
+        if is_busy {
+            return;
+        }
+        let Some((at, recipe)) = state.board.next() else { return };
+        if state.model.as_ref().is_none_or(|model| model.source != recipe.model) {
+            // Another model was opened: the panels that are there stay.
+            state.board.stop();
+            return;
+        }
+        let id = self.run(recipe.clone(), None);
+        self.state.board.began(at, id, recipe);
+        context.request_repaint();
+    }
+
     /// What an event means for the sweep: a picture to be judged, a verdict, or a picture to be made again.
     fn take_sweep(&mut self, event: &Event) {
         let sweep = &mut self.state.sweep;
@@ -219,6 +246,7 @@ impl Studio {
             || state.comparison.waiting().is_some()
             || state.blind.making.is_some()
             || !state.queue.waiting().is_empty()
+            || state.board.is_active()
             // All pictures are measured alike.
             || self.judge != Judge::There;
         let present = state.model.as_ref().map(|model| &model.source);
@@ -398,9 +426,37 @@ impl Studio {
                     self.actor.ask(Request::OpenFiles { name: "dropped files".to_owned(), files });
                 }
                 keep::Arrived::Picture(brought) => self.state.brought = Some(*brought),
+                keep::Arrived::Lines { name, text } => self.take_lines(&name, &text),
                 keep::Arrived::ToEdit(picture) => self.actor.ask(Request::Encode(picture)),
                 keep::Arrived::Failed(failure) => self.state.failure = Some(failure),
             }
+        }
+    }
+
+    /// The lines of a file as panels of the storyboard.
+    fn take_lines(&mut self, name: &str, text: &str) {
+        let Some(model) = &self.state.model else { return };
+        let found = panels_of::parse(text, false, !model.is_text, model.size);
+        let room = board::MOST - self.state.board.panels().len();
+        let refused = match found {
+            Ok(lines) if lines.len() > room => Some(format!(
+                "{name} has {} lines; a board has room for {}, and {room} are free",
+                lines.len(),
+                board::MOST
+            )),
+            Ok(lines) => {
+                lines.iter().for_each(|line| self.state.board.add(line.subject.title()));
+                self.state.tab = Tab::Board;
+                None
+            }
+            Err(reason) => Some(format!("{name}: {reason}")),
+        };
+        if let Some(reason) = refused {
+            self.state.failure = Some(Failure {
+                title: "These lines cannot be put on the board".to_owned(),
+                reason: format!("{reason}. `migm generate --prompts` takes files of any length"),
+                remedies: vec![Remedy::ChangeSettings],
+            });
         }
     }
 }

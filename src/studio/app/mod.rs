@@ -4,6 +4,7 @@ mod commands;
 mod events;
 mod layout;
 
+use crate::generate::panels as panels_of;
 use crate::generate::proof::{Found, Proof};
 use crate::generate::recipe::{Recipe, Subject};
 use crate::generate::refresh::Refresh;
@@ -26,7 +27,7 @@ use crate::studio::queue::Waiting;
 use crate::studio::state::{Kept, State, Tab};
 use crate::studio::textures::Textures;
 use crate::studio::tour::{Place, Placed};
-use crate::studio::{branch, keep, link, sweep, theme, tour};
+use crate::studio::{board, branch, keep, link, sweep, theme, tour};
 use eframe::egui::{self, CentralPanel, Context, Panel, ScrollArea, Ui};
 
 /// The key of what is kept between starts.
@@ -157,6 +158,7 @@ impl Studio {
             "tour": state.tour.at,
             "queue": state.queue.waiting().len(),
             "sweep": state.sweep.progress(),
+            "board": state.on_board().map(|run| run.codes.clone()).collect::<Vec<_>>(),
             "greeting": state.greeting.is_some(),
             "editing": state.editing.as_ref().map(|editing| serde_json::json!({
                 "painted": editing.region().cells(),
@@ -167,6 +169,11 @@ impl Studio {
             "slowest_frame_ms": self.frames.slowest(),
             "failure": state.failure.as_ref().map(|failure| format!("{}: {}", failure.title, failure.reason)),
         })
+    }
+
+    /// Takes in a file that came another way than by being dropped: the page's clipboard.
+    pub fn bring(&self, name: &str, bytes: Vec<u8>) {
+        self.inbox.bring(name, bytes);
     }
 
     /// Whether nothing is under way and all that is shown is there, for tests that photograph it.
@@ -181,6 +188,7 @@ impl Studio {
             && state.open_run().is_none()
             && has_step
             && !makes_pairs
+            && !state.board.is_active()
             && state.without_pictures().is_none()
     }
 

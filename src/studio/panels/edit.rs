@@ -130,6 +130,7 @@ fn tools(ui: &mut Ui, state: &mut State, editing: &mut Editing) {
         for (tool, text, tooltip) in [
             (Tool::Brush, "Brush", "Paints where the pointer goes"),
             (Tool::Rectangle, "Rectangle", "From where the pointer is pressed to where it is let go"),
+            (Tool::Thing, "Thing", "A click takes what it is on whole, to be forgotten and made anew"),
         ] {
             if ui.selectable_label(editing.tool == tool, text).on_hover_text(tooltip).clicked() {
                 editing.tool = tool;

@@ -1,6 +1,7 @@
 //! The parts of the window. Each shows a part of the state and changes it; none computes or waits.
 
 pub mod blind;
+mod board;
 pub mod brought;
 mod budget;
 pub mod canvas;
@@ -28,6 +29,22 @@ pub fn command_button(ui: &mut Ui, command: Command, enabled: bool) -> Response 
     response
         .widget_info(|| egui::WidgetInfo::labeled(egui::accesskit::Role::Button, enabled, command.text()));
     response.on_hover_text(hover(ui, command)).on_disabled_hover_text(command.tooltip())
+}
+
+/// The same with its words.
+pub fn worded_button(ui: &mut Ui, command: Command, enabled: bool) -> Response {
+    let button = Button::new(format!("{}  {}", command.icon(), command.text()));
+    ui.add_enabled(enabled, button)
+        .on_hover_text(hover(ui, command))
+        .on_disabled_hover_text(command.tooltip())
+}
+
+/// A button of a glyph, of which is said aloud what it does to what.
+fn small_button(ui: &mut Ui, glyph: &str, what: &str, named: &str, enabled: bool) -> bool {
+    let response = ui.add_enabled(enabled, Button::new(glyph).small());
+    let label = format!("{what}: {named}");
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::accesskit::Role::Button, enabled, &label));
+    response.on_hover_text(what).clicked()
 }
 
 /// What a command does, and its keys.

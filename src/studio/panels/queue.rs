@@ -1,10 +1,11 @@
 //! Runs that wait for their turn: up, down, and out; and those that could not run: why, and once more.
 
 use crate::studio::command::Command;
+use crate::studio::panels::{small_button, worded_button};
 use crate::studio::queue::Queue;
 use crate::studio::state::State;
 use crate::studio::theme::Palette;
-use eframe::egui::{self, Button, ProgressBar, Ui};
+use eframe::egui::{self, ProgressBar, Ui};
 
 /// What is done with a place in the queue.
 type Act = fn(&mut Queue, usize);
@@ -13,8 +14,7 @@ type Act = fn(&mut Queue, usize);
 pub fn show(ui: &mut Ui, state: &mut State) {
     ui.horizontal_wrapped(|ui| {
         let command = Command::Enqueue;
-        let button = Button::new(format!("{}  {}", command.icon(), command.text()));
-        if ui.add_enabled(state.allows(command), button).on_hover_text(command.tooltip()).clicked() {
+        if worded_button(ui, command, state.allows(command)).clicked() {
             state.wanted.push(command);
         }
     });
@@ -80,12 +80,4 @@ fn refused(ui: &mut Ui, state: &mut State) {
     if let Some((act, at)) = act {
         act(&mut state.queue, at);
     }
-}
-
-/// A button of a glyph, of which is said aloud what it does to what.
-fn small_button(ui: &mut Ui, glyph: &str, what: &str, named: &str, enabled: bool) -> bool {
-    let response = ui.add_enabled(enabled, Button::new(glyph).small());
-    let label = format!("{what}: {named}");
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::accesskit::Role::Button, enabled, &label));
-    response.on_hover_text(what).clicked()
 }

@@ -1,6 +1,6 @@
 //! The right side: methods compared, earlier runs, and the pages that have files of their own.
 
-use super::{blind, history, sweep, why};
+use super::{blind, board, history, sweep, why, worded_button};
 use crate::studio::command::Command;
 use crate::studio::compare::{figures, step_at};
 use crate::studio::run::{Progress, Run};
@@ -38,6 +38,7 @@ fn page(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
         Tab::Compare => compare(ui, state, textures),
         Tab::Why => why::show(ui, state),
         Tab::Blind => blind::show(ui, state, textures),
+        Tab::Board => board::show(ui, state, textures),
         Tab::History => history::show(ui, state, textures),
     }
 }
@@ -45,8 +46,7 @@ fn page(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
 fn compare(ui: &mut Ui, state: &mut State, textures: &mut Textures) {
     ui.horizontal_wrapped(|ui| {
         for command in [Command::Compare, Command::AddMethod] {
-            let button = egui::Button::new(format!("{}  {}", command.icon(), command.text()));
-            if ui.add_enabled(state.allows(command), button).on_hover_text(command.tooltip()).clicked() {
+            if worded_button(ui, command, state.allows(command)).clicked() {
                 state.wanted.push(command);
             }
         }

@@ -3,6 +3,7 @@
 
 use crate::studio::command::Command;
 use crate::studio::panels::canvas::color_image;
+use crate::studio::panels::worded_button;
 use crate::studio::state::State;
 use crate::studio::sweep::{Measure, Scale};
 use crate::studio::theme::Palette;
@@ -18,9 +19,8 @@ const NARROW: f32 = 310.0;
 pub fn show(ui: &mut Ui, state: &mut State) {
     ui.horizontal_wrapped(|ui| {
         let command = Command::Sweep;
-        let text = format!("{}  {}", command.icon(), command.text());
         let allowed = state.allows(command) && !state.sweep.is_active();
-        if ui.add_enabled(allowed, egui::Button::new(text)).on_hover_text(command.tooltip()).clicked() {
+        if worded_button(ui, command, allowed).clicked() {
             state.wanted.push(command);
         }
         if state.sweep.is_active() {
