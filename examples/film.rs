@@ -33,7 +33,7 @@ const PAUSE_MS: u32 = 1200;
 const READ_MS: u32 = 2600;
 const END_MS: u32 = 3000;
 /// Frames of a pointer that is dragged, and how long each is shown.
-const DRAGS: u32 = 5;
+const DRAGS: u32 = 4;
 const DRAG_MS: u32 = 220;
 /// The stop of the tour at which the budget is moved.
 const BUDGET: &str = "The refresh budget";
@@ -153,8 +153,13 @@ impl Film {
     }
 
     fn finish_run(&mut self, runs: usize) -> Result<(), Box<dyn Error>> {
-        self.film(EVERY, |studio| studio.state.runs.len() >= runs && studio.state.open_run().is_none())
+        self.film(EVERY, is_made(runs))
     }
+}
+
+/// Whether so many runs were asked for, and none is under way.
+fn is_made(runs: usize) -> impl Fn(&Studio) -> bool {
+    move |studio| studio.state.runs.len() >= runs && studio.state.open_run().is_none()
 }
 
 /// Seeds of the sweep that are waited for.
@@ -224,10 +229,11 @@ const EDITS: [(&str, [u32; 2], [u32; 2]); 2] = [
 /// A picture is made, parts of it are painted and made anew, and before is held against after.
 fn edit(film: &mut Film) -> Result<(), Box<dyn Error>> {
     film.film(0, |studio| studio.state.model.is_some())?;
-    film.finish_run(1)?;
+    film.film(0, is_made(1))?;
     film.prompt(BEFORE_EDIT)?;
     film.window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Enter);
-    film.finish_run(2)?;
+    film.film(0, is_made(2))?;
+    film.film(0, Studio::is_settled)?;
     film.shoot(PAUSE_MS)?;
     film.window.state_mut().state.wanted.push(Command::Edit);
     film.window.run_ok();
@@ -242,7 +248,7 @@ fn edit(film: &mut Film) -> Result<(), Box<dyn Error>> {
         film.words(prompt)?;
         film.shoot(PAUSE_MS)?;
         film.window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Enter);
-        film.finish_run(3 + at)?;
+        film.film(EVERY, is_made(3 + at))?;
         film.film(0, Studio::is_settled)?;
         film.window.run_ok();
         film.shoot(READ_MS)?;
@@ -263,9 +269,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let path = arguments.pop().unwrap_or_else(|| usual.to_owned());
     let mut film = Film::new();
     if edits {
-        edit(&mut film)?
+        edit(&mut film)?;
     } else {
-        studio(&mut film)?
+        studio(&mut film)?;
     }
     let bytes = encode_gif(&film.frames)?;
     write_whole(path.as_ref(), &bytes)?;

@@ -135,7 +135,7 @@ impl Board {
     }
 
     /// The next panel to be made, and what from; `None`, for good, where none is left.
-    pub fn next(&mut self) -> Option<(usize, Recipe)> {
+    pub fn waiting(&mut self) -> Option<(usize, Recipe)> {
         let wanted = self.wanted.as_ref()?;
         let at = self.panels.iter().position(|panel| panel.run.is_none() && !panel.text.trim().is_empty());
         let found = at.map(|at| (at, recipe(wanted, &self.panels[at].text)));
@@ -145,7 +145,7 @@ impl Board {
         found
     }
 
-    /// A run of [`Board::next`] was asked for.
+    /// A run of [`Board::waiting`] was asked for.
     pub fn began(&mut self, at: usize, id: RunId, recipe: Recipe) {
         if let Some(panel) = self.panels.get_mut(at) {
             (panel.run, panel.asked) = (Some(id), Some(recipe));

@@ -256,7 +256,7 @@ fn storied(model: ModelInfo, texts: [&str; 3]) -> State {
     state.recipe = Some(recipe.clone());
     state.board.begin(&recipe, &state.runs);
     for hue in [180, 90] {
-        let Some((at, recipe)) = state.board.next() else { continue };
+        let Some((at, recipe)) = state.board.waiting() else { continue };
         let id = run(&mut state, &recipe, STEPS as usize, hue);
         state.board.began(at, id, recipe);
     }

@@ -206,7 +206,7 @@ impl Studio {
         if is_busy {
             return;
         }
-        let Some((at, recipe)) = state.board.next() else { return };
+        let Some((at, recipe)) = state.board.waiting() else { return };
         if state.model.as_ref().is_none_or(|model| model.source != recipe.model) {
             // Another model was opened: the panels that are there stay.
             state.board.stop();
