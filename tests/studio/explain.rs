@@ -423,6 +423,7 @@ fn swept(window: &mut Window) {
     until(window, "its settings are taken", |studio| {
         studio.state.recipe.as_ref().is_some_and(|recipe| recipe.seed == 3 && recipe.draw.steps == 4)
     });
+    until(window, "all that is shown is there", Studio::is_settled);
 }
 
 fn generate_without_waiting(window: &mut Window) {
