@@ -4,8 +4,8 @@
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
-/// Six bits a character, each of which a link carries as it is. A step's digit is one: so that a long run still fits into a link. Two different steps have the same one once in 64 times, and
-/// then the step after tells.
+/// Characters of six bits each that a link carries as they are. A step's digit is one of them, so that a long run still fits into a
+/// link; two different steps have the same one once in 64 times, and then the step after tells.
 pub(super) const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// FNV-1a of 64 bits. It tells things apart; it does not stand up to someone who looks for two of the same.

@@ -168,16 +168,10 @@ impl Board {
     }
 }
 
-/// The newest finished run of a recipe; what it decided as it ran aside.
+/// The newest finished run of a recipe. Of runs that decided as they went on it is not known what was asked of them.
 fn made(runs: &[Run], wanted: &Recipe) -> Option<RunId> {
-    let decides = wanted.settings().decides();
     let is_it = |run: &&Run| {
-        let refresh = if decides { &wanted.refresh } else { &run.recipe.refresh };
-        run.progress == Progress::Finished
-            && !run.draft
-            && run.branch.is_none()
-            && Recipe { refresh: refresh.clone(), ..run.recipe.clone() } == *wanted
+        run.progress == Progress::Finished && !run.draft && run.branch.is_none() && run.recipe == *wanted
     };
-    // Of runs that decided it is not known what was asked of them.
-    runs.iter().rev().find(is_it).filter(|_| !decides).map(|run| run.id)
+    runs.iter().rev().find(is_it).filter(|_| !wanted.settings().decides()).map(|run| run.id)
 }

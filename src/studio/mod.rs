@@ -4,6 +4,7 @@
 //! takes requests and sends small events. `migm studio` opens the window.
 
 pub mod actor;
+mod allowed;
 pub mod app;
 pub mod blind;
 pub mod board;

@@ -435,8 +435,8 @@ impl Studio {
 
     /// The lines of a file as panels of the storyboard.
     fn take_lines(&mut self, name: &str, text: &str) {
-        let Some(model) = &self.state.model else { return };
-        let found = panels_of::parse(text, false, !model.is_text, model.size);
+        // Words are the board's, whichever model is open: what they are to it is seen when they are made.
+        let found = panels_of::parse(text, false, false, [0, 0]);
         let room = board::MOST - self.state.board.panels().len();
         let refused = match found {
             Ok(lines) if lines.len() > room => Some(format!(
