@@ -292,16 +292,19 @@ def main():
         with common.autocast(args):
             return loss_of_chain(chain, student, owner, arch, args.kl, args.masked)
 
-    if arch == "maskgit":
-        asked = owner.class_id(torch.arange(HELD, device=args.device) % owner.classes)
-    else:
-        prompts_held = tokens.Folder(args.out).held()
-        length = np.bincount(prompts_held.lengths()).argmax()
-        asked = base.condition_of(arch, owner, prompts_held.of_length(length).of(slice(HELD)), vocabulary, args.device)
-    held = held_chains(args, owner, arch, asked, vocabulary, settings)
+    def held_condition():
+        if arch == "maskgit":
+            return owner.class_id(torch.arange(HELD, device=args.device) % owner.classes)
+        part = tokens.Folder(args.out).held()
+        part = part.of_length(np.bincount(part.lengths()).argmax())
+        return base.condition_of(arch, owner, part.of(slice(HELD)), vocabulary, args.device)
+
+    held = []
 
     @torch.no_grad()
     def validate():
+        if not held:  # a stage that is done needs none
+            held.extend(held_chains(args, owner, arch, held_condition(), vocabulary, settings))
         with common.autocast(args):
             found = [loss_of_chain(chain, trainer.average, owner, arch, 0.0, args.masked)[1] for chain in held]
         return {f"held_{name}": sum(f[name] for f in found) / len(found) for name in ("mse_reuse", "mse_shortcut")}
