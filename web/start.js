@@ -42,7 +42,8 @@ async function start() {
   globalThis.migmShaders = shaders;
   keep().catch(() => {});
   document.addEventListener('paste', async (event) => {
-    for (const file of event.clipboardData?.files ?? []) {
+    // All at once: the clipboard is empty for whoever comes back to it later.
+    for (const file of [...(event.clipboardData?.files ?? [])]) {
       page.bring(file.name, new Uint8Array(await file.arrayBuffer()));
     }
   });
