@@ -1,7 +1,7 @@
 //! `migm convert SRC... DST`: official checkpoints to safetensors, or to a model folder.
 
 use super::{CliError, bytes};
-use crate::eval::export::{export, text_recording};
+use crate::eval::export::{export, recording};
 use crate::generate::model::needed;
 use crate::kernels::Quantization;
 use crate::output::{self, Format, Output};
@@ -63,16 +63,11 @@ enum Dtype {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let [source] = &arguments.sources[..] {
-        let recording = source.is_file() && text_recording(&Checkpoint::open(source)?).is_some();
-        if recording {
+        if source.is_file() && recording(&Checkpoint::open(source)?).is_some() {
             output::check(&[Output::folder(DESTINATION, &arguments.destination)])?;
             export(source, &arguments.destination)?;
             let destination = arguments.destination.display();
-            writeln!(
-                std::io::stdout(),
-                "{} -> {destination}: a recording's model, with a closed vocabulary",
-                source.display()
-            )?;
+            writeln!(std::io::stdout(), "{} -> {destination}: a recording's model", source.display())?;
             return Ok(());
         }
     }

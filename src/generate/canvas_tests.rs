@@ -3,7 +3,7 @@
 use super::*;
 use crate::exec::twins::test_gpu;
 use crate::generate::engine::{Engine, Event, Job};
-use crate::generate::fixtures::{classes, fixture, prompt, text_fixture};
+use crate::generate::fixtures::{both_families, classes, fixture, prompt};
 use crate::generate::model::{Device, Model};
 use crate::generate::pace::Adaptive;
 use crate::generate::predict::Predictor;
@@ -55,9 +55,9 @@ fn a_canvas_that_is_not_the_model_s_is_refused() {
 
 /// Both families, two conditions of one length each.
 fn families() -> (tempfile::TempDir, [(Model, Vec<Condition>); 2]) {
-    let (folder, text) = text_fixture();
+    let (folder, [class, text]) = both_families();
     let prompts = ["w5 w17 w9", "w7 w3 w30"].map(|words| prompt(&text, words));
-    (folder, [(fixture(), classes(&[Some(2), Some(8)])), (text, prompts.to_vec())])
+    (folder, [(class, classes(&[Some(2), Some(8)])), (text, prompts.to_vec())])
 }
 
 /// Two canvases with other places masked, as many of each.

@@ -1,6 +1,6 @@
 //! Runs that decide while they go on, and correctors: on both families and both executors.
 
-use super::fixtures::{fixture, prompt, text_fixture};
+use super::fixtures::{both_families, class_fixture, prompt};
 use super::model::{Device, Model};
 use super::pace::{Adaptive, Reason};
 use super::predict::{MlCache, Predictor, Taylor};
@@ -39,9 +39,9 @@ fn full(steps: &[PlannedStep]) -> usize {
 
 /// Both families, a condition each.
 fn subjects() -> (tempfile::TempDir, Vec<(Model, Condition)>) {
-    let (folder, text) = text_fixture();
+    let (folder, [class, text]) = both_families();
     let words = prompt(&text, "w5 w17 w9");
-    (folder, vec![(fixture(), Condition::Class(Some(2))), (text, words)])
+    (folder, vec![(class, Condition::Class(Some(2))), (text, words)])
 }
 
 fn devices() -> Vec<Device> {
@@ -200,7 +200,7 @@ fn a_corrector_takes_back_and_stays_on_the_schedule() {
 /// In a batch each image is the one that is made alone.
 #[test]
 fn a_corrector_works_in_batches() {
-    let model = fixture();
+    let (_folder, model) = class_fixture();
     let sampling = Sampling { corrector: 0.4, ..model.config.sampling };
     let settings = Settings { sampling, refresh: Refresh::Uniform(5), predictor: Predictor::Shortcut };
     let all: Vec<Condition> = (0..3).map(|class| Condition::Class(Some(class))).collect();
@@ -259,7 +259,7 @@ fn both_executors_decide_alike_and_read_one_small_value_a_step() {
 
 #[test]
 fn what_cannot_decide_is_refused_with_a_sentence() {
-    let model = fixture();
+    let (_folder, model) = class_fixture();
     let condition = Condition::Class(Some(1));
     let usual = model.config.sampling;
     let settings = |sampling, refresh| Settings { sampling, refresh, predictor: Predictor::Shortcut };

@@ -1,15 +1,15 @@
 //! Edits: what the model is unsure of, where prompts disagree, and that nothing else changes.
 
 use super::*;
-use crate::generate::fixtures::{fixture, prompt, text_fixture};
+use crate::generate::fixtures::{both_families, prompt};
 use crate::generate::likelihood::log_softmax;
 use crate::generate::model::{Device, Model};
 use pollster::block_on;
 
 fn families() -> (tempfile::TempDir, [(Model, [Condition; 2]); 2]) {
-    let (folder, text) = text_fixture();
+    let (folder, [class, text]) = both_families();
     let prompts = [prompt(&text, "w5 w17"), prompt(&text, "w7 w3 w30")];
-    (folder, [(fixture(), [Some(2), Some(8)].map(Condition::Class)), (text, prompts)])
+    (folder, [(class, [Some(2), Some(8)].map(Condition::Class)), (text, prompts)])
 }
 
 fn codes(model: &Model) -> Vec<u32> {

@@ -1,7 +1,7 @@
 //! Every method with every family, alone and in a batch, guided and not, over few steps and over more than there are tokens: it
 //! runs as it was asked to, or is refused with a sentence.
 
-use super::fixtures::{classes, fixture, prompt, text_fixture};
+use super::fixtures::{both_families, classes, prompt};
 use super::model::{Device, Model};
 use super::pace::Adaptive;
 use super::predict::{DllmCache, Predictor, Taylor, TaylorSeer};
@@ -15,9 +15,9 @@ const STEPS: u32 = 5;
 
 /// Both families, four conditions of one length each.
 fn families() -> (tempfile::TempDir, [(Model, Vec<Condition>); 2]) {
-    let (folder, text) = text_fixture();
+    let (folder, [class, text]) = both_families();
     let prompts = ["w5 w17 w9", "w7 w3 w30", "w5 w17 w9", "w1 w2 w3"].map(|words| prompt(&text, words));
-    (folder, [(fixture(), classes(&[Some(2), Some(8), None, Some(20)])), (text, prompts.to_vec())])
+    (folder, [(class, classes(&[Some(2), Some(8), None, Some(9)])), (text, prompts.to_vec())])
 }
 
 /// Those of the crate at official settings, and some at others.

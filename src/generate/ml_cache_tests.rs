@@ -1,6 +1,6 @@
 //! What ML-Cache promises on MaskGIT models, on both executors.
 
-use super::fixtures::{classes, fixture, sizes};
+use super::fixtures::{class_fixture, classes, sizes};
 use super::model::{Config, Device, Model};
 use super::predict::{MlCache, Predictor};
 use super::refresh::Refresh;
@@ -38,7 +38,7 @@ fn tokens(session: &mut Session, settings: &Settings, of: &[Option<u32>], seeds:
 
 /// Sizes of which nothing is a multiple of four.
 fn odd() -> Config {
-    let fixture = fixture();
+    let (_folder, fixture) = class_fixture();
     let mut family = sizes(&fixture).clone();
     family.transformer =
         maskgit::Config { grid: 5, hidden: 30, depth: 2, heads: 3, mlp: 61, codebook: 37, classes: 3 };
@@ -49,19 +49,19 @@ fn odd() -> Config {
 
 #[test]
 fn a_cache_of_which_nothing_is_used_is_vanilla() {
-    let (bundled, odd) = (fixture(), odd());
+    let ((_folder, small), odd) = (class_fixture(), odd());
     let (of, seeds) = ([Some(2), Some(0)], [5, 6]);
     let open = |odd_sizes: bool, shape: Shape, device: &Device| {
         if odd_sizes {
             Session::with_weights(&odd.family, shape, device, Formats::F32, &mut RandomWeights { seed: 2 })
                 .unwrap()
         } else {
-            Session::new(&bundled, shape, device).unwrap()
+            Session::new(&small, shape, device).unwrap()
         }
     };
     for device in devices() {
         for odd_sizes in [true, false] {
-            let config = if odd_sizes { &odd } else { &bundled.config };
+            let config = if odd_sizes { &odd } else { &small.config };
             let mut session = open(odd_sizes, shape(2, None), &device);
             let vanilla = tokens(&mut session, &settings(config, Refresh::Every, 0.0), &of, &seeds);
             let mut session = open(odd_sizes, shape(2, Some(predictor(0.0))), &device);
@@ -107,7 +107,7 @@ fn lowest_rows(model: &Model, features: &[f32], count: usize) -> BTreeSet<u32> {
 
 #[test]
 fn only_the_rows_of_the_lowest_logits_change() {
-    let model = fixture();
+    let (_folder, model) = class_fixture();
     let (length, hidden) = (sizes(&model).transformer.length(), sizes(&model).transformer.hidden as usize);
     let count = MlCache::OFFICIAL.rows(length).unwrap();
     for device in devices() {
@@ -143,7 +143,7 @@ fn only_the_rows_of_the_lowest_logits_change() {
 
 #[test]
 fn recomputed_rows_of_an_unchanged_picture_are_what_they_were() {
-    let model = fixture();
+    let (_folder, model) = class_fixture();
     let hidden = sizes(&model).transformer.hidden as usize;
     for device in devices() {
         let mut session = Session::new(&model, shape(1, Some(predictor(0.5))), &device).unwrap();
@@ -172,20 +172,24 @@ fn recomputed_rows_of_an_unchanged_picture_are_what_they_were() {
 
 #[test]
 fn pictures_of_a_batch_are_those_made_alone_and_executors_agree() {
-    let model = fixture();
-    let own = settings(&model.config, Refresh::ML_CACHE, 0.9);
+    let (_folder, model) = class_fixture();
+    let in_12_steps = |refresh| {
+        let settings = settings(&model.config, refresh, 0.9);
+        Settings { sampling: settings.sampling.with_steps(12), ..settings }
+    };
+    let own = in_12_steps(Refresh::ML_CACHE);
     let mut first: Option<Vec<u32>> = None;
     for device in devices() {
         let mut pair = Session::new(&model, shape(2, own.predictor.into()), &device).unwrap();
         let both = tokens(&mut pair, &own, &[Some(2), Some(8)], &[5, 6]);
         let kinds: Vec<bool> = pair.plan().iter().map(|step| step.kind == StepKind::Full).collect();
-        // 12 steps, of which int(3.6) = 3 and the first are warm.
+        // Of 12 steps, int(3.6) = 3 and the first are warm.
         let full: Vec<usize> = (0..kinds.len()).filter(|&step| kinds[step]).collect();
         assert_eq!(full, [0, 1, 2, 3, 8]);
         let mut single = Session::new(&model, shape(1, own.predictor.into()), &device).unwrap();
         assert_eq!(tokens(&mut single, &own, &[Some(2)], &[5]), both[..64]);
         assert_eq!(tokens(&mut single, &own, &[Some(8)], &[6]), both[64..]);
-        let every = settings(&model.config, Refresh::Every, 0.9);
+        let every = in_12_steps(Refresh::Every);
         assert_ne!(tokens(&mut pair, &every, &[Some(2), Some(8)], &[5, 6]), both, "nothing was cached");
         assert_eq!(*first.get_or_insert(both.clone()), both, "{}", pair.executor().describe());
     }
@@ -193,7 +197,7 @@ fn pictures_of_a_batch_are_those_made_alone_and_executors_agree() {
 
 #[test]
 fn its_step_loop_allocates_nothing_and_reads_nothing_back() {
-    let model = fixture();
+    let (_folder, model) = class_fixture();
     for device in devices() {
         let mut session = Session::new(&model, shape(1, Some(predictor(0.9))), &device).unwrap();
         session.configure(&settings(&model.config, Refresh::ML_CACHE, 0.9)).unwrap();
@@ -206,7 +210,7 @@ fn its_step_loop_allocates_nothing_and_reads_nothing_back() {
 
 #[test]
 fn another_ratio_needs_another_session_and_a_wrong_one_is_refused() {
-    let model = fixture();
+    let (_folder, model) = class_fixture();
     let mut session = Session::new(&model, shape(1, Some(predictor(0.9))), &Device::Cpu).unwrap();
     let error = session.configure(&settings(&model.config, Refresh::Uniform(2), 0.5)).unwrap_err();
     assert!(error.to_string().contains("another predictor"), "{error}");
@@ -217,7 +221,7 @@ fn another_ratio_needs_another_session_and_a_wrong_one_is_refused() {
 /// How far the predictor is off is asked before a full step, whatever ran before it, and a run goes on as if nobody had asked.
 #[test]
 fn what_it_would_have_made_is_of_the_rows_that_it_would_choose() {
-    let model = fixture();
+    let (_folder, model) = class_fixture();
     let count = MlCache { cache_ratio: 0.5 }.rows(sizes(&model).transformer.length()).unwrap();
     for device in devices() {
         let settings = settings(&model.config, Refresh::List(vec![0, 2, 3]), 0.5);

@@ -1,7 +1,7 @@
 //! Predictors from outside, orders, distances and intervals of guidance, in sessions of both families.
 
 use super::GenerateError;
-use super::fixtures::{classes, fixture, prompt, text_fixture};
+use super::fixtures::{both_families, class_fixture, classes, prompt};
 use super::model::{Device, Model};
 use super::order::Order;
 use super::predict::{Body, MlCache, Predict, Predictor, Taylor};
@@ -51,9 +51,9 @@ impl Predict for Halfway {
 
 #[test]
 fn a_predictor_from_outside_runs_with_every_family_and_forgets_earlier_runs() {
-    let (_folder, text) = text_fixture();
+    let (_folder, [class, text]) = both_families();
     let words = prompt(&text, "w5 w17 w9");
-    for (model, condition) in [(fixture(), Condition::Class(Some(2))), (text, words)] {
+    for (model, condition) in [(class, Condition::Class(Some(2))), (text, words)] {
         let predictor = Predictor::Custom(&Halfway);
         let settings = Settings { predictor, ..settings(&model, Refresh::Uniform(3)) };
         let shape = Shape::new(Batch::of(&condition, 1, true), Some(predictor));
@@ -85,10 +85,10 @@ fn a_predictor_from_outside_runs_with_every_family_and_forgets_earlier_runs() {
 /// Orders, distances and intervals of guidance: on both executors, alone and in a batch, for both families.
 #[test]
 fn orders_and_intervals_hold_for_every_family() {
-    let (_folder, text) = text_fixture();
+    let (_folder, [class, text]) = both_families();
     let words = prompt(&text, "w5 w17 w9");
     let devices = [Some(Device::Cpu), test_gpu().map(|gpu| Device::Gpu(Box::new(gpu)))];
-    for (model, condition) in [(fixture(), Condition::Class(Some(2))), (text, words)] {
+    for (model, condition) in [(class, Condition::Class(Some(2))), (text, words)] {
         let family = model.family();
         let plain = model.config.sampling.with_steps(6);
         let samplings = [
@@ -136,7 +136,7 @@ fn orders_and_intervals_hold_for_every_family() {
 
 #[test]
 fn a_halton_order_reveals_along_its_sequence() {
-    let model = fixture();
+    let (_folder, model) = class_fixture();
     let sampling = Sampling { order: Order::Halton, ..model.config.sampling };
     let settings = Settings { sampling, ..settings(&model, Refresh::Every) };
     let mut session =
@@ -172,10 +172,10 @@ fn where_guidance_begins_again_a_step_is_full() {
 /// steps, for both families and on both executors.
 #[test]
 fn steps_without_guidance_run_half_and_make_the_same_tokens() {
-    let (_folder, text) = text_fixture();
+    let (_folder, [class, text]) = both_families();
     let words = prompt(&text, "w5 w17 w9");
     let devices = [Some(Device::Cpu), test_gpu().map(|gpu| Device::Gpu(Box::new(gpu)))];
-    for (model, condition) in [(fixture(), Condition::Class(Some(2))), (text, words)] {
+    for (model, condition) in [(class, Condition::Class(Some(2))), (text, words)] {
         let batch = Batch::of(&condition, 2, true);
         for predictor in Predictor::ALL {
             // Of those that observe full steps, keep something of them, or neither, one is compared on software Vulkan, which is slow.

@@ -1,6 +1,6 @@
 //! What TaylorSeer, dLLM-Cache and ReCAP promise, for both families and on both executors.
 
-use super::fixtures::{classes, fixture, prompt, sizes, text_fixture};
+use super::fixtures::{both_families, class_fixture, classes, prompt, sizes};
 use super::model::{Device, Model};
 use super::order::Order;
 use super::predict::{DllmCache, Predictor, TaylorSeer};
@@ -26,9 +26,9 @@ fn taylorseer(order: u32) -> Predictor {
 
 /// A model of each family, and four conditions of one length.
 fn families() -> (tempfile::TempDir, [(Model, Vec<Condition>); 2]) {
-    let (folder, text) = text_fixture();
+    let (folder, [class, text]) = both_families();
     let prompts = ["w5 w17 w9", "w7 w3 w30", "w5 w17 w9", "w1 w2 w3"].map(|words| prompt(&text, words));
-    (folder, [(fixture(), classes(&[Some(2), Some(8), None, Some(20)])), (text, prompts.to_vec())])
+    (folder, [(class, classes(&[Some(2), Some(8), None, Some(9)])), (text, prompts.to_vec())])
 }
 
 fn session(model: &Model, conditions: &[Condition], settings: &Settings, device: &Device) -> Session {
@@ -203,7 +203,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 /// least like the kept ones; the prompt, here the class token, is not touched.
 #[test]
 fn dllm_cache_computes_the_rows_whose_values_have_changed_most() {
-    let model = fixture();
+    let (_folder, model) = class_fixture();
     let t = sizes(&model).transformer;
     let (length, hidden) = (t.length() as usize, t.hidden as usize);
     let count = (f64::from(t.tokens()) * 0.2) as usize;
@@ -265,7 +265,7 @@ fn dllm_cache_computes_the_rows_whose_values_have_changed_most() {
 /// A union that is all of the picture passes all rows through the model: for classes, whose token comes along, that is a full step.
 #[test]
 fn a_recap_step_over_the_whole_picture_is_a_full_one() {
-    let model = fixture();
+    let (_folder, model) = class_fixture();
     let conditions = classes(&[Some(2), Some(8)]);
     for device in devices() {
         let every = settings(&model, Predictor::Recap, Refresh::Every);
@@ -397,7 +397,7 @@ fn they_can_be_asked_before_a_full_step() {
 
 #[test]
 fn settings_out_of_range_are_refused_with_a_way_on() {
-    let model = fixture();
+    let (_folder, model) = class_fixture();
     for (predictor, words) in [
         (taylorseer(3), "use 0 to 2"),
         (dllm_cache(0, 1, 0.5), "use 1 or more"),

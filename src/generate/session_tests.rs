@@ -1,6 +1,6 @@
 //! What a session promises, on a small trained model and on the CPU; the GPU where one is at hand.
 
-use super::fixtures::{FIXTURE, classes, fixture, prompt, sizes, text_fixture};
+use super::fixtures::{FIXTURE, both_families, class_fixture, classes, fixture, prompt, sizes};
 use super::model::{Device, Model};
 use super::picture::Pixels;
 use super::predict::Predictor;
@@ -56,7 +56,7 @@ fn budget_equal_to_steps_is_vanilla() {
 
 #[test]
 fn edge_settings_are_meaningful() {
-    let model = fixture();
+    let (_folder, model) = class_fixture();
     let mut guided = Session::new(&model, shape(1, true), &Device::Cpu).unwrap();
     let mask = model.family().codebook();
     for (steps, refresh) in [
@@ -276,7 +276,7 @@ fn a_class_model_with_the_tokenizer_of_text_models_works_from_a_folder() {
 
 #[test]
 fn a_step_that_was_not_prepared_is_an_error() {
-    let model = fixture();
+    let (_folder, model) = class_fixture();
     let devices = [Some(Device::Cpu), test_gpu().map(|gpu| Device::Gpu(Box::new(gpu)))];
     for device in devices.into_iter().flatten() {
         let mut session = Session::new(&model, shape(1, true), &device).unwrap();
@@ -388,9 +388,9 @@ fn quantised_weights_are_as_large_as_planned_and_the_same_on_both_executors() {
 /// Vanilla has no memory but its tokens: from those of any step it goes on to the same picture.
 #[test]
 fn a_run_goes_on_from_the_tokens_of_any_step() {
-    let (_folder, text) = text_fixture();
+    let (_folder, [class, text]) = both_families();
     let words = prompt(&text, "w5 w17 w9");
-    for (model, condition) in [(fixture(), Condition::Class(Some(2))), (text, words)] {
+    for (model, condition) in [(class, Condition::Class(Some(2))), (text, words)] {
         let conditions = [condition.clone(), condition];
         let devices = std::iter::once(Device::Cpu).chain(test_gpu().map(|gpu| Device::Gpu(Box::new(gpu))));
         for device in devices {

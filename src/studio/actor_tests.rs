@@ -1,5 +1,5 @@
-//! The actor as the window uses it, on the bundled class model: a whole run, a run that is overtaken, one that is stopped, and
-//! one that fails.
+//! The actor as the window uses it, on the bundled class model and, where any model will do, on smaller ones: a whole run, a run
+//! that is overtaken, one that is stopped, and one that fails.
 
 use super::*;
 use crate::generate::recipe::Subject;
@@ -136,7 +136,8 @@ fn a_run_tells_every_step_and_ends_with_pictures() {
 
 #[test]
 fn the_same_recipe_makes_the_same_tokens_after_others() {
-    let window = window("scenes-class");
+    let (folder, _model) = crate::generate::fixtures::class_fixture();
+    let window = window(&folder.path().display().to_string());
     let codes = |recipe: &Recipe| {
         window.run(1, recipe);
         match window.until_the_end().pop() {
@@ -144,10 +145,10 @@ fn the_same_recipe_makes_the_same_tokens_after_others() {
             other => panic!("{other:?}"),
         }
     };
-    let recipe = window.class("fox");
+    let recipe = Recipe { refresh: Refresh::Uniform(2), ..window.class("c2") };
     let first = codes(&recipe);
     let vanilla = codes(&recipe.vanilla());
-    codes(&Recipe { images: 4, ..window.class("koala") });
+    codes(&Recipe { images: 4, ..window.class("c7") });
     assert_eq!(codes(&recipe), first);
     assert_ne!(vanilla, first, "a budget that changes nothing tests nothing");
 }
@@ -235,8 +236,9 @@ fn pictures_of_steps_are_made_again() {
 
 #[test]
 fn a_text_model_makes_pictures_together_for_prompts_of_any_length() {
-    let window = window("scenes-text");
-    let recipe = Recipe { images: 2, ..window.info.recipe(Subject::Prompt("a koala".to_owned())) };
+    let (folder, _model) = crate::generate::fixtures::text_fixture();
+    let window = window(&folder.path().display().to_string());
+    let recipe = Recipe { images: 2, ..window.info.recipe(Subject::Prompt("w5 w17".to_owned())) };
     window.run(1, &recipe);
     let events = window.until_the_end();
     let Some(Event::Finished { codes, pictures, .. }) = events.last() else { panic!("{events:?}") };
@@ -255,7 +257,7 @@ fn a_text_model_makes_pictures_together_for_prompts_of_any_length() {
         assert!(rows > window.info.tokens() && rows < 2 * window.info.tokens(), "{rows} rows");
     }
     // A prompt of another length, and back.
-    for (id, prompt) in [(2, "a taxi on a beach at sunset"), (3, "a koala")] {
+    for (id, prompt) in [(2, "w7 w3 w9 w5"), (3, "w5 w17")] {
         window.run(id, &Recipe { subject: Subject::Prompt(prompt.to_owned()), ..recipe.clone() });
         let events = window.until_the_end();
         let Some(Event::Finished { codes: found, .. }) = events.last() else { panic!("{events:?}") };

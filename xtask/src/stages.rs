@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::adapter::{self, Choice};
 use crate::command::{Step, is_ci};
-use crate::{page, training};
+use crate::page;
+use crate::training::{self, Preparing};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -64,10 +65,10 @@ impl Stage {
         }
     }
 
-    fn run(self) -> Result<(), String> {
+    fn run(self, python: &mut Option<Preparing>) -> Result<(), String> {
         match self.step() {
             Some(step) => step.run(),
-            None if self == Self::Training => training::test(),
+            None if self == Self::Training => training::test(python.take().unwrap_or_else(Preparing::begin)),
             None if self == Self::Web => page::test(),
             None => adapter::ensure().map(|found| println!("{found}")),
         }
@@ -91,8 +92,13 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
     }
     let stages = select(args)?;
     let mut reports = Vec::new();
-    for stage in stages {
-        let report = run(stage);
+    let mut python = None;
+    for (index, &stage) in stages.iter().enumerate() {
+        let report = run(stage, &mut python);
+        // After the adapter's stage, which may install packages of the system's, as this may.
+        if index == 0 && stages[1..].contains(&Stage::Training) {
+            python = Some(Preparing::begin());
+        }
         let stop = !report.passed && is_ci();
         reports.push(report);
         if stop {
@@ -105,10 +111,10 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
     if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
 }
 
-fn run(stage: Stage) -> Report {
+fn run(stage: Stage, python: &mut Option<Preparing>) -> Report {
     println!("\n== {}: {}", stage.name(), stage.describe());
     let start = Instant::now();
-    let result = stage.run();
+    let result = stage.run(python);
     let time = start.elapsed();
     match &result {
         Ok(()) => println!("== {}: passed in {}", stage.name(), seconds(time)),

@@ -6,8 +6,8 @@ use super::source::{SceneSource, Split, class_pictures, real_scenes};
 use super::*;
 use crate::eval::random::RandomWeights;
 use crate::generate::engine::Engine;
-use crate::generate::fixtures::{fixture, prompt, sizes, text_fixture};
-use crate::generate::model::Device;
+use crate::generate::fixtures::{class_fixture, fixture, prompt, sizes, text_fixture};
+use crate::generate::model::{Device, Model};
 use crate::generate::recipe::Subject;
 use crate::generate::session::{Session, Settings, Shape};
 use crate::models::{self, Batch};
@@ -233,15 +233,15 @@ fn prompts_of_any_length_are_evaluated_in_their_order() {
 
 #[test]
 fn diversity_is_that_of_each_prompt_s_pictures() {
-    let model = fixture();
-    let mut judge = a_judge(64, &sizes(&model).labels);
-    let source = Stripes { size: 64, nouns: sizes(&model).labels.len() };
+    let (folder, model) = class_fixture();
+    let mut judge = a_judge(32, &sizes(&model).labels);
+    let source = Stripes { size: 32, nouns: sizes(&model).labels.len() };
     let plan = Plan { steps: 2, budgets: vec![1], predictors: vec![Predictor::Reuse], ..Plan::default() };
     // All classes, so that every real scene is of one of them.
     let count = sizes(&model).labels.len();
     let mut pictures = class_pictures(sizes(&model), &judge.config, count).unwrap();
     let real = real_scenes(&source, 5, Split::Seen, count as u64, true).unwrap();
-    let mut engine = Engine::of(fixture(), Device::Cpu);
+    let mut engine = Engine::of(Model::open(folder.path()).unwrap(), Device::Cpu);
     let mut maker = Maker::new(&mut engine, pictures.clone(), 5, 4).unwrap();
     let mut report = evaluate(&mut maker, &mut judge, &real, &plan, &mut |_, _| Ok(()), &mut |_| {}).unwrap();
     assert!(report.real_coherence.unwrap().mean < 0.0);
@@ -433,7 +433,7 @@ fn a_model_of_one_step_is_evaluated_without_what_it_does_not_have() {
     let sampling = crate::generate::published::config("dimo-256").unwrap().sampling;
     let config = crate::generate::model::Config { family: Known::Maskgit(config), sampling };
     std::fs::write(folder.path().join("config.json"), serde_json::json!(config).to_string()).unwrap();
-    let model = crate::generate::model::Model::open(folder.path()).unwrap();
+    let model = Model::open(folder.path()).unwrap();
     let error = methods::named(&model, 1, &[1], &["reuse".to_owned()]).unwrap_err();
     assert!(error.contains("in one step"), "{error}");
     let chosen = methods::named(&model, 1, &[1], &["all".to_owned()]).unwrap();
