@@ -62,14 +62,15 @@ enum Dtype {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    if let [source] = &arguments.sources[..] {
-        if source.is_file() && recording(&Checkpoint::open(source)?).is_some() {
-            output::check(&[Output::folder(DESTINATION, &arguments.destination)])?;
-            export(source, &arguments.destination)?;
-            let destination = arguments.destination.display();
-            writeln!(std::io::stdout(), "{} -> {destination}: a recording's model", source.display())?;
-            return Ok(());
-        }
+    if let [source] = &arguments.sources[..]
+        && source.is_file()
+        && recording(&Checkpoint::open(source)?).is_some()
+    {
+        output::check(&[Output::folder(DESTINATION, &arguments.destination)])?;
+        export(source, &arguments.destination)?;
+        let destination = arguments.destination.display();
+        writeln!(std::io::stdout(), "{} -> {destination}: a recording's model", source.display())?;
+        return Ok(());
     }
     output::check(&[destination(&arguments.destination)])?;
     let labels = match &arguments.labels {
