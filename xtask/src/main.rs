@@ -8,6 +8,7 @@ mod adapter;
 mod bench;
 mod command;
 mod debian;
+mod job;
 mod page;
 mod sprites;
 mod stages;

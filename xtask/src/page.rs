@@ -18,6 +18,12 @@ pub(crate) fn describe() -> String {
     "cargo xtask web, then node tests/browser/test.mjs".to_owned()
 }
 
+/// Installs what the page is built and tested with, where it is not here yet.
+pub(crate) fn tools() -> Result<(), String> {
+    web::prepare()?;
+    browser().map(drop)
+}
+
 pub(crate) fn test() -> Result<(), String> {
     web::main(&[])?;
     let root = workspace_root();

@@ -4,12 +4,13 @@
 //! the first failure, so that what failed is the last thing in its log. Dependencies are compiled for
 //! `clippy` and `doc` together (metadata only) and for `test` once (code), all in the dev profile.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::adapter::{self, Choice};
 use crate::command::{Step, is_ci};
-use crate::page;
-use crate::training::{self, Preparing};
+use crate::job::Job;
+use crate::{page, training};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -65,14 +66,30 @@ impl Stage {
         }
     }
 
-    fn run(self, python: &mut Option<Preparing>) -> Result<(), String> {
+    fn run(self, jobs: &mut Jobs) -> Result<(), String> {
         match self.step() {
             Some(step) => step.run(),
-            None if self == Self::Training => training::test(python.take().unwrap_or_else(Preparing::begin)),
-            None if self == Self::Web => page::test(),
+            None if self == Self::Training => {
+                let python = jobs.python.take().unwrap_or_else(|| Job::begin(training::python));
+                let tools = &mut jobs.tools;
+                training::test(python, || *tools = jobs.is_for_page.then(|| Job::begin(page::tools)))
+            }
+            None if self == Self::Web => {
+                jobs.tools.take().map_or(Ok(()), Job::finish)?;
+                page::test()
+            }
             None => adapter::ensure().map(|found| println!("{found}")),
         }
     }
+}
+
+/// What later stages need and earlier ones leave a core for: downloads, and programs that are compiled once.
+#[derive(Default)]
+struct Jobs {
+    python: Option<Job<PathBuf>>,
+    tools: Option<Job<()>>,
+    /// Whether the page's stage will run.
+    is_for_page: bool,
 }
 
 /// A stage that has run.
@@ -92,12 +109,12 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
     }
     let stages = select(args)?;
     let mut reports = Vec::new();
-    let mut python = None;
+    let mut jobs = Jobs { is_for_page: stages.contains(&Stage::Web), ..Jobs::default() };
     for (index, &stage) in stages.iter().enumerate() {
-        let report = run(stage, &mut python);
+        let report = run(stage, &mut jobs);
         // After the adapter's stage, which may install packages of the system's, as this may.
         if index == 0 && stages[1..].contains(&Stage::Training) {
-            python = Some(Preparing::begin());
+            jobs.python = Some(Job::begin(training::python));
         }
         let stop = !report.passed && is_ci();
         reports.push(report);
@@ -111,10 +128,10 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
     if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
 }
 
-fn run(stage: Stage, python: &mut Option<Preparing>) -> Report {
+fn run(stage: Stage, jobs: &mut Jobs) -> Report {
     println!("\n== {}: {}", stage.name(), stage.describe());
     let start = Instant::now();
-    let result = stage.run(python);
+    let result = stage.run(jobs);
     let time = start.elapsed();
     match &result {
         Ok(()) => println!("== {}: passed in {}", stage.name(), seconds(time)),

@@ -4,35 +4,24 @@
 //! `training/requirements.txt`. `MIGM_PYTHON` names a Python that has everything already.
 
 use std::path::{Path, PathBuf};
-use std::thread::{self, JoinHandle};
 
 use crate::command::{Step, has_program, workspace_root};
 use crate::debian;
+use crate::job::Job;
 
 /// What the stage runs in the end, as the documentation gives it.
 pub(crate) fn describe() -> String {
     pytest(Path::new("python3"), Path::new("target/debug/migm")).render()
 }
 
-/// A Python with the requirements, on its way: its download and its unpacking need hardly more than one core for minutes, in which
-/// the stages before can compile.
-pub(crate) struct Preparing(JoinHandle<Result<PathBuf, String>>);
-
-impl Preparing {
-    pub(crate) fn begin() -> Self {
-        Self(thread::spawn(python))
-    }
-
-    fn finish(self) -> Result<PathBuf, String> {
-        self.0.join().unwrap_or_else(|_| Err("the installation of Python's packages broke off".to_owned()))
-    }
-}
-
-pub(crate) fn test(python: Preparing) -> Result<(), String> {
+/// The tests; `meanwhile` is called when they begin, which need one core.
+pub(crate) fn test(python: Job<PathBuf>, meanwhile: impl FnOnce()) -> Result<(), String> {
     // As the tests build it: the package alone resolves features without theirs, and would build most of the tree once more.
     Step::cargo(&["test", "--workspace", "--no-run", "--quiet"]).run()?;
     let migm = target().join("debug").join(format!("migm{}", std::env::consts::EXE_SUFFIX));
-    pytest(&python.finish()?, &migm).run()
+    let python = python.finish()?;
+    meanwhile();
+    pytest(&python, &migm).run()
 }
 
 fn pytest(python: &Path, migm: &Path) -> Step {
@@ -47,7 +36,7 @@ fn target() -> PathBuf {
 }
 
 /// A Python with the requirements, installed if they are not yet or have changed.
-fn python() -> Result<PathBuf, String> {
+pub(crate) fn python() -> Result<PathBuf, String> {
     if let Some(python) = std::env::var_os("MIGM_PYTHON") {
         return Ok(PathBuf::from(python));
     }
