@@ -1,4 +1,6 @@
-// A product x wT by tiles: a workgroup of 128 makes 64 rows and 64 columns, an invocation 8 x 4 sums in registers.
+// A product x wT by tiles: a workgroup makes 64 rows and 64 columns of it. On the portable tier and on f16 there are 128 invocations with
+// 8 x 4 sums each in registers; F16_TILES stages operands in half the memory, sums stay f32. MATRIX has `matrix_tile` instead, which
+// multiplies on matrix units.
 //
 // The importer defines what the operands and the result are:
 //   params.rows, params.outer, params.inner: the result is [rows, outer], sums run over inner
@@ -9,18 +11,6 @@
 //     `store_each` has one for results that are all kept
 
 const TILE = 64u;
-const STEP_K4 = 4u; // vec4s along K that are staged at once
-// Two more than TILE, so that the eight lanes that write together hit eight different groups of banks.
-const STAGED_STRIDE = 66u;
-const STAGED = 264u; // STEP_K4 * STAGED_STRIDE
-
-var<workgroup> x_staged: array<vec4<f32>, STAGED>; // [k4][row]
-var<workgroup> w_staged: array<vec4<f32>, STAGED>; // [k4][column]
-
-fn dot_columns(a: vec4<f32>, b0: vec4<f32>, b1: vec4<f32>, b2: vec4<f32>, b3: vec4<f32>) -> vec4<f32> {
-    return vec4<f32>(dot(a, b0), dot(a, b1), dot(a, b2), dot(a, b3));
-}
-
 // First row and column of the tile at `index`. Tiles go down eight rows of tiles before the next column, so that
 // workgroups that run together share operands in the cache.
 fn tile_origin(index: u32, rows_of_tiles: u32, columns_of_tiles: u32) -> vec2<u32> {
@@ -28,6 +18,27 @@ fn tile_origin(index: u32, rows_of_tiles: u32, columns_of_tiles: u32) -> vec2<u3
     let within = index - band * 8u * columns_of_tiles;
     let height = min(8u, rows_of_tiles - 8u * band);
     return TILE * vec2<u32>(8u * band + within % height, within / height);
+}
+
+#ifdef MATRIX
+#import matrix_tile
+#else
+const STEP_K4 = 4u; // vec4s along K that are staged at once
+// Two more than TILE, so that the eight lanes that write together hit eight different groups of banks.
+const STAGED_STRIDE = 66u;
+const STAGED = 264u; // STEP_K4 * STAGED_STRIDE
+
+#ifdef F16_TILES
+alias Staged = vec4<f16>;
+#else
+alias Staged = vec4<f32>;
+#endif
+var<workgroup> x_staged: array<Staged, STAGED>; // [k4][row]
+var<workgroup> w_staged: array<Staged, STAGED>; // [k4][column]
+
+fn dot_columns(staged: Staged, b0: vec4<f32>, b1: vec4<f32>, b2: vec4<f32>, b3: vec4<f32>) -> vec4<f32> {
+    let a = vec4<f32>(staged);
+    return vec4<f32>(dot(a, b0), dot(a, b1), dot(a, b2), dot(a, b3));
 }
 
 @compute @workgroup_size(128)
@@ -70,10 +81,10 @@ fn main(
     var w_0 = load_w(column, lane_k4);
     var w_1 = load_w(column + 32u, lane_k4);
     for (var first = 0u; first < width; first += STEP_K4) {
-        x_staged[staged] = x_0;
-        x_staged[staged + 32u] = x_1;
-        w_staged[staged] = w_0;
-        w_staged[staged + 32u] = w_1;
+        x_staged[staged] = Staged(x_0);
+        x_staged[staged + 32u] = Staged(x_1);
+        w_staged[staged] = Staged(w_0);
+        w_staged[staged + 32u] = Staged(w_1);
         workgroupBarrier();
         // The next loads are on their way while this round multiplies; past the end of K they are zeros.
         let next = first + STEP_K4 + lane_k4;
@@ -83,10 +94,10 @@ fn main(
         w_1 = load_w(column + 32u, next);
         for (var k4 = 0u; k4 < STEP_K4; k4++) {
             let w = k4 * STAGED_STRIDE + tx;
-            let b0 = w_staged[w];
-            let b1 = w_staged[w + 16u];
-            let b2 = w_staged[w + 32u];
-            let b3 = w_staged[w + 48u];
+            let b0 = vec4<f32>(w_staged[w]);
+            let b1 = vec4<f32>(w_staged[w + 16u]);
+            let b2 = vec4<f32>(w_staged[w + 32u]);
+            let b3 = vec4<f32>(w_staged[w + 48u]);
             let x = k4 * STAGED_STRIDE + ty;
             sum_0 += dot_columns(x_staged[x], b0, b1, b2, b3);
             sum_1 += dot_columns(x_staged[x + 8u], b0, b1, b2, b3);
@@ -110,3 +121,4 @@ fn main(
     store_columns(row + 48u, origin.y + tx, sum_6);
     store_columns(row + 56u, origin.y + tx, sum_7);
 }
+#endif

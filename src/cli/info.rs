@@ -1,7 +1,8 @@
 //! `migm info`: the adapters, their tiers and limits, and which one would be taken, and why.
 
 use super::{Backend, CliError};
-use crate::exec::gpu::device::{self, Choice, offered_tier};
+use crate::exec::gpu::device::{self, Choice};
+use crate::exec::gpu::tier::Tier;
 use crate::generate::model::Device;
 use std::io::Write as _;
 
@@ -10,6 +11,11 @@ pub(super) struct Arguments {
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
+}
+
+/// The tiers of an adapter.
+fn tiers(adapter: &wgpu::Adapter) -> Vec<String> {
+    Tier::offered(adapter).iter().map(Tier::to_string).collect()
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
@@ -28,8 +34,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
                 "kind": format!("{:?}", info.device_type),
                 "backend": format!("{:?}", info.backend),
                 "driver": format!("{} {}", info.driver, info.driver_info).trim(),
-                "tier_offered": offered_tier(adapter).to_string(),
-                "tier_used": device::Tier::Portable.to_string(),
+                "tiers_offered": tiers(adapter),
+                "tier_used": Choice::from_environment().tier.unwrap_or_else(|| Tier::default().to_string()),
                 "shader_f16": features.contains(wgpu::Features::SHADER_F16),
                 "subgroups": features.contains(wgpu::Features::SUBGROUP),
                 "timestamps": features.contains(wgpu::Features::TIMESTAMP_QUERY),
@@ -60,7 +66,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         let has = |feature, name| if features.contains(feature) { name } else { "" };
         writeln!(out, "\n{} ({:?}, {:?})", info.name, info.device_type, info.backend)?;
         writeln!(out, "  driver             {} {}", info.driver, info.driver_info)?;
-        writeln!(out, "  tier               portable is used; the adapter offers {}", offered_tier(adapter))?;
+        let used = Choice::from_environment().tier.unwrap_or_else(|| Tier::default().to_string());
+        let offered = tiers(adapter).join(", ");
+        writeln!(
+            out,
+            "  tier               {used} is used; the adapter has {offered} (MIGM_TIER takes another)"
+        )?;
         let list: Vec<&str> = [
             has(wgpu::Features::SHADER_F16, "shader-f16"),
             has(wgpu::Features::SUBGROUP, "subgroups"),

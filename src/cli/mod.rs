@@ -251,7 +251,7 @@ impl Backend {
             );
             return Ok((Device::Cpu, reason));
         }
-        let gpu = pollster::block_on(Gpu::from_adapter(instance, adapter, choice.default_limits))?;
+        let gpu = pollster::block_on(Gpu::from_adapter(instance, adapter, &choice))?;
         Ok((Device::Gpu(Box::new(gpu)), format!("{:?}, {:?}", info.device_type, info.backend)))
     }
 }

@@ -11,19 +11,34 @@ const EXCLUSIVE: &[&[&str]] = &[
     &["GELU", "SILU"],
     &["UPSAMPLE", "DOWNSAMPLE"],
     &["VALUE_IN_QUERY", "VALUE_IN_KEY"],
+    &["F16_TILES", "MATRIX"],
 ];
+/// Lanes of a subgroup: those of Mesa's software driver, and those of most graphics hardware.
+const LANES: [u32; 2] = [8, 32];
 
 /// Values for the constants that a shader takes.
 fn constants(shader: &str, flags: &[&str]) -> Vec<Vec<(&'static str, u32)>> {
-    if flags.contains(&"INT4") {
-        return Quantization::GROUPS.iter().map(|&group| vec![("GROUP", group)]).collect();
-    }
     let heads: &[u32] = match shader {
         "attention" => &[1, 2, 3, 6, 12, 16],
         "attention_wide" => &[17, 32, 50, 128, 256],
-        _ => return vec![Vec::new()],
+        _ => &[],
     };
-    heads.iter().map(|&head4| vec![("HEAD4", head4)]).collect()
+    let mut all = vec![Vec::new()];
+    let mut each = |name, values: &[u32]| {
+        if values.is_empty() {
+            return;
+        }
+        all = all
+            .iter()
+            .flat_map(|known: &Vec<_>| {
+                values.iter().map(move |&value| [known.as_slice(), &[(name, value)]].concat())
+            })
+            .collect();
+    };
+    each("GROUP", if flags.contains(&"INT4") { &Quantization::GROUPS } else { &[] });
+    each("LANES", if flags.contains(&"MATRIX") { &LANES } else { &[] });
+    each("HEAD4", heads);
+    all
 }
 
 /// Flags that a shader and its imports ask for.
@@ -49,6 +64,12 @@ fn flags(shader: &'static str) -> Vec<&'static str> {
         collect(text, &mut found);
     }
     found.into_iter().collect()
+}
+
+/// Every permutation of every shader that runs on the portable tier, which is what a browser has.
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "for the page's test"))]
+pub(crate) fn portable() -> Vec<Permutation> {
+    all().into_iter().filter(|permutation| !permutation.is_half()).collect()
 }
 
 /// Every permutation of every shader.

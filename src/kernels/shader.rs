@@ -34,6 +34,16 @@ impl Permutation {
         self
     }
 
+    /// Whether it computes with f16, which portable shaders only store.
+    pub(crate) fn is_half(&self) -> bool {
+        self.has_matrices() || self.flags.contains(&"F16_TILES")
+    }
+
+    /// Whether it multiplies on matrix units.
+    pub(crate) fn has_matrices(&self) -> bool {
+        self.flags.contains(&"MATRIX")
+    }
+
     /// The WGSL text.
     ///
     /// # Errors
@@ -41,6 +51,12 @@ impl Permutation {
     pub fn source(&self) -> Result<String, ShaderError> {
         let text = find(SHADERS, self.shader)?;
         let mut out = String::with_capacity(text.len() * 2);
+        if self.is_half() {
+            out.push_str("enable f16;\n");
+        }
+        if self.has_matrices() {
+            out.push_str("enable wgpu_cooperative_matrix;\n");
+        }
         for (name, value) in &self.constants {
             out.push_str(&format!("const {name}: u32 = {value}u;\n"));
         }
@@ -149,7 +165,7 @@ pub(crate) const SHADERS: &[(&str, &str)] = sources!("":
 
 /// What `#import` finds.
 pub(crate) const SHARED: &[(&str, &str)] = sources!("shared/":
-    "activation", "attention_operands", "embedding", "gemm_tile", "math", "order", "philox", "store_each", "sum",
+    "activation", "attention_operands", "embedding", "gemm_tile", "math", "matrix_tile", "order", "philox", "store_each", "sum",
     "weights",
 );
 

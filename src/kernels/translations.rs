@@ -40,7 +40,13 @@ fn check(permutation: &Permutation) {
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|error| panic!("{permutation}: {}", error.emit_to_string(&source)));
     // `unpack2x16float` needs wgpu's downlevel flag `SHADER_F16_IN_F32`, which all of WebGPU has; nothing else.
-    let capabilities = valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let mut capabilities = valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    if permutation.is_half() {
+        capabilities |= valid::Capabilities::SHADER_FLOAT16;
+    }
+    if permutation.has_matrices() {
+        capabilities |= valid::Capabilities::COOPERATIVE_MATRIX | valid::Capabilities::SUBGROUP;
+    }
     let info = valid::Validator::new(valid::ValidationFlags::all(), capabilities)
         .validate(&module)
         .unwrap_or_else(|error| panic!("{permutation}: {}", error.emit_to_string(&source)));
@@ -60,18 +66,29 @@ fn check(permutation: &Permutation) {
 
     back::spv::write_vec(&module, &info, &back::spv::Options::default(), None)
         .unwrap_or_else(|error| panic!("{permutation}: SPIR-V: {error}"));
-    back::msl::write_string(
-        &module,
-        &info,
-        &back::msl::Options::default(),
-        &back::msl::PipelineOptions::default(),
-    )
-    .unwrap_or_else(|error| panic!("{permutation}: MSL: {error}"));
+    let mut options = back::msl::Options::default();
+    if permutation.has_matrices() {
+        options.lang_version = (2, 3);
+    }
+    back::msl::write_string(&module, &info, &options, &back::msl::PipelineOptions::default())
+        .unwrap_or_else(|error| panic!("{permutation}: MSL: {error}"));
+    if permutation.has_matrices() {
+        // naga writes them for Vulkan and Metal alone, and the tier is offered there alone.
+        return;
+    }
     let mut hlsl = String::new();
-    let (options, pipeline) = (back::hlsl::Options::default(), back::hlsl::PipelineOptions::default());
+    let mut options = back::hlsl::Options::default();
+    if permutation.is_half() {
+        options.shader_model = back::hlsl::ShaderModel::V6_2;
+    }
+    let pipeline = back::hlsl::PipelineOptions::default();
     back::hlsl::Writer::new(&mut hlsl, &options, &pipeline)
         .write(&module, &info, None)
         .unwrap_or_else(|error| panic!("{permutation}: HLSL: {error}"));
+    if permutation.is_half() {
+        // WebGL, for which GLSL stands, has no f16.
+        return;
+    }
     let mut glsl = String::new();
     let options = back::glsl::Options { version: back::glsl::Version::new_gles(310), ..Default::default() };
     let pipeline = back::glsl::PipelineOptions {

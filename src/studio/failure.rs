@@ -64,7 +64,7 @@ impl Failure {
         let (title, remedies): (&str, &[Remedy]) = match error {
             GenerateError::Exec(ExecError::Device(device)) => match device {
                 DeviceError::NoAdapter { .. } => ("There is no graphics device", &[Remedy::UseCpu]),
-                DeviceError::Refused { .. } => {
+                DeviceError::Refused { .. } | DeviceError::NoTier { .. } => {
                     ("The graphics device refuses to start", &[Remedy::UseCpu, Remedy::Restart])
                 }
                 DeviceError::TooLarge { .. } | DeviceError::TooManyWorkgroups { .. } => {

@@ -105,7 +105,7 @@ impl Page {
 #[wasm_bindgen]
 pub fn shaders() -> Result<Vec<String>, JsValue> {
     let mut found = Vec::new();
-    for permutation in crate::kernels::permutations::all() {
+    for permutation in crate::kernels::permutations::portable() {
         let source = permutation.source().map_err(|error| JsValue::from(error.to_string()))?;
         found.extend([permutation.to_string(), source]);
     }

@@ -117,7 +117,7 @@ pub fn note(device: &Device, reason: &str) -> DeviceNote {
         Device::Gpu(gpu) => DeviceNote {
             name: gpu.info.name.clone(),
             driver: format!("{:?}, {} {}", gpu.info.backend, gpu.info.driver, gpu.info.driver_info),
-            tier: "portable".to_owned(),
+            tier: gpu.tier.to_string(),
             reason,
         },
     }

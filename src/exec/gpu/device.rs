@@ -1,6 +1,7 @@
 //! The device: which adapter, which capability tier and why, which limits; and what became of it.
 
 use super::pipelines::Cache;
+use super::tier::{Tier, Wanted};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What can go wrong with a graphics device.
@@ -21,6 +22,16 @@ pub enum DeviceError {
         adapter: String,
         /// The driver's words.
         reason: String,
+    },
+    /// A tier that is not known, or that the adapter does not have.
+    #[error("{reason}; {adapter} has {offered}")]
+    NoTier {
+        /// What is wrong.
+        reason: String,
+        /// The adapter's name.
+        adapter: String,
+        /// What it has.
+        offered: String,
     },
     /// A tensor does not fit a binding.
     #[error(
@@ -74,40 +85,6 @@ pub enum DeviceError {
     },
 }
 
-/// What a device can do beyond WebGPU's defaults, chosen once. Kernels are written for the portable tier; the
-/// others are known to `migm info`, and kernels of their own can follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tier {
-    /// WebGPU's default limits, f32, no subgroups: runs everywhere.
-    Portable,
-    /// The adapter has `shader-f16`.
-    F16,
-    /// The adapter multiplies 16x16 matrices of f16 into f32 in one instruction.
-    CooperativeMatrix,
-}
-
-impl std::fmt::Display for Tier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Portable => "portable",
-            Self::F16 => "f16",
-            Self::CooperativeMatrix => "cooperative-matrix",
-        })
-    }
-}
-
-/// The highest tier that an adapter offers.
-pub fn offered_tier(adapter: &wgpu::Adapter) -> Tier {
-    let features = adapter.features();
-    if features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
-        Tier::CooperativeMatrix
-    } else if features.contains(wgpu::Features::SHADER_F16) {
-        Tier::F16
-    } else {
-        Tier::Portable
-    }
-}
-
 /// Which adapter to take, and under which limits.
 #[derive(Clone, Debug, Default)]
 pub struct Choice {
@@ -115,14 +92,17 @@ pub struct Choice {
     pub name: Option<String>,
     /// Ask for no more than WebGPU's default limits, as tests of the portable tier do.
     pub default_limits: bool,
+    /// What products are computed with; `None` is the portable tier.
+    pub tier: Option<String>,
 }
 
 impl Choice {
-    /// From `MIGM_ADAPTER` (part of a name) and `MIGM_DEFAULT_LIMITS` (any value).
+    /// From `MIGM_ADAPTER` (part of a name), `MIGM_DEFAULT_LIMITS` (any value) and `MIGM_TIER` (`portable`, `f16` or `matrix`).
     pub fn from_environment() -> Self {
         Self {
             name: std::env::var("MIGM_ADAPTER").ok().filter(|name| !name.is_empty()),
             default_limits: std::env::var_os("MIGM_DEFAULT_LIMITS").is_some(),
+            tier: std::env::var("MIGM_TIER").ok().filter(|tier| !tier.is_empty()),
         }
     }
 }
@@ -142,6 +122,8 @@ pub struct Gpu {
     pub info: wgpu::AdapterInfo,
     /// Whether steps can be timed on the device.
     pub timestamps: bool,
+    /// What products are computed with.
+    pub tier: Tier,
     /// What was compiled for it.
     pub(super) pipelines: Arc<Cache>,
     failure: Arc<Mutex<Option<Failure>>>,
@@ -195,6 +177,30 @@ pub async fn choose(instance: &wgpu::Instance, choice: &Choice) -> Result<wgpu::
     }
 }
 
+/// The tier of that name, if the adapter has it.
+fn tier_of(adapter: &wgpu::Adapter, name: Option<&str>, called: &str) -> Result<Tier, DeviceError> {
+    let Some(name) = name else { return Ok(Tier::Portable) };
+    let offered = Tier::offered(adapter);
+    let refused = |reason| DeviceError::NoTier {
+        reason,
+        adapter: called.to_owned(),
+        offered: offered.iter().map(Tier::to_string).collect::<Vec<_>>().join(", "),
+    };
+    let wanted: Wanted = name.parse().map_err(refused)?;
+    let found = offered.iter().find(|tier| tier.is(wanted)).copied();
+    found.ok_or_else(|| refused(format!("the tier {name} is not there")))
+}
+
+/// Without this token a device with matrices is refused.
+fn experimental(tier: Tier) -> wgpu::ExperimentalFeatures {
+    match tier {
+        Tier::Portable | Tier::F16 => wgpu::ExperimentalFeatures::disabled(),
+        // SAFETY: wgpu asks for this because what such features do to wrong programs is not bounded yet. Ours are fixed, read and
+        // written within their buffers by construction, and compared with twins on every tier.
+        Tier::Matrix { .. } => unsafe { wgpu::ExperimentalFeatures::enabled() },
+    }
+}
+
 impl Gpu {
     /// Opens the chosen adapter.
     ///
@@ -203,17 +209,17 @@ impl Gpu {
     pub async fn open(choice: &Choice) -> Result<Self, DeviceError> {
         let instance = instance();
         let adapter = choose(&instance, choice).await?;
-        Self::from_adapter(instance, adapter, choice.default_limits).await
+        Self::from_adapter(instance, adapter, choice).await
     }
 
-    /// Opens an adapter.
+    /// Opens an adapter, under the limits and for the tier of a choice.
     ///
     /// # Errors
-    /// It gives no device.
+    /// It does not have the tier, or gives no device.
     pub async fn from_adapter(
         instance: wgpu::Instance,
         adapter: wgpu::Adapter,
-        default_limits: bool,
+        choice: &Choice,
     ) -> Result<Self, DeviceError> {
         let mut info = adapter.get_info();
         if info.name.is_empty() {
@@ -221,12 +227,14 @@ impl Gpu {
             info.name = "WebGPU adapter".to_owned();
         }
         let timestamps = adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY);
-        let features = if timestamps { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() };
-        let limits = if default_limits { wgpu::Limits::default() } else { adapter.limits() };
+        let tier = tier_of(&adapter, choice.tier.as_deref(), &info.name)?;
+        let clock = if timestamps { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() };
+        let limits = if choice.default_limits { wgpu::Limits::default() } else { adapter.limits() };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("migm"),
-            required_features: features,
+            required_features: clock | tier.features(),
             required_limits: limits,
+            experimental_features: experimental(tier),
             ..Default::default()
         };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| {
@@ -249,7 +257,7 @@ impl Gpu {
             *report.lock().unwrap_or_else(PoisonError::into_inner) = Some(Failure::Lost(message));
         });
         let pipelines = Arc::new(Cache::default());
-        Ok(Self { instance, adapter, device, queue, info, timestamps, pipelines, failure })
+        Ok(Self { instance, adapter, device, queue, info, timestamps, tier, pipelines, failure })
     }
 
     /// Reports what went wrong since the last call, if anything.

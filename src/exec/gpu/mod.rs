@@ -1,6 +1,6 @@
 //! The GPU executor: each operation a compute dispatch; pipelines, bind groups and parameters made before the loop.
 //!
-//! [`device`] opens an adapter, `pipelines` compiles shaders, `readback` brings data home; this file holds
+//! [`device`] opens an adapter, [`tier`] says what it multiplies with, `pipelines` compiles shaders, `readback` brings data home; this file holds
 //! buffers and replays programs, a little long because both are about the same indices of programs, operations and steps.
 
 use super::{Counters, ExecError, Executor, LocalFuture, Memory, OpTime};
@@ -16,6 +16,7 @@ pub mod device;
 mod pace;
 mod pipelines;
 mod readback;
+pub mod tier;
 mod timing;
 
 /// Bytes of weights between two waits while loading: bounds the copies that the driver holds for uploads.

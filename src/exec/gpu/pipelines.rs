@@ -29,6 +29,7 @@ impl Cache {
         bindings: &[Binding],
         counters: &mut Counters,
     ) -> Result<Made, ExecError> {
+        let permutation = &gpu.tier.specialise(permutation.clone());
         let accesses = bindings.iter().map(|b| (b.index, b.access == Access::Read)).collect();
         let key = (permutation.clone(), accesses);
         let known = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();

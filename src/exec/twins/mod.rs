@@ -17,6 +17,7 @@ use super::Executor;
 use super::cpu::CpuExecutor;
 use super::gpu::GpuExecutor;
 use super::gpu::device::{Choice, Gpu};
+use super::gpu::tier::Tier;
 use crate::eval::random::RandomWeights;
 use crate::kernels::philox::{Stream, draw, uniform};
 use crate::kernels::{Access, Slot, StepValues, WeightFormat};
@@ -27,14 +28,19 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 /// The device of tests, at WebGPU's default limits: the one that `MIGM_TEST_ADAPTER` names, which must then exist;
-/// otherwise any; `None` without one.
+/// otherwise any; `None` without one. `MIGM_TEST_TIER` has it compute on another tier than the portable one.
 pub(crate) fn test_gpu() -> Option<Gpu> {
     static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
     GPU.get_or_init(|| {
         let name = std::env::var("MIGM_TEST_ADAPTER").ok().filter(|name| !name.is_empty());
-        match block_on(Gpu::open(&Choice { name: name.clone(), default_limits: true })) {
-            Ok(gpu) => Some(gpu),
-            Err(error) if name.is_some() => panic!("MIGM_TEST_ADAPTER is set: {error}"),
+        let tier = std::env::var("MIGM_TEST_TIER").ok().filter(|tier| !tier.is_empty());
+        let is_wanted = name.is_some() || tier.is_some();
+        match block_on(Gpu::open(&Choice { name, default_limits: true, tier })) {
+            Ok(gpu) => {
+                eprintln!("{}, tier {}", gpu.info.name, gpu.tier);
+                Some(gpu)
+            }
+            Err(error) if is_wanted => panic!("MIGM_TEST_ADAPTER or MIGM_TEST_TIER is set: {error}"),
             Err(error) => {
                 eprintln!("not compared with a GPU: {error}");
                 None
@@ -100,10 +106,11 @@ impl Case<'_> {
         let Some(gpu) = test_gpu() else { return };
         let program = || build("case", formats(format), |b| b.block(&body)).unwrap();
         let reference = program();
+        let tolerance = self.tolerance.max(rounded(gpu.tier, format));
         // Weights that f16 can hold, so that both executors multiply by the same numbers.
-        let weights = || Rounded(RandomWeights { seed: 3 }, format);
+        let weights = || Rounded(RandomWeights { seed: 3 }, format, gpu.tier);
         let mut cpu = CpuExecutor::new(vec![program()], &mut weights()).unwrap();
-        let mut device = GpuExecutor::new(gpu, vec![program()], &mut weights()).unwrap();
+        let mut device = GpuExecutor::new(gpu.clone(), vec![program()], &mut weights()).unwrap();
         let cpu = self.run(&mut cpu, &reference);
         let device = self.run(&mut device, &reference);
         for (name, wanted) in &cpu {
@@ -114,7 +121,7 @@ impl Case<'_> {
                     Element::F32 if got == wanted => true,
                     Element::F32 => {
                         let (got, wanted) = (f32::from_bits(got), f32::from_bits(wanted));
-                        (got - wanted).abs() <= self.tolerance * wanted.abs().max(1.0)
+                        (got - wanted).abs() <= tolerance * wanted.abs().max(1.0)
                     }
                 };
                 let op = &reference.ops()[0].kernel;
@@ -175,15 +182,26 @@ fn random(slot: usize, len: u32) -> impl Iterator<Item = u32> {
     (0..len).map(move |i| draw([slot as u32, 77], 0, i, Stream::Weights, 0)[0])
 }
 
+/// Numbers that f16 can hold, on every tier: those that multiply in f16 then round nothing.
 fn floats(slot: usize, len: u32, scale: f32) -> Vec<u32> {
-    random(slot, len).map(|bits| ((2.0 * uniform(bits) - 1.0) * scale).to_bits()).collect()
+    random(slot, len).map(|bits| to_half((2.0 * uniform(bits) - 1.0) * scale).to_bits()).collect()
+}
+
+fn to_half(value: f32) -> f32 {
+    half::f16::from_f32(value).to_f32()
+}
+
+/// Largest difference, beside a case's own, where a tier multiplies in f16. Operands of cases are numbers that f16 can hold, whose
+/// products f32 holds exactly, so that there is nothing to allow for; but steps of quantised weights times their scales are not.
+fn rounded(tier: Tier, format: WeightFormat) -> f32 {
+    if tier == Tier::Portable || format.quantization().is_none() { 0.0 } else { 2e-3 }
 }
 
 fn formats(format: WeightFormat) -> Formats {
     Formats { half: format == WeightFormat::F16, quantize: format.quantization() }
 }
 
-struct Rounded(RandomWeights, WeightFormat);
+struct Rounded(RandomWeights, WeightFormat, Tier);
 
 impl crate::program::WeightSource for Rounded {
     fn load(&mut self, spec: &WeightSpec) -> Result<Vec<f32>, crate::weights::WeightError> {
@@ -194,10 +212,8 @@ impl crate::program::WeightSource for Rounded {
                 *value += ((i * 7 % 13) as f32 - 6.0) * 0.1;
             }
         }
-        if self.1 == WeightFormat::F16 {
-            for value in &mut data {
-                *value = half::f16::from_f32(*value).to_f32();
-            }
+        if self.1 == WeightFormat::F16 || self.2 != Tier::Portable {
+            data.iter_mut().for_each(|value| *value = to_half(*value));
         }
         Ok(data)
     }
