@@ -9,6 +9,7 @@ mod bench;
 mod command;
 mod debian;
 mod job;
+mod mesa;
 mod page;
 mod sprites;
 mod stages;
@@ -27,6 +28,7 @@ usage: cargo xtask <command>
   check-targets [TARGET...] [CARGO ARGS]   type-check for other systems (Windows and macOS unless named)
   bench [ARGS]                             run `migm bench ARGS`, then the criterion benches
   table                                    measure the figures that stand in the documentation
+  tiers [FILTER]                           compare kernels on every tier, on a driver that has them (Debian, x86-64)
   web                                      build the page into web/dist
   sprites                                  make assets/sprites/ again from npm packages (needs Node.js)
 ";
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         "bench" => bench::bench(rest),
         "table" => bench::table(rest),
         "sprites" => sprites::main(),
+        "tiers" => mesa::main(rest),
         "web" => web::main(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
