@@ -1,7 +1,7 @@
 //! `migm verify FILE...`: a line a part, and exit code 0 only if all are within tolerance.
 
 use super::{Backend, CliError};
-use crate::eval::verify::{self, TOLERANCE};
+use crate::eval::verify::{self, Tolerance};
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -29,13 +29,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         let parts = parts?;
         all_ok &= !parts.is_empty() && parts.iter().all(|part| part.ok);
         if arguments.json {
-            let report = serde_json::json!({ "file": file, "tolerance": TOLERANCE, "parts": parts });
+            let report =
+                serde_json::json!({ "file": file, "tolerance": Tolerance::of(&device), "parts": parts });
             writeln!(out, "{report}")?;
             continue;
         }
         let name = match &device {
-            crate::generate::model::Device::Cpu => "CPU",
-            crate::generate::model::Device::Gpu(gpu) => &gpu.info.name,
+            crate::generate::model::Device::Cpu => "CPU".to_owned(),
+            crate::generate::model::Device::Gpu(gpu) => format!("{}, {} tier", gpu.info.name, gpu.tier),
         };
         writeln!(out, "{} on {name} ({reason})", file.display())?;
         writeln!(out, "{:<22} {:<20} {:>12} {:>12}", "part", "shape", "largest", "relative")?;

@@ -108,6 +108,9 @@ fn edits_are_made_judged_and_change_nothing_outside() {
     let (mut engine, mut judge) = (Engine::of(model, Device::Cpu), judge(size));
     let report = evaluate(&mut engine, &mut judge, &Squares(size), &plan, &mut |_| {}).unwrap();
     assert_eq!((report.rows.len(), report.before.len()), (8, 4));
+    // The edge of what a picture grows by is not in it before.
+    let edges: Vec<bool> = report.before.iter().map(|before| before.seam.is_some()).collect();
+    assert_eq!(edges, Kind::ALL.map(|kind| kind != Kind::Extend));
     for row in &report.rows {
         assert_eq!(row.changed_outside, 0, "{row:?}");
         assert!(row.seconds > 0.0 && row.share_of_whole > 0.0 && row.seam.unwrap().mean > 0.0, "{row:?}");

@@ -48,13 +48,25 @@ pub struct Row {
     pub changed_outside: usize,
 }
 
+/// What there was before one kind of edit.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Before {
+    /// Which edits.
+    pub kind: Kind,
+    /// Scenes in which the judge sees what edits are held to outside.
+    pub outside: Option<Share>,
+    /// How steep scenes are where the edge of an edit will be, in [`Row::seam`]'s measure: things end there too. None of pictures that
+    /// grow, whose edge is not in them.
+    pub seam: Option<Mean>,
+}
+
 /// Everything that was found.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Report {
     /// Edits of each kind by each method.
     pub edits: usize,
-    /// Of the scenes before they were edited, by kind: whether the judge sees there what edits are held to outside.
-    pub before: Vec<(Kind, Option<Share>)>,
+    /// Of the scenes before they were edited, by kind.
+    pub before: Vec<Before>,
     /// Kinds in turn, and the methods of each.
     pub rows: Vec<Row>,
 }
@@ -137,7 +149,10 @@ pub fn evaluate(
         let originals: Vec<Picture> = prepared.tasks.iter().map(|task| task.picture.clone()).collect();
         let seen = judge.read(&values(&originals))?.seen;
         let stays = seen.iter().zip(&prepared.tasks).filter(|(seen, task)| task.stays(seen)).count();
-        report.before.push((kind, Share::new(stays, seen.len())));
+        let there = originals.iter().zip(&prepared.edits).filter(|_| kind != Kind::Extend);
+        let seams: Vec<f64> = there.filter_map(|(scene, edit)| seam(scene, edit.region())).collect();
+        let outside = Share::new(stays, seen.len());
+        report.before.push(Before { kind, outside, seam: Mean::of_values(&seams) });
         for ((name, settings), whole) in plan.methods.iter().zip(&mut wholes) {
             tick(&format!("{}: {name}", kind.title()));
             let row = make(engine, judge, &prepared, kind, name, settings, plan, whole, tick)?;

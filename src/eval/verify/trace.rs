@@ -1,6 +1,6 @@
 //! Whole sampling runs, replayed under the noise that was recorded with them.
 
-use super::{Part, Trace, Verifier, channels_first};
+use super::{Part, Tolerance, Trace, Verifier, channels_first};
 use crate::exec::write_f32;
 use crate::generate::GenerateError;
 use crate::generate::session::{PlannedStep, Session, Shape, StepKind};
@@ -161,7 +161,13 @@ impl Verifier<'_> {
             let draws = found.was_masked.iter().filter(|masked| **masked).count();
             let compared = found.drawn.iter().zip(&wanted).zip(&found.was_masked);
             let differing = compared.filter(|((got, wanted), masked)| **masked && got != wanted).count();
-            self.parts.push(Part::exact(&drawn, &self.recorded.shape(&drawn), differing, draws));
+            self.parts.push(Part::exact(
+                &drawn,
+                &self.recorded.shape(&drawn),
+                differing,
+                draws,
+                Tolerance::of(self.device),
+            ));
         }
         let masked = name("masked_after");
         if self.recorded.has(&masked) {
@@ -169,7 +175,13 @@ impl Verifier<'_> {
             let pairs = found.masked_after.iter().zip(&wanted);
             let differing = pairs.filter(|(got, wanted)| (**got != 0) != (**wanted != 0)).count()
                 + wanted.len().abs_diff(found.masked_after.len());
-            self.parts.push(Part::exact(&masked, &self.recorded.shape(&masked), differing, wanted.len()));
+            self.parts.push(Part::exact(
+                &masked,
+                &self.recorded.shape(&masked),
+                differing,
+                wanted.len(),
+                Tolerance::of(self.device),
+            ));
         }
         if self.recorded.has(&name("features")) {
             self.values(&name("features"), &found.features)?;
