@@ -11,6 +11,7 @@
 //     `store_each` has one for results that are all kept
 
 const TILE = 64u;
+
 // First row and column of the tile at `index`. Tiles go down eight rows of tiles before the next column, so that
 // workgroups that run together share operands in the cache.
 fn tile_origin(index: u32, rows_of_tiles: u32, columns_of_tiles: u32) -> vec2<u32> {

@@ -1,5 +1,6 @@
 // What `gemm_tile` is on matrix units: eight subgroups of LANES invocations, each with 64 rows and 8 columns of the tile, as eight blocks
-// of 8 x 8 sums in f32. Operands are rounded to f16 as they are staged, whatever they are stored as.
+// of 8 x 8 sums in f32. Operands are rounded to f16 as they are staged, whatever they are stored as. Blocks are written out one by one:
+// an array of them, indexed, need not stay in registers.
 
 const STEP_K4 = 4u;        // vec4s along K that are staged at once
 const STAGED_STRIDE = 24u; // f16s from one row to the next: 16 and a gap, so that rows begin in different groups of banks

@@ -366,8 +366,8 @@ fn with_progress<T>(
         } else {
             bar.set_message(what.to_owned());
             if bar.is_hidden() {
-                // A log, where nobody sees a bar turn: this can take hours. That nobody reads it either is no reason to stop.
-                let _ = writeln!(std::io::stderr(), "{:>6} s  {what}", bar.elapsed().as_secs());
+                // A log, where nobody sees a bar turn: this can take hours.
+                say!("{:>6} s  {what}", bar.elapsed().as_secs());
             }
         }
     })?;

@@ -1,7 +1,7 @@
 //! The device: which adapter, which capability tier and why, which limits; and what became of it.
 
 use super::pipelines::Cache;
-use super::tier::{Tier, Wanted};
+use super::tier::Tier;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What can go wrong with a graphics device.
@@ -23,11 +23,11 @@ pub enum DeviceError {
         /// The driver's words.
         reason: String,
     },
-    /// A tier that is not known, or that the adapter does not have.
-    #[error("{reason}; {adapter} has {offered}")]
+    /// A tier that there is not, or that the adapter does not have.
+    #[error("{adapter} has no tier {wanted:?}; it has {offered}")]
     NoTier {
-        /// What is wrong.
-        reason: String,
+        /// What was asked for.
+        wanted: String,
         /// The adapter's name.
         adapter: String,
         /// What it has.
@@ -181,14 +181,12 @@ pub async fn choose(instance: &wgpu::Instance, choice: &Choice) -> Result<wgpu::
 fn tier_of(adapter: &wgpu::Adapter, name: Option<&str>, called: &str) -> Result<Tier, DeviceError> {
     let Some(name) = name else { return Ok(Tier::Portable) };
     let offered = Tier::offered(adapter);
-    let refused = |reason| DeviceError::NoTier {
-        reason,
+    let found = offered.iter().find(|tier| tier.to_string() == name).copied();
+    found.ok_or_else(|| DeviceError::NoTier {
+        wanted: name.to_owned(),
         adapter: called.to_owned(),
         offered: offered.iter().map(Tier::to_string).collect::<Vec<_>>().join(", "),
-    };
-    let wanted: Wanted = name.parse().map_err(refused)?;
-    let found = offered.iter().find(|tier| tier.is(wanted)).copied();
-    found.ok_or_else(|| refused(format!("the tier {name} is not there")))
+    })
 }
 
 /// Without this token a device with matrices is refused.

@@ -1,7 +1,7 @@
 //! The GPU executor: each operation a compute dispatch; pipelines, bind groups and parameters made before the loop.
 //!
-//! [`device`] opens an adapter, [`tier`] says what it multiplies with, `pipelines` compiles shaders, `readback` brings data home; this file holds
-//! buffers and replays programs, a little long because both are about the same indices of programs, operations and steps.
+//! [`device`] opens an adapter, [`tier`] says what it multiplies with, `pipelines` compiles shaders, `readback` brings data home; this
+//! file holds buffers and replays programs, a little long because both are about the same indices of programs, operations and steps.
 
 use super::{Counters, ExecError, Executor, LocalFuture, Memory, OpTime};
 use crate::kernels::{StepValues, WeightFormat};

@@ -31,31 +31,6 @@ impl std::fmt::Display for Tier {
     }
 }
 
-/// A tier as a person names it; how many lanes there are, the adapter knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Wanted {
-    /// [`Tier::Portable`].
-    #[default]
-    Portable,
-    /// [`Tier::F16`].
-    F16,
-    /// [`Tier::Matrix`].
-    Matrix,
-}
-
-impl std::str::FromStr for Wanted {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "portable" => Ok(Self::Portable),
-            "f16" => Ok(Self::F16),
-            "matrix" => Ok(Self::Matrix),
-            other => Err(format!("{other:?} is no tier; the tiers are portable, f16 and matrix")),
-        }
-    }
-}
-
 /// Subgroups of a workgroup of `shared/matrix_tile.wgsl`.
 const SUBGROUPS: u32 = 8;
 /// Shaders that multiply through `shared/gemm_tile.wgsl`.
@@ -83,16 +58,6 @@ impl Tier {
             offered.push(Self::Matrix { lanes });
         }
         offered
-    }
-
-    /// Whether this is what a person means.
-    pub(super) fn is(self, wanted: Wanted) -> bool {
-        matches!(
-            (self, wanted),
-            (Self::Portable, Wanted::Portable)
-                | (Self::F16, Wanted::F16)
-                | (Self::Matrix { .. }, Wanted::Matrix)
-        )
     }
 
     /// What a device is asked for.
@@ -133,14 +98,6 @@ mod tests {
             .map(|(name, _)| *name)
             .collect();
         assert_eq!(with_tile, PRODUCTS);
-    }
-
-    #[test]
-    fn a_tier_is_known_by_what_it_is_called() {
-        for tier in [Tier::Portable, Tier::F16, Tier::Matrix { lanes: 32 }] {
-            assert!(tier.is(tier.to_string().parse().unwrap()), "{tier}");
-        }
-        assert!("tensor".parse::<Wanted>().unwrap_err().contains("portable, f16 and matrix"));
     }
 
     #[test]
