@@ -1,6 +1,6 @@
 //! Tiers: what a device computes products with beyond WebGPU's defaults, chosen once for a device.
 //!
-//! Kernels are written once, for the portable tier; on the others [`Tier::specialise`] has the shaders that multiply through
+//! Kernels are written once, for the portable tier; on the others `Tier::specialise` has the shaders that multiply through
 //! `shared/gemm_tile.wgsl` take another tile. The portable tier is what "the same tokens" means everywhere; the others round the
 //! operands of products to f16 and keep sums, norms, softmax and sampling in f32.
 
