@@ -10,15 +10,22 @@
 const QUERIES = 64u;
 const KEYS = 16u; // a tile: 8 KiB at most for keys and values together, so that several workgroups fit side by side
 const LOWEST = -3.0e38;
-var<workgroup> key_tile: array<array<vec4<f32>, HEAD4>, KEYS>;
-var<workgroup> value_tile: array<array<vec4<f32>, HEAD4>, KEYS>;
+#ifdef F16_TILES
+alias Staged = vec4<f16>; // in half the memory
+alias Four = mat4x4<f16>;
+#else
+alias Staged = vec4<f32>;
+alias Four = mat4x4<f32>;
+#endif
+var<workgroup> key_tile: array<array<Staged, HEAD4>, KEYS>;
+var<workgroup> value_tile: array<array<Staged, HEAD4>, KEYS>;
 
 // Columns 4c..4c+4 of four keys, one a column of the matrix: a query times it is four parts of four scores.
 fn keys(j: u32, c: u32) -> mat4x4<f32> {
-    return mat4x4(key_tile[j][c], key_tile[j + 1u][c], key_tile[j + 2u][c], key_tile[j + 3u][c]);
+    return mat4x4<f32>(Four(key_tile[j][c], key_tile[j + 1u][c], key_tile[j + 2u][c], key_tile[j + 3u][c]));
 }
 fn values(j: u32, c: u32) -> mat4x4<f32> {
-    return mat4x4(value_tile[j][c], value_tile[j + 1u][c], value_tile[j + 2u][c], value_tile[j + 3u][c]);
+    return mat4x4<f32>(Four(value_tile[j][c], value_tile[j + 1u][c], value_tile[j + 2u][c], value_tile[j + 3u][c]));
 }
 
 @compute @workgroup_size(QUERIES)
@@ -67,8 +74,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 k = load_key(key_start(r, column), c);
                 v = load_value(value_start(r, column), c);
             }
-            key_tile[j][c] = k;
-            value_tile[j][c] = v;
+            key_tile[j][c] = Staged(k);
+            value_tile[j][c] = Staged(v);
         }
         workgroupBarrier();
         for (var j = 0u; j < count; j += 4u) {

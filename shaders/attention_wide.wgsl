@@ -15,7 +15,12 @@ const VALUES = 16u; // keys whose values are staged at once
 const BLOCKS = (HEAD4 + LANES - 1u) / LANES; // of 128 columns
 const LOWEST = -3.0e38;
 
-var<workgroup> staged: array<vec4<f32>, KEYS * KEY_ROW>; // keys, then values
+#ifdef F16_TILES
+alias Staged = vec4<f16>; // in half the memory
+#else
+alias Staged = vec4<f32>;
+#endif
+var<workgroup> staged: array<Staged, KEYS * KEY_ROW>; // keys, then values
 var<workgroup> query_chunk: array<vec4<f32>, 2u * PAIRS * CHUNK4>;
 var<workgroup> weights: array<vec2<f32>, KEYS * PAIRS>; // the lanes' largest scores, then the exponentials
 
@@ -33,11 +38,11 @@ fn weigh(block: u32, first: u32, count: u32, key_row: u32, column: u32, index: u
             if j < count && c < HEAD4 {
                 v = load_value(value_start(key_row + first + j, column), c);
             }
-            staged[i] = v;
+            staged[i] = Staged(v);
         }
         workgroupBarrier();
         for (var j = 0u; j < min(VALUES, count - part); j++) {
-            let v = staged[j * LANES + lane];
+            let v = vec4<f32>(staged[j * LANES + lane]);
             let p = weights[(part + j) * PAIRS + pair];
             total += mat2x4(v * p.x, v * p.y);
         }
@@ -107,14 +112,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 if j < count && c < HEAD4 {
                     v = load_key(key_start(key_row + first + j, column), c);
                 }
-                staged[j * KEY_ROW + i % CHUNK4] = v;
+                staged[j * KEY_ROW + i % CHUNK4] = Staged(v);
             }
             workgroupBarrier();
             for (var c = 0u; c < CHUNK4; c++) {
                 let a = query_chunk[2u * pair * CHUNK4 + c];
                 let b = query_chunk[(2u * pair + 1u) * CHUNK4 + c];
-                let k = staged[lane * KEY_ROW + c];
-                let l = staged[(lane + LANES) * KEY_ROW + c];
+                let k = vec4<f32>(staged[lane * KEY_ROW + c]);
+                let l = vec4<f32>(staged[(lane + LANES) * KEY_ROW + c]);
                 near += vec2(dot(a, k), dot(b, k));
                 far += vec2(dot(a, l), dot(b, l));
             }

@@ -1,6 +1,6 @@
 // rms_norm: y[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight, then y * (1 + scale) + shift where modulated.
 // One workgroup a row, statistics in f32.
-#import sum
+#import lanes
 
 struct Params { rows: u32, width: u32, eps: f32, unused: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -16,7 +16,17 @@ fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
+#ifdef SUBGROUPS
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(num_subgroups) subgroups: u32,
+    @builtin(subgroup_invocation_id) lane_of_subgroup: u32,
+#endif
 ) {
+#ifdef SUBGROUPS
+    subgroup_index = subgroup;
+    subgroup_count = subgroups;
+    subgroup_lane = lane_of_subgroup;
+#endif
     let row = group.x + group.y * groups.x;
     if row >= params.rows {
         return;

@@ -1,4 +1,5 @@
-//! Softmax attention over the heads of packed rows. Twin of `shaders/attention.wgsl` and `shaders/attention_wide.wgsl`.
+//! Softmax attention over the heads of packed rows. Twin of `shaders/attention.wgsl`, `shaders/attention_wide.wgsl` and,
+//! on matrix units, `shaders/attention_matrix.wgsl`.
 //!
 //! The matrix of scores never stands in memory as a whole: shaders and twin go over the keys in tiles and carry
 //! each query's largest score and sum of exponentials along (Milakov and Gimelshein 2018, arXiv 1805.02867). The file is long because both shaders have one twin, whose
@@ -60,6 +61,16 @@ pub(crate) struct Params {
 
 /// Up to this width one invocation holds a query and its accumulator in registers.
 const NARROW: u32 = 64;
+/// Queries of a workgroup up to that width.
+pub(crate) const ROWS: u32 = 64;
+/// Queries of a workgroup beyond it.
+const WIDE_ROWS: u32 = 16;
+
+/// Queries of a workgroup of `attention_matrix.wgsl`, which takes the place of both others on matrix units: as many as its sums leave
+/// room for in workgroup memory.
+pub(crate) fn matrix_rows(head4: u32) -> u32 {
+    if head4 <= NARROW / 4 { 32 } else { WIDE_ROWS }
+}
 
 impl Attention {
     /// The widest head of `attention_wide`, whose invocations keep 1/128 of it each, for two queries.
@@ -85,7 +96,7 @@ impl Attention {
     }
 
     fn queries_per_workgroup(&self) -> u32 {
-        if self.head_width <= NARROW { 64 } else { 16 }
+        if self.head_width <= NARROW { ROWS } else { WIDE_ROWS }
     }
 }
 

@@ -2,6 +2,7 @@
 //! browser's own compiler read.
 
 use super::Quantization;
+use super::attention::matrix_rows;
 use super::shader::{Permutation, SHADERS, SHARED};
 use std::collections::BTreeSet;
 
@@ -21,6 +22,7 @@ fn constants(shader: &str, flags: &[&str]) -> Vec<Vec<(&'static str, u32)>> {
     let heads: &[u32] = match shader {
         "attention" => &[1, 2, 3, 6, 12, 16],
         "attention_wide" => &[17, 32, 50, 128, 256],
+        "attention_matrix" => &[1, 3, 12, 16, 17, 32],
         _ => &[],
     };
     let mut all = vec![Vec::new()];
@@ -36,8 +38,15 @@ fn constants(shader: &str, flags: &[&str]) -> Vec<Vec<(&'static str, u32)>> {
             .collect();
     };
     each("GROUP", if flags.contains(&"INT4") { &Quantization::GROUPS } else { &[] });
-    each("LANES", if flags.contains(&"MATRIX") { &LANES } else { &[] });
+    let on_matrices = flags.contains(&"MATRIX") || shader == "attention_matrix";
+    each("LANES", if on_matrices { &LANES } else { &[] });
     each("HEAD4", heads);
+    if shader == "attention_matrix" {
+        for constants in &mut all {
+            let head4 = constants.iter().find(|(name, _)| *name == "HEAD4").map_or(0, |&(_, value)| value);
+            constants.push(("QUERIES", matrix_rows(head4)));
+        }
+    }
     all
 }
 
@@ -69,7 +78,7 @@ fn flags(shader: &'static str) -> Vec<&'static str> {
 /// Every permutation of every shader that runs on the portable tier, which is what a browser has.
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "for the page's test"))]
 pub(crate) fn portable() -> Vec<Permutation> {
-    all().into_iter().filter(|permutation| !permutation.is_half()).collect()
+    all().into_iter().filter(|permutation| !permutation.is_half() && !permutation.has_subgroups()).collect()
 }
 
 /// Every permutation of every shader.
@@ -83,7 +92,9 @@ pub(crate) fn all() -> Vec<Permutation> {
             let exclusive = |group: &[&str]| group.iter().filter(|flag| on.contains(flag)).count() > 1;
             // Values that share a tensor with the keys, which share one with the queries, share it with the queries.
             let chained = on.contains(&"KEY_IN_QUERY") && on.contains(&"VALUE_IN_KEY");
-            if EXCLUSIVE.iter().any(|group| exclusive(group)) || chained {
+            // Of larger matrices only where there are any.
+            let edge = on.contains(&"EDGE16") && !on.contains(&"MATRIX") && *shader != "attention_matrix";
+            if EXCLUSIVE.iter().any(|group| exclusive(group)) || chained || edge {
                 continue;
             }
             for constants in constants(shader, &on) {

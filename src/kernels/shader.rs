@@ -41,7 +41,12 @@ impl Permutation {
 
     /// Whether it multiplies on matrix units.
     pub(crate) fn has_matrices(&self) -> bool {
-        self.flags.contains(&"MATRIX")
+        self.flags.contains(&"MATRIX") || self.shader == "attention_matrix"
+    }
+
+    /// Whether it computes across the invocations of a subgroup.
+    pub(crate) fn has_subgroups(&self) -> bool {
+        self.has_matrices() || self.flags.contains(&"SUBGROUPS")
     }
 
     /// The WGSL text.
@@ -156,7 +161,7 @@ macro_rules! sources {
 
 /// Every shader that can be dispatched.
 pub(crate) const SHADERS: &[(&str, &str)] = sources!("":
-    "attention", "attention_wide", "combine", "commit", "conv2d", "embed_rows", "embed_sequence", "embed_tokens", "fma_peak",
+    "attention", "attention_matrix", "attention_wide", "combine", "commit", "conv2d", "embed_rows", "embed_sequence", "embed_tokens", "fma_peak",
     "gated_silu", "gather_rows", "gauge", "group_norm", "group_norm_stats", "head_max", "layer_norm", "linear", "list_tokens",
     "lowest_rows", "masked_logits", "mean_pixels", "movement", "nearest_code", "outside_union", "rank_scores", "remask", "rms_norm",
     "rope", "row_max", "sample", "scatter_rows", "spread_k", "surprise", "taylor_observe", "taylor_predict", "time_embedding",
@@ -165,7 +170,7 @@ pub(crate) const SHADERS: &[(&str, &str)] = sources!("":
 
 /// What `#import` finds.
 pub(crate) const SHARED: &[(&str, &str)] = sources!("shared/":
-    "activation", "attention_operands", "embedding", "gemm_tile", "math", "matrix_tile", "order", "philox", "store_each", "sum",
+    "activation", "attention_operands", "embedding", "gemm_tile", "lanes", "math", "matrix_tile", "matrix_units", "order", "philox", "store_each",
     "weights",
 );
 

@@ -3,6 +3,7 @@
 
 use super::permutations::all as permutations;
 use super::shader::Permutation;
+use crate::exec::gpu::tier::MATRIX_WORKGROUP_BYTES;
 use naga::{back, valid};
 
 #[test]
@@ -44,8 +45,11 @@ fn check(permutation: &Permutation) {
     if permutation.is_half() {
         capabilities |= valid::Capabilities::SHADER_FLOAT16;
     }
+    if permutation.has_subgroups() {
+        capabilities |= valid::Capabilities::SUBGROUP;
+    }
     if permutation.has_matrices() {
-        capabilities |= valid::Capabilities::COOPERATIVE_MATRIX | valid::Capabilities::SUBGROUP;
+        capabilities |= valid::Capabilities::COOPERATIVE_MATRIX;
     }
     let info = valid::Validator::new(valid::ValidationFlags::all(), capabilities)
         .validate(&module)
@@ -59,7 +63,8 @@ fn check(permutation: &Permutation) {
     let workgroup: u32 = of_space(|space| *space == naga::AddressSpace::WorkGroup)
         .map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()))
         .sum();
-    assert!(workgroup <= 16 << 10, "{permutation}: {workgroup} bytes of workgroup memory");
+    let most = if permutation.has_matrices() { MATRIX_WORKGROUP_BYTES } else { 16 << 10 };
+    assert!(workgroup <= most, "{permutation}: {workgroup} bytes of workgroup memory");
     let [entry] = &module.entry_points[..] else { panic!("{permutation}: not one entry point") };
     let invocations: u32 = entry.workgroup_size.iter().product();
     assert!(invocations <= 256, "{permutation}: {invocations} invocations");
@@ -67,8 +72,12 @@ fn check(permutation: &Permutation) {
     back::spv::write_vec(&module, &info, &back::spv::Options::default(), None)
         .unwrap_or_else(|error| panic!("{permutation}: SPIR-V: {error}"));
     let mut options = back::msl::Options::default();
-    if permutation.has_matrices() {
+    if permutation.has_subgroups() {
         options.lang_version = (2, 3);
+    }
+    if permutation.flags.contains(&"EDGE16") {
+        // Metal has 8 x 8 alone.
+        return;
     }
     back::msl::write_string(&module, &info, &options, &back::msl::PipelineOptions::default())
         .unwrap_or_else(|error| panic!("{permutation}: MSL: {error}"));
@@ -78,15 +87,15 @@ fn check(permutation: &Permutation) {
     }
     let mut hlsl = String::new();
     let mut options = back::hlsl::Options::default();
-    if permutation.is_half() {
+    if permutation.is_half() || permutation.has_subgroups() {
         options.shader_model = back::hlsl::ShaderModel::V6_2;
     }
     let pipeline = back::hlsl::PipelineOptions::default();
     back::hlsl::Writer::new(&mut hlsl, &options, &pipeline)
         .write(&module, &info, None)
         .unwrap_or_else(|error| panic!("{permutation}: HLSL: {error}"));
-    if permutation.is_half() {
-        // WebGL, for which GLSL stands, has no f16.
+    if permutation.is_half() || permutation.has_subgroups() {
+        // WebGL, for which GLSL stands, has neither.
         return;
     }
     let mut glsl = String::new();

@@ -17,7 +17,7 @@ const NEWER: &str = "trixie-backports";
 const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// The portable one too: it is the same driver that the others are compared on.
-const TIERS: [&str; 3] = ["portable", "f16", "matrix"];
+const TIERS: [&str; 4] = ["portable", "subgroup", "f16", "matrix"];
 const TESTS: &str = "exec::twins";
 
 /// Runs the tests that the arguments name, by default the twins, on every tier.

@@ -8,7 +8,6 @@ mod parts;
 mod recording;
 mod trace;
 
-use crate::exec::gpu::tier::Tier;
 use crate::generate::GenerateError;
 use crate::generate::model::{Device, matrices_are_f16};
 use crate::models::Known;
@@ -35,7 +34,7 @@ impl Tolerance {
     /// Of the tier that a device computes on.
     pub fn of(device: &Device) -> Self {
         match device {
-            Device::Gpu(gpu) if gpu.tier != Tier::Portable => Self::HALF,
+            Device::Gpu(gpu) if gpu.tier.rounds() => Self::HALF,
             _ => Self::PORTABLE,
         }
     }

@@ -97,7 +97,7 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// From `MIGM_ADAPTER` (part of a name), `MIGM_DEFAULT_LIMITS` (any value) and `MIGM_TIER` (`portable`, `f16` or `matrix`).
+    /// From `MIGM_ADAPTER` (part of a name), `MIGM_DEFAULT_LIMITS` (any value) and `MIGM_TIER` (`portable`, `subgroup`, `f16` or `matrix`).
     pub fn from_environment() -> Self {
         Self {
             name: std::env::var("MIGM_ADAPTER").ok().filter(|name| !name.is_empty()),
@@ -192,7 +192,7 @@ fn tier_of(adapter: &wgpu::Adapter, name: Option<&str>, called: &str) -> Result<
 /// Without this token a device with matrices is refused.
 fn experimental(tier: Tier) -> wgpu::ExperimentalFeatures {
     match tier {
-        Tier::Portable | Tier::F16 => wgpu::ExperimentalFeatures::disabled(),
+        Tier::Portable | Tier::Subgroup | Tier::F16 => wgpu::ExperimentalFeatures::disabled(),
         // SAFETY: wgpu asks for this because what such features do to wrong programs is not bounded yet. Ours are fixed, read and
         // written within their buffers by construction, and compared with twins on every tier.
         Tier::Matrix { .. } => unsafe { wgpu::ExperimentalFeatures::enabled() },
@@ -231,7 +231,7 @@ impl Gpu {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("migm"),
             required_features: clock | tier.features(),
-            required_limits: limits,
+            required_limits: tier.limits(limits),
             experimental_features: experimental(tier),
             ..Default::default()
         };

@@ -209,7 +209,7 @@ impl GpuExecutor {
             let mut of_program = Vec::with_capacity(program.ops().len());
             for op in program.ops() {
                 let mut blocks: Vec<(Vec<u8>, [u32; 3])> =
-                    steps.iter().map(|step| (op.kernel.params(step), op.kernel.workgroups(step))).collect();
+                    steps.iter().map(|step| (op.kernel.params(step), self.workgroups(op, step))).collect();
                 if blocks.iter().all(|block| *block == blocks[0]) {
                     blocks.truncate(1);
                 }
@@ -233,7 +233,7 @@ impl GpuExecutor {
         for step in steps {
             for (program, tables) in self.programs.iter().zip(&mut tables) {
                 for (op, table) in program.ops().iter().zip(tables) {
-                    let groups = op.kernel.workgroups(step);
+                    let groups = self.workgroups(op, step);
                     self.check_workgroups(op, groups)?;
                     table.push((self.append_block(&mut bytes, &op.kernel.params(step)), groups));
                 }
@@ -249,6 +249,10 @@ impl GpuExecutor {
         bytes.extend(block);
         bytes.resize(bytes.len().next_multiple_of(alignment), 0);
         offset as u32
+    }
+
+    fn workgroups(&self, op: &Op, step: &StepValues) -> [u32; 3] {
+        self.gpu.tier.workgroups(&op.kernel.permutation(), op.kernel.workgroups(step))
     }
 
     fn check_workgroups(&self, op: &Op, groups: [u32; 3]) -> Result<(), ExecError> {
@@ -359,7 +363,7 @@ impl Executor for GpuExecutor {
         for at in 0..self.programs.len() {
             for index in 0..self.programs[at].ops().len() {
                 let op = &self.programs[at].ops()[index];
-                let (params, groups) = (op.kernel.params(values), op.kernel.workgroups(values));
+                let (params, groups) = (op.kernel.params(values), self.workgroups(op, values));
                 self.check_workgroups(op, groups)?;
                 self.append_block(&mut block, &params);
                 self.dispatches[at][index].steps[step].1 = groups;

@@ -194,7 +194,7 @@ fn to_half(value: f32) -> f32 {
 /// Largest difference, beside a case's own, where a tier multiplies in f16. Operands of cases are numbers that f16 can hold, whose
 /// products f32 holds exactly, so that there is nothing to allow for; but steps of quantised weights times their scales are not.
 fn rounded(tier: Tier, format: WeightFormat) -> f32 {
-    if tier == Tier::Portable || format.quantization().is_none() { 0.0 } else { 2e-3 }
+    if tier.rounds() && format.quantization().is_some() { 2e-3 } else { 0.0 }
 }
 
 fn formats(format: WeightFormat) -> Formats {
@@ -212,7 +212,7 @@ impl crate::program::WeightSource for Rounded {
                 *value += ((i * 7 % 13) as f32 - 6.0) * 0.1;
             }
         }
-        if self.1 == WeightFormat::F16 || self.2 != Tier::Portable {
+        if self.1 == WeightFormat::F16 || self.2.rounds() {
             data.iter_mut().for_each(|value| *value = to_half(*value));
         }
         Ok(data)
