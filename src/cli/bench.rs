@@ -1,6 +1,6 @@
 //! `migm bench`: what a step costs here, by kind and by operation, and how much memory it takes.
 
-use super::{Backend, CliError, bytes};
+use super::{CliError, Place, bytes};
 use crate::eval::bench::{self, Report};
 use crate::eval::random::RandomWeights;
 use crate::generate::model::{Config, Device, Model};
@@ -49,18 +49,17 @@ pub(super) struct Arguments {
     /// Print the README's tables in Markdown instead: budgets of the model, then maskgit-512 with random weights
     #[arg(long, conflicts_with_all = ["config", "layers", "grid", "random_weights", "steps", "budget", "batch", "json", "quantize"])]
     table: bool,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t)]
-    backend: Backend,
+    #[command(flatten)]
+    place: Place,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if arguments.table {
-        return super::table::run(arguments.model.as_ref(), arguments.backend);
+        return super::table::run(arguments.model.as_ref(), &arguments.place);
     }
     let json = arguments.json.iter().map(|path| Output::file("--json", path, Format::Json));
     output::check(&json.collect::<Vec<_>>())?;
-    let (device, reason) = arguments.backend.open()?;
+    let (device, reason) = arguments.place.open()?;
     let published = arguments.config.as_deref();
     let model = super::describe_model(arguments.model.as_ref(), published, Model::bundled_class)?
         .quantized(arguments.quantize)

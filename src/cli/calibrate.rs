@@ -1,7 +1,7 @@
 //! `migm calibrate`: measures where a predictor goes wrong along vanilla runs, and writes the best full steps of every budget. What they
 //! win is told of runs that they were not found on.
 
-use super::{Backend, CliError};
+use super::{CliError, Place};
 use crate::generate::GenerateError;
 use crate::generate::calibrate::{FILE, Measured, Schedules, measure};
 use crate::generate::model::Model;
@@ -39,9 +39,8 @@ pub(super) struct Arguments {
     /// Where to write (default: schedules.json in the model's folder, where runs look for it)
     #[arg(long, value_name = "FILE.json", value_hint = clap::ValueHint::FilePath)]
     out: Option<PathBuf>,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t)]
-    backend: Backend,
+    #[command(flatten)]
+    place: Place,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
@@ -64,7 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         let message = format!("only {steps} of the steps reveal a token; ask for {steps} or fewer");
         return Err(GenerateError::Setting(message).into());
     }
-    let (device, reason) = arguments.backend.open()?;
+    let (device, reason) = arguments.place.open()?;
     say!("{} on {} ({reason})", model.name, device.describe());
     let bar = indicatif::ProgressBar::new(runs.len() as u64);
     let mut measured = Measured::default();

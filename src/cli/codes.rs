@@ -1,6 +1,6 @@
 //! `migm encode` and `migm decode`: pictures to codes and back.
 
-use super::{Backend, CliError};
+use super::{CliError, Place};
 use crate::generate::GenerateError;
 use crate::generate::codes::Codes;
 use crate::generate::encode::{Decoder, Encoder};
@@ -30,9 +30,8 @@ pub(super) struct EncodeArguments {
     /// Also write what the codes are decoded to, below what was encoded
     #[arg(long, value_name = "FILE.png", value_hint = clap::ValueHint::FilePath)]
     picture: Option<PathBuf>,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t)]
-    backend: Backend,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Debug, clap::Args)]
@@ -46,9 +45,8 @@ pub(super) struct DecodeArguments {
     /// The picture to write, or a sheet of several
     #[arg(long, value_name = "FILE.png", default_value = "decoded.png", value_hint = clap::ValueHint::FilePath)]
     out: PathBuf,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t)]
-    backend: Backend,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// Pictures of codes.
@@ -65,7 +63,7 @@ pub(super) fn encode(arguments: &EncodeArguments) -> Result<(), CliError> {
     let read = |path: &PathBuf| input::open(path);
     let found = arguments.pictures.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let model = super::open_model(arguments.model.as_ref(), Model::bundled_text)?;
-    let (device, reason) = arguments.backend.open()?;
+    let (device, reason) = arguments.place.open()?;
     let (name, size, grid) = (model.name.clone(), model.family().size(), model.family().grid());
     let mut encoder = Encoder::new(&model, &device)?;
     let fitted: Vec<Picture> = found.iter().map(|picture| arguments.fit.bring(picture, size).0).collect();
@@ -133,7 +131,7 @@ pub(super) fn decode(arguments: &DecodeArguments) -> Result<(), CliError> {
     if let Some(code) = codes.codes.iter().flatten().find(|code| **code >= codebook) {
         return Err(refused(format!("code {code} is none of the {codebook} of {}", model.name)));
     }
-    let (device, _) = arguments.backend.open()?;
+    let (device, _) = arguments.place.open()?;
     let made_from = serde_json::json!({ "model": model.name, "version": env!("CARGO_PKG_VERSION") });
     let pictures = decoded(&model, &device, &codes.codes)?;
     let sheet = Picture::sheet(&pictures, super::frames::columns(pictures.len()));

@@ -1,7 +1,7 @@
 //! `migm edit`: a part of a picture made anew, as a prompt or a class says.
 
 use super::frames::columns;
-use super::{Backend, CliError};
+use super::{CliError, Place};
 use crate::generate::GenerateError;
 use crate::generate::edit::{Edit, disagreement, doubts};
 use crate::generate::encode::Encoder;
@@ -101,9 +101,8 @@ pub(super) struct Arguments {
     /// Also write what was done, as JSON
     #[arg(long, value_name = "FILE.json", value_hint = clap::ValueHint::FilePath)]
     report: Option<PathBuf>,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t)]
-    backend: Backend,
+    #[command(flatten)]
+    place: Place,
 }
 
 fn numbers<const N: usize>(text: &str, example: &str) -> Result<[u32; N], String> {
@@ -150,7 +149,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let bundled = if arguments.class.is_some() { Model::bundled_class } else { Model::bundled_text };
     let model = super::open_model(arguments.model.as_ref(), bundled)?;
     let subject = subject(arguments, &model)?;
-    let (device, reason) = arguments.backend.open()?;
+    let (device, reason) = arguments.place.open()?;
     let edit = begin(arguments, &model, &device, picture, &subject)?;
     let settings = settings(arguments, &model, edit.canvas.masked())?;
 

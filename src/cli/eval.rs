@@ -1,6 +1,6 @@
 //! `migm eval`: do pictures show what was asked for, and at what price? Tables, and a plot against time or operations.
 
-use super::{Backend, CliError};
+use super::{CliError, Place};
 use crate::eval::edits;
 use crate::eval::scenes_eval::diversity::{Size, measure};
 use crate::eval::scenes_eval::judge::{ATTRIBUTES, Judge};
@@ -113,9 +113,8 @@ pub(super) struct Arguments {
     /// Instead: edit real scenes in four ways, --count of each, by vanilla and by every budget, and see what the judge finds
     #[arg(long, conflicts_with_all = ["diversity", "pictures", "npz", "plots", "refreshes", "fewer"])]
     edits: bool,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t)]
-    backend: Backend,
+    #[command(flatten)]
+    place: Place,
 }
 
 fn refused(message: String) -> CliError {
@@ -124,7 +123,7 @@ fn refused(message: String) -> CliError {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     output::check(&outputs(arguments, &[], false))?;
-    let (device, reason) = arguments.backend.open()?;
+    let (device, reason) = arguments.place.open()?;
     let mut judge = Judge::open(arguments.judge.as_deref(), &device)?;
     let model =
         super::open_model(arguments.model.as_ref(), Model::bundled_text)?.quantized(arguments.quantize);

@@ -1,6 +1,6 @@
 //! `migm figures`: how features move along a run, as SVG and CSV.
 
-use super::{Backend, CliError};
+use super::{CliError, Place};
 use crate::eval::figures::source::Recorded;
 use crate::eval::figures::{Ask, FigureError, NAMES, TokenAt, check, figures};
 use crate::generate::GenerateError;
@@ -62,9 +62,8 @@ pub(super) struct Arguments {
     /// The step, from 0, at which that token is looked at
     #[arg(long, value_name = "STEP", requires = "token")]
     step: Option<u32>,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t)]
-    backend: Backend,
+    #[command(flatten)]
+    place: Place,
 }
 
 fn place(text: &str) -> Result<[u32; 2], String> {
@@ -84,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         token: arguments.token.zip(arguments.step).map(|([row, column], step)| TokenAt { row, column, step }),
     };
     let settings = check(&model, &recipe, &ask)?;
-    let (device, reason) = arguments.backend.open()?;
+    let (device, reason) = arguments.place.open()?;
     let name = model.name.clone();
     say!("{name} on {} ({reason})", device.describe());
     let steps = settings.plan(model.family().tokens())?.len() as u64;

@@ -1,6 +1,6 @@
 //! `migm gallery`: the same seeds by vanilla and by each budget, one row a method, nothing chosen.
 
-use super::{Backend, CliError};
+use super::{CliError, Place};
 use crate::generate::GenerateError;
 use crate::generate::engine::{Engine, Job};
 use crate::generate::metadata::texts;
@@ -40,14 +40,13 @@ pub(super) struct Arguments {
     /// The picture to write
     #[arg(long, default_value = "gallery.png", value_hint = clap::ValueHint::FilePath)]
     out: PathBuf,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t)]
-    backend: Backend,
+    #[command(flatten)]
+    place: Place,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     output::check(&[Output::file("--out", &arguments.out, Format::Png)])?;
-    let (device, _) = arguments.backend.open()?;
+    let (device, _) = arguments.place.open()?;
     let rules: Vec<Refresh> = std::iter::once(Refresh::Every)
         .chain(arguments.budgets.iter().map(|&b| Refresh::Uniform(b)))
         .collect();

@@ -1,7 +1,7 @@
 //! `migm info`: the adapters, their tiers and limits, and which one would be taken, and why.
 
-use super::{Backend, CliError};
-use crate::exec::gpu::device::{self, Choice};
+use super::{CliError, Place};
+use crate::exec::gpu::device::{self, Choice, Gpu};
 use crate::exec::gpu::tier::Tier;
 use crate::generate::model::Device;
 use std::io::Write as _;
@@ -18,9 +18,17 @@ fn tiers(adapter: &wgpu::Adapter) -> Vec<String> {
     Tier::offered(adapter).iter().map(Tier::to_string).collect()
 }
 
+/// The tier that an adapter would be used on and why, or why it cannot be used.
+fn tier_used(instance: &wgpu::Instance, adapter: &wgpu::Adapter) -> String {
+    let choice = Choice::from_environment();
+    let opened = Gpu::from_adapter(instance.clone(), adapter.clone(), &choice);
+    pollster::block_on(opened).map_or_else(|error| error.to_string(), |gpu| gpu.tier_reason)
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let adapters = pollster::block_on(device::adapters(&device::instance()));
-    let chosen = match Backend::Auto.open() {
+    let instance = device::instance();
+    let adapters = pollster::block_on(device::adapters(&instance));
+    let chosen = match Place::default().open() {
         Ok((Device::Cpu, reason)) => ("CPU".to_owned(), reason),
         Ok((Device::Gpu(gpu), reason)) => (gpu.info.name, reason),
         Err(error) => ("none".to_owned(), error.to_string()),
@@ -35,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
                 "backend": format!("{:?}", info.backend),
                 "driver": format!("{} {}", info.driver, info.driver_info).trim(),
                 "tiers_offered": tiers(adapter),
-                "tier_used": Choice::from_environment().tier.unwrap_or_else(|| Tier::default().to_string()),
+                "tier_used": tier_used(&instance, adapter),
                 "shader_f16": features.contains(wgpu::Features::SHADER_F16),
                 "subgroups": features.contains(wgpu::Features::SUBGROUP),
                 "timestamps": features.contains(wgpu::Features::TIMESTAMP_QUERY),
@@ -66,11 +74,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         let has = |feature, name| if features.contains(feature) { name } else { "" };
         writeln!(out, "\n{} ({:?}, {:?})", info.name, info.device_type, info.backend)?;
         writeln!(out, "  driver             {} {}", info.driver, info.driver_info)?;
-        let used = Choice::from_environment().tier.unwrap_or_else(|| Tier::default().to_string());
         let offered = tiers(adapter).join(", ");
+        writeln!(out, "  tier               {}", tier_used(&instance, adapter))?;
         writeln!(
             out,
-            "  tier               {used} is used; the adapter has {offered} (MIGM_TIER takes another)"
+            "  tiers              {offered} (MIGM_TIER takes one by name, --exact the portable one)"
         )?;
         let list: Vec<&str> = [
             has(wgpu::Features::SHADER_F16, "shader-f16"),

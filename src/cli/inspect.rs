@@ -1,6 +1,6 @@
 //! `migm inspect DIR|FILE`: tensors of a file; of a folder, its parts, the memory it needs, and whether that fits.
 
-use super::{Backend, CliError, bytes};
+use super::{CliError, Place, bytes};
 use crate::eval::bench;
 use crate::exec::Memory;
 use crate::generate::GenerateError;
@@ -150,7 +150,7 @@ fn folder(path: Option<&PathBuf>, arguments: &Arguments) -> Result<(), CliError>
     for (name, formats) in super::FORMATS {
         by_format.push((name, Memory::planned(&programs_in(formats)?.list)));
     }
-    let (device, _) = Backend::Auto.open()?;
+    let (device, _) = Place::default().open()?;
     let (of_steps, of_decode): (Vec<&Program>, Vec<&Program>) =
         programs.iter().partition(|program| program.name != "decode");
     let bindings = [largest(of_steps.into_iter()), largest(of_decode.into_iter())];

@@ -5,7 +5,8 @@
 // A closed standard error must not stop the work: `say!`.
 #![deny(clippy::print_stderr)]
 
-use crate::exec::gpu::device::{self, Choice, Gpu};
+use crate::exec::gpu::device::{self, Choice, Gpu, Wanted};
+use crate::exec::gpu::tier::Tier;
 use crate::generate::GenerateError;
 use crate::generate::model::{Device, Model};
 use crate::generate::predict::Predictor;
@@ -230,29 +231,71 @@ enum Backend {
     Cpu,
 }
 
-impl Backend {
+/// Where to compute, and how exactly.
+#[derive(Clone, Debug, Default, clap::Args)]
+struct Place {
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t)]
+    backend: Backend,
+    /// Compute in f32 throughout, so that a seed gives the same tokens on every device (a GPU takes f16 and matrix units where it has them)
+    #[arg(long)]
+    exact: bool,
+}
+
+impl Place {
+    /// Which adapter, as the environment and these arguments say.
+    fn choice(&self) -> Choice {
+        let mut choice = Choice::from_environment();
+        if self.exact {
+            choice.tier = Wanted::Exactly(Tier::Portable.to_string());
+        }
+        choice
+    }
+
     /// Opens the device, with the reason for the choice.
-    fn open(self) -> Result<(Device, String), CliError> {
-        let choice = Choice::from_environment();
-        if self == Self::Cpu {
+    fn open(&self) -> Result<(Device, String), CliError> {
+        self.open_as(&self.choice())
+    }
+
+    /// Opens the device once for every tier that it has, unless one is asked for.
+    fn open_every_tier(&self) -> Result<Vec<(Device, String)>, CliError> {
+        let mut choice = self.choice();
+        let first = self.open_as(&choice)?;
+        let Device::Gpu(gpu) = &first.0 else { return Ok(vec![first]) };
+        if let Wanted::Exactly(_) = choice.tier {
+            return Ok(vec![first]);
+        }
+        let tiers = Tier::offered(&gpu.adapter).into_iter();
+        tiers
+            .map(|tier| {
+                choice.tier = Wanted::Exactly(tier.to_string());
+                self.open_as(&choice)
+            })
+            .collect()
+    }
+
+    fn open_as(&self, choice: &Choice) -> Result<(Device, String), CliError> {
+        if self.backend == Backend::Cpu {
             return Ok((Device::Cpu, "asked for".to_owned()));
         }
         let instance = device::instance();
-        let adapter = match pollster::block_on(device::choose(&instance, &choice)) {
+        let adapter = match pollster::block_on(device::choose(&instance, choice)) {
             Ok(adapter) => adapter,
-            Err(error) if self == Self::Gpu || choice.name.is_some() => return Err(error.into()),
+            Err(error) if self.backend == Backend::Gpu || choice.name.is_some() => return Err(error.into()),
             Err(_) => return Ok((Device::Cpu, "no graphics adapter was found".to_owned())),
         };
         let info = adapter.get_info();
-        if self == Self::Auto && choice.name.is_none() && info.device_type == wgpu::DeviceType::Cpu {
+        if self.backend == Backend::Auto && choice.name.is_none() && info.device_type == wgpu::DeviceType::Cpu
+        {
             let reason = format!(
                 "the only adapter, {}, computes in software; --backend gpu takes it all the same",
                 info.name
             );
             return Ok((Device::Cpu, reason));
         }
-        let gpu = pollster::block_on(Gpu::from_adapter(instance, adapter, &choice))?;
-        Ok((Device::Gpu(Box::new(gpu)), format!("{:?}, {:?}", info.device_type, info.backend)))
+        let gpu = pollster::block_on(Gpu::from_adapter(instance, adapter, choice))?;
+        let reason = format!("{:?}, {:?}; {}", info.device_type, info.backend, gpu.tier_reason);
+        Ok((Device::Gpu(Box::new(gpu)), reason))
     }
 }
 

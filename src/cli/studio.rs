@@ -1,6 +1,6 @@
 //! `migm studio`, and `migm` alone: the window.
 
-use super::{Backend, CliError};
+use super::{CliError, Place};
 use crate::output::{self, Format, Output};
 use crate::studio::frames::Frames;
 use crate::studio::window::{self, Opening};
@@ -14,9 +14,8 @@ pub(super) struct Arguments {
     /// What a link asks for: everything from its question mark on
     #[arg(value_name = "?QUERY", default_value = "")]
     query: String,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t)]
-    backend: Backend,
+    #[command(flatten)]
+    place: Place,
     /// Write how long each frame took, as CSV, when the window closes
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     trace: Option<PathBuf>,
@@ -31,6 +30,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         frames: Frames::default(),
         trace: arguments.trace.as_deref(),
     };
-    let (device, reason) = arguments.backend.open()?;
+    let (device, reason) = arguments.place.open()?;
     Ok(window::run(device, &reason, opening)?)
 }

@@ -1,6 +1,6 @@
 //! `migm bench --table`: the README's figures, in Markdown.
 
-use super::{Backend, CliError, bytes};
+use super::{CliError, Place, bytes};
 use crate::eval::bench;
 use crate::eval::random::RandomWeights;
 use crate::exec::Memory;
@@ -20,8 +20,8 @@ const PICTURES: u64 = 48;
 /// Images at once there.
 const BATCH: u32 = 8;
 
-pub(super) fn run(folder: Option<&PathBuf>, backend: Backend) -> Result<(), CliError> {
-    let (device, _) = backend.open()?;
+pub(super) fn run(folder: Option<&PathBuf>, place: &Place) -> Result<(), CliError> {
+    let (device, _) = place.open()?;
     let model = super::open_model(folder, Model::bundled_class)?;
     let sampling = model.config.sampling;
     let kinds = model.classes().map_or(1, |classes| classes.transformer.classes.max(1));

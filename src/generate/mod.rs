@@ -58,6 +58,8 @@ mod settings;
 #[cfg(test)]
 mod text_tests;
 pub mod thing;
+#[cfg(test)]
+mod tier_tests;
 
 /// What a person can ask of generation that cannot be done.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@ use super::refresh::Refresh;
 use super::sampling::Sampling;
 use super::session::Settings;
 use crate::assets;
+use crate::exec::gpu::tier::Tier;
 use crate::exec::{Executor, cpu::CpuExecutor, gpu};
 use crate::kernels::{Quantization, Quantized};
 use crate::models::dimoo::Kind;
@@ -117,11 +118,12 @@ impl Device {
         })
     }
 
-    /// The adapter's name, or the processor's threads.
+    /// The adapter's name and its tier, if that is not the portable one; or the processor's threads.
     pub fn describe(&self) -> String {
         match self {
             Self::Cpu => format!("CPU, {} threads", rayon::current_num_threads()),
-            Self::Gpu(gpu) => gpu.info.name.clone(),
+            Self::Gpu(gpu) if gpu.tier == Tier::Portable => gpu.info.name.clone(),
+            Self::Gpu(gpu) => format!("{}, {} tier", gpu.info.name, gpu.tier),
         }
     }
 }

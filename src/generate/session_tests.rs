@@ -340,7 +340,7 @@ fn a_device_that_goes_away_is_an_error_with_a_way_on() {
     use crate::exec::gpu::device::{Choice, Gpu};
     let Some(gpu) = test_gpu() else { return };
     // A device of its own: the one of the other tests must live on.
-    let choice = Choice { name: Some(gpu.info.name), default_limits: true, tier: None };
+    let choice = Choice { name: Some(gpu.info.name), default_limits: true, ..Choice::default() };
     let gpu = block_on(Gpu::open(&choice)).unwrap();
     let model = fixture();
     let mut session = Session::new(&model, shape(1, true), &Device::Gpu(Box::new(gpu.clone()))).unwrap();

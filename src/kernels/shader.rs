@@ -45,6 +45,7 @@ impl Permutation {
     }
 
     /// Whether it computes across the invocations of a subgroup.
+    #[cfg(any(test, all(feature = "studio", target_arch = "wasm32")))]
     pub(crate) fn has_subgroups(&self) -> bool {
         self.has_matrices() || self.flags.contains(&"SUBGROUPS")
     }

@@ -1,4 +1,5 @@
-//! `cargo xtask tiers`: the kernels' twins on every tier, on a software Vulkan driver that has them all.
+//! `cargo xtask tiers`: the kernels' twins, the recordings and the bundled models on every tier, on a software Vulkan driver that has
+//! them all.
 //!
 //! Mesa's lavapipe of 26.1 multiplies matrices as graphics hardware does (`VK_KHR_cooperative_matrix`), which Debian's stable one does
 //! not. It is unpacked into `target/mesa` from Debian's newer packages, with the C library that it was built against: nothing of the
@@ -18,16 +19,38 @@ const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// The portable one too: it is the same driver that the others are compared on.
 const TIERS: [&str; 4] = ["portable", "subgroup", "f16", "matrix"];
-const TESTS: &str = "exec::twins";
+const TESTS: [&str; 3] = ["exec::twins", "eval::verify", "generate::tier_tests"];
 
-/// Runs the tests that the arguments name, by default the twins, on every tier.
+/// The stage of `cargo xtask test`: a driver that cannot be had is said loudly, and is no mistake of the project.
+pub(crate) fn test() -> Result<(), String> {
+    match ensure() {
+        Ok(driver) => on_every_tier(&driver, &[]),
+        Err(error) => {
+            println!("\n!!! NO TIER BUT THE PORTABLE ONE WAS TESTED: {error}\n");
+            Ok(())
+        }
+    }
+}
+
+pub(crate) fn describe() -> String {
+    format!("{} with MIGM_TEST_TIER = {}", step(&[]).render(), TIERS.join(", "))
+}
+
+/// Runs the tests that the arguments name, by default all that a tier can change, on every tier.
 pub(crate) fn main(args: &[String]) -> Result<(), String> {
-    let driver = ensure()?;
+    on_every_tier(&ensure()?, args)
+}
+
+/// With the features of all tests, so that nothing is built twice.
+fn step(filter: &[String]) -> Step {
+    let step = Step::cargo(&["test", "--workspace", "--lib", "--"]);
+    if filter.is_empty() { step.args(&TESTS.map(str::to_owned)) } else { step.args(filter) }
+}
+
+fn on_every_tier(driver: &Driver, filter: &[String]) -> Result<(), String> {
     let mut failed = Vec::new();
     for tier in TIERS {
         println!("\n== tier {tier}");
-        let mut step = Step::cargo(&["test", "--package", "migm", "--lib", "--"]);
-        step = if args.is_empty() { step.args(&[TESTS.to_owned()]) } else { step.args(args) };
         let variables = [
             ("VK_DRIVER_FILES", driver.icd.as_str()),
             ("VK_ICD_FILENAMES", &driver.icd),
@@ -35,7 +58,9 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
             ("MIGM_TEST_ADAPTER", "llvmpipe"),
             ("MIGM_TEST_TIER", tier),
         ];
-        step = variables.iter().fold(step, |step, (name, value)| step.env(name, value));
+        // What tests print is the share of tokens that tiers keep.
+        let step = step(filter).args(&["--nocapture".to_owned()]);
+        let step = variables.iter().fold(step, |step, (name, value)| step.env(name, value));
         if let Err(error) = step.run() {
             println!("== tier {tier}: FAILED: {error}");
             failed.push(tier);

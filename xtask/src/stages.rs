@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::adapter::{self, Choice};
 use crate::command::{Step, is_ci};
 use crate::job::Job;
-use crate::{page, training};
+use crate::{mesa, page, training};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -21,12 +21,21 @@ enum Stage {
     Training,
     Web,
     Test,
+    Tiers,
 }
 
 impl Stage {
     /// In the order in which they run: the quick ones first, the tests last so that their output is the last to be read.
-    const ALL: [Self; 7] =
-        [Self::Adapter, Self::Fmt, Self::Clippy, Self::Doc, Self::Training, Self::Web, Self::Test];
+    const ALL: [Self; 8] = [
+        Self::Adapter,
+        Self::Fmt,
+        Self::Clippy,
+        Self::Doc,
+        Self::Training,
+        Self::Web,
+        Self::Test,
+        Self::Tiers,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -37,13 +46,14 @@ impl Stage {
             Self::Training => "training",
             Self::Web => "web",
             Self::Test => "test",
+            Self::Tiers => "tiers",
         }
     }
 
     /// The command of the stage; the work of the adapter's, the training's and the page's is our own.
     fn step(self) -> Option<Step> {
         match self {
-            Self::Adapter | Self::Training | Self::Web => None,
+            Self::Adapter | Self::Training | Self::Web | Self::Tiers => None,
             Self::Fmt => Some(Step::cargo(&["fmt", "--all", "--check"])),
             Self::Clippy => {
                 Some(Step::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
@@ -62,6 +72,7 @@ impl Stage {
             Self::Adapter => "find or install a Vulkan driver to test on".to_owned(),
             Self::Training => training::describe(),
             Self::Web => page::describe(),
+            Self::Tiers => mesa::describe(),
             _ => self.step().map_or_else(String::new, |step| step.render()),
         }
     }
@@ -78,6 +89,7 @@ impl Stage {
                 jobs.tools.take().map_or(Ok(()), Job::finish)?;
                 page::test()
             }
+            None if self == Self::Tiers => mesa::test(),
             None => adapter::ensure().map(|found| println!("{found}")),
         }
     }
@@ -188,7 +200,7 @@ mod tests {
         let message = select(&words(&["fmt", "lint"])).unwrap_err();
         assert_eq!(
             message,
-            "`lint` is not a stage; the stages are adapter, fmt, clippy, doc, training, web, test"
+            "`lint` is not a stage; the stages are adapter, fmt, clippy, doc, training, web, test, tiers"
         );
     }
 

@@ -4,7 +4,7 @@ mod files;
 mod set;
 
 use super::strip::strip;
-use super::{Backend, CliError};
+use super::{CliError, Place};
 use crate::generate::GenerateError;
 use crate::generate::canvas::Canvas;
 use crate::generate::engine::{Engine, Event, Glimpse, Job, Run};
@@ -140,9 +140,8 @@ pub(super) struct Arguments {
     /// Print the report as JSON instead of text
     #[arg(long)]
     json: bool,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t)]
-    backend: Backend,
+    #[command(flatten)]
+    place: Place,
 }
 
 fn interval(text: &str) -> Result<[f32; 2], String> {
@@ -222,7 +221,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let plan = settings.plan_on(tokens, masked)?;
     let mut files = Files::new(arguments, &model, &settings, &subjects, &seeds);
     output::check(&files.outputs())?;
-    let (device, reason) = arguments.backend.open()?;
+    let (device, reason) = arguments.place.open()?;
     let (name, quantize) = (model.name.clone(), model.formats().quantize);
     let mut engine = Engine::of(model, device);
     if !arguments.json {

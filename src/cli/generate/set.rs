@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Arguments, file: &Path, model: Model) -> Result<()
     output::make_folder(&folder)
         .map_err(|source| GenerateError::File { path: folder.display().to_string(), source })?;
     let there = wishes.iter().filter(|wish| wish.made_from.is_some()).count();
-    let (device, reason) = arguments.backend.open()?;
+    let (device, reason) = arguments.place.open()?;
     let mut engine = Engine::of(model, device);
     say!("{} on {} ({reason})", engine.model()?.name, engine.describe());
     if there > 0 {

@@ -1,6 +1,7 @@
 //! The device: which adapter, which capability tier and why, which limits; and what became of it.
 
 use super::pipelines::Cache;
+use super::self_check::first_wrong;
 use super::tier::Tier;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -92,17 +93,42 @@ pub struct Choice {
     pub name: Option<String>,
     /// Ask for no more than WebGPU's default limits, as tests of the portable tier do.
     pub default_limits: bool,
-    /// What products are computed with; `None` is the portable tier.
-    pub tier: Option<String>,
+    /// What kernels are computed with.
+    pub tier: Wanted,
+}
+
+/// Which tier to take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// The best that computes what the CPU executor computes; the portable one where a device computes in software, or is to be held
+    /// to WebGPU's default limits.
+    #[default]
+    Automatic,
+    /// The best on every device.
+    Best,
+    /// The one of this name.
+    Exactly(String),
+}
+
+impl Wanted {
+    /// As `MIGM_TIER` says it: nothing, `best`, or a tier's name.
+    fn parse(text: &str) -> Self {
+        match text {
+            "" => Self::Automatic,
+            "best" => Self::Best,
+            name => Self::Exactly(name.to_owned()),
+        }
+    }
 }
 
 impl Choice {
-    /// From `MIGM_ADAPTER` (part of a name), `MIGM_DEFAULT_LIMITS` (any value) and `MIGM_TIER` (`portable`, `subgroup`, `f16` or `matrix`).
+    /// From `MIGM_ADAPTER` (part of a name), `MIGM_DEFAULT_LIMITS` (any value) and `MIGM_TIER` (`portable`, `subgroup`,
+    /// `f16`, `matrix` or `best`).
     pub fn from_environment() -> Self {
         Self {
             name: std::env::var("MIGM_ADAPTER").ok().filter(|name| !name.is_empty()),
             default_limits: std::env::var_os("MIGM_DEFAULT_LIMITS").is_some(),
-            tier: std::env::var("MIGM_TIER").ok().filter(|tier| !tier.is_empty()),
+            tier: Wanted::parse(&std::env::var("MIGM_TIER").unwrap_or_default()),
         }
     }
 }
@@ -122,8 +148,10 @@ pub struct Gpu {
     pub info: wgpu::AdapterInfo,
     /// Whether steps can be timed on the device.
     pub timestamps: bool,
-    /// What products are computed with.
+    /// What kernels are computed with.
     pub tier: Tier,
+    /// Why that tier.
+    pub tier_reason: String,
     /// What was compiled for it.
     pub(super) pipelines: Arc<Cache>,
     failure: Arc<Mutex<Option<Failure>>>,
@@ -178,15 +206,25 @@ pub async fn choose(instance: &wgpu::Instance, choice: &Choice) -> Result<wgpu::
 }
 
 /// The tier of that name, if the adapter has it.
-fn tier_of(adapter: &wgpu::Adapter, name: Option<&str>, called: &str) -> Result<Tier, DeviceError> {
-    let Some(name) = name else { return Ok(Tier::Portable) };
-    let offered = Tier::offered(adapter);
+fn tier_of(offered: &[Tier], name: &str, called: &str) -> Result<Tier, DeviceError> {
     let found = offered.iter().find(|tier| tier.to_string() == name).copied();
     found.ok_or_else(|| DeviceError::NoTier {
         wanted: name.to_owned(),
         adapter: called.to_owned(),
         offered: offered.iter().map(Tier::to_string).collect::<Vec<_>>().join(", "),
     })
+}
+
+/// The tiers above the portable one to try, the best first, and why they or none are.
+fn candidates(offered: &[Tier], choice: &Choice, is_software: bool) -> (Vec<Tier>, &'static str) {
+    let above: Vec<Tier> = offered.iter().rev().copied().filter(|tier| *tier != Tier::Portable).collect();
+    match choice.tier {
+        _ if above.is_empty() => (above, "the adapter has no other"),
+        Wanted::Best => (above, "the best that it has"),
+        _ if choice.default_limits => (Vec::new(), "held to WebGPU's default limits"),
+        _ if is_software => (Vec::new(), "others are no faster in software"),
+        _ => (above, "the best that it has"),
+    }
 }
 
 /// Without this token a device with matrices is refused.
@@ -210,14 +248,59 @@ impl Gpu {
         Self::from_adapter(instance, adapter, choice).await
     }
 
-    /// Opens an adapter, under the limits and for the tier of a choice.
+    /// Opens an adapter, under the limits and for the tier of a choice. Unless a tier is named, one that fails its self-check is passed over.
     ///
     /// # Errors
-    /// It does not have the tier, or gives no device.
+    /// It does not have the tier that is named, or gives no device.
     pub async fn from_adapter(
         instance: wgpu::Instance,
         adapter: wgpu::Adapter,
         choice: &Choice,
+    ) -> Result<Self, DeviceError> {
+        let offered = Tier::offered(&adapter);
+        if let Wanted::Exactly(name) = &choice.tier {
+            let tier = tier_of(&offered, name, &adapter.get_info().name)?;
+            let mut gpu = Self::with_tier(instance, adapter, choice, tier).await?;
+            gpu.tier_reason = format!("{tier} tier: asked for");
+            return Ok(gpu);
+        }
+        let is_software = adapter.get_info().device_type == wgpu::DeviceType::Cpu;
+        let (tiers, reason) = candidates(&offered, choice, is_software);
+        let mut passed_over = String::new();
+        for tier in tiers {
+            match Self::checked(instance.clone(), adapter.clone(), choice, tier).await {
+                Ok(gpu) => {
+                    return Ok(Self { tier_reason: format!("{tier} tier: {reason}{passed_over}"), ..gpu });
+                }
+                Err(why) => passed_over.push_str(&format!("; not {tier}: {why}")),
+            }
+        }
+        let gpu = Self::with_tier(instance, adapter, choice, Tier::Portable).await?;
+        Ok(Self { tier_reason: format!("{} tier: {reason}{passed_over}", gpu.tier), ..gpu })
+    }
+
+    /// Opens an adapter for a tier, if its kernels compute there what they should.
+    async fn checked(
+        instance: wgpu::Instance,
+        adapter: wgpu::Adapter,
+        choice: &Choice,
+        tier: Tier,
+    ) -> Result<Self, String> {
+        let gpu =
+            Self::with_tier(instance, adapter, choice, tier).await.map_err(|error| error.to_string())?;
+        match first_wrong(&gpu).await {
+            Ok(None) => Ok(gpu),
+            Ok(Some(kernel)) => Err(format!("{kernel} is not what the CPU computes")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Opens an adapter for a tier that it has.
+    async fn with_tier(
+        instance: wgpu::Instance,
+        adapter: wgpu::Adapter,
+        choice: &Choice,
+        tier: Tier,
     ) -> Result<Self, DeviceError> {
         let mut info = adapter.get_info();
         if info.name.is_empty() {
@@ -225,7 +308,6 @@ impl Gpu {
             info.name = "WebGPU adapter".to_owned();
         }
         let timestamps = adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY);
-        let tier = tier_of(&adapter, choice.tier.as_deref(), &info.name)?;
         let clock = if timestamps { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() };
         let limits = if choice.default_limits { wgpu::Limits::default() } else { adapter.limits() };
         let descriptor = wgpu::DeviceDescriptor {
@@ -255,7 +337,8 @@ impl Gpu {
             *report.lock().unwrap_or_else(PoisonError::into_inner) = Some(Failure::Lost(message));
         });
         let pipelines = Arc::new(Cache::default());
-        Ok(Self { instance, adapter, device, queue, info, timestamps, tier, pipelines, failure })
+        let tier_reason = String::new();
+        Ok(Self { instance, adapter, device, queue, info, timestamps, tier, tier_reason, pipelines, failure })
     }
 
     /// Reports what went wrong since the last call, if anything.
@@ -329,5 +412,31 @@ impl Gpu {
     /// Whether the adapter computes on the CPU: then the CPU executor is the faster one.
     pub fn is_software(&self) -> bool {
         self.info.device_type == wgpu::DeviceType::Cpu
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tier_is_taken_by_itself_on_hardware_alone() {
+        let matrix = Tier::Matrix { edge: 16, lanes: 32 };
+        let offered = [Tier::Portable, Tier::Subgroup, Tier::F16, matrix];
+        let all = vec![matrix, Tier::F16, Tier::Subgroup];
+        let tried = |tier, default_limits, is_software| {
+            candidates(&offered, &Choice { name: None, default_limits, tier }, is_software).0
+        };
+        assert_eq!(tried(Wanted::Automatic, false, false), all);
+        assert_eq!(tried(Wanted::Automatic, false, true), []);
+        assert_eq!(tried(Wanted::Automatic, true, false), []);
+        assert_eq!(tried(Wanted::Best, true, true), all);
+        assert_eq!(candidates(&offered[..1], &Choice::default(), false).1, "the adapter has no other");
+    }
+
+    #[test]
+    fn a_tier_that_an_adapter_lacks_is_an_error_that_names_those_it_has() {
+        let error = tier_of(&[Tier::Portable, Tier::F16], "matrix", "a card").unwrap_err().to_string();
+        assert_eq!(error, "a card has no tier \"matrix\"; it has portable, f16");
     }
 }

@@ -16,6 +16,7 @@ pub mod device;
 mod pace;
 mod pipelines;
 mod readback;
+pub mod self_check;
 pub mod tier;
 mod timing;
 

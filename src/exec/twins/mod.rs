@@ -16,7 +16,7 @@ mod sampling;
 use super::Executor;
 use super::cpu::CpuExecutor;
 use super::gpu::GpuExecutor;
-use super::gpu::device::{Choice, Gpu};
+use super::gpu::device::{Choice, Gpu, Wanted};
 use super::gpu::tier::Tier;
 use crate::eval::random::RandomWeights;
 use crate::kernels::philox::{Stream, draw, uniform};
@@ -35,6 +35,7 @@ pub(crate) fn test_gpu() -> Option<Gpu> {
         let name = std::env::var("MIGM_TEST_ADAPTER").ok().filter(|name| !name.is_empty());
         let tier = std::env::var("MIGM_TEST_TIER").ok().filter(|tier| !tier.is_empty());
         let is_wanted = name.is_some() || tier.is_some();
+        let tier = tier.map_or_else(Wanted::default, Wanted::Exactly);
         match block_on(Gpu::open(&Choice { name, default_limits: true, tier })) {
             Ok(gpu) => {
                 eprintln!("{}, tier {}", gpu.info.name, gpu.tier);

@@ -1,0 +1,85 @@
+//! What the bundled models lose on a device's tier, against the CPU executor, which computes what the portable tier does: features from
+//! the same tokens, and the tokens of a whole run with the same noise. `cargo xtask tiers` runs this on every tier.
+
+use super::fixtures::prompt;
+use super::model::{Device, Model};
+use super::predict::Predictor;
+use super::refresh::Refresh;
+use super::session::{Session, Settings, Shape};
+use crate::exec::gpu::tier::Tier;
+use crate::exec::twins::test_gpu;
+use crate::models::states::IDS;
+use crate::models::{Batch, Condition};
+use pollster::block_on;
+use std::path::Path;
+
+/// How far a tier may come from the portable one: the root mean square of features' errors over their own, and the least share of
+/// tokens that a run must have in common. A token that is drawn otherwise is a new token of the next prediction, so that what is
+/// rounded early carries on.
+fn allowed(tier: Tier) -> (f64, f64) {
+    match tier {
+        Tier::Portable => (1e-5, 1.0),
+        Tier::Subgroup => (1e-5, 0.95),
+        Tier::F16 | Tier::Matrix { .. } => (2e-3, 0.9),
+    }
+}
+
+struct Run {
+    codes: Vec<u32>,
+    /// Of a full step on the tokens that the reference had in the middle of its run.
+    features: Vec<f32>,
+    middle: Vec<u32>,
+}
+
+fn run(model: &Model, condition: &Condition, device: &Device, middle: Option<&[u32]>) -> Run {
+    let shape = Shape::new(Batch::of(condition, 1, true), Some(Predictor::Shortcut));
+    let mut session = Session::new(model, shape, device).unwrap();
+    let settings = Settings {
+        sampling: model.config.sampling,
+        refresh: Refresh::Uniform(4),
+        predictor: Predictor::Shortcut,
+    };
+    session.configure(&settings).unwrap();
+    session.start(std::slice::from_ref(condition), &[7]).unwrap();
+    session.finish().unwrap();
+    let codes = block_on(session.tokens()).unwrap();
+    session.start(std::slice::from_ref(condition), &[7]).unwrap();
+    for _ in 0..settings.sampling.steps / 2 {
+        session.step().unwrap();
+    }
+    let middle = middle.map_or_else(|| block_on(session.tokens()).unwrap(), <[u32]>::to_vec);
+    session.executor().write(IDS, &middle).unwrap();
+    session.executor().run(&[0], 0, false).unwrap();
+    let features = block_on(session.features()).unwrap();
+    Run { codes, features, middle }
+}
+
+#[test]
+fn bundled_models_keep_their_features_and_most_tokens_on_a_tier() {
+    let Some(gpu) = test_gpu() else { return };
+    let tier = gpu.tier;
+    let device = Device::Gpu(Box::new(gpu));
+    for name in ["scenes-text", "scenes-class"] {
+        let model =
+            Model::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/models").join(name)).unwrap();
+        let condition = match name {
+            "scenes-text" => prompt(&model, "two foxes in the snow"),
+            _ => Condition::Class(Some(3)),
+        };
+        let wanted = run(&model, &condition, &Device::Cpu, None);
+        let got = run(&model, &condition, &device, Some(&wanted.middle));
+        let equal = got.codes.iter().zip(&wanted.codes).filter(|(a, b)| a == b).count();
+        let share = equal as f64 / wanted.codes.len() as f64;
+        let squares =
+            |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
+        let error = squares(&mut wanted.features.iter().zip(&got.features).map(|(a, b)| a - b));
+        let error = (error / squares(&mut wanted.features.iter().copied())).sqrt();
+        println!(
+            "{name}, tier {tier}: {equal} of {} tokens equal, features differ by {error:.1e} of their size",
+            wanted.codes.len()
+        );
+        let (most, least) = allowed(tier);
+        assert!(error <= most, "{name}: features differ by {error:.1e}, at most {most:.0e} is allowed");
+        assert!(share >= least, "{name}: {share:.3} of the tokens are equal, at least {least} must be");
+    }
+}
