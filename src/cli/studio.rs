@@ -3,6 +3,7 @@
 use super::{CliError, Place};
 use crate::output::{self, Format, Output};
 use crate::studio::frames::Frames;
+use crate::studio::link;
 use crate::studio::window::{self, Opening};
 use std::path::PathBuf;
 
@@ -30,6 +31,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         frames: Frames::default(),
         trace: arguments.trace.as_deref(),
     };
-    let (device, reason) = arguments.place.open()?;
+    let mut place = arguments.place.clone();
+    // The tokens that a link says there were are the portable tier's.
+    place.exact |= link::proof(&arguments.query).is_some();
+    let (device, reason) = place.open()?;
     Ok(window::run(device, &reason, opening)?)
 }

@@ -75,10 +75,12 @@ fn flags(shader: &'static str) -> Vec<&'static str> {
     found.into_iter().collect()
 }
 
-/// Every permutation of every shader that runs on the portable tier, which is what a browser has.
+/// Every permutation of every shader that a browser runs: on the portable tier, and if `half` on f16's.
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "for the page's test"))]
-pub(crate) fn portable() -> Vec<Permutation> {
-    all().into_iter().filter(|permutation| !permutation.is_half() && !permutation.has_subgroups()).collect()
+pub(crate) fn of_browsers(half: bool) -> Vec<Permutation> {
+    let mut all = all();
+    all.retain(|permutation| !permutation.has_subgroups() && (half || !permutation.is_half()));
+    all
 }
 
 /// Every permutation of every shader.

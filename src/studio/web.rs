@@ -5,7 +5,8 @@ use super::app::Studio;
 use super::link;
 use super::model::Files;
 use super::panels::status::DeviceNote;
-use crate::exec::gpu::device::{Choice, Gpu};
+use crate::exec::gpu::device::{Choice, Gpu, Wanted};
+use crate::exec::gpu::tier::Tier;
 use crate::generate::model::Device;
 use eframe::{WebOptions, WebRunner};
 use std::sync::Arc;
@@ -53,7 +54,7 @@ impl Page {
         query: String,
         no_webgpu: String,
     ) -> Result<(), JsValue> {
-        let (device, reason) = device(no_webgpu).await;
+        let (device, reason) = device(no_webgpu, link::proof(&query).is_some()).await;
         let mut options = WebOptions::default();
         // Of its own context, so that the page outlives a device that is lost, and says so.
         options.renderer = eframe::Renderer::Glow;
@@ -98,26 +99,35 @@ impl Page {
     }
 }
 
-/// Every shader in every permutation, a name and its WGSL in turn, for tests: the browser's compiler is another than naga.
+/// Every shader in every permutation, a name and its WGSL in turn, for tests: the browser's compiler is another than naga. Those that
+/// compute in f16 too, if `half`.
 ///
 /// # Errors
 /// A shader's text has a mistake.
 #[wasm_bindgen]
-pub fn shaders() -> Result<Vec<String>, JsValue> {
+pub fn shaders(half: bool) -> Result<Vec<String>, JsValue> {
     let mut found = Vec::new();
-    for permutation in crate::kernels::permutations::portable() {
+    for permutation in crate::kernels::permutations::of_browsers(half) {
         let source = permutation.source().map_err(|error| JsValue::from(error.to_string()))?;
         found.extend([permutation.to_string(), source]);
     }
     Ok(found)
 }
 
-async fn device(no_webgpu: String) -> (Device, String) {
+/// `exact` is of links that say which tokens there were: the portable tier's.
+async fn device(no_webgpu: String, exact: bool) -> (Device, String) {
     if !no_webgpu.is_empty() {
         return (Device::Cpu, no_webgpu);
     }
-    match Gpu::open(&Choice::default()).await {
-        Ok(gpu) => (Device::Gpu(Box::new(gpu)), "WebGPU".to_owned()),
+    let mut choice = Choice::default();
+    if exact {
+        choice.tier = Wanted::Exactly(Tier::Portable.to_string());
+    }
+    match Gpu::open(&choice).await {
+        Ok(gpu) => {
+            let reason = format!("WebGPU; {}", gpu.tier_reason);
+            (Device::Gpu(Box::new(gpu)), reason)
+        }
         Err(error) => (Device::Cpu, error.to_string()),
     }
 }
@@ -127,11 +137,13 @@ fn note(device: &Device, reason: &str) -> DeviceNote {
         Device::Cpu => (
             "CPU in the browser".to_owned(),
             "The CPU executor, in WebAssembly on one thread".to_owned(),
-            "cpu",
+            "cpu".to_owned(),
         ),
-        Device::Gpu(gpu) => (gpu.info.name.clone(), format!("WebGPU, {}", gpu.info.driver_info), "portable"),
+        Device::Gpu(gpu) => {
+            (gpu.info.name.clone(), format!("WebGPU, {}", gpu.info.driver_info), gpu.tier.to_string())
+        }
     };
-    DeviceNote { name, driver, tier: tier.to_owned(), reason: reason.to_owned() }
+    DeviceNote { name, driver, tier, reason: reason.to_owned() }
 }
 
 /// Fetches a bundled model, or takes it from the browser's storage, and has it opened.

@@ -97,7 +97,9 @@ async function onWebGpu(port, asked) {
     const began = Date.now();
     await page.goto(link(port));
     const first = await until(page, 'the run of the link finishes', finished);
-    check(first.device.tier === 'portable', `WebGPU computes: ${first.device.name} (${((Date.now() - began) / 1000).toFixed(1)} s to the picture)`);
+    const half = await page.evaluate(async () => (await navigator.gpu.requestAdapter()).features.has('shader-f16'));
+    const tier = half ? 'f16' : 'portable';
+    check(first.device.tier === tier, `WebGPU computes, on the ${tier} tier that the adapter has: ${first.device.name} (${((Date.now() - began) / 1000).toFixed(1)} s to the picture)`);
     const [ours, theirs] = [newest(first).codes, native.tokens[0]];
     const differ = ours.filter((code, i) => code !== theirs[i]).length;
     // Sums are added in another order than on the CPU: a draw between two codes that are all but equal may fall the other way,
@@ -107,9 +109,10 @@ async function onWebGpu(port, asked) {
     check(newest(first).full === 2, 'the budget of the link was kept');
 
     // Every shader, by the browser's own compiler, which is stricter than naga.
-    const compiled = await page.evaluate(async () => {
-      const device = await (await navigator.gpu.requestAdapter()).requestDevice();
-      const shaders = globalThis.migmShaders();
+    const compiled = await page.evaluate(async (half) => {
+      const adapter = await navigator.gpu.requestAdapter();
+      const device = await adapter.requestDevice({ requiredFeatures: half ? ['shader-f16'] : [] });
+      const shaders = globalThis.migmShaders(half);
       const refused = [];
       for (let at = 0; at < shaders.length; at += 2) {
         const { messages } = await device.createShaderModule({ code: shaders[at + 1] }).getCompilationInfo();
@@ -117,7 +120,7 @@ async function onWebGpu(port, asked) {
       }
       device.destroy();
       return { count: shaders.length / 2, refused };
-    });
+    }, half);
     compiled.refused.forEach((line) => console.log(`  ${line}`));
     check(compiled.count > 100 && compiled.refused.length === 0, `the browser compiles all ${compiled.count} permutations of the shaders`);
 
