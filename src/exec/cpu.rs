@@ -3,8 +3,12 @@
 use super::{Counters, ExecError, Executor, LocalFuture, Memory, OpTime};
 use crate::kernels::{Access, Buffers, StepValues};
 use crate::program::{Program, Storage, WeightSource, WeightSpec, plan};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use web_time::Instant;
+
+/// Bytes of temporaries up to which a program runs beside another, which takes as many again. Products of larger ones keep all threads
+/// busy by themselves.
+const SIDE_BYTES: u64 = 32 << 20;
 
 /// Runs programs on all threads of rayon's pool. Weights are widened to f32 when loaded.
 #[derive(Debug)]
@@ -15,6 +19,10 @@ pub struct CpuExecutor {
     states: HashMap<String, usize>,
     /// The buffer of each slot of each program.
     slots: Vec<Vec<Option<usize>>>,
+    /// By program: what it runs beside, if that comes right before it in a step.
+    beside: Vec<Option<usize>>,
+    /// By program: the buffers that it writes.
+    written: Vec<Vec<usize>>,
     steps: Vec<StepValues>,
     times: Vec<Option<f64>>,
     memory: Memory,
@@ -32,6 +40,8 @@ impl CpuExecutor {
             buffers: Vec::new(),
             states: HashMap::new(),
             slots: Vec::new(),
+            beside: side_by_side(&programs),
+            written: Vec::new(),
             steps: Vec::new(),
             times: Vec::new(),
             memory: Memory::default(),
@@ -44,9 +54,17 @@ impl CpuExecutor {
             new.memory.temporaries += bytes;
             pool.push(new.buffer(vec![0.0; bytes as usize / 4]));
         }
+        // Those that run beside others have temporaries of their own.
+        let second = plans.iter().zip(&new.beside).filter(|(_, beside)| beside.is_some());
+        let mut side_pool = Vec::new();
+        for bytes in plan::shared_pool(&second.map(|(plan, _)| plan.clone()).collect::<Vec<_>>()) {
+            new.memory.other += bytes;
+            side_pool.push(new.buffer(vec![0.0; bytes as usize / 4]));
+        }
         // Plain formats do not matter here: two programs that want a weight in two of them share its f32.
         let mut loaded: HashMap<WeightSpec, usize> = HashMap::new();
-        for (program, plan) in programs.iter().zip(&plans) {
+        for (index, (program, plan)) in programs.iter().zip(&plans).enumerate() {
+            let pool = if new.beside[index].is_some() { &side_pool } else { &pool };
             let mut slots = Vec::with_capacity(program.tensors().len());
             for (tensor, place) in program.tensors().iter().zip(&plan.buffer_of) {
                 slots.push(match &tensor.storage {
@@ -76,6 +94,7 @@ impl CpuExecutor {
                     }
                 });
             }
+            new.written.push(written(program, &slots));
             new.slots.push(slots);
         }
         new.programs = programs;
@@ -110,7 +129,21 @@ impl CpuExecutor {
         self.steps.get(step).copied().ok_or(ExecError::Unprepared { step, prepared })
     }
 
-    fn run_op(&mut self, program: usize, op: usize, step: &StepValues) {
+    /// Runs a program whose buffers, those that it only reads excepted, are `mine`; the others are in `shared`.
+    fn run_program(&self, program: usize, step: &StepValues, mine: &mut [Vec<f32>], shared: &[Vec<f32>]) {
+        for op in 0..self.programs[program].ops().len() {
+            self.run_op(program, op, step, mine, shared);
+        }
+    }
+
+    fn run_op(
+        &self,
+        program: usize,
+        op: usize,
+        step: &StepValues,
+        mine: &mut [Vec<f32>],
+        shared: &[Vec<f32>],
+    ) {
         let kernel = &self.programs[program].ops()[op].kernel;
         if kernel.workgroups(step).contains(&0) {
             return;
@@ -122,14 +155,15 @@ impl CpuExecutor {
         let length = |slot| self.programs[program].tensor(slot).elements() as usize;
         for binding in bindings.iter().filter(|binding| binding.access != Access::Read) {
             if let Some(index) = slots[binding.slot.0 as usize] {
-                let buffer = std::mem::take(&mut self.buffers[index]);
+                let buffer = std::mem::take(&mut mine[index]);
                 taken.push((binding.index, index, length(binding.slot), buffer));
             }
         }
         let mut io = Buffers::default();
         for binding in bindings.iter().filter(|binding| binding.access == Access::Read) {
             if let Some(index) = slots[binding.slot.0 as usize] {
-                let buffer = &self.buffers[index];
+                let buffer = if mine[index].is_empty() { shared.get(index) } else { mine.get(index) };
+                let buffer = buffer.map_or(&[][..], Vec::as_slice);
                 let length = length(binding.slot).min(buffer.len());
                 io.bind_read(binding.index, &buffer[..length]);
             }
@@ -139,9 +173,55 @@ impl CpuExecutor {
         }
         kernel.run(step, &mut io);
         for (_, index, _, buffer) in taken {
-            self.buffers[index] = buffer;
+            mine[index] = buffer;
         }
     }
+
+    /// Runs two programs at the same time, each on a thread of its own: the products of small models are too small to be shared.
+    fn run_both(&mut self, pair: [usize; 2], step: &StepValues) {
+        let mut buffers = std::mem::take(&mut self.buffers);
+        let mut mine = [0, 1].map(|_| vec![Vec::new(); buffers.len()]);
+        for (mine, program) in mine.iter_mut().zip(pair) {
+            self.written[program].iter().for_each(|&index| mine[index] = std::mem::take(&mut buffers[index]));
+        }
+        let [first, second] = &mut mine;
+        rayon::join(
+            || self.run_program(pair[0], step, first, &buffers),
+            || self.run_program(pair[1], step, second, &buffers),
+        );
+        for (mine, program) in mine.iter_mut().zip(pair) {
+            self.written[program].iter().for_each(|&index| buffers[index] = std::mem::take(&mut mine[index]));
+        }
+        self.buffers = buffers;
+    }
+}
+
+/// The buffers that a program writes, each once.
+fn written(program: &Program, slots: &[Option<usize>]) -> Vec<usize> {
+    let bindings = program.ops().iter().flat_map(|op| op.kernel.bindings());
+    let writes = bindings.filter(|binding| binding.access != Access::Read);
+    let found: BTreeSet<usize> = writes.filter_map(|binding| slots[binding.slot.0 as usize]).collect();
+    found.into_iter().collect()
+}
+
+/// By program: one before it with as many operations that it can run beside, where their activations are small. Guidance has such: the
+/// same network over other sequences.
+fn side_by_side(programs: &[Program]) -> Vec<Option<usize>> {
+    let mut beside: Vec<Option<usize>> = vec![None; programs.len()];
+    if rayon::current_num_threads() < 2 {
+        return beside;
+    }
+    for (second, program) in programs.iter().enumerate() {
+        let is_small = plan::plan(program).buffers.iter().sum::<u64>() <= SIDE_BYTES;
+        beside[second] = (0..second).rev().find(|&first| {
+            let other = &programs[first];
+            is_small
+                && beside[first].is_none()
+                && other.ops().len() == program.ops().len()
+                && plan::are_independent(other, program)
+        });
+    }
+    beside
 }
 
 impl Executor for CpuExecutor {
@@ -169,9 +249,20 @@ impl Executor for CpuExecutor {
     fn run(&mut self, programs: &[usize], step: usize, timed: bool) -> Result<(), ExecError> {
         let start = Instant::now();
         let values = self.values(step)?;
-        for &program in programs {
-            for op in 0..self.programs[program].ops().len() {
-                self.run_op(program, op, &values);
+        let mut left = programs;
+        loop {
+            match *left {
+                [first, second, ..] if self.beside[second] == Some(first) => {
+                    self.run_both([first, second], &values);
+                    left = &left[2..];
+                }
+                [program, ..] => {
+                    let mut buffers = std::mem::take(&mut self.buffers);
+                    self.run_program(program, &values, &mut buffers, &[]);
+                    self.buffers = buffers;
+                    left = &left[1..];
+                }
+                [] => break,
             }
         }
         if timed {
@@ -207,13 +298,15 @@ impl Executor for CpuExecutor {
             Ok(values) => values,
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
+        let mut buffers = std::mem::take(&mut self.buffers);
         let times = (0..self.programs[program].ops().len())
             .map(|op| {
                 let start = Instant::now();
-                self.run_op(program, op, &values);
+                self.run_op(program, op, &values, &mut buffers, &[]);
                 OpTime { op, ms: start.elapsed().as_secs_f64() * 1e3 }
             })
             .collect();
+        self.buffers = buffers;
         Box::pin(std::future::ready(Ok(times)))
     }
 

@@ -5,8 +5,8 @@
 //! writes one buffer, even in parts that do not overlap.
 
 use super::{Program, Storage};
-use crate::kernels::Slot;
-use std::collections::BTreeMap;
+use crate::kernels::{Access, Slot};
+use std::collections::{BTreeMap, HashSet};
 
 /// Where a program's temporaries go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +71,20 @@ pub fn shared_pool(plans: &[Plan]) -> Vec<u64> {
     (0..longest)
         .map(|i| plans.iter().filter_map(|plan| plan.buffers.get(i)).copied().max().unwrap_or(0))
         .collect()
+}
+
+/// Whether two programs can run at the same time: neither writes a state that the other has.
+pub fn are_independent(a: &Program, b: &Program) -> bool {
+    let names = |program: &Program, written: bool| -> HashSet<String> {
+        let bindings = program.ops.iter().flat_map(|op| op.kernel.bindings());
+        bindings
+            .filter(|binding| !written || binding.access != Access::Read)
+            .map(|binding| &program.tensors[binding.slot.0 as usize])
+            .filter(|tensor| tensor.storage == Storage::State)
+            .map(|tensor| tensor.name.clone())
+            .collect()
+    };
+    names(a, true).is_disjoint(&names(b, false)) && names(b, true).is_disjoint(&names(a, false))
 }
 
 fn lives(program: &Program) -> Vec<Option<Life>> {
@@ -149,6 +163,40 @@ mod tests {
                 }
                 program
             })
+    }
+
+    /// Reads some states and writes one.
+    fn over_states(reads: &[&str], write: &str) -> Program {
+        let names = reads.iter().chain([&write]);
+        let tensors: Vec<Tensor> = names
+            .map(|name| Tensor {
+                name: (*name).to_owned(),
+                rows: Extent::fixed(1),
+                width: 4,
+                element: Element::F32,
+                storage: Storage::State,
+            })
+            .collect();
+        let last = reads.len() as u32;
+        let mut bindings: Vec<_> = (0..last).map(|slot| Binding::read(slot, Slot(slot))).collect();
+        bindings.push(Binding::write(last, Slot(last)));
+        let ops = vec![Op { kernel: Box::new(Touch(bindings)), scope: String::new() }];
+        Program { name: "test".to_owned(), tensors, ops }
+    }
+
+    #[test]
+    fn programs_that_only_read_together_are_independent() {
+        let conditional = over_states(&["ids"], "features");
+        assert!(are_independent(&conditional, &over_states(&["ids"], "features_uncond")));
+        assert!(
+            !are_independent(&conditional, &over_states(&["features"], "logits")),
+            "it reads what was written"
+        );
+        assert!(
+            !are_independent(&over_states(&["features"], "logits"), &conditional),
+            "whichever is named first"
+        );
+        assert!(!are_independent(&conditional, &over_states(&["prompt"], "features")), "both write");
     }
 
     proptest! {
