@@ -1,8 +1,8 @@
 #!/bin/sh
-# Every accelerator on the bundled text model, on the same prompts, seeds and clock: the table that README is to have; not run whole yet.
+# Every accelerator on the bundled text model, on the same prompts, seeds and clock: README's table, and docs/methods.md.
 # From the repository's root.
 #   sh benches/methods.sh [MIGM]
-# The machine should do nothing else for the first minutes, in which methods are timed; about an hour and a quarter on two cores.
+# The machine should do nothing else for the first minutes, in which methods are timed; an hour and a half on two cores.
 # 640 pictures at the points of interest, 64 elsewhere. Nothing here was chosen by these prompts: optimal:B and the factors of
 # adaptive runs come from `migm calibrate`, which has prompts and seeds of its own, the rest is as published or the program's default.
 set -eu

@@ -206,7 +206,7 @@ fn written(program: &Program, slots: &[Option<usize>]) -> Vec<usize> {
 
 /// By program: one before it with as many operations that it can run beside, where their activations are small. Guidance has such: the
 /// same network over other sequences.
-fn side_by_side(programs: &[Program]) -> Vec<Option<usize>> {
+pub(crate) fn side_by_side(programs: &[Program]) -> Vec<Option<usize>> {
     let mut beside: Vec<Option<usize>> = vec![None; programs.len()];
     if rayon::current_num_threads() < 2 {
         return beside;

@@ -73,6 +73,29 @@ fn a_session_holds_what_was_planned() {
     }
 }
 
+/// The halves of guidance, full and predicted, have a thread each on the CPU, and nothing else does.
+#[test]
+fn the_halves_of_guidance_run_side_by_side() {
+    if rayon::current_num_threads() < 2 {
+        return;
+    }
+    let (_folder, model) = text_fixture();
+    for predictor in PREDICTORS {
+        let shape = shape(&model, &settings(&model, predictor), 1);
+        let programs = Programs::new(model.family(), shape, model.formats()).unwrap();
+        let beside = crate::exec::cpu::side_by_side(&programs.list);
+        let named = |name: &str| programs.list.iter().position(|program| program.name == name);
+        assert_eq!(beside[named("full_uncond").unwrap()], named("full"), "{predictor:?}");
+        assert_eq!(beside[named("sample").unwrap()], None, "{predictor:?}");
+        for passage in [&programs.guided.full, &programs.guided.predicted] {
+            let mut pairs = passage.all().windows(2).filter(|pair| beside[pair[1]] == Some(pair[0]));
+            if !passage.features().is_empty() {
+                assert!(pairs.any(|pair| pair[..] == passage.features()[..2]), "{predictor:?}: {passage:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn temperatures_and_coarse_noise_change_what_they_should() {
     let (_folder, model) = text_fixture();

@@ -69,7 +69,9 @@ impl Page {
                 kept.recipe = None;
             }
             let model = asked.unwrap_or_else(|| super::BUNDLED[0].to_owned());
-            Ok(Box::new(Studio::new(&creation.egui_ctx, actor, note, kept, &model, &query)))
+            let mut studio = Studio::new(&creation.egui_ctx, actor, note, kept, &model, &query);
+            studio.is_cleared = true;
+            Ok(Box::new(studio))
         });
         self.runner.start(canvas, options, create).await
     }

@@ -80,6 +80,7 @@ pub fn run(device: Device, reason: &str, opening: Opening<'_>) -> Result<(), Win
         let model = link::model(&query).or(model).unwrap_or_else(|| BUNDLED[0].to_owned());
         let mut studio = Studio::new(&creation.egui_ctx, actor, note, kept, &model, &query);
         studio.frames = recorded;
+        studio.is_cleared = true;
         Ok(Box::new(studio))
     });
     eframe::run_native("migm", options, create)
