@@ -19,8 +19,10 @@ pub struct CpuExecutor {
     states: HashMap<String, usize>,
     /// The buffer of each slot of each program.
     slots: Vec<Vec<Option<usize>>>,
-    /// By program: what it runs beside, if that comes right before it in a step.
+    /// By program: the one that it may run beside.
     beside: Vec<Option<usize>>,
+    /// By two programs: whether they can run at the same time.
+    independent: Vec<Vec<bool>>,
     /// By program: the buffers that it writes.
     written: Vec<Vec<usize>>,
     steps: Vec<StepValues>,
@@ -35,12 +37,14 @@ impl CpuExecutor {
     /// # Errors
     /// A weight cannot be loaded.
     pub fn new(programs: Vec<Program>, weights: &mut dyn WeightSource) -> Result<Self, ExecError> {
+        let independent = independence(&programs);
         let mut new = Self {
             programs: Vec::new(),
             buffers: Vec::new(),
             states: HashMap::new(),
             slots: Vec::new(),
-            beside: side_by_side(&programs),
+            beside: side_by_side(&programs, &independent),
+            independent,
             written: Vec::new(),
             steps: Vec::new(),
             times: Vec::new(),
@@ -177,20 +181,39 @@ impl CpuExecutor {
         }
     }
 
-    /// Runs two programs at the same time, each on a thread of its own: the products of small models are too small to be shared.
-    fn run_both(&mut self, pair: [usize; 2], step: &StepValues) {
+    /// How many programs at the beginning of a list run beside as many after them; 0 if the first runs alone.
+    pub(crate) fn beside_one_another(&self, list: &[usize]) -> usize {
+        let are = |first: &[usize], second: &[usize]| {
+            let pairs = first.iter().zip(second).all(|(&one, &other)| self.beside[other] == Some(one));
+            pairs && first.iter().all(|&one| second.iter().all(|&other| self.independent[one][other]))
+        };
+        (1..=list.len() / 2).find(|&count| are(&list[..count], &list[count..2 * count])).unwrap_or(0)
+    }
+
+    /// Runs two lists of programs at the same time, each on a thread: the products of small models are too small to be shared.
+    fn run_both(&mut self, lists: [&[usize]; 2], step: &StepValues) {
         let mut buffers = std::mem::take(&mut self.buffers);
+        let written = lists.map(|list| list.iter().flat_map(|&program| &self.written[program]).copied());
         let mut mine = [0, 1].map(|_| vec![Vec::new(); buffers.len()]);
-        for (mine, program) in mine.iter_mut().zip(pair) {
-            self.written[program].iter().for_each(|&index| mine[index] = std::mem::take(&mut buffers[index]));
+        for (mine, written) in mine.iter_mut().zip(written.clone()) {
+            for index in written {
+                // Two of a list may write the same: what was taken stays.
+                if mine[index].is_empty() {
+                    mine[index] = std::mem::take(&mut buffers[index]);
+                }
+            }
         }
         let [first, second] = &mut mine;
-        rayon::join(
-            || self.run_program(pair[0], step, first, &buffers),
-            || self.run_program(pair[1], step, second, &buffers),
-        );
-        for (mine, program) in mine.iter_mut().zip(pair) {
-            self.written[program].iter().for_each(|&index| buffers[index] = std::mem::take(&mut mine[index]));
+        let run = |list: &[usize], mine: &mut [Vec<f32>]| {
+            list.iter().for_each(|&program| self.run_program(program, step, mine, &buffers));
+        };
+        rayon::join(|| run(lists[0], first), || run(lists[1], second));
+        for (mine, written) in mine.iter_mut().zip(written) {
+            for index in written {
+                if buffers[index].is_empty() {
+                    buffers[index] = std::mem::take(&mut mine[index]);
+                }
+            }
         }
         self.buffers = buffers;
     }
@@ -204,22 +227,28 @@ fn written(program: &Program, slots: &[Option<usize>]) -> Vec<usize> {
     found.into_iter().collect()
 }
 
+/// By two programs: whether they can run at the same time.
+fn independence(programs: &[Program]) -> Vec<Vec<bool>> {
+    let states: Vec<_> = programs.iter().map(plan::States::of).collect();
+    states.iter().map(|one| states.iter().map(|other| one.are_independent_of(other)).collect()).collect()
+}
+
 /// By program: one before it with as many operations that it can run beside, where their activations are small. Guidance has such: the
 /// same network over other sequences.
-pub(crate) fn side_by_side(programs: &[Program]) -> Vec<Option<usize>> {
+fn side_by_side(programs: &[Program], independent: &[Vec<bool>]) -> Vec<Option<usize>> {
     let mut beside: Vec<Option<usize>> = vec![None; programs.len()];
-    if rayon::current_num_threads() < 2 {
+    if cfg!(target_arch = "wasm32") {
+        // A page has one thread. Elsewhere memory is not to depend on how many there are.
         return beside;
     }
     for (second, program) in programs.iter().enumerate() {
         let is_small = plan::plan(program).buffers.iter().sum::<u64>() <= SIDE_BYTES;
-        beside[second] = (0..second).rev().find(|&first| {
-            let other = &programs[first];
-            is_small
-                && beside[first].is_none()
-                && other.ops().len() == program.ops().len()
-                && plan::are_independent(other, program)
-        });
+        let fits = |first: &usize| {
+            beside[*first].is_none()
+                && programs[*first].ops().len() == program.ops().len()
+                && independent[*first][second]
+        };
+        beside[second] = if is_small { (0..second).rev().find(fits) } else { None };
     }
     beside
 }
@@ -250,19 +279,16 @@ impl Executor for CpuExecutor {
         let start = Instant::now();
         let values = self.values(step)?;
         let mut left = programs;
-        loop {
-            match *left {
-                [first, second, ..] if self.beside[second] == Some(first) => {
-                    self.run_both([first, second], &values);
-                    left = &left[2..];
-                }
-                [program, ..] => {
-                    let mut buffers = std::mem::take(&mut self.buffers);
-                    self.run_program(program, &values, &mut buffers, &[]);
-                    self.buffers = buffers;
-                    left = &left[1..];
-                }
-                [] => break,
+        while !left.is_empty() {
+            let count = self.beside_one_another(left);
+            if count > 0 {
+                self.run_both([&left[..count], &left[count..2 * count]], &values);
+                left = &left[2 * count..];
+            } else {
+                let mut buffers = std::mem::take(&mut self.buffers);
+                self.run_program(left[0], &values, &mut buffers, &[]);
+                self.buffers = buffers;
+                left = &left[1..];
             }
         }
         if timed {

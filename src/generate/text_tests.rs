@@ -8,7 +8,9 @@ use super::programs::Programs;
 use super::refresh::Refresh;
 use super::sampling::Sampling;
 use super::session::{Session, Settings, Shape};
+use crate::eval::random::RandomWeights;
 use crate::exec::Memory;
+use crate::exec::cpu::CpuExecutor;
 use crate::exec::twins::test_gpu;
 use crate::models::{Batch, Condition};
 use pollster::block_on;
@@ -76,23 +78,18 @@ fn a_session_holds_what_was_planned() {
 /// The halves of guidance, full and predicted, have a thread each on the CPU, and nothing else does.
 #[test]
 fn the_halves_of_guidance_run_side_by_side() {
-    if rayon::current_num_threads() < 2 {
-        return;
-    }
     let (_folder, model) = text_fixture();
-    for predictor in PREDICTORS {
+    for predictor in [Predictor::Shortcut, ML_CACHE] {
         let shape = shape(&model, &settings(&model, predictor), 1);
         let programs = Programs::new(model.family(), shape, model.formats()).unwrap();
-        let beside = crate::exec::cpu::side_by_side(&programs.list);
-        let named = |name: &str| programs.list.iter().position(|program| program.name == name);
-        assert_eq!(beside[named("full_uncond").unwrap()], named("full"), "{predictor:?}");
-        assert_eq!(beside[named("sample").unwrap()], None, "{predictor:?}");
-        for passage in [&programs.guided.full, &programs.guided.predicted] {
-            let mut pairs = passage.all().windows(2).filter(|pair| beside[pair[1]] == Some(pair[0]));
-            if !passage.features().is_empty() {
-                assert!(pairs.any(|pair| pair[..] == passage.features()[..2]), "{predictor:?}: {passage:?}");
-            }
-        }
+        let [full, predicted] = [&programs.guided.full, &programs.guided.predicted].map(Clone::clone);
+        let mut weights = RandomWeights { seed: 1 };
+        let executor = CpuExecutor::new(programs.list, &mut weights).unwrap();
+        assert_eq!(executor.beside_one_another(full.all()), 1, "{predictor:?}");
+        let half = predicted.features().len() / 2;
+        assert!(half > 0);
+        assert_eq!(executor.beside_one_another(predicted.all()), half, "{predictor:?}: {predicted:?}");
+        assert_eq!(executor.beside_one_another(&predicted.sampling().concat()), 0, "{predictor:?}");
     }
 }
 

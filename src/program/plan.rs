@@ -73,18 +73,33 @@ pub fn shared_pool(plans: &[Plan]) -> Vec<u64> {
         .collect()
 }
 
-/// Whether two programs can run at the same time: neither writes a state that the other has.
-pub fn are_independent(a: &Program, b: &Program) -> bool {
-    let names = |program: &Program, written: bool| -> HashSet<String> {
-        let bindings = program.ops.iter().flat_map(|op| op.kernel.bindings());
-        bindings
-            .filter(|binding| !written || binding.access != Access::Read)
-            .map(|binding| &program.tensors[binding.slot.0 as usize])
-            .filter(|tensor| tensor.storage == Storage::State)
-            .map(|tensor| tensor.name.clone())
-            .collect()
-    };
-    names(a, true).is_disjoint(&names(b, false)) && names(b, true).is_disjoint(&names(a, false))
+/// The states of a program, by name.
+#[derive(Debug)]
+pub struct States<'a> {
+    all: HashSet<&'a str>,
+    written: HashSet<&'a str>,
+}
+
+impl<'a> States<'a> {
+    /// Those of `program`.
+    pub fn of(program: &'a Program) -> Self {
+        let (mut all, mut written) = (HashSet::new(), HashSet::new());
+        for binding in program.ops.iter().flat_map(|op| op.kernel.bindings()) {
+            let tensor = &program.tensors[binding.slot.0 as usize];
+            if tensor.storage == Storage::State {
+                all.insert(tensor.name.as_str());
+                if binding.access != Access::Read {
+                    written.insert(tensor.name.as_str());
+                }
+            }
+        }
+        Self { all, written }
+    }
+
+    /// Whether programs of these can run at the same time: neither writes a state that the other has.
+    pub fn are_independent_of(&self, other: &Self) -> bool {
+        self.written.is_disjoint(&other.all) && other.written.is_disjoint(&self.all)
+    }
 }
 
 fn lives(program: &Program) -> Vec<Option<Life>> {
@@ -186,17 +201,12 @@ mod tests {
 
     #[test]
     fn programs_that_only_read_together_are_independent() {
+        let are = |a: &Program, b: &Program| States::of(a).are_independent_of(&States::of(b));
         let conditional = over_states(&["ids"], "features");
-        assert!(are_independent(&conditional, &over_states(&["ids"], "features_uncond")));
-        assert!(
-            !are_independent(&conditional, &over_states(&["features"], "logits")),
-            "it reads what was written"
-        );
-        assert!(
-            !are_independent(&over_states(&["features"], "logits"), &conditional),
-            "whichever is named first"
-        );
-        assert!(!are_independent(&conditional, &over_states(&["prompt"], "features")), "both write");
+        assert!(are(&conditional, &over_states(&["ids"], "features_uncond")));
+        assert!(!are(&conditional, &over_states(&["features"], "logits")), "it reads what was written");
+        assert!(!are(&over_states(&["features"], "logits"), &conditional), "whichever is named first");
+        assert!(!are(&conditional, &over_states(&["prompt"], "features")), "both write");
     }
 
     proptest! {
