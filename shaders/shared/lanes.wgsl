@@ -1,5 +1,7 @@
-// Sums and maxima of a value of each of a workgroup's 128 invocations, for all of them. With SUBGROUPS a subgroup's invocations add up
-// among themselves first, which leaves one barrier of eight; the entry point says where an invocation is.
+// A workgroup of 128 invocations a row, with sums and maxima of a value of each of them, for all of them. With SUBGROUPS a subgroup's
+// invocations add up among themselves first, which leaves one barrier of eight.
+//
+// The importer defines params.rows and do_row(row, lane), which every invocation of the row's workgroup comes to.
 
 const LANES = 128u;
 var<workgroup> partial: array<f32, LANES>;
@@ -65,3 +67,26 @@ fn max_over_lanes(lane: u32, value: f32) -> f32 {
     return most;
 }
 #endif
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+#ifdef SUBGROUPS
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(num_subgroups) subgroups: u32,
+    @builtin(subgroup_invocation_id) lane_of_subgroup: u32,
+#endif
+) {
+#ifdef SUBGROUPS
+    subgroup_index = subgroup;
+    subgroup_count = subgroups;
+    subgroup_lane = lane_of_subgroup;
+#endif
+    let row = group.x + group.y * groups.x;
+    if row >= params.rows {
+        return;
+    }
+    do_row(row, lane);
+}

@@ -38,12 +38,13 @@ impl CpuExecutor {
     /// A weight cannot be loaded.
     pub fn new(programs: Vec<Program>, weights: &mut dyn WeightSource) -> Result<Self, ExecError> {
         let independent = independence(&programs);
+        let plans: Vec<_> = programs.iter().map(plan::plan).collect();
         let mut new = Self {
             programs: Vec::new(),
             buffers: Vec::new(),
             states: HashMap::new(),
             slots: Vec::new(),
-            beside: side_by_side(&programs, &independent),
+            beside: side_by_side(&programs, &plans, &independent),
             independent,
             written: Vec::new(),
             steps: Vec::new(),
@@ -52,7 +53,6 @@ impl CpuExecutor {
             counters: Counters::default(),
         };
         let states = super::state_bytes(&programs);
-        let plans: Vec<_> = programs.iter().map(plan::plan).collect();
         let mut pool = Vec::new();
         for bytes in plan::shared_pool(&plans) {
             new.memory.temporaries += bytes;
@@ -235,14 +235,14 @@ fn independence(programs: &[Program]) -> Vec<Vec<bool>> {
 
 /// By program: one before it with as many operations that it can run beside, where their activations are small. Guidance has such: the
 /// same network over other sequences.
-fn side_by_side(programs: &[Program], independent: &[Vec<bool>]) -> Vec<Option<usize>> {
+fn side_by_side(programs: &[Program], plans: &[plan::Plan], independent: &[Vec<bool>]) -> Vec<Option<usize>> {
     let mut beside: Vec<Option<usize>> = vec![None; programs.len()];
     if cfg!(target_arch = "wasm32") {
         // A page has one thread. Elsewhere memory is not to depend on how many there are.
         return beside;
     }
     for (second, program) in programs.iter().enumerate() {
-        let is_small = plan::plan(program).buffers.iter().sum::<u64>() <= SIDE_BYTES;
+        let is_small = plans[second].buffers.iter().sum::<u64>() <= SIDE_BYTES;
         let fits = |first: &usize| {
             beside[*first].is_none()
                 && programs[*first].ops().len() == program.ops().len()

@@ -36,6 +36,8 @@ pub struct GpuExecutor {
     parameters: Option<wgpu::Buffer>,
     /// By program and operation.
     dispatches: Vec<Vec<Dispatch>>,
+    /// By program and operation: workgroups of the tier for one of the kernel's, along x.
+    spread: Vec<Vec<u32>>,
     /// By program: the work of each operation.
     costs: Vec<Vec<u64>>,
     /// Steps that there are parameters for.
@@ -87,6 +89,7 @@ impl GpuExecutor {
             slots: Vec::new(),
             parameters: None,
             dispatches: Vec::new(),
+            spread: Vec::new(),
             costs: Vec::new(),
             prepared: 0,
             revisable: None,
@@ -127,6 +130,8 @@ impl GpuExecutor {
             }
             new.slots.push(slots);
         }
+        let spread = |op: &Op| new.gpu.tier.workgroups_for_one(&op.kernel.permutation());
+        new.spread = programs.iter().map(|program| program.ops().iter().map(spread).collect()).collect();
         new.programs = programs;
         new.gpu.queue.submit([]);
         new.gpu.check()?;
@@ -206,11 +211,13 @@ impl GpuExecutor {
     fn layout_parameters(&self, steps: &[StepValues]) -> Result<(Vec<u8>, Vec<Vec<StepTable>>), ExecError> {
         let mut bytes = Vec::new();
         let mut tables = Vec::new();
-        for program in &self.programs {
+        for (at, program) in self.programs.iter().enumerate() {
             let mut of_program = Vec::with_capacity(program.ops().len());
-            for op in program.ops() {
-                let mut blocks: Vec<(Vec<u8>, [u32; 3])> =
-                    steps.iter().map(|step| (op.kernel.params(step), self.workgroups(op, step))).collect();
+            for (index, op) in program.ops().iter().enumerate() {
+                let mut blocks: Vec<(Vec<u8>, [u32; 3])> = steps
+                    .iter()
+                    .map(|step| (op.kernel.params(step), self.workgroups(at, index, step)))
+                    .collect();
                 if blocks.iter().all(|block| *block == blocks[0]) {
                     blocks.truncate(1);
                 }
@@ -232,9 +239,9 @@ impl GpuExecutor {
         let empty = |program: &Program| vec![StepTable::with_capacity(steps.len()); program.ops().len()];
         let mut tables: Vec<Vec<StepTable>> = self.programs.iter().map(empty).collect();
         for step in steps {
-            for (program, tables) in self.programs.iter().zip(&mut tables) {
-                for (op, table) in program.ops().iter().zip(tables) {
-                    let groups = self.workgroups(op, step);
+            for (at, (program, tables)) in self.programs.iter().zip(&mut tables).enumerate() {
+                for (index, (op, table)) in program.ops().iter().zip(tables).enumerate() {
+                    let groups = self.workgroups(at, index, step);
                     self.check_workgroups(op, groups)?;
                     table.push((self.append_block(&mut bytes, &op.kernel.params(step)), groups));
                 }
@@ -252,8 +259,10 @@ impl GpuExecutor {
         offset as u32
     }
 
-    fn workgroups(&self, op: &Op, step: &StepValues) -> [u32; 3] {
-        self.gpu.tier.workgroups(&op.kernel.permutation(), op.kernel.workgroups(step))
+    /// The workgroups of an operation at a step.
+    fn workgroups(&self, program: usize, op: usize, step: &StepValues) -> [u32; 3] {
+        let [x, y, z] = self.programs[program].ops()[op].kernel.workgroups(step);
+        [self.spread[program][op] * x, y, z]
     }
 
     fn check_workgroups(&self, op: &Op, groups: [u32; 3]) -> Result<(), ExecError> {
@@ -364,7 +373,7 @@ impl Executor for GpuExecutor {
         for at in 0..self.programs.len() {
             for index in 0..self.programs[at].ops().len() {
                 let op = &self.programs[at].ops()[index];
-                let (params, groups) = (op.kernel.params(values), self.workgroups(op, values));
+                let (params, groups) = (op.kernel.params(values), self.workgroups(at, index, values));
                 self.check_workgroups(op, groups)?;
                 self.append_block(&mut block, &params);
                 self.dispatches[at][index].steps[step].1 = groups;

@@ -9,11 +9,10 @@ use crate::exec::{ExecError, Executor};
 use crate::kernels::attention::{Attention, Operand};
 use crate::kernels::conv2d::ConvForm;
 use crate::kernels::layer_norm::LayerNorm;
-use crate::kernels::linear::{Activation, Linear, Window};
 use crate::kernels::philox::{Stream, draw, uniform};
 use crate::kernels::{Access, Extent, Quantization, Slot, StepValues};
 use crate::program::Element::F32 as Float;
-use crate::program::{Builder, Formats, Layout, Program, ProgramError, WeightSource, WeightSpec};
+use crate::program::{Builder, Formats, Program, ProgramError, WeightSource, WeightSpec};
 use crate::weights::WeightError;
 
 /// Rows of the input: an image of 7 x 10, or tokens.
@@ -47,27 +46,9 @@ fn program(formats: Formats) -> Result<Program, ProgramError> {
     builder.block(|b| {
         let x = b.state("x", ROWS, 3 * WIDTH, Float);
         let rows = Extent::fixed(ROWS);
-        let (inner, outer) = (3 * WIDTH, 91);
-        let weight = b.weight("product.weight", &[outer as usize, inner as usize], Layout::Matrix);
-        let (format, bias) = (b.format(weight), Some(b.vector("product.bias", outer)));
-        let y = b.state("product", ROWS, outer, Float);
-        let (activation, window) = (Activation::Gelu, Window::default());
-        let (weight_row, bias_row, accumulate) = (0, 0, false);
-        b.push(Linear {
-            x,
-            weight,
-            format,
-            bias,
-            y,
-            rows,
-            inner,
-            outer,
-            weight_row,
-            bias_row,
-            activation,
-            accumulate,
-            window,
-        });
+        let layer = b.layer("product", 91, 3 * WIDTH);
+        let y = b.state("product", ROWS, 91, Float);
+        b.linear_out(x, layer, y);
         if formats.quantize.is_some() {
             // What follows has no weights that are unpacked.
             return;

@@ -136,14 +136,13 @@ impl Tier {
         }
     }
 
-    /// The workgroups of a dispatch, where those of the portable tier are `portable`.
-    pub(super) fn workgroups(self, permutation: &Permutation, portable: [u32; 3]) -> [u32; 3] {
-        let [x, y, z] = portable;
+    /// Workgroups that take the place of one of the portable tier's, along x.
+    pub(super) fn workgroups_for_one(self, permutation: &Permutation) -> u32 {
         match self {
             Self::Matrix { .. } if permutation.shader == "attention" => {
-                [ROWS / matrix_rows(head4(permutation)) * x, y, z]
+                ROWS / matrix_rows(head4(permutation))
             }
-            _ => portable,
+            _ => 1,
         }
     }
 }
@@ -175,7 +174,7 @@ mod tests {
         for shader in ["linear", "rms_norm", "attention"] {
             let permutation = Permutation::new(shader).flag("BIAS", true).constant("HEAD4", 8);
             assert_eq!(Tier::Portable.specialise(permutation.clone()), permutation);
-            assert_eq!(Tier::Portable.workgroups(&permutation, [3, 2, 1]), [3, 2, 1]);
+            assert_eq!(Tier::Portable.workgroups_for_one(&permutation), 1);
         }
     }
 
@@ -187,7 +186,7 @@ mod tests {
         assert_eq!(of(Permutation::new("linear").flag("BIAS", true)), "linear+bias+matrix+edge16 lanes=32");
         assert_eq!(of(Permutation::new("rms_norm")), "rms_norm+subgroups");
         assert_eq!(of(attention(16)), "attention_matrix+edge16 head4=16 lanes=32 queries=32");
-        assert_eq!(tier.workgroups(&attention(16), [5, 4, 3]), [10, 4, 3]);
+        assert_eq!(tier.workgroups_for_one(&attention(16)), 2);
     }
 
     #[test]
@@ -195,7 +194,7 @@ mod tests {
         let wide = Permutation::new("attention_wide").constant("HEAD4", 33);
         let tier = Tier::Matrix { edge: 8, lanes: 32 };
         assert_eq!(tier.specialise(wide.clone()).to_string(), "attention_wide+f16_tiles head4=33");
-        assert_eq!(tier.workgroups(&wide, [5, 4, 3]), [5, 4, 3]);
+        assert_eq!(tier.workgroups_for_one(&wide), 1);
     }
 
     #[test]

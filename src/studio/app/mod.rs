@@ -83,8 +83,8 @@ pub struct Studio {
     judge: Judge,
     /// How long frames took.
     pub frames: Frames,
-    /// Whether what is drawn on is cleared to the panels' colour: then they need not be filled, which is a third of what a frame costs
-    /// where it is drawn in software.
+    /// Whether what is drawn on is cleared to the panels' colour: then they need not be filled once more, which is felt where frames
+    /// are drawn in software.
     pub is_cleared: bool,
 }
 
