@@ -27,6 +27,7 @@ usage: cargo xtask <command>
   test --list                              name the stages and the command of each
   check-targets [TARGET...] [CARGO ARGS]   type-check for other systems (Windows and macOS unless named)
   bench [ARGS]                             run `migm bench ARGS`, then the criterion benches
+  bench --peer [ARGS]                      run the CPU executor and PyTorch in turn and compare their steps (ARGS of benches/peer.py)
   table                                    measure the figures that stand in the documentation
   tiers [FILTER]                           compare kernels on every tier, on a driver that has them (Debian, x86-64)
   web                                      build the page into web/dist

@@ -18,10 +18,9 @@ pub(crate) fn describe() -> String {
 pub(crate) fn test(python: Job<PathBuf>, meanwhile: impl FnOnce()) -> Result<(), String> {
     // As the tests build it: the package alone resolves features without theirs, and would build most of the tree once more.
     Step::cargo(&["test", "--workspace", "--no-run", "--quiet"]).run()?;
-    let migm = target().join("debug").join(format!("migm{}", std::env::consts::EXE_SUFFIX));
     let python = python.finish()?;
     meanwhile();
-    pytest(&python, &migm).run()
+    pytest(&python, &migm("debug")).run()
 }
 
 fn pytest(python: &Path, migm: &Path) -> Step {
@@ -33,6 +32,11 @@ fn pytest(python: &Path, migm: &Path) -> Step {
 fn target() -> PathBuf {
     let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     workspace_root().join(folder)
+}
+
+/// The program, as a profile's folder has it once it is built.
+pub(crate) fn migm(folder: &str) -> PathBuf {
+    target().join(folder).join(format!("migm{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// A Python with the requirements, installed if they are not yet or have changed.
