@@ -9,7 +9,7 @@ struct Params {
     outer: u32, // codes whose rows the weight has
     weight_row: u32,
     bias_rows: u32,
-    first: u32, // of these codes; a multiple of TILE
+    first: u32, // of these codes; a multiple of TILE_COLUMNS
     codes: u32, // in all
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -77,6 +77,6 @@ fn store_columns(row: u32, column: u32, sums: vec4<f32>) {
     }
     let first = max(logit(row, column, sums.x), logit(row, column + 16u, sums.y));
     let last = max(logit(row, column + 32u, sums.z), logit(row, column + 48u, sums.w));
-    let width = 16u * ((params.codes + TILE - 1u) / TILE);
-    y[row * width + 16u * ((params.first + column) / TILE) + column % 16u] = max(first, last);
+    let width = 16u * ((params.codes + TILE_COLUMNS - 1u) / TILE_COLUMNS);
+    y[row * width + 16u * ((params.first + column) / TILE_COLUMNS) + column % 16u] = max(first, last);
 }

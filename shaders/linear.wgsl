@@ -1,4 +1,5 @@
 // linear: y[r, o] = act(x[r] . weight[weight_row + o] + bias[bias_row + o]), plus the old y[r, o] where accumulating.
+// SPLIT stops at sums over parts of K, which `sum_parts` goes on from.
 #import gemm_tile
 #import store_each
 #import weights
@@ -24,7 +25,7 @@ struct Params {
 #ifdef BIAS
 @group(0) @binding(3) var<storage, read> bias: array<f32>;       // [at least bias_row + outer]
 #endif
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;    // rows of y_width
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;    // rows of y_width; SPLIT: [parts, rows, outer]
 
 struct Row { index: u32, inside: bool }
 
@@ -63,6 +64,9 @@ fn store(row: Row, column: u32, sum: f32) {
     if !row.inside || column >= params.outer {
         return;
     }
+#ifdef SPLIT
+    y[(part * params.rows + row.index - params.x_row) * params.outer + column] = sum;
+#else
     var value = sum;
 #ifdef BIAS
     value += bias[params.bias_row + column];
@@ -73,4 +77,5 @@ fn store(row: Row, column: u32, sum: f32) {
     value += y[at];
 #endif
     y[at] = value;
+#endif
 }

@@ -22,7 +22,8 @@ fn tiers(adapter: &wgpu::Adapter) -> Vec<String> {
 fn tier_used(instance: &wgpu::Instance, adapter: &wgpu::Adapter) -> String {
     let choice = Choice::from_environment();
     let opened = Gpu::from_adapter(instance.clone(), adapter.clone(), &choice);
-    pollster::block_on(opened).map_or_else(|error| error.to_string(), |gpu| gpu.tier_reason)
+    let told = |gpu: Gpu| format!("{}; {}", gpu.tier_reason, gpu.plan_reason);
+    pollster::block_on(opened).map_or_else(|error| error.to_string(), told)
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {

@@ -42,6 +42,7 @@ mod strip;
 #[cfg(feature = "studio")]
 mod studio;
 mod table;
+mod tune;
 mod verify;
 
 /// Masked image generation on any GPU, with learned shortcuts.
@@ -85,6 +86,8 @@ enum Command {
     Scenes(scenes::Arguments),
     /// Measure step times, operations and memory
     Bench(bench::Arguments),
+    /// Time how matrix products are best cut on this GPU, and keep what is found for later runs
+    Tune(tune::Arguments),
     /// Measure where a predictor goes wrong, and find the best full steps of every budget
     Calibrate(calibrate::Arguments),
     /// Judge whether pictures show what was asked for, by method and time
@@ -176,6 +179,7 @@ fn carry_out(command: &Command) -> Result<(), CliError> {
         #[cfg(feature = "scenes")]
         Command::Scenes(arguments) => scenes::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Tune(arguments) => tune::run(arguments),
         Command::Calibrate(arguments) => calibrate::run(arguments),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Figures(arguments) => figures::run(arguments),
@@ -294,7 +298,8 @@ impl Place {
             return Ok((Device::Cpu, reason));
         }
         let gpu = pollster::block_on(Gpu::from_adapter(instance, adapter, choice))?;
-        let reason = format!("{:?}, {:?}; {}", info.device_type, info.backend, gpu.tier_reason);
+        let reason =
+            format!("{:?}, {:?}; {}; {}", info.device_type, info.backend, gpu.tier_reason, gpu.plan_reason);
         Ok((Device::Gpu(Box::new(gpu)), reason))
     }
 }

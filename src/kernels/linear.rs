@@ -5,7 +5,7 @@
 
 use super::{
     Binding, Buffers, Cost, Extent, Kernel, Product, ROW_ALIGNMENT, Slot, StepValues, WeightFormat, math,
-    padded, shader::Permutation, split_workgroups,
+    padded, shader::Permutation, split::Split, split_workgroups,
 };
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -96,7 +96,13 @@ pub(crate) struct Params {
 }
 
 impl Linear {
-    fn at(&self, step: &StepValues) -> Params {
+    /// The binding of the result. A later part leaves what the parts before it have written.
+    pub(crate) fn result(&self) -> Binding {
+        let begun = self.accumulate || self.window.y_row > 0 || self.window.y_column > 0;
+        if begun { Binding::update(4, self.y) } else { Binding::write(4, self.y) }
+    }
+
+    pub(crate) fn at(&self, step: &StepValues) -> Params {
         let Window { x_row, y_row, y_column, y_width } = self.window;
         let y_width = if y_width == 0 { self.outer } else { y_width };
         Params {
@@ -127,9 +133,7 @@ impl Kernel for Linear {
     fn bindings(&self) -> Vec<Binding> {
         let mut bindings = vec![Binding::read(1, self.x), Binding::read(2, self.weight)];
         bindings.extend(self.bias.map(|slot| Binding::read(3, slot)));
-        // A later part leaves what the parts before it have written.
-        let begun = self.accumulate || self.window.y_row > 0 || self.window.y_column > 0;
-        bindings.push(if begun { Binding::update(4, self.y) } else { Binding::write(4, self.y) });
+        bindings.push(self.result());
         bindings
     }
 
@@ -151,6 +155,10 @@ impl Kernel for Linear {
 
     fn products(&self, step: &StepValues) -> Vec<(Product, usize)> {
         vec![(Product { m: self.rows.at(step), k: self.inner, n: self.outer }, 1)]
+    }
+
+    fn split(&self, parts: u32, sums: Slot) -> Option<Split> {
+        Some(Split::new(self, parts, sums))
     }
 
     fn describe(&self) -> String {

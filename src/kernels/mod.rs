@@ -38,6 +38,7 @@ pub(crate) mod rope;
 pub(crate) mod rows;
 pub(crate) mod sample;
 pub mod shader;
+pub(crate) mod split;
 pub(crate) mod spread_k;
 pub(crate) mod taylor;
 pub(crate) mod time_embedding;
@@ -48,6 +49,7 @@ pub(crate) mod unite;
 pub(crate) mod value_similarity;
 
 pub use quantized::{Quantization, Quantized};
+pub use split::Split;
 pub use value_similarity::Intervals;
 
 /// A tensor of a program, by index.
@@ -435,6 +437,10 @@ pub trait Kernel: Debug + Send + Sync {
     /// The matrix products inside, and how often each occurs: what a benchmark runs alone for comparison.
     fn products(&self, _step: &StepValues) -> Vec<(Product, usize)> {
         Vec::new()
+    }
+    /// The same in two operations, with sums over `parts` parts of K in between, if it can be cut so.
+    fn split(&self, _parts: u32, _sums: Slot) -> Option<Split> {
+        None
     }
     /// Sizes and options in a few words, for dumps and profiles.
     fn describe(&self) -> String;

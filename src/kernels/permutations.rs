@@ -13,7 +13,13 @@ const EXCLUSIVE: &[&[&str]] = &[
     &["UPSAMPLE", "DOWNSAMPLE"],
     &["VALUE_IN_QUERY", "VALUE_IN_KEY"],
     &["F16_TILES", "MATRIX"],
+    &["TALL", "MATRIX"],
+    &["TALL", "HALF_ROWS"],
 ];
+/// Flags of how a product is cut.
+const CUTS: [&str; 4] = ["HALF_ROWS", "QUARTER_ROWS", "TALL", "SPLIT"];
+/// Flags of what becomes of its results.
+const EPILOGUES: [&str; 4] = ["ACCUMULATE", "BIAS", "GELU", "SILU"];
 /// Lanes of a subgroup: those of Mesa's software driver, and those of most graphics hardware.
 const LANES: [u32; 2] = [8, 32];
 
@@ -96,7 +102,10 @@ pub(crate) fn all() -> Vec<Permutation> {
             let chained = on.contains(&"KEY_IN_QUERY") && on.contains(&"VALUE_IN_KEY");
             // Of larger matrices only where there are any.
             let edge = on.contains(&"EDGE16") && !on.contains(&"MATRIX") && *shader != "attention_matrix";
-            if EXCLUSIVE.iter().any(|group| exclusive(group)) || chained || edge {
+            let quarter = on.contains(&"QUARTER_ROWS") && !on.contains(&"HALF_ROWS");
+            // Cuts and epilogues know nothing of one another: each by itself is enough.
+            let both = [CUTS, EPILOGUES].iter().all(|group| group.iter().any(|flag| on.contains(flag)));
+            if EXCLUSIVE.iter().any(|group| exclusive(group)) || chained || edge || quarter || both {
                 continue;
             }
             for constants in constants(shader, &on) {

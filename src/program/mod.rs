@@ -258,6 +258,23 @@ impl Program {
         &self.tensors
     }
 
+    /// The program of one of the operations alone, over states of the sizes and contents that its tensors have here.
+    #[must_use]
+    pub(crate) fn alone(mut self, op: usize) -> Self {
+        let op = self.ops.swap_remove(op);
+        let touched: Vec<Slot> = op.kernel.bindings().iter().map(|binding| binding.slot).collect();
+        for (index, tensor) in self.tensors.iter_mut().enumerate() {
+            let is_weight = matches!(tensor.storage, Storage::Weight(_));
+            if !touched.contains(&Slot(index as u32)) {
+                // Nothing is loaded or allocated for it, and slots stay what they are.
+                tensor.storage = Storage::Temporary;
+            } else if !is_weight {
+                tensor.storage = Storage::State;
+            }
+        }
+        Self { ops: vec![op], ..self }
+    }
+
     /// Work and traffic of one run at a step.
     pub fn cost(&self, step: &StepValues) -> Cost {
         self.ops.iter().map(|op| op.kernel.cost(step)).sum()

@@ -127,7 +127,7 @@ async fn device(no_webgpu: String, exact: bool) -> (Device, String) {
     }
     match Gpu::open(&choice).await {
         Ok(gpu) => {
-            let reason = format!("WebGPU; {}", gpu.tier_reason);
+            let reason = format!("WebGPU; {}; {}", gpu.tier_reason, gpu.plan_reason);
             (Device::Gpu(Box::new(gpu)), reason)
         }
         Err(error) => (Device::Cpu, error.to_string()),

@@ -168,3 +168,52 @@ fn a_gallery_has_a_row_a_method() {
     fails(&migm(folder.path(), &["gallery", "--model", "text"]), 1, &["PROMPT"]);
     fails(&migm(folder.path(), &["gallery", "--model", "maskgit-256"]), 1, &["weights"]);
 }
+
+/// The program with another file of times than the user's.
+fn with_times(folder: &Path, arguments: &[&str]) -> std::process::Output {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_migm"));
+    if let Some(adapter) = std::env::var_os("MIGM_TEST_ADAPTER") {
+        command.env("MIGM_ADAPTER", adapter);
+    }
+    command
+        .current_dir(folder)
+        .args(arguments)
+        .env("MIGM_TUNED", "times/tuned.json")
+        .output()
+        .expect("the program runs")
+}
+
+#[test]
+fn products_are_tuned_on_an_adapter_and_tokens_stay_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| with_times(folder.path(), arguments);
+    fails(&run(&["tune", "--backend", "cpu"]), 1, &["nothing to tune on the CPU executor"]);
+    if std::env::var_os("MIGM_TEST_ADAPTER").is_none() {
+        return;
+    }
+    let make = |out: &str| {
+        let fixed = ["generate", "--model", MODEL, "--class", "0", "--seed", "4", "--exact"];
+        succeeds(&run(&[&fixed[..], &["--steps", "3", "--backend", "gpu", "--out", out]].concat()));
+    };
+    make("before.png");
+    let tune = ["tune", "--model", MODEL, "--steps", "2", "--backend", "gpu", "--exact"];
+    let table = succeeds(&run(&tune));
+    assert!(table.contains("linear") && table.contains(" us"), "{table}");
+    let stored = std::fs::read_to_string(folder.path().join("times/tuned.json")).unwrap();
+    let stored: serde_json::Value = serde_json::from_str(&stored).unwrap();
+    let products = stored["devices"][0]["products"].as_array().unwrap().len();
+    assert!(products > 1 && stored["devices"][0]["tier"] == "portable", "{stored}");
+    let info = succeeds(&run(&["info"]));
+    assert!(info.contains(&format!("{products} shapes as measured")), "{info}");
+    make("after.png");
+    let pixels = |name: &str| image::open(folder.path().join(name)).unwrap().to_rgb8();
+    assert_eq!(pixels("before.png"), pixels("after.png"));
+
+    // What is no file of times is said, and neither used nor overwritten.
+    std::fs::write(folder.path().join("times/tuned.json"), "something of mine").unwrap();
+    assert!(succeeds(&run(&["info"])).contains("cannot be read"));
+    make("again.png");
+    fails(&run(&tune), 1, &["tuned.json", "delete it to begin anew"]);
+    let kept = std::fs::read_to_string(folder.path().join("times/tuned.json")).unwrap();
+    assert_eq!(kept, "something of mine");
+}

@@ -1,8 +1,10 @@
 //! The device: which adapter, which capability tier and why, which limits; and what became of it.
 
 use super::pipelines::Cache;
+use super::planner::Planner;
 use super::self_check::first_wrong;
 use super::tier::Tier;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What can go wrong with a graphics device.
@@ -95,6 +97,8 @@ pub struct Choice {
     pub default_limits: bool,
     /// What kernels are computed with.
     pub tier: Wanted,
+    /// The file of how products are best cut, as [`tune`](super::tune) has measured it; without one a rule says.
+    pub tuned: Option<PathBuf>,
 }
 
 /// Which tier to take.
@@ -122,15 +126,51 @@ impl Wanted {
 }
 
 impl Choice {
-    /// From `MIGM_ADAPTER` (part of a name), `MIGM_DEFAULT_LIMITS` (any value) and `MIGM_TIER` (`portable`, `subgroup`,
-    /// `f16`, `matrix` or `best`).
+    /// From `MIGM_ADAPTER` (part of a name), `MIGM_DEFAULT_LIMITS` (any value), `MIGM_TIER` (`portable`, `subgroup`,
+    /// `f16`, `matrix` or `best`) and `MIGM_TUNED` (a file, in place of the one among the user's caches).
     pub fn from_environment() -> Self {
         Self {
             name: std::env::var("MIGM_ADAPTER").ok().filter(|name| !name.is_empty()),
             default_limits: std::env::var_os("MIGM_DEFAULT_LIMITS").is_some(),
             tier: Wanted::parse(&std::env::var("MIGM_TIER").unwrap_or_default()),
+            tuned: tuned_file(),
         }
     }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn tuned_file() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    super::tune::file(&variable, std::env::home_dir())
+}
+
+#[cfg(target_arch = "wasm32")]
+fn tuned_file() -> Option<PathBuf> {
+    None
+}
+
+/// How products are cut on a device, and in a few words why.
+#[cfg(not(target_arch = "wasm32"))]
+fn plan(tier: Tier, info: &wgpu::AdapterInfo, tuned: Option<&PathBuf>) -> (Planner, String) {
+    use super::tune::{Record, Records};
+    let planner = Planner::new(tier, info.device_type);
+    let by_rule = "products cut by rule".to_owned();
+    let Some(path) = tuned else { return (planner, by_rule) };
+    match Records::read(path) {
+        Ok(records) => match records.find(&Record::of(info, tier)).map(Record::cuts) {
+            Some(cuts) if !cuts.is_empty() => {
+                let reason = format!("products cut by rule, {} shapes as measured", cuts.len());
+                (planner.with_measured(cuts), reason)
+            }
+            _ => (planner, by_rule),
+        },
+        Err(error) => (planner, format!("{by_rule}, as {} cannot be read ({error})", path.display())),
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+fn plan(tier: Tier, info: &wgpu::AdapterInfo, _: Option<&PathBuf>) -> (Planner, String) {
+    (Planner::new(tier, info.device_type), "products cut by rule".to_owned())
 }
 
 /// An open device with what is known of it.
@@ -152,6 +192,10 @@ pub struct Gpu {
     pub tier: Tier,
     /// Why that tier.
     pub tier_reason: String,
+    /// How products are cut into workgroups.
+    pub planner: Planner,
+    /// Why so.
+    pub plan_reason: String,
     /// What was compiled for it.
     pub(super) pipelines: Arc<Cache>,
     failure: Arc<Mutex<Option<Failure>>>,
@@ -337,8 +381,21 @@ impl Gpu {
             *report.lock().unwrap_or_else(PoisonError::into_inner) = Some(Failure::Lost(message));
         });
         let pipelines = Arc::new(Cache::default());
-        let tier_reason = String::new();
-        Ok(Self { instance, adapter, device, queue, info, timestamps, tier, tier_reason, pipelines, failure })
+        let (planner, plan_reason) = plan(tier, &info, choice.tuned.as_ref());
+        Ok(Self {
+            instance,
+            adapter,
+            device,
+            queue,
+            info,
+            timestamps,
+            tier,
+            tier_reason: String::new(),
+            planner,
+            plan_reason,
+            pipelines,
+            failure,
+        })
     }
 
     /// Reports what went wrong since the last call, if anything.
@@ -425,7 +482,7 @@ mod tests {
         let offered = [Tier::Portable, Tier::Subgroup, Tier::F16, matrix];
         let all = vec![matrix, Tier::F16, Tier::Subgroup];
         let tried = |tier, default_limits, is_software| {
-            candidates(&offered, &Choice { name: None, default_limits, tier }, is_software).0
+            candidates(&offered, &Choice { default_limits, tier, ..Choice::default() }, is_software).0
         };
         assert_eq!(tried(Wanted::Automatic, false, false), all);
         assert_eq!(tried(Wanted::Automatic, false, true), []);

@@ -1,13 +1,15 @@
 //! The GPU executor: each operation a compute dispatch; pipelines, bind groups and parameters made before the loop.
 //!
-//! [`device`] opens an adapter, [`tier`] says what it multiplies with, `pipelines` compiles shaders, `readback` brings data home; this
-//! file holds buffers and replays programs, a little long because both are about the same indices of programs, operations and steps.
+//! [`device`] opens an adapter, [`tier`] says what it multiplies with, [`planner`] how products are cut, `pipelines` compiles shaders,
+//! `readback` brings data home; this file holds buffers and replays programs, a little long because both are about the same indices of
+//! programs, operations and steps.
 
 use super::{Counters, ExecError, Executor, LocalFuture, Memory, OpTime};
 use crate::kernels::{StepValues, WeightFormat};
 use crate::program::{Op, Program, Storage, WeightSource, WeightSpec, plan};
 use device::{DeviceError, Gpu};
 use pace::Pace;
+use planned::{Groups, Planned, SCRATCH};
 use std::collections::HashMap;
 use timing::StepClock;
 use web_time::Instant;
@@ -15,10 +17,14 @@ use web_time::Instant;
 pub mod device;
 mod pace;
 mod pipelines;
+mod planned;
+pub mod planner;
 mod readback;
 pub mod self_check;
 pub mod tier;
 mod timing;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod tune;
 
 /// Bytes of weights between two waits while loading: bounds the copies that the driver holds for uploads.
 const UPLOAD_CHUNK: u64 = 64 << 20;
@@ -36,8 +42,10 @@ pub struct GpuExecutor {
     parameters: Option<wgpu::Buffer>,
     /// By program and operation.
     dispatches: Vec<Vec<Dispatch>>,
-    /// By program and operation: workgroups of the tier for one of the kernel's, along x.
-    spread: Vec<Vec<u32>>,
+    /// By program and operation, decided when steps are first known.
+    planned: Vec<Vec<Planned>>,
+    /// Between the two dispatches of a product that is split.
+    scratch: Option<usize>,
     /// By program: the work of each operation.
     costs: Vec<Vec<u64>>,
     /// Steps that there are parameters for.
@@ -53,23 +61,25 @@ pub struct GpuExecutor {
 /// An operation ready to be encoded.
 #[derive(Debug)]
 struct Dispatch {
-    pipeline: wgpu::ComputePipeline,
-    bind_group: wgpu::BindGroup,
+    /// One, or two of a product that is split.
+    stages: Vec<(wgpu::ComputePipeline, wgpu::BindGroup)>,
     /// Offset of the parameter block and workgroups by step; a single entry if all steps are alike.
-    steps: Vec<(u32, [u32; 3])>,
+    steps: StepTable,
 }
 
 impl Dispatch {
-    fn at(&self, step: usize) -> (u32, [u32; 3]) {
+    fn at(&self, step: usize) -> (u32, Groups) {
         self.steps[if self.steps.len() == 1 { 0 } else { step }]
     }
 
     fn encode(&self, pass: &mut wgpu::ComputePass<'_>, step: usize) {
-        let (offset, [x, y, z]) = self.at(step);
-        if x > 0 && y > 0 && z > 0 {
-            pass.set_pipeline(&self.pipeline);
-            pass.set_bind_group(0, &self.bind_group, &[offset]);
-            pass.dispatch_workgroups(x, y, z);
+        let (offset, groups) = self.at(step);
+        for ((pipeline, bind_group), [x, y, z]) in self.stages.iter().zip(groups) {
+            if x > 0 && y > 0 && z > 0 {
+                pass.set_pipeline(pipeline);
+                pass.set_bind_group(0, bind_group, &[offset]);
+                pass.dispatch_workgroups(x, y, z);
+            }
         }
     }
 }
@@ -89,7 +99,8 @@ impl GpuExecutor {
             slots: Vec::new(),
             parameters: None,
             dispatches: Vec::new(),
-            spread: Vec::new(),
+            planned: Vec::new(),
+            scratch: None,
             costs: Vec::new(),
             prepared: 0,
             revisable: None,
@@ -130,8 +141,6 @@ impl GpuExecutor {
             }
             new.slots.push(slots);
         }
-        let spread = |op: &Op| new.gpu.tier.workgroups_for_one(&op.kernel.permutation());
-        new.spread = programs.iter().map(|program| program.ops().iter().map(spread).collect()).collect();
         new.programs = programs;
         new.gpu.queue.submit([]);
         new.gpu.check()?;
@@ -214,9 +223,10 @@ impl GpuExecutor {
         for (at, program) in self.programs.iter().enumerate() {
             let mut of_program = Vec::with_capacity(program.ops().len());
             for (index, op) in program.ops().iter().enumerate() {
-                let mut blocks: Vec<(Vec<u8>, [u32; 3])> = steps
+                let planned = &self.planned[at][index];
+                let mut blocks: Vec<(Vec<u8>, Groups)> = steps
                     .iter()
-                    .map(|step| (op.kernel.params(step), self.workgroups(at, index, step)))
+                    .map(|step| (planned.params(op, step), planned.workgroups(op, step)))
                     .collect();
                 if blocks.iter().all(|block| *block == blocks[0]) {
                     blocks.truncate(1);
@@ -241,9 +251,10 @@ impl GpuExecutor {
         for step in steps {
             for (at, (program, tables)) in self.programs.iter().zip(&mut tables).enumerate() {
                 for (index, (op, table)) in program.ops().iter().zip(tables).enumerate() {
-                    let groups = self.workgroups(at, index, step);
+                    let planned = &self.planned[at][index];
+                    let groups = planned.workgroups(op, step);
                     self.check_workgroups(op, groups)?;
-                    table.push((self.append_block(&mut bytes, &op.kernel.params(step)), groups));
+                    table.push((self.append_block(&mut bytes, &planned.params(op, step)), groups));
                 }
             }
         }
@@ -259,17 +270,27 @@ impl GpuExecutor {
         offset as u32
     }
 
-    /// The workgroups of an operation at a step.
-    fn workgroups(&self, program: usize, op: usize, step: &StepValues) -> [u32; 3] {
-        let [x, y, z] = self.programs[program].ops()[op].kernel.workgroups(step);
-        [self.spread[program][op] * x, y, z]
-    }
-
-    fn check_workgroups(&self, op: &Op, groups: [u32; 3]) -> Result<(), ExecError> {
-        let limit = self.gpu.device.limits().max_compute_workgroups_per_dimension;
-        if groups.iter().all(|&n| n <= limit) {
+    /// Decides how operations are run, once: what is compiled for the first steps serves all later ones.
+    fn plan(&mut self, steps: &[StepValues]) -> Result<(), ExecError> {
+        if !self.planned.is_empty() {
             return Ok(());
         }
+        let of_op = |op: &Op| Planned::new(&self.gpu, op, steps);
+        self.planned =
+            self.programs.iter().map(|program| program.ops().iter().map(of_op).collect()).collect();
+        let bytes = self.planned.iter().flatten().map(Planned::scratch).max().unwrap_or(0);
+        if bytes > 0 {
+            self.scratch = Some(self.buffer("sums of parts", bytes)?);
+            self.memory.temporaries += bytes;
+        }
+        Ok(())
+    }
+
+    fn check_workgroups(&self, op: &Op, groups: Groups) -> Result<(), ExecError> {
+        let limit = self.gpu.device.limits().max_compute_workgroups_per_dimension;
+        let Some(groups) = groups.into_iter().find(|groups| groups.iter().any(|&n| n > limit)) else {
+            return Ok(());
+        };
         let (shader, adapter) = (op.kernel.permutation().to_string(), self.gpu.info.name.clone());
         Err(DeviceError::TooManyWorkgroups { shader, groups, limit, adapter }.into())
     }
@@ -297,27 +318,34 @@ impl GpuExecutor {
         let Some(parameters) = self.parameters.clone() else { return Ok(()) };
         self.gpu.queue.write_buffer(&parameters, 0, &bytes);
         if self.dispatches.is_empty() {
-            for (program, slots) in self.programs.iter().zip(&self.slots) {
+            let programs = self.programs.iter().zip(&self.slots).zip(&self.planned);
+            for ((program, slots), planned) in programs {
                 let mut dispatches = Vec::with_capacity(program.ops().len());
-                for op in program.ops() {
-                    let bindings = op.kernel.bindings();
-                    let (pipeline, layout) = self.gpu.pipelines.get(
-                        &self.gpu,
-                        &op.kernel.permutation(),
-                        &bindings,
-                        &mut self.counters,
-                    )?;
-                    let entries: Vec<wgpu::BindGroupEntry<'_>> =
-                        pipelines::bind_group_entries(&parameters, &bindings, |slot| {
-                            slots[slot.0 as usize].map(|index| &self.buffers[index])
+                for (op, planned) in program.ops().iter().zip(planned) {
+                    let mut stages = Vec::with_capacity(1);
+                    for kernel in planned.kernels(op) {
+                        let bindings = kernel.bindings();
+                        let (pipeline, layout) = self.gpu.pipelines.get(
+                            &self.gpu,
+                            &planned.permutation(&self.gpu, kernel),
+                            &bindings,
+                            &mut self.counters,
+                        )?;
+                        let entries: Vec<wgpu::BindGroupEntry<'_>> =
+                            pipelines::bind_group_entries(&parameters, &bindings, |slot| {
+                                let index =
+                                    if slot == SCRATCH { self.scratch } else { slots[slot.0 as usize] };
+                                index.map(|index| &self.buffers[index])
+                            });
+                        self.counters.bind_groups += 1;
+                        let bind_group = self.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                            label: Some(&op.scope),
+                            layout: &layout,
+                            entries: &entries,
                         });
-                    self.counters.bind_groups += 1;
-                    let bind_group = self.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                        label: Some(&op.scope),
-                        layout: &layout,
-                        entries: &entries,
-                    });
-                    dispatches.push(Dispatch { pipeline, bind_group, steps: Vec::new() });
+                        stages.push((pipeline, bind_group));
+                    }
+                    dispatches.push(Dispatch { stages, steps: Vec::new() });
                 }
                 self.dispatches.push(dispatches);
             }
@@ -346,7 +374,7 @@ fn costs(program: &Program, steps: &[StepValues]) -> Vec<u64> {
 }
 
 /// Offset and workgroups by step.
-type StepTable = Vec<(u32, [u32; 3])>;
+type StepTable = Vec<(u32, Groups)>;
 
 impl Executor for GpuExecutor {
     fn describe(&self) -> String {
@@ -354,12 +382,14 @@ impl Executor for GpuExecutor {
     }
 
     fn prepare(&mut self, steps: &[StepValues]) -> Result<(), ExecError> {
+        self.plan(steps)?;
         let (bytes, tables) = self.layout_parameters(steps)?;
         self.revisable = None;
         self.take_parameters(bytes, tables, steps)
     }
 
     fn prepare_revisable(&mut self, steps: &[StepValues]) -> Result<(), ExecError> {
+        self.plan(steps)?;
         let (bytes, tables) = self.layout_by_step(steps)?;
         self.revisable = Some(vec![0; bytes.len() / steps.len().max(1)]);
         self.take_parameters(bytes, tables, steps)
@@ -372,8 +402,8 @@ impl Executor for GpuExecutor {
         block.clear();
         for at in 0..self.programs.len() {
             for index in 0..self.programs[at].ops().len() {
-                let op = &self.programs[at].ops()[index];
-                let (params, groups) = (op.kernel.params(values), self.workgroups(at, index, values));
+                let (op, planned) = (&self.programs[at].ops()[index], &self.planned[at][index]);
+                let (params, groups) = (planned.params(op, values), planned.workgroups(op, values));
                 self.check_workgroups(op, groups)?;
                 self.append_block(&mut block, &params);
                 self.dispatches[at][index].steps[step].1 = groups;

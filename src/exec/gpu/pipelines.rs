@@ -21,7 +21,7 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// The pipeline of a permutation with its bind group layout.
+    /// The pipeline of a permutation, as the device's tier and plan have it, with its bind group layout.
     pub(super) fn get(
         &self,
         gpu: &Gpu,
@@ -29,7 +29,6 @@ impl Cache {
         bindings: &[Binding],
         counters: &mut Counters,
     ) -> Result<Made, ExecError> {
-        let permutation = &gpu.tier.specialise(permutation.clone());
         let accesses = bindings.iter().map(|b| (b.index, b.access == Access::Read)).collect();
         let key = (permutation.clone(), accesses);
         let known = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();

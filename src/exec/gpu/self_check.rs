@@ -120,7 +120,7 @@ fn run(executor: &mut dyn Executor) -> Result<(), ExecError> {
     executor.run(&[0], 0, false)
 }
 
-fn is_wrong(got: &[f32], wanted: &[f32]) -> bool {
+pub(super) fn is_wrong(got: &[f32], wanted: &[f32]) -> bool {
     let size = (wanted.iter().map(|v| v * v).sum::<f32>() / wanted.len().max(1) as f32).sqrt();
     // A NaN is no error that is small enough.
     got.len() != wanted.len() || !got.iter().zip(wanted).all(|(g, w)| (g - w).abs() <= MOST * size)

@@ -38,7 +38,7 @@ impl std::fmt::Display for Tier {
 }
 
 /// Shaders that multiply through `shared/gemm_tile.wgsl`.
-const PRODUCTS: [&str; 4] = ["conv2d", "head_max", "linear", "masked_logits"];
+pub(super) const PRODUCTS: [&str; 4] = ["conv2d", "head_max", "linear", "masked_logits"];
 /// Shaders that reduce through `shared/lanes.wgsl`.
 const REDUCTIONS: [&str; 3] = ["layer_norm", "rms_norm", "row_max"];
 /// The widest head of `attention_matrix.wgsl`, in fours of columns: 128.

@@ -25,15 +25,27 @@ fn rope() {
     for (images, prefix, new_tokens) in [(1, 0, 0), (1, 7, 0), (1, 0, 5), (1, 7, 48), (3, 7, 5), (2, 0, 48)] {
         let step = StepValues { new_tokens, ..StepValues::default() };
         let image = (0..images * 48).map(|i| (i * 7 + i / 48) % 48).collect();
-        Case { step, fills: &[("image", Fill::Words(image))], tolerance: 3e-5 }.check(F32, |b| {
-            let x = b.state("x", images * (48 + prefix), 32, Float);
-            let image = b.state("image", images, 48, Integer);
-            let placement = ImagePlacement { start: prefix + 2, columns: 8 };
-            let of = |images| Extent::symbolic(images, Symbol::NewTokens, 48).plus(images * prefix);
-            let positions = Positions::Listed { image, tokens: 48, entries: of(1), prefix, placement };
-            let rows = of(images);
-            b.push(Rope { x, positions, rows, stride: 32, offset: 0, heads: 4, head_width: 8, theta: 5e5 });
-        });
+        Case { step, fills: &[("image", Fill::Words(image))], tolerance: 3e-5, ..Case::default() }.check(
+            F32,
+            |b| {
+                let x = b.state("x", images * (48 + prefix), 32, Float);
+                let image = b.state("image", images, 48, Integer);
+                let placement = ImagePlacement { start: prefix + 2, columns: 8 };
+                let of = |images| Extent::symbolic(images, Symbol::NewTokens, 48).plus(images * prefix);
+                let positions = Positions::Listed { image, tokens: 48, entries: of(1), prefix, placement };
+                let rows = of(images);
+                b.push(Rope {
+                    x,
+                    positions,
+                    rows,
+                    stride: 32,
+                    offset: 0,
+                    heads: 4,
+                    head_width: 8,
+                    theta: 5e5,
+                });
+            },
+        );
     }
     let rows = vec![39, 2, 7, 20, 0];
     Case { fills: &[("list", Fill::Words(rows))], tolerance: 3e-5, ..Case::default() }.check(F32, |b| {

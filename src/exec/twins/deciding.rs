@@ -34,7 +34,7 @@ fn movement_of_masked_rows_alone() {
             ("held", Fill::Random(3.0)),
         ];
         let step = StepValues { masked: left, ..StepValues::default() };
-        Case { step, fills: &fills, tolerance: 3e-5 }.check(F32, |b| {
+        Case { step, fills: &fills, tolerance: 3e-5, ..Case::default() }.check(F32, |b| {
             let kernel = Movement {
                 features: b.state("features", images * length, width, Float),
                 positions: b.state("positions", images, tokens, Integer),
@@ -71,7 +71,7 @@ fn a_draw_is_measured() {
         draw_temperature: 1.0,
         ..StepValues::default()
     };
-    let case = Case { step, fills: &fills, tolerance: 3e-5 };
+    let case = Case { step, fills: &fills, tolerance: 3e-5, ..Case::default() };
     let kernel = |b: &mut crate::program::Builder| Sample {
         logits: b.state("logits", 2 * tokens, codebook, Float),
         positions: b.state("positions", 1, tokens, Integer),
@@ -136,7 +136,7 @@ fn gauge() {
                 ("sums", Fill::Random(1.0)),
             ];
             let step = StepValues { masked: left, ..step };
-            Case { step, fills: &fills, tolerance: 1e-5 }.check(F32, |b| {
+            Case { step, fills: &fills, tolerance: 1e-5, ..Case::default() }.check(F32, |b| {
                 let kernel = Gauge {
                     sums: b.state("sums", tokens, 2, Float),
                     scores: b.state("scores", 1, tokens, Float),
@@ -182,7 +182,7 @@ fn tokens_are_listed_doubted_and_masked_again() {
                 ("list", Fill::Words(list.clone())),
                 ("logits", Fill::Random(6.0)),
             ];
-            Case { step, fills: &fills, tolerance: 3e-5 }.check(F32, |b| {
+            Case { step, fills: &fills, tolerance: 3e-5, ..Case::default() }.check(F32, |b| {
                 let kernel = Surprise {
                     logits: b.state("logits", sequences * tokens, codebook, Float),
                     list: b.state("list", images, tokens, Integer),

@@ -5,6 +5,7 @@
 
 mod attention;
 mod convolution;
+mod cuts;
 mod deciding;
 mod elementwise;
 mod embeddings;
@@ -17,6 +18,7 @@ use super::Executor;
 use super::cpu::CpuExecutor;
 use super::gpu::GpuExecutor;
 use super::gpu::device::{Choice, Gpu, Wanted};
+use super::gpu::planner::Cut;
 use super::gpu::tier::Tier;
 use crate::eval::random::RandomWeights;
 use crate::kernels::philox::{Stream, draw, uniform};
@@ -36,7 +38,7 @@ pub(crate) fn test_gpu() -> Option<Gpu> {
         let tier = std::env::var("MIGM_TEST_TIER").ok().filter(|tier| !tier.is_empty());
         let is_wanted = name.is_some() || tier.is_some();
         let tier = tier.map_or_else(Wanted::default, Wanted::Exactly);
-        match block_on(Gpu::open(&Choice { name, default_limits: true, tier })) {
+        match block_on(Gpu::open(&Choice { name, default_limits: true, tier, tuned: None })) {
             Ok(gpu) => {
                 eprintln!("{}, tier {}", gpu.info.name, gpu.tier);
                 Some(gpu)
@@ -68,11 +70,13 @@ pub(crate) struct Case<'a> {
     pub(crate) fills: &'a [(&'a str, Fill)],
     /// Largest absolute difference between the executors' floats.
     pub(crate) tolerance: f32,
+    /// How products are cut on the device, where that is not left to the planner.
+    pub(crate) cut: Option<Cut>,
 }
 
 impl Default for Case<'_> {
     fn default() -> Self {
-        Self { step: StepValues::default(), fills: &[], tolerance: 1e-5 }
+        Self { step: StepValues::default(), fills: &[], tolerance: 1e-5, cut: None }
     }
 }
 
@@ -104,7 +108,10 @@ impl Case<'_> {
 
     /// Runs on both executors and compares all states.
     pub(crate) fn check(&self, format: WeightFormat, body: impl Fn(&mut Builder)) {
-        let Some(gpu) = test_gpu() else { return };
+        let Some(mut gpu) = test_gpu() else { return };
+        if let Some(cut) = self.cut {
+            gpu.planner = gpu.planner.always(cut);
+        }
         let program = || build("case", formats(format), |b| b.block(&body)).unwrap();
         let reference = program();
         let tolerance = self.tolerance.max(rounded(gpu.tier, format));
@@ -128,10 +135,11 @@ impl Case<'_> {
                 let op = &reference.ops()[0].kernel;
                 assert!(
                     close,
-                    "{} {}, step {:?}: {name}[{}, {}] is {} ({got:#x}) on the GPU, {} ({wanted:#x}) on the CPU",
+                    "{} {}, step {:?}, cut {:?}: {name}[{}, {}] is {} ({got:#x}) on the GPU, {} ({wanted:#x}) on the CPU",
                     op.permutation(),
                     op.describe(),
                     self.step,
+                    self.cut,
                     i / tensor.width as usize,
                     i % tensor.width as usize,
                     f32::from_bits(got),

@@ -123,42 +123,44 @@ fn masked_logits() {
             let positions =
                 (0..images).flat_map(|i| (0..tokens).map(move |t| (t * 7 + i) % tokens)).collect();
             let step = StepValues { masked, ..StepValues::default() };
-            Case { step, fills: &[("positions", Fill::Words(positions))], tolerance: 3e-5 }.check(
-                format,
-                |b| {
-                    let features = b.state("features", sequences * (tokens + 1), hidden, Float);
-                    let positions = b.state("positions", images, tokens, Integer);
-                    let logits = b.state("logits", sequences * tokens, codebook, Float);
-                    let table =
-                        b.weight("t.weight", &[codebook as usize + 4, hidden as usize], Layout::Matrix);
-                    let bias = b.weight(
-                        "t.bias",
-                        &[tokens as usize + 1, codebook as usize + 4],
-                        Layout::Corner { rows: tokens, columns: codebook },
-                    );
-                    let format = b.format(table);
-                    let masked = Extent::symbolic(1, Symbol::Masked, tokens);
-                    b.push(MaskedLogits {
-                        features,
-                        positions,
-                        table,
-                        format,
-                        bias: Some(bias),
-                        logits,
-                        sequences,
-                        images,
-                        tokens,
-                        sequence_length: tokens + 1,
-                        placement: ImagePlacement::PLAIN,
-                        first_sequence: 0,
-                        masked,
-                        hidden,
-                        codebook,
-                        codes: RowRange { first: 0, count: codebook },
-                        first_masked: 0,
-                    });
-                },
-            );
+            Case {
+                step,
+                fills: &[("positions", Fill::Words(positions))],
+                tolerance: 3e-5,
+                ..Case::default()
+            }
+            .check(format, |b| {
+                let features = b.state("features", sequences * (tokens + 1), hidden, Float);
+                let positions = b.state("positions", images, tokens, Integer);
+                let logits = b.state("logits", sequences * tokens, codebook, Float);
+                let table = b.weight("t.weight", &[codebook as usize + 4, hidden as usize], Layout::Matrix);
+                let bias = b.weight(
+                    "t.bias",
+                    &[tokens as usize + 1, codebook as usize + 4],
+                    Layout::Corner { rows: tokens, columns: codebook },
+                );
+                let format = b.format(table);
+                let masked = Extent::symbolic(1, Symbol::Masked, tokens);
+                b.push(MaskedLogits {
+                    features,
+                    positions,
+                    table,
+                    format,
+                    bias: Some(bias),
+                    logits,
+                    sequences,
+                    images,
+                    tokens,
+                    sequence_length: tokens + 1,
+                    placement: ImagePlacement::PLAIN,
+                    first_sequence: 0,
+                    masked,
+                    hidden,
+                    codebook,
+                    codes: RowRange { first: 0, count: codebook },
+                    first_masked: 0,
+                });
+            });
         }
     }
 }
@@ -171,7 +173,7 @@ fn masked_logits_of_two_sequences_of_different_lengths() {
         for first_masked in [0, 5] {
             let step = StepValues { masked, ..StepValues::default() };
             let fills = [("positions", Fill::Words(Vec::clone(&positions)))];
-            Case { step, fills: &fills, tolerance: 3e-5 }.check(format, |b| {
+            Case { step, fills: &fills, tolerance: 3e-5, ..Case::default() }.check(format, |b| {
                 let positions = b.state("positions", 1, 30, Integer);
                 let logits = b.state("logits", 2 * 30, 70, Float);
                 for (first_sequence, start) in [(0, 9), (1, 2)] {

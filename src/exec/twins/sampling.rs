@@ -59,7 +59,7 @@ fn sample_in_parts() {
             ("drawn", Fill::Below(9)),
         ];
         let step = StepValues { guidance: 2.0, ..step(masked) };
-        Case { step, fills: &fills, tolerance: 3e-5 }.check(F32, |b| {
+        Case { step, fills: &fills, tolerance: 3e-5, ..Case::default() }.check(F32, |b| {
             for (logits, range) in
                 [("first_logits", RowRange::all(64)), ("last_logits", RowRange { first: 64, count: 36 })]
             {
@@ -111,7 +111,7 @@ fn sample() {
                 ("noise_token", Fill::Random(4.0)),
             ];
             let step = StepValues { masked, guidance: 2.8, softmax_temperature: 1.3, ..step };
-            Case { step, fills: &fills, tolerance: 3e-5 }
+            Case { step, fills: &fills, tolerance: 3e-5, ..Case::default() }
                 .check(F32, |b| append_sample(b, [images, tokens, codebook], guided, recorded));
         }
     }
@@ -134,8 +134,12 @@ fn a_draw_follows_its_temperature_and_confidence_does_not() {
         ("drawn", Fill::Below(9)),
     ];
     for draw_temperature in [0.0, 0.25, 1.0, 4.0, 300.0] {
-        let case =
-            Case { step: StepValues { draw_temperature, ..step(tokens) }, fills: &fills, tolerance: 0.0 };
+        let case = Case {
+            step: StepValues { draw_temperature, ..step(tokens) },
+            fills: &fills,
+            tolerance: 0.0,
+            ..Case::default()
+        };
         let mut floored = 0;
         for states in case.states(|b| append_sample(b, [1, tokens, codebook], false, true)) {
             for row in 0..tokens as usize {
@@ -175,7 +179,12 @@ fn bf16_noise_has_the_range_and_frequencies_of_the_official_code() {
         ("seeds", Fill::Words(vec![11, 12])),
         ("drawn", Fill::Below(1)),
     ];
-    let case = Case { step: StepValues { bf16_noise: true, ..step(tokens) }, fills: &fills, tolerance: 0.0 };
+    let case = Case {
+        step: StepValues { bf16_noise: true, ..step(tokens) },
+        fills: &fills,
+        tolerance: 0.0,
+        ..Case::default()
+    };
     let mut first: Option<Vec<u32>> = None;
     for states in case.states(|b| append_sample(b, [1, tokens, 1], false, false)) {
         let scores = &states["scores"];
