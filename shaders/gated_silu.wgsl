@@ -2,9 +2,14 @@
 #import math
 
 struct Params { elements: u32 }
+#ifdef F16_X
+alias X = f16;
+#else
+alias X = f32;
+#endif
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> gate: array<f32>;
-@group(0) @binding(2) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read> gate: array<X>;
+@group(0) @binding(2) var<storage, read_write> x: array<X>;
 
 const LANES = 256u;
 
@@ -18,5 +23,5 @@ fn main(
     if i >= params.elements {
         return;
     }
-    x[i] = silu(x[i]) * gate[i];
+    x[i] = X(silu(f32(x[i])) * f32(gate[i]));
 }

@@ -15,17 +15,27 @@ struct Params {
     y_start: u32, // the first element of y
     y_width: u32, // from one row of y to the next
 }
+#ifdef F16_X
+alias X = f16;
+#else
+alias X = f32;
+#endif
+#ifdef F16_Y
+alias Y = f16;
+#else
+alias Y = f32;
+#endif
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef VEC4
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;    // [at least x_row + rows, inner / 4]
+@group(0) @binding(1) var<storage, read> x: array<vec4<X>>;      // [at least x_row + rows, inner / 4]
 #else
-@group(0) @binding(1) var<storage, read> x: array<f32>;          // [at least x_row + rows, inner]
+@group(0) @binding(1) var<storage, read> x: array<X>;            // [at least x_row + rows, inner]
 #endif
 // binding 2: weight, [at least weight_row + outer, padded(inner)]
 #ifdef BIAS
 @group(0) @binding(3) var<storage, read> bias: array<f32>;       // [at least bias_row + outer]
 #endif
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;    // rows of y_width; SPLIT: [parts, rows, outer]
+@group(0) @binding(4) var<storage, read_write> y: array<Y>;      // rows of y_width; SPLIT: [parts, rows, outer]
 
 struct Row { index: u32, inside: bool }
 
@@ -39,15 +49,15 @@ fn load_x(row: Row, k4: u32) -> vec4<f32> {
 #ifdef VEC4
         let width = params.inner / 4u;
         if k4 < width {
-            v = x[row.index * width + k4];
+            v = vec4<f32>(x[row.index * width + k4]);
         }
 #else
         let at = row.index * params.inner + 4u * k4;
         let left = params.inner - min(4u * k4, params.inner);
-        if left > 0u { v.x = x[at]; }
-        if left > 1u { v.y = x[at + 1u]; }
-        if left > 2u { v.z = x[at + 2u]; }
-        if left > 3u { v.w = x[at + 3u]; }
+        if left > 0u { v.x = f32(x[at]); }
+        if left > 1u { v.y = f32(x[at + 1u]); }
+        if left > 2u { v.z = f32(x[at + 2u]); }
+        if left > 3u { v.w = f32(x[at + 3u]); }
 #endif
     }
     return v;
@@ -65,7 +75,7 @@ fn store(row: Row, column: u32, sum: f32) {
         return;
     }
 #ifdef SPLIT
-    y[(part * params.rows + row.index - params.x_row) * params.outer + column] = sum;
+    y[(part * params.rows + row.index - params.x_row) * params.outer + column] = Y(sum);
 #else
     var value = sum;
 #ifdef BIAS
@@ -74,8 +84,8 @@ fn store(row: Row, column: u32, sum: f32) {
     value = activate(value);
     let at = params.y_start + (row.index - params.x_row) * params.y_width + column;
 #ifdef ACCUMULATE
-    value += y[at];
+    value += f32(y[at]);
 #endif
-    y[at] = value;
+    y[at] = Y(value);
 #endif
 }

@@ -3,13 +3,18 @@
 #import lanes
 
 struct Params { rows: u32, width: u32, eps: f32, unused: u32 }
+#ifdef F16_Y
+alias Y = f16;
+#else
+alias Y = f32;
+#endif
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;          // [rows, width]
 @group(0) @binding(2) var<storage, read> weight: array<f32>;     // [width]
 #ifdef MODULATION
 @group(0) @binding(3) var<storage, read> modulation: array<f32>; // [1, 2 * width]: scale, shift
 #endif
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;    // [rows, width]
+@group(0) @binding(4) var<storage, read_write> y: array<Y>;      // [rows, width]
 
 fn do_row(row: u32, lane: u32) {
     let start = row * params.width;
@@ -23,6 +28,6 @@ fn do_row(row: u32, lane: u32) {
 #ifdef MODULATION
         v = v * (1.0 + modulation[i]) + modulation[params.width + i];
 #endif
-        y[start + i] = v;
+        y[start + i] = Y(v);
     }
 }

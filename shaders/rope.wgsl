@@ -16,11 +16,16 @@ struct Params {
     unused: u32,
     frequencies: array<vec4<f32>, 32>,
 }
+#ifdef F16_X
+alias X = f16;
+#else
+alias X = f32;
+#endif
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef LISTED
 @group(0) @binding(1) var<storage, read> image: array<u32>;   // [images, tokens]: image tokens, or [rows]: rows of all sequences
 #endif
-@group(0) @binding(2) var<storage, read_write> x: array<f32>; // [rows, stride]
+@group(0) @binding(2) var<storage, read_write> x: array<X>;   // [rows, stride]
 
 const LANES = 128u;
 
@@ -53,8 +58,8 @@ fn main(
     let k = i % params.half;
     let angle = reduced_angle(f32(position_of(row)) * params.frequencies[k / 4u][k % 4u]);
     let first = row * params.stride + params.offset + head * 2u * params.half + k;
-    let a = x[first];
-    let b = x[first + params.half];
-    x[first] = a * cos(angle) - b * sin(angle);
-    x[first + params.half] = b * cos(angle) + a * sin(angle);
+    let a = f32(x[first]);
+    let b = f32(x[first + params.half]);
+    x[first] = X(a * cos(angle) - b * sin(angle));
+    x[first + params.half] = X(b * cos(angle) + a * sin(angle));
 }

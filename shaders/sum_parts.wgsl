@@ -13,12 +13,17 @@ struct Params {
     y_width: u32, // from one row of y to the next
     parts: u32,
 }
+#ifdef F16_Y
+alias Y = f16;
+#else
+alias Y = f32;
+#endif
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> parts: array<f32>;      // [parts, rows, outer]
 #ifdef BIAS
 @group(0) @binding(2) var<storage, read> bias: array<f32>;       // [at least bias_row + outer]
 #endif
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;    // rows of y_width
+@group(0) @binding(3) var<storage, read_write> y: array<Y>;      // rows of y_width
 
 @compute @workgroup_size(64)
 fn main(
@@ -42,7 +47,7 @@ fn main(
     value = activate(value);
     let at = params.y_start + index / params.outer * params.y_width + column;
 #ifdef ACCUMULATE
-    value += y[at];
+    value += f32(y[at]);
 #endif
-    y[at] = value;
+    y[at] = Y(value);
 }

@@ -7,41 +7,55 @@ struct Params {
     query_offset: u32, query_stride: u32, key_offset: u32, key_stride: u32, value_offset: u32, value_stride: u32,
     scale: f32, unused0: u32, unused1: u32, unused2: u32,
 }
+#ifdef F16_OPERANDS
+alias Operand = f16;
+#else
+alias Operand = f32;
+#endif
+#ifdef F16_Y
+alias Y = f16;
+#else
+alias Y = f32;
+#endif
 #ifdef VEC4
 alias Element = vec4<f32>; // the head's width and every offset and stride are multiples of four
+alias HeldElement = vec4<Operand>;
+alias HeldResult = vec4<Y>;
 #else
 alias Element = f32;
+alias HeldElement = Operand;
+alias HeldResult = Y;
 #endif
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> query: array<Element>;   // [sequences * queries, query_stride]
+@group(0) @binding(1) var<storage, read> query: array<HeldElement>;  // [sequences * queries, query_stride]
 #ifndef KEY_IN_QUERY
-@group(0) @binding(2) var<storage, read> key: array<Element>;     // [key_sequences * keys, key_stride]
+@group(0) @binding(2) var<storage, read> key: array<HeldElement>;    // [key_sequences * keys, key_stride]
 #endif
 #ifndef VALUE_IN_QUERY
 #ifndef VALUE_IN_KEY
-@group(0) @binding(3) var<storage, read> value: array<Element>;   // [key_sequences * keys, value_stride]
+@group(0) @binding(3) var<storage, read> value: array<HeldElement>;  // [key_sequences * keys, value_stride]
 #endif
 #endif
-@group(0) @binding(4) var<storage, read_write> y: array<Element>; // [sequences * queries, heads * head_width]
+@group(0) @binding(4) var<storage, read_write> y: array<HeldResult>; // [sequences * queries, heads * head_width]
 
 fn query_at(i: u32) -> Element {
-    return query[i];
+    return Element(query[i]);
 }
 fn key_at(i: u32) -> Element {
 #ifdef KEY_IN_QUERY
-    return query[i];
+    return Element(query[i]);
 #else
-    return key[i];
+    return Element(key[i]);
 #endif
 }
 fn value_at(i: u32) -> Element {
 #ifdef VALUE_IN_QUERY
-    return query[i];
+    return Element(query[i]);
 #else
 #ifdef VALUE_IN_KEY
-    return key[i];
+    return Element(key[i]);
 #else
-    return value[i];
+    return Element(value[i]);
 #endif
 #endif
 }
@@ -58,7 +72,7 @@ fn load_value(start: u32, c: u32) -> vec4<f32> {
     return value_at(start / 4u + c);
 }
 fn store(start: u32, c: u32, v: vec4<f32>) {
-    y[start / 4u + c] = v;
+    y[start / 4u + c] = HeldResult(v);
 }
 #else
 fn load_query(start: u32, c: u32) -> vec4<f32> {
@@ -91,10 +105,10 @@ fn load_value(start: u32, c: u32) -> vec4<f32> {
 fn store(start: u32, c: u32, v: vec4<f32>) {
     let left = params.head_width - 4u * c;
     let i = start + 4u * c;
-    y[i] = v.x;
-    if left > 1u { y[i + 1u] = v.y; }
-    if left > 2u { y[i + 2u] = v.z; }
-    if left > 3u { y[i + 3u] = v.w; }
+    y[i] = Y(v.x);
+    if left > 1u { y[i + 1u] = Y(v.y); }
+    if left > 2u { y[i + 2u] = Y(v.z); }
+    if left > 3u { y[i + 3u] = Y(v.w); }
 }
 #endif
 

@@ -129,6 +129,10 @@ impl Kernel for Attention {
         bindings
     }
 
+    fn halves(&self) -> Vec<(&'static str, Vec<u32>)> {
+        vec![("F16_OPERANDS", vec![1, 2, 3]), ("F16_Y", vec![4])]
+    }
+
     fn params(&self, step: &StepValues) -> Vec<u8> {
         bytemuck::bytes_of(&self.at(step)).to_vec()
     }

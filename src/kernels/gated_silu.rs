@@ -33,6 +33,10 @@ impl Kernel for GatedSilu {
         vec![Binding::read(1, self.gate), Binding::update(2, self.x)]
     }
 
+    fn halves(&self) -> Vec<(&'static str, Vec<u32>)> {
+        vec![("F16_X", vec![1, 2])]
+    }
+
     fn params(&self, step: &StepValues) -> Vec<u8> {
         bytemuck::bytes_of(&[self.elements(step), 0, 0, 0]).to_vec()
     }

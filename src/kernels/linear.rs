@@ -137,6 +137,10 @@ impl Kernel for Linear {
         bindings
     }
 
+    fn halves(&self) -> Vec<(&'static str, Vec<u32>)> {
+        vec![("F16_X", vec![1]), ("F16_Y", vec![4])]
+    }
+
     fn params(&self, step: &StepValues) -> Vec<u8> {
         bytemuck::bytes_of(&self.at(step)).to_vec()
     }

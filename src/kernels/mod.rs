@@ -438,6 +438,10 @@ pub trait Kernel: Debug + Send + Sync {
     fn products(&self, _step: &StepValues) -> Vec<(Product, usize)> {
         Vec::new()
     }
+    /// Which bindings the shader can have in f16 where a device computes in it: by the flag that says so, of all of these at once.
+    fn halves(&self) -> Vec<(&'static str, Vec<u32>)> {
+        Vec::new()
+    }
     /// The same in two operations, with sums over `parts` parts of K in between, if it can be cut so.
     fn split(&self, _parts: u32, _sums: Slot) -> Option<Split> {
         None

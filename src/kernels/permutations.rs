@@ -20,6 +20,9 @@ const EXCLUSIVE: &[&[&str]] = &[
 const CUTS: [&str; 4] = ["HALF_ROWS", "QUARTER_ROWS", "TALL", "SPLIT"];
 /// Flags of what becomes of its results.
 const EPILOGUES: [&str; 4] = ["ACCUMULATE", "BIAS", "GELU", "SILU"];
+/// Flags of activations in f16, and those of tiers that have them there.
+const HALVES: [&str; 3] = ["F16_X", "F16_Y", "F16_OPERANDS"];
+const HALF_TIERS: [&str; 2] = ["F16_TILES", "MATRIX"];
 /// Lanes of a subgroup: those of Mesa's software driver, and those of most graphics hardware.
 const LANES: [u32; 2] = [8, 32];
 
@@ -105,6 +108,13 @@ pub(crate) fn all() -> Vec<Permutation> {
             let quarter = on.contains(&"QUARTER_ROWS") && !on.contains(&"HALF_ROWS");
             // Cuts and epilogues know nothing of one another: each by itself is enough.
             let both = [CUTS, EPILOGUES].iter().all(|group| group.iter().any(|flag| on.contains(flag)));
+            let has = |group: &[&str]| group.iter().any(|flag| on.contains(flag));
+            let tiered = flags.contains(&"F16_TILES");
+            let halved =
+                has(&HALVES) && ((tiered && !has(&HALF_TIERS)) || has(&CUTS) || has(&["INT8", "INT4"]));
+            if halved {
+                continue;
+            }
             if EXCLUSIVE.iter().any(|group| exclusive(group)) || chained || edge || quarter || both {
                 continue;
             }

@@ -118,6 +118,10 @@ impl Kernel for Rope {
         list.into_iter().chain([Binding::update(2, self.x)]).collect()
     }
 
+    fn halves(&self) -> Vec<(&'static str, Vec<u32>)> {
+        vec![("F16_X", vec![2])]
+    }
+
     fn params(&self, step: &StepValues) -> Vec<u8> {
         bytemuck::bytes_of(&self.at(step)).to_vec()
     }

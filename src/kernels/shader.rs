@@ -36,7 +36,8 @@ impl Permutation {
 
     /// Whether it computes with f16, which portable shaders only store.
     pub(crate) fn is_half(&self) -> bool {
-        self.has_matrices() || self.flags.contains(&"F16_TILES")
+        const HALF: [&str; 4] = ["F16_TILES", "F16_X", "F16_Y", "F16_OPERANDS"];
+        self.has_matrices() || self.flags.iter().any(|flag| HALF.contains(flag))
     }
 
     /// Whether it multiplies on matrix units.

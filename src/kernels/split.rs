@@ -80,6 +80,10 @@ impl Kernel for LinearParts {
         ]
     }
 
+    fn halves(&self) -> Vec<(&'static str, Vec<u32>)> {
+        vec![("F16_X", vec![1])]
+    }
+
     fn params(&self, step: &StepValues) -> Vec<u8> {
         bytemuck::bytes_of(&parameters(&self.whole, self.parts, step)).to_vec()
     }
@@ -147,6 +151,10 @@ impl Kernel for SumParts {
         bindings.extend(self.whole.bias.map(|slot| Binding::read(2, slot)));
         bindings.push(Binding { index: 3, ..self.whole.result() });
         bindings
+    }
+
+    fn halves(&self) -> Vec<(&'static str, Vec<u32>)> {
+        vec![("F16_Y", vec![3])]
     }
 
     fn params(&self, step: &StepValues) -> Vec<u8> {

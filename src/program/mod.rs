@@ -23,11 +23,13 @@ pub use matrix::{Matrix, MatrixPart};
 /// adapter has run on the smallest.
 pub const BINDING_BYTES: u64 = 128 << 20;
 
-/// What a tensor's four-byte elements are. Weights may be packed tighter, see [`WeightFormat`].
+/// What a tensor's elements are. Weights may be packed tighter, see [`WeightFormat`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {
     /// Floats.
     F32,
+    /// Half floats: no program asks for them, a device may hold temporaries so.
+    F16,
     /// Unsigned integers: token ids, positions, flags.
     U32,
 }
@@ -68,7 +70,7 @@ impl Tensor {
     pub fn bytes(&self) -> u64 {
         match &self.storage {
             Storage::Weight(spec) => spec.bytes(),
-            _ => self.elements() * 4,
+            _ => self.elements() * if self.element == Element::F16 { 2 } else { 4 },
         }
     }
 }

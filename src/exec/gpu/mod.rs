@@ -15,6 +15,7 @@ use timing::StepClock;
 use web_time::Instant;
 
 pub mod device;
+mod halves;
 mod pace;
 mod pipelines;
 mod planned;
@@ -89,7 +90,14 @@ impl GpuExecutor {
     ///
     /// # Errors
     /// A weight cannot be loaded, a tensor exceeds the adapter's limits, or memory runs out.
-    pub fn new(gpu: Gpu, programs: Vec<Program>, weights: &mut dyn WeightSource) -> Result<Self, ExecError> {
+    pub fn new(
+        gpu: Gpu,
+        mut programs: Vec<Program>,
+        weights: &mut dyn WeightSource,
+    ) -> Result<Self, ExecError> {
+        if gpu.tier.rounds() {
+            programs.iter_mut().for_each(halves::halve);
+        }
         let mut new = Self {
             clock: StepClock::new(&gpu),
             gpu,
@@ -327,7 +335,7 @@ impl GpuExecutor {
                         let bindings = kernel.bindings();
                         let (pipeline, layout) = self.gpu.pipelines.get(
                             &self.gpu,
-                            &planned.permutation(&self.gpu, kernel),
+                            &planned.permutation(&self.gpu, program, kernel),
                             &bindings,
                             &mut self.counters,
                         )?;

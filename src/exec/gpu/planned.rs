@@ -1,10 +1,11 @@
 //! An operation as this device runs it: how its product is cut, in one dispatch or in two.
 
 use super::device::Gpu;
+use super::halves;
 use super::planner::Cut;
 use super::tier::PRODUCTS;
 use crate::kernels::{Kernel, Slot, Split, StepValues, shader::Permutation};
-use crate::program::Op;
+use crate::program::{Op, Program};
 
 /// Between the two dispatches of a product that is split: no tensor of the program.
 pub(super) const SCRATCH: Slot = Slot(u32::MAX);
@@ -44,8 +45,9 @@ impl Planned {
     }
 
     /// The shader of one of the kernels on this device.
-    pub(super) fn permutation(&self, gpu: &Gpu, kernel: &dyn Kernel) -> Permutation {
-        let permutation = gpu.tier.specialise(kernel.permutation());
+    pub(super) fn permutation(&self, gpu: &Gpu, program: &Program, kernel: &dyn Kernel) -> Permutation {
+        let mut permutation = gpu.tier.specialise(kernel.permutation());
+        permutation.flags.extend(halves::flags(program, kernel));
         match self.cut {
             Some(cut) if PRODUCTS.contains(&permutation.shader) => cut.specialise(permutation),
             _ => permutation,

@@ -160,7 +160,7 @@ async fn time(
     for (at, tensor) in states.iter().enumerate().filter(|(_, tensor)| tensor.storage == Storage::State) {
         let number = |i| (2.0 * uniform(draw([at as u32, 9], 0, i, Stream::Weights, 0)[0]) - 1.0).to_bits();
         let words: Vec<u32> = match tensor.element {
-            Element::F32 => (0..tensor.elements() as u32).map(number).collect(),
+            Element::F32 | Element::F16 => (0..tensor.elements() as u32).map(number).collect(),
             // Positions: any that there are.
             Element::U32 => (0..tensor.elements() as u32).map(|i| i % tensor.width).collect(),
         };

@@ -9,6 +9,7 @@ mod cuts;
 mod deciding;
 mod elementwise;
 mod embeddings;
+mod halves;
 mod norms;
 mod products;
 mod rows;
@@ -126,8 +127,8 @@ impl Case<'_> {
             for (i, (&got, &wanted)) in device[name].iter().zip(wanted).enumerate() {
                 let close = match tensor.element {
                     Element::U32 => got == wanted,
-                    Element::F32 if got == wanted => true,
-                    Element::F32 => {
+                    Element::F32 | Element::F16 if got == wanted => true,
+                    Element::F32 | Element::F16 => {
                         let (got, wanted) = (f32::from_bits(got), f32::from_bits(wanted));
                         (got - wanted).abs() <= tolerance * wanted.abs().max(1.0)
                     }
