@@ -88,7 +88,14 @@ fn flags(shader: &'static str) -> Vec<&'static str> {
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "for the page's test"))]
 pub(crate) fn of_browsers(half: bool) -> Vec<Permutation> {
     let mut all = all();
-    all.retain(|permutation| !permutation.has_subgroups() && (half || !permutation.is_half()));
+    // Nothing is timed there, and only what has been timed takes 128 rows; nothing is split on the portable tier.
+    let never = |permutation: &Permutation| {
+        let has = |flag| permutation.flags.contains(&flag);
+        has("TALL") || (!half && (has("SPLIT") || permutation.shader == "sum_parts"))
+    };
+    all.retain(|permutation| {
+        !permutation.has_subgroups() && (half || !permutation.is_half()) && !never(permutation)
+    });
     all
 }
 

@@ -21,7 +21,9 @@ use crate::models::Batch;
 pub(crate) use probe::Probe;
 pub use probe::{Attended, Candidate, candidates};
 use trace::Traced;
-pub(crate) use trace::{Held, New, Wanted, all as hold, revealed, trace};
+#[cfg(feature = "studio")]
+pub(crate) use trace::{Held, New, all as hold, revealed};
+pub(crate) use trace::{Wanted, trace};
 
 /// Every figure by name, whether or not a run has it: what may be written.
 pub const NAMES: [&str; 7] =
