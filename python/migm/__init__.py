@@ -7,6 +7,7 @@
 (4, 128, 128, 3)
 """
 
+from . import sheet
 from ._migm import __version__
 from .errors import DeviceError, MigmError, ModelError, SettingError
 from .model import Model
@@ -23,4 +24,5 @@ __all__ = [
     "SettingError",
     "Step",
     "__version__",
+    "sheet",
 ]

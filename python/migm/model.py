@@ -19,7 +19,7 @@ Event = Began | Stepped | Picture
 
 def _list(value) -> list:
     """One of something, or several."""
-    return [value] if isinstance(value, (str, int, np.integer)) else list(value)
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
 
 
 def _seed(value) -> int:

@@ -6,6 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from .sheet import png, sheet
+
 
 @dataclasses.dataclass(frozen=True)
 class Step:
@@ -79,6 +81,13 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def sheet(self, columns: int | None = None) -> np.ndarray:
+        """All of them in one picture `[height, width, 3]` uint8, so many in a row."""
+        return sheet(self.images, columns)
+
+    def _repr_png_(self) -> bytes:
+        return png(self.sheet())
 
     @property
     def full_steps(self) -> list[int]:

@@ -60,9 +60,6 @@ pub(crate) fn job(model: &Model, given: &Value) -> Result<Job, Failure> {
             codes.iter().map(|&code| if code < codebook { code } else { codebook }).collect();
         let canvas = Canvas::of_codes(&codes, codebook);
         canvas.check(model.family().tokens(), codebook)?;
-        if canvas.masked() == 0 {
-            return Err(Failure::setting("nothing of the picture is masked, so there is nothing to make"));
-        }
         job.canvas = (!canvas.is_blank()).then_some(canvas);
     }
     Ok(job)

@@ -261,6 +261,7 @@ impl Program {
     }
 
     /// The program of one of the operations alone, over states of the sizes and contents that its tensors have here.
+    #[cfg(not(target_arch = "wasm32"))]
     #[must_use]
     pub(crate) fn alone(mut self, op: usize) -> Self {
         let op = self.ops.swap_remove(op);

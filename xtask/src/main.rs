@@ -11,6 +11,7 @@ mod debian;
 mod job;
 mod mesa;
 mod page;
+mod python;
 mod sprites;
 mod stages;
 mod targets;
@@ -31,6 +32,7 @@ usage: cargo xtask <command>
   table                                    measure the figures that stand in the documentation
   tiers [FILTER]                           compare kernels on every tier, on a driver that has them (Debian, x86-64)
   web                                      build the page into web/dist
+  wheel                                    build the Python package's wheel into target/wheels
   sprites                                  make assets/sprites/ again from npm packages (needs Node.js)
 ";
 
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         "sprites" => sprites::main(),
         "tiers" => mesa::main(rest),
         "web" => web::main(rest),
+        "wheel" => python::wheel(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

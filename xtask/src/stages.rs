@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::adapter::{self, Choice};
 use crate::command::{Step, is_ci};
 use crate::job::Job;
-use crate::{mesa, page, training};
+use crate::{mesa, page, python, training};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -19,6 +19,7 @@ enum Stage {
     Clippy,
     Doc,
     Training,
+    Python,
     Web,
     Test,
     Tiers,
@@ -26,12 +27,13 @@ enum Stage {
 
 impl Stage {
     /// In the order in which they run: the quick ones first, the tests last so that their output is the last to be read.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Adapter,
         Self::Fmt,
         Self::Clippy,
         Self::Doc,
         Self::Training,
+        Self::Python,
         Self::Web,
         Self::Test,
         Self::Tiers,
@@ -44,16 +46,17 @@ impl Stage {
             Self::Clippy => "clippy",
             Self::Doc => "doc",
             Self::Training => "training",
+            Self::Python => "python",
             Self::Web => "web",
             Self::Test => "test",
             Self::Tiers => "tiers",
         }
     }
 
-    /// The command of the stage; the work of the adapter's, the training's and the page's is our own.
+    /// The command of the stage; the work of the others is our own.
     fn step(self) -> Option<Step> {
         match self {
-            Self::Adapter | Self::Training | Self::Web | Self::Tiers => None,
+            Self::Adapter | Self::Training | Self::Python | Self::Web | Self::Tiers => None,
             Self::Fmt => Some(Step::cargo(&["fmt", "--all", "--check"])),
             Self::Clippy => {
                 Some(Step::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
@@ -71,6 +74,7 @@ impl Stage {
         match self {
             Self::Adapter => "find or install a Vulkan driver to test on".to_owned(),
             Self::Training => training::describe(),
+            Self::Python => python::describe(),
             Self::Web => page::describe(),
             Self::Tiers => mesa::describe(),
             _ => self.step().map_or_else(String::new, |step| step.render()),
@@ -85,6 +89,7 @@ impl Stage {
                 let tools = &mut jobs.tools;
                 training::test(python, || *tools = jobs.is_for_page.then(|| Job::begin(page::tools)))
             }
+            None if self == Self::Python => python::test(),
             None if self == Self::Web => {
                 jobs.tools.take().map_or(Ok(()), Job::finish)?;
                 page::test()
@@ -200,7 +205,7 @@ mod tests {
         let message = select(&words(&["fmt", "lint"])).unwrap_err();
         assert_eq!(
             message,
-            "`lint` is not a stage; the stages are adapter, fmt, clippy, doc, training, web, test, tiers"
+            "`lint` is not a stage; the stages are adapter, fmt, clippy, doc, training, python, web, test, tiers"
         );
     }
 

@@ -29,7 +29,8 @@ fn pytest(python: &Path, migm: &Path) -> Step {
     step.env("OMP_NUM_THREADS", "1").env("MIGM_BIN", &migm.to_string_lossy())
 }
 
-fn target() -> PathBuf {
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> PathBuf {
     let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     workspace_root().join(folder)
 }

@@ -71,7 +71,7 @@ mod tests {
         let config = published::config(name).unwrap();
         let batch = Batch::of_classes(1, true);
         let body = |b: &mut crate::program::Builder| {
-            config.family.networks(batch)[0].full(b, crate::models::Keep::Nothing)
+            config.family.networks(batch)[0].full(b, crate::models::Keep::Nothing);
         };
         let mut program = build("full", Formats::F16, body).unwrap();
         halve(&mut program);

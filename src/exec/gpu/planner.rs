@@ -138,6 +138,7 @@ impl Planner {
     }
 
     /// At most eight cuts worth timing, the one of the rule first.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn candidates(&self, product: Product, between: Option<u64>) -> Vec<Cut> {
         let mut all = self.possible(product, between);
         all.sort_by(|a, b| self.estimate(product, *a).total_cmp(&self.estimate(product, *b)));

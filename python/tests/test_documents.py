@@ -1,0 +1,42 @@
+"""The notebook and the README's commands, as a reader runs them."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import migm
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def test_the_notebook_runs(capsys):
+    notebook = json.loads((PACKAGE / "trade-off.ipynb").read_text())
+    names = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), "trade-off.ipynb", "exec"), names)
+    told = capsys.readouterr().out
+    assert told.count("x ") >= 6 and "same tokens as vanilla" in told
+    assert names["images"].shape == (2, 128, 128, 3)
+    # Half of the steps in full stay nearer to vanilla than a sixth.
+    same = {budget: (names["found"][budget, "shortcut"].codes == names["vanilla"].codes).mean() for budget in (6, 2)}
+    assert same[6] > same[2]
+
+
+def test_the_readme_s_code_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for block in re.findall(r"```python\n(.*?)```", (PACKAGE / "README.md").read_text(), re.S):
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_everything_that_is_public_says_what_it_is():
+    for path in sorted((PACKAGE / "migm").glob("*.py")):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            # Not functions in functions, nor setters, whose property says it.
+            is_public = isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_")
+            told_elsewhere = is_public and (node.name == "chunk" or any(isinstance(d, ast.Attribute) for d in node.decorator_list))
+            if is_public and not told_elsewhere:
+                assert ast.get_docstring(node), f"{path.name}: {node.name}"
+    assert set(migm.__all__) <= set(dir(migm))
