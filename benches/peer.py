@@ -14,6 +14,11 @@ A round is PyTorch's steps, its matrix products alone, then `migm bench`, so tha
 round the median is taken as migm takes it, then the median of rounds; ratios are of one round, then their median.
 
 Run it: `cargo xtask bench --peer`, which builds migm and has a Python with PyTorch. A machine with other work gives other ratios.
+
+With `--device cuda` it is a GPU's turn, for `benches/gpu.py`, which gives a report of `migm bench` (`--report`): the same steps of the same
+batch in fp16, eager and by `torch.compile`, timed by CUDA events after two whole runs to warm up, and held to the report by multiply-adds
+as above. There the head computes in fp16 as well, nothing waits for the host (which positions are masked is sorted out on the device), and
+Lumina-DiMOO (`--model lumina-dimoo`) has its full steps measured.
 """
 
 import argparse
@@ -27,6 +32,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 # Before `common`, which has OpenMP's threads sleep while they wait: here they wait as PyTorch has it by default, which is quicker where
 # nothing else runs, and far slower where something does.
@@ -49,6 +55,12 @@ PARAMETERS = {"model": 176_306_666, "shortcut": 5_081_914}  # `official_paramete
 SETTINGS = {"guidance": 2.8, "choice_temperature": 7.0, "schedule": "arccos"}  # the official sampling; `steps` is beside it
 TOLERANCE = 0.01
 PRODUCTS = ("linear", "attention", "head")
+TEXT = "lumina-dimoo"  # `OFFICIAL` in src/models/dimoo/base.rs, from here on
+TEXT_SIZES = {"d_model": 4096, "heads": 32, "layers": 32, "mlp": 12_288, "text_vocab": 126_356, "codebook": 8192, "grid": (64, 64)}
+TEXT_IDS = SimpleNamespace(mask=126_336, newline=126_084, boa=126_354, boi=126_349, eoi=126_350, eoa=126_355, uncondition=0)
+TEXT_SETTINGS = {"guidance": 4.0, "choice_temperature": 1.0}
+PROMPT_TOKENS = (64, 14)  # src/generate/published.rs
+WARM_UPS, PASSES = 2, 5  # whole runs on a GPU, before and while times are taken
 RESULTS = Path(__file__).resolve().parent / "results" / "peer-cpu.json"
 
 
@@ -57,16 +69,20 @@ def fused(q, k, v):
 
     Keys and values of one sequence may serve several, as those of new tokens serve both of guidance.
     """
-    k, v = (t.expand(q.shape[0], -1, -1, -1) for t in (k, v))
+    if k.shape[0] == 1:
+        k, v = (t.expand(q.shape[0], -1, -1, -1) for t in (k, v))
+    elif k.shape[0] < q.shape[0]:
+        k, v = (t.repeat(q.shape[0] // k.shape[0], 1, 1, 1) for t in (k, v))
     return F.scaled_dot_product_attention(q, k, v)
 
 
 class Run(sampling.Run):
-    """A run of one image whose two sequences are one batch in every part. (Training has them apart, as text models need it.)"""
+    """A run of images whose conditional and unconditional sequences are one batch in every part. (Training has them apart, as text models need it.)"""
 
-    def __init__(self, model, net, settings):
-        super().__init__(model, "maskgit", torch.tensor([model.class_id(0)]), None, settings)
-        self.net, self.both = net, None  # features [2, tokens + 1, hidden]
+    def __init__(self, model, net, settings, batch=1):
+        device = model.tok_emb.weight.device
+        super().__init__(model, "maskgit", model.class_id(torch.arange(batch, device=device) % model.classes), None, settings)
+        self.net, self.both = net, None  # features [2 x batch, tokens + 1, hidden]
 
     def full(self):
         self.both = self.model(torch.cat(self.ids()))
@@ -75,12 +91,99 @@ class Run(sampling.Run):
         """The new tokens are one set for both sequences."""
         codes = self.codes.gather(1, self.new_positions)
         _, ratio = self.masked()
-        self.both = self.net(self.both, self.model, codes, self.new_positions, torch.tensor([ratio]))
+        self.both = self.net(self.both, self.model, codes, self.new_positions, torch.full((1,), ratio, device=self.device))
+
+    def picked(self, positions):
+        """Features of both sequences `[2, B, m, hidden]` at positions `[B, m]`."""
+        images = torch.arange(self.batch, device=self.device)[:, None]
+        return self.both.unflatten(0, (2, self.batch))[:, images, positions]
 
     def logits(self, positions):
-        conditional, unconditional = self.model.logits(self.both[:, positions[0]], positions).float()
+        conditional, unconditional = self.model.logits(self.picked(positions), positions).float()
         w, _ = sampling.numbers(self.arch, self.settings, self.step, self.steps)
-        return torch.lerp(conditional, unconditional, -w)[None]
+        return torch.lerp(conditional, unconditional, -w)
+
+
+def draw(model, picked, positions, guidance, temperature):
+    """What `sampling.Run` does to features between two gathers, as one function that can be compiled: codes, and scores to choose by."""
+    conditional, unconditional = model.logits(picked, positions).float().unbind()
+    logits = torch.lerp(conditional, unconditional, -guidance)
+    drawn = (logits + sampling.gumbel(*logits.shape, device=logits.device)).argmax(-1)
+    confidence = logits.log_softmax(-1).gather(-1, drawn[..., None])[..., 0].clamp(min=math.log(1e-20))
+    return drawn, confidence + temperature * sampling.gumbel(*positions.shape, device=logits.device)
+
+
+class OnDevice:
+    """Of a run: the same without a wait for the host. `parts` are what computes, compiled or not: `model`, `net`, `draw`."""
+
+    def masked(self):
+        """How many there are is known, so that they can be sorted to the front; `nonzero` has the host wait to learn it."""
+        count = self.model.tokens - sum(self.counts[: self.step])
+        known = (self.codes != self.model.codebook).to(torch.uint8)
+        return known.argsort(dim=-1, stable=True)[:, :count], count / self.model.tokens
+
+    def reveal(self):
+        positions, _ = self.masked()
+        numbers = sampling.numbers(self.arch, self.settings, self.step, self.steps)
+        guidance, temperature = (torch.full((), number, device=self.device) for number in numbers)
+        drawn, scores = self.parts.draw(self.model, self.picked(positions), positions, guidance, temperature)
+        best = scores.topk(self.counts[self.step], -1).indices.sort(-1).values
+        self.new_positions = positions.gather(1, best)
+        self.codes = self.codes.scatter(1, self.new_positions, drawn.gather(1, best))
+        self.step += 1
+
+
+class ClassRun(OnDevice, Run):
+    """Of MaskGIT."""
+
+    def __init__(self, parts, settings, batch):
+        super().__init__(parts.owner, parts.net, settings, batch)
+        self.parts = parts
+
+    def full(self):
+        self.both = self.parts.model(torch.cat(self.ids()))
+
+
+class TextRun(OnDevice, sampling.Run):
+    """Of Lumina-DiMOO, whose two sequences differ in length. No shortcut."""
+
+    def __init__(self, parts, settings, batch, prompts=PROMPT_TOKENS, ids=TEXT_IDS):
+        device = parts.owner.net.wte.weight.device
+        prompts = [torch.zeros(batch, length, dtype=torch.long, device=device) for length in prompts]
+        super().__init__(parts.owner, "dimoo", prompts[0], ids, settings)
+        self.parts, self.conditions = parts, tuple(prompts)
+
+    def full(self):
+        self.features = [self.parts.model(ids) for ids in self.ids()]
+
+    def picked(self, positions):
+        rows = [rows[..., None].expand(-1, -1, self.model.width) for rows in self.rows(positions)]
+        return torch.stack([features.gather(1, rows) for features, rows in zip(self.features, rows, strict=True)])
+
+
+class Unpacked(base.LlamaBlock):
+    """A product a matrix, as in the official code: the block of `training/` packs matrices anew at every step, which large ones make dear."""
+
+    def forward(self, x, table):
+        split = lambda t: t.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # noqa: E731
+        h = self.attn_norm(x)
+        q, k, v = (split(project(h)) for project in (self.q_proj, self.k_proj, self.v_proj))
+        h = F.scaled_dot_product_attention(base.rotate(q, table), base.rotate(k, table), v)
+        x = x + self.attn_out(h.transpose(1, 2).flatten(2))
+        h = self.ff_norm(x)
+        return x + self.ff_out(F.silu(self.ff_proj(h)) * self.up_proj(h))
+
+
+def text_model(sizes=TEXT_SIZES, kind=torch.float16, device="cuda"):
+    """The model at random, made where it is to be: in f32 on the host it would be 32 GB."""
+    with torch.device("meta"):
+        model = base.DiMOO(**sizes)
+    model = model.to(kind).to_empty(device=device).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.normal_(0, 0.02) if parameter.ndim > 1 else parameter.fill_(1)
+    for block in model.net.blocks:
+        block.__class__ = Unpacked
+    return model
 
 
 def models(sizes=SIZES, small=SHORTCUT):
@@ -103,13 +206,12 @@ def multiply_adds(work):
 
 
 @torch.no_grad()  # the counter sees nothing in inference mode
-def counted(model, net, settings):
-    """Multiply-adds of the network, and at each step of the shortcut (none at the first) and of the head; masked tokens at each step."""
-    run = Run(model, net, settings)
+def counted(run):
+    """Multiply-adds of the network, and at each step of the shortcut (none at the first, or without one) and of the head; masked tokens at each step."""
     found = {"full": multiply_adds(run.full), "shortcut": [], "head": [], "masked": []}
     for step in range(run.steps):
         # Counts depend on how many tokens are new or masked, not on features, so the model need not run again.
-        found["shortcut"].append(multiply_adds(run.predict) if step else 0)
+        found["shortcut"].append(multiply_adds(run.predict) if step and run.arch == "maskgit" else 0)
         found["masked"].append(run.masked()[0].shape[1])
         found["head"].append(multiply_adds(run.reveal))
     return found
@@ -184,6 +286,53 @@ def torch_round(model, net, settings, budget):
     return times
 
 
+class Clock:
+    """Marks on a device's own time line: CUDA events, or the host's clock where there is no CUDA."""
+
+    def __init__(self, device):
+        self.on_cuda = torch.device(device).type == "cuda"
+
+    def mark(self):
+        if not self.on_cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def wait(self):
+        if self.on_cuda:
+            torch.cuda.synchronize()
+
+    def ms(self, first, last):
+        return first.elapsed_time(last) if self.on_cuda else (last - first) * 1e3
+
+
+@torch.inference_mode()
+def device_rounds(new_run, is_full, warm_ups=WARM_UPS, passes=PASSES):
+    """Times of steps by kind over whole runs, head and sampling included, and of these alone, as `torch_round` has them.
+
+    Runs to warm up have the steps of those that count: every shape has been compiled by then. A run that cannot predict has every step
+    in full, and those measured that are so in the plan.
+    """
+    times = {"full": [], "predicted": []}
+    for index in range(warm_ups + passes):
+        run = new_run()
+        clock, marks = Clock(run.device), []
+        clock.wait()
+        for full in is_full:
+            predicts = not full and run.arch == "maskgit"
+            start = clock.mark()
+            run.predict() if predicts else run.full()
+            middle = clock.mark()
+            run.reveal()
+            marks.append(("predicted" if predicts else "full" if full else None, start, middle, clock.mark()))
+        clock.wait()
+        for kind, start, middle, end in marks:
+            if kind and index >= warm_ups:
+                times[kind].append((clock.ms(start, end), clock.ms(middle, end)))
+    return {kind: of for kind, of in times.items() if of}
+
+
 def middle_and_least(values):
     """The median as `migm bench` takes it (of an even number the later), and the least."""
     values = sorted(values)
@@ -209,7 +358,7 @@ def operations(report):
     found = {}
     for op in report["profile"]:
         kind = op["shader"].split("+")[0].split()[0]
-        kind = "head" if kind == "masked_logits" else kind
+        kind = "head" if kind == "masked_logits" else "attention" if kind.startswith("attention") else kind
         key = op["program"], kind if kind in PRODUCTS else "other"
         amount, ms = found.get(key, (0.0, 0.0))
         found[key] = amount + op["gflop_per_s"] * op["ms"] * 1e6 / 2, ms + op["ms"]
@@ -224,19 +373,24 @@ def same_work(count, report, parameters):
     multiply-adds of one of the steps: the nearest.
     """
     middle, done = report["steps"] // 2, operations(report)
-    sums = lambda program, kinds: sum(done.get((program, kind), (0.0,))[0] for kind in kinds)  # noqa: E731
-    rows = [(f"parameters of the {name}", theirs, parameters[name]) for name, theirs in PARAMETERS.items()]
+    # A text model has a program for either sequence.
+    sums = lambda program, kinds: sum(done.get((name, kind), (0.0,))[0] for name in (program, f"{program}_uncond") for kind in kinds)  # noqa: E731
+    rows = [(f"parameters of the {name}", PARAMETERS[name], found) for name, found in parameters.items()]
     rows.append(("multiply-adds of the network", sums("full", PRODUCTS), count["full"]))
-    rows.append((f"multiply-adds of the shortcut, step {middle}", sums("shortcut", PRODUCTS), count["shortcut"][middle]))
-    masked = f"2 x {count['masked'][middle]} rows"
+    if any(count["shortcut"]):
+        rows.append((f"multiply-adds of the shortcut, step {middle}", sums("shortcut", PRODUCTS), count["shortcut"][middle]))
+    each = 2 * report.get("batch", 1)
+    masked = f"{each} x {count['masked'][middle]} rows"
     rows.append((f"multiply-adds of the head, step {middle}: {masked}", sums("sample", PRODUCTS), count["head"][middle]))
     is_full = sampling.full_steps(report["steps"], int(report["refresh"].split(":")[1]))
     for name, kind in (("full", "full"), ("shortcut", "predicted")):
+        if kind == "predicted" and not any(count["shortcut"]):
+            continue
         theirs = report[name]["gflop"] * 1e9 / 2 - sums(name, ["other"]) - sums("sample", ["other"])
         steps = [step for step, full in enumerate(is_full) if full == (kind == "full")]
         ours = {step: (count["full"] if kind == "full" else count["shortcut"][step]) + count["head"][step] for step in steps}
         step = min(steps, key=lambda step: abs(ours[step] - theirs))
-        rows.append((f"multiply-adds of a {kind} step, step {step}: 2 x {count['masked'][step]} rows of the head", theirs, ours[step]))
+        rows.append((f"multiply-adds of a {kind} step, step {step}: {each} x {count['masked'][step]} rows of the head", theirs, ours[step]))
     rows = [{"what": what, "migm": round(theirs), "torch": ours, "difference": ours / theirs - 1} for what, theirs, ours in rows]
     for row in rows:
         if abs(row["difference"]) > TOLERANCE:
@@ -323,17 +477,81 @@ def processor():
     return f"{name} ({', '.join(units) or 'no bf16 products'})"
 
 
+def first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def on_device(model_name, report, layers=None, grid=None, device="cuda", sizes=None, ids=TEXT_IDS, shown=("eager", "compiled")):
+    """Times beside a report of `migm bench`. What memory does not hold, or cannot be compiled, has the sentence in place of its times."""
+    steps, batch, plan = report["steps"], report["batch"], report["refresh"].split(":")
+    is_full = sampling.full_steps(steps, int(plan[1]))
+    kind = torch.float16 if torch.device(device).type == "cuda" else torch.float32
+    torch.manual_seed(0)
+    if model_name == TEXT:
+        of = dict(sizes or TEXT_SIZES) | ({"layers": layers} if layers else {}) | ({"grid": grid} if grid else {})
+        owner, net, settings, parameters = text_model(of, kind, device), None, {**TEXT_SETTINGS, "steps": steps}, {}
+        new_run = lambda parts: TextRun(parts, settings, batch, ids=ids)  # noqa: E731
+    else:
+        owner, net = (m.to(kind).to(device) for m in models(dict(sizes or SIZES) | ({"depth": layers} if layers else {})))
+        settings = settings_of(steps)
+        whole = not layers and not sizes
+        parameters = {name: sum(p.numel() for p in m.parameters()) for name, m in (("model", owner), ("shortcut", net))} if whole else {}
+        new_run = lambda parts: ClassRun(parts, settings, batch)  # noqa: E731
+    eager = SimpleNamespace(owner=owner, model=owner, net=net, draw=draw)
+    same = same_work(counted(new_run(eager)), report, parameters)
+    found = {}
+    for name in shown:
+        try:
+            parts = eager
+            if name == "compiled":
+                parts = SimpleNamespace(owner=owner, model=torch.compile(owner), net=net and torch.compile(net), draw=torch.compile(draw))
+            times = device_rounds(lambda: new_run(parts), is_full)  # noqa: B023
+        except torch.OutOfMemoryError as error:
+            found[name] = {"refused": first_line(error)}
+        except Exception as error:  # noqa: BLE001  A compiler has many ways to fail, and none is a reason to lose the other times.
+            if name != "compiled":
+                raise
+            found[name] = {"failed": f"torch.compile: {first_line(error)}"}
+        else:
+            found[name] = {kind: middle_and_least([t for t, _ in of]) for kind, of in times.items()}
+            for kind, of in times.items():
+                found[name][kind]["head_and_sampling_ms"] = statistics.median(t for _, t in of)
+    return {"torch_version": torch.__version__, "dtype": str(next(owner.parameters()).dtype), "kinds": found, "same_work": same}
+
+
+def device_main(parser, args):
+    """What `benches/gpu.py` calls: one model and batch, times to a file."""
+    if not args.report or args.json == RESULTS:
+        parser.error("--device cuda wants --report and --json; `cargo xtask bench --gpu` gives them")
+    if not torch.cuda.is_available():
+        raise SystemExit(f"error: PyTorch {torch.__version__} finds no CUDA device")
+    base.attend = fused
+    grid = tuple(int(side) for side in args.grid.split("x")) if args.grid else None
+    try:
+        found = on_device(args.model, json.loads(args.report.read_text()), args.layers, grid)
+    except torch.OutOfMemoryError as error:
+        found = {"kinds": {"eager": {"refused": first_line(error)}}}
+    args.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--migm", required=True, type=Path, help="the release build of migm")
+    parser.add_argument("--migm", type=Path, help="the release build of migm")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=6, help="steps of a run (default: 6)")
     parser.add_argument("--budget", type=int, default=3, help="full steps of a run (default: 3)")
     parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="write every figure here (default: benches/results/peer-cpu.json)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: one model and batch beside a report, for benches/gpu.py")
+    parser.add_argument("--model", choices=(CONFIG, TEXT), default=CONFIG, help="on a GPU")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="on a GPU: what `migm bench --json` wrote of the same work")
+    parser.add_argument("--layers", type=int, help="on a GPU: the model cut to so many, as the report's was")
+    parser.add_argument("--grid", help="on a GPU: rows x columns of image tokens of a text model")
     args = parser.parse_args()
+    if args.device == "cuda":
+        return device_main(parser, args)
     if args.rounds < 1 or not 0 < args.budget < args.steps:
         parser.error("there must be a round, and in each at least one full and one predicted step")
-    if not args.migm.is_file():
+    if not args.migm or not args.migm.is_file():
         parser.error(f"{args.migm} is no file; `cargo xtask bench --peer` builds migm and runs this")
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     torch.set_num_threads(threads)
@@ -342,7 +560,7 @@ def main():
     settings = settings_of(args.steps)
     torch.manual_seed(0)
     model, net = models()
-    count = counted(model, net, settings)
+    count = counted(Run(model, net, settings))
     parameters = {name: sum(p.numel() for p in m.parameters()) for name, m in (("model", model), ("shortcut", net))}
     middle = args.steps // 2
     shapes = products(SIZES, count["masked"][middle])

@@ -47,7 +47,7 @@ class TimeEmbedder(nn.Module):
     def forward(self, ratio):
         frequencies = torch.exp(-math.log(10000) * torch.arange(128, device=ratio.device) / 128)
         angles = 1000 * ratio.float()[:, None] * frequencies
-        return self.mlp(torch.cat((angles.cos(), angles.sin()), 1))
+        return self.mlp(torch.cat((angles.cos(), angles.sin()), 1).to(self.mlp[0].weight.dtype))
 
 
 class _Shortcut(nn.Module):

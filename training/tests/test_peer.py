@@ -3,6 +3,7 @@
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def shortcut_by_hand(new):
 def test_multiply_adds_are_those_counted_by_hand(toys):
     counts = sampling.reveals("maskgit", 4, 16)
     masked = [16 - sum(counts[:step]) for step in range(4)]
-    found = peer.counted(*toys, SETTINGS)
+    found = peer.counted(peer.Run(*toys, SETTINGS))
     assert found["masked"] == masked
     assert found["full"] == full_by_hand()
     assert found["shortcut"] == [0] + [shortcut_by_hand(new) for new in counts[:3]]
@@ -78,6 +79,61 @@ def test_both_sequences_at_once_are_what_training_computes(toys, monkeypatch):
         assert torch.allclose(a, b, atol=1e-5), float((a - b).abs().max())
 
 
+@torch.no_grad()
+def test_a_batch_is_its_images_and_a_run_on_a_device_draws_the_same(toys):
+    model, net = toys
+    parts = SimpleNamespace(owner=model, model=model, net=net, draw=peer.draw)
+    runs = [peer.Run(*toys, SETTINGS, 2), peer.ClassRun(parts, SETTINGS, 2)]
+    for step in range(4):
+        for run in runs:
+            run.full() if step % 2 == 0 else run.predict()
+        features, positions = runs[0].both, runs[0].masked()[0]
+        assert torch.equal(runs[1].masked()[0], positions)
+        # Of the second image alone, the same.
+        alone = peer.Run(*toys, SETTINGS)
+        alone.codes, alone.condition, alone.step = runs[0].codes[1:], runs[0].condition[1:], step
+        alone.conditions = tuple(c[1:] for c in runs[0].conditions)
+        if step % 2 == 0:
+            alone.full()
+            assert torch.allclose(alone.both, features[1::2], atol=1e-5)
+        alone.both = features[1::2]
+        assert torch.allclose(alone.logits(positions[1:]), runs[0].logits(positions)[1:], atol=1e-5)
+        for run in runs:
+            torch.manual_seed(step)
+            run.reveal()
+        assert torch.equal(runs[0].codes, runs[1].codes)
+    assert (runs[0].codes < 16).all()
+
+
+TEXT = {"d_model": 32, "heads": 4, "layers": 2, "mlp": 64, "text_vocab": 20, "codebook": 16, "grid": (2, 3)}
+IDS = SimpleNamespace(mask=1, newline=2, boa=3, boi=4, eoi=5, eoa=6, uncondition=0)
+
+
+@torch.no_grad()
+def test_text_models_do_what_training_does():
+    torch.manual_seed(0)
+    model = peer.text_model(TEXT, torch.float32, "cpu")
+    plain = base.DiMOO(**TEXT)
+    plain.load_state_dict(model.state_dict())
+    ids = torch.randint(36, (2, 9))
+    assert torch.allclose(model(ids), plain(ids), atol=1e-5)
+    run = peer.TextRun(SimpleNamespace(owner=model, model=model, net=None, draw=peer.draw), peer.TEXT_SETTINGS | {"steps": 3}, 2, (7, 3), IDS)
+    found = peer.counted(run)
+    lengths = [prompt + 2 + 2 * 4 + 2 for prompt in (7, 3)]
+    layer = [2 * t * 32 * (4 * 32 + 3 * 64) + 2 * 2 * t * t * 32 for t in lengths]
+    assert found["full"] == 2 * sum(layer) and not any(found["shortcut"])
+    assert found["head"] == [2 * 2 * m * 32 * 16 for m in found["masked"]] and run.codes.max() < 16
+
+
+def test_times_on_a_device_are_of_the_steps_of_a_report(toys):
+    report = report_of(peer.counted(peer.Run(*toys, SETTINGS)))
+    found = peer.on_device("maskgit-512", {**report, "batch": 1}, device="cpu", sizes=SIZES, shown=("eager",))
+    assert len(found["same_work"]) == 5 and found["kinds"]["eager"].keys() == {"full", "predicted"}
+    assert all(times["median_ms"] > times["head_and_sampling_ms"] > 0 for times in found["kinds"]["eager"].values())
+    with pytest.raises(SystemExit, match="not do the same work"):
+        peer.on_device("maskgit-512", {**report, "batch": 2}, device="cpu", sizes=SIZES, shown=("eager",))
+
+
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_a_round_times_every_step(toys, kind):
     model, net = (m.to(kind) for m in toys)
@@ -101,7 +157,7 @@ def report_of(found, more=1.0):
 
 
 def test_what_does_other_work_is_not_compared(toys):
-    found = peer.counted(*toys, SETTINGS)
+    found = peer.counted(peer.Run(*toys, SETTINGS))
     rows = peer.same_work(found, report_of(found), peer.PARAMETERS)
     assert len(rows) == 7 and all(abs(row["difference"]) < 1e-6 for row in rows)
     assert "step 2: 2 x" in rows[5]["what"] and "step 1: 2 x" in rows[6]["what"]

@@ -8,36 +8,38 @@ use crate::training;
 /// What `cargo xtask table` gives to `migm`: the run behind the figures in the documentation.
 const TABLE_ARGS: &[&str] = &["bench", "--table"];
 
-/// What has PyTorch run beside `migm`, in place of everything else.
-const PEER: &str = "--peer";
+/// Measurements by a script, which has options of its own and takes the place of everything else: the CPU executor beside PyTorch, and all
+/// that is to be measured on a machine with a GPU.
+const SCRIPTS: [(&str, &str); 2] = [("--peer", "benches/peer.py"), ("--gpu", "benches/gpu.py")];
 
-/// Runs `migm bench` with these arguments, then the criterion benches with none; with `--peer`, the CPU executor beside PyTorch.
+/// Runs `migm bench` with these arguments, then the criterion benches with none; with an option of [`SCRIPTS`], its script.
 pub(crate) fn bench(args: &[String]) -> Result<(), String> {
-    if let Some(rest) = peer_args(args) {
-        return peer(&rest);
+    for (option, script) in SCRIPTS {
+        if let Some(rest) = without(option, args) {
+            return measure_by(script, &rest);
+        }
     }
     let migm_bench = migm(&["bench"]).args(args);
     show_and_run(&migm_bench)?;
     show_and_run(&Step::cargo(&["bench", "--package", "migm"]))
 }
 
-/// What is given beside `--peer`, wherever that stands; `None` without it.
-fn peer_args(args: &[String]) -> Option<Vec<String>> {
-    let rest: Vec<String> = args.iter().filter(|arg| *arg != PEER).cloned().collect();
+/// What is given beside an option, wherever that stands; `None` without it.
+fn without(option: &str, args: &[String]) -> Option<Vec<String>> {
+    let rest: Vec<String> = args.iter().filter(|arg| *arg != option).cloned().collect();
     (rest.len() < args.len()).then_some(rest)
 }
 
-/// Both programs in turn, by `benches/peer.py`, which has options of its own.
-fn peer(args: &[String]) -> Result<(), String> {
+fn measure_by(script: &str, args: &[String]) -> Result<(), String> {
     let python = training::python()?;
     // Built apart, so that the script runs it as it stands.
     show_and_run(&Step::cargo(&["build", "--release", "--package", "migm"]))?;
-    show_and_run(&peer_step(&python, &training::migm("release"), args))
+    show_and_run(&script_step(script, &python, &training::migm("release"), args))
 }
 
-fn peer_step(python: &Path, migm: &Path, args: &[String]) -> Step {
+fn script_step(script: &str, python: &Path, migm: &Path, args: &[String]) -> Step {
     let [python, migm] = [python, migm].map(Path::to_string_lossy);
-    Step::new(&python, &["benches/peer.py", "--migm", &migm]).args(args)
+    Step::new(&python, &[script, "--migm", &migm]).args(args)
 }
 
 /// Measures the committed figures anew.
@@ -71,18 +73,30 @@ mod tests {
     }
 
     #[test]
-    fn peer_takes_the_other_arguments_for_its_script() {
+    fn scripts_take_the_other_arguments() {
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-        assert_eq!(peer_args(&words(&["--steps", "8"])), None);
-        assert_eq!(peer_args(&words(&["--peer"])), Some(Vec::new()));
-        let rest = peer_args(&words(&["--rounds", "2", "--peer"])).unwrap();
-        let step = peer_step(Path::new("python3"), Path::new("target/release/migm"), &rest);
-        assert_eq!(step.render(), "python3 benches/peer.py --migm target/release/migm --rounds 2");
+        assert_eq!(without("--peer", &words(&["--steps", "8"])), None);
+        assert_eq!(without("--peer", &words(&["--peer"])), Some(Vec::new()));
+        let told = |option, script, given: &[&str]| {
+            let rest = without(option, &words(given)).unwrap();
+            script_step(script, Path::new("python3"), Path::new("target/release/migm"), &rest).render()
+        };
+        let [(peer, peer_script), (gpu, gpu_script)] = SCRIPTS;
+        assert_eq!(
+            told(peer, peer_script, &["--rounds", "2", "--peer"]),
+            "python3 benches/peer.py --migm target/release/migm --rounds 2"
+        );
+        assert_eq!(
+            told(gpu, gpu_script, &["--gpu", "--quick", "--layers", "1"]),
+            "python3 benches/gpu.py --migm target/release/migm --quick --layers 1"
+        );
     }
 
     #[test]
-    fn the_script_of_peer_is_there() {
-        assert!(crate::command::workspace_root().join("benches/peer.py").is_file());
+    fn the_scripts_are_there() {
+        for (option, script) in SCRIPTS {
+            assert!(crate::command::workspace_root().join(script).is_file(), "{option}: {script}");
+        }
     }
 
     #[test]

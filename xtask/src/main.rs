@@ -29,6 +29,7 @@ usage: cargo xtask <command>
   check-targets [TARGET...] [CARGO ARGS]   type-check for other systems (Windows and macOS unless named)
   bench [ARGS]                             run `migm bench ARGS`, then the criterion benches
   bench --peer [ARGS]                      run the CPU executor and PyTorch in turn and compare their steps (ARGS of benches/peer.py)
+  bench --gpu [ARGS]                       verify, tune and measure every tier of a GPU, beside PyTorch (ARGS of benches/gpu.py; --quick without a GPU)
   table                                    measure the figures that stand in the documentation
   tiers [FILTER]                           compare kernels on every tier, on a driver that has them (Debian, x86-64)
   web                                      build the page into web/dist
