@@ -12,7 +12,7 @@ sentence that migm printed), no CUDA. What fails otherwise is listed as well, an
 and written after every part, so that a run that is cut short leaves what it has.
 
 `--quick` is for machines without a GPU: the bundled models of both families at two steps. With `--layers N` it is the published models, cut
-to so many layers, which takes a software adapter an hour. This script needs no more than Python; PyTorch is looked for in `--python`.
+to so many layers, of which a software adapter takes hours, most of them to decode 512 x 512 pixels. This script needs no more than Python; PyTorch is looked for in `--python`.
 """
 
 import argparse
