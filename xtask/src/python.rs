@@ -16,7 +16,8 @@ pub(crate) fn test() -> Result<(), String> {
     let built = training::target().join("debug").join(built(std::env::consts::OS));
     let place = workspace_root().join("python/migm").join(placed(std::env::consts::OS));
     let name = |path: &PathBuf| path.display().to_string();
-    std::fs::copy(&built, &place).map_err(|error| format!("{} to {}: {error}", name(&built), name(&place)))?;
+    std::fs::copy(&built, &place)
+        .map_err(|error| format!("{} to {}: {error}", name(&built), name(&place)))?;
     pytest(&training::python()?).run()
 }
 
