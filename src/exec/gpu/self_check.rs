@@ -1,9 +1,11 @@
 //! The self-check of a tier: what its kernels compute on a device against the CPU executor, before anything that they make is believed.
 //!
-//! One operation of each kind that a tier changes, over sizes that no tile divides; products also with weights that are unpacked.
+//! One operation of each kind that a tier changes, over sizes that no tile divides; products also with weights that are unpacked, and by
+//! every tile that a planner takes without measuring.
 
 use super::GpuExecutor;
 use super::device::Gpu;
+use super::planner::Cut;
 use crate::exec::cpu::CpuExecutor;
 use crate::exec::{ExecError, Executor};
 use crate::kernels::attention::{Attention, Operand};
@@ -23,6 +25,8 @@ const WIDTH: u32 = 96;
 const MOST: f32 = 2e-2;
 /// What results hold before the run, a NaN: a kernel that writes nothing is wrong.
 const POISON: u32 = 0x7fc0_beef;
+/// How products are cut, one after the other.
+const CUTS: [Cut; 3] = [Cut { rows: 64, parts: 1 }, Cut { rows: 32, parts: 1 }, Cut { rows: 16, parts: 2 }];
 
 /// Numbers of no meaning, the same everywhere.
 struct Numbers;
@@ -87,19 +91,24 @@ pub async fn first_wrong(gpu: &Gpu) -> Result<Option<String>, ExecError> {
     for formats in [Formats::F16, int4] {
         let list = || Ok::<_, ProgramError>(vec![program(formats)?]);
         let mut cpu = CpuExecutor::new(list()?, &mut Numbers)?;
-        let mut device = GpuExecutor::new(gpu.clone(), list()?, &mut Numbers)?;
         run(&mut cpu)?;
-        run(&mut device)?;
-        for op in program(formats)?.ops() {
-            let written = op.kernel.bindings().into_iter().find(|binding| binding.access == Access::Write);
-            let Some(Slot(slot)) = written.map(|binding| binding.slot) else { continue };
-            let tensor = &cpu.programs()[0].tensors()[slot as usize];
-            let (name, len) = (tensor.name.clone(), tensor.elements() as usize);
-            let wanted = crate::exec::read_f32(&mut cpu, &name, len).await?;
-            let got = crate::exec::read_f32(&mut device, &name, len).await?;
-            if is_wrong(&got, &wanted) {
-                let permutation = gpu.tier.specialise(op.kernel.permutation());
-                return Ok(Some(format!("{permutation}, {}", op.kernel.describe())));
+        for cut in CUTS {
+            let mut gpu = gpu.clone();
+            gpu.planner = gpu.planner.always(cut);
+            let mut device = GpuExecutor::new(gpu.clone(), list()?, &mut Numbers)?;
+            run(&mut device)?;
+            for op in program(formats)?.ops() {
+                let written =
+                    op.kernel.bindings().into_iter().find(|binding| binding.access == Access::Write);
+                let Some(Slot(slot)) = written.map(|binding| binding.slot) else { continue };
+                let tensor = &cpu.programs()[0].tensors()[slot as usize];
+                let (name, len) = (tensor.name.clone(), tensor.elements() as usize);
+                let wanted = crate::exec::read_f32(&mut cpu, &name, len).await?;
+                let got = crate::exec::read_f32(&mut device, &name, len).await?;
+                if is_wrong(&got, &wanted) {
+                    let permutation = gpu.tier.specialise(op.kernel.permutation());
+                    return Ok(Some(format!("{permutation}, {}, tiles of {cut}", op.kernel.describe())));
+                }
             }
         }
     }
