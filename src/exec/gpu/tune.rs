@@ -115,8 +115,10 @@ pub async fn tune<E: From<ExecError>>(
     let mut timed = Vec::with_capacity(found.len());
     for (done, of) in found.iter().enumerate() {
         progress(done, found.len());
-        let between =
-            build()?[of.program].ops()[of.op].kernel.split(1, super::SCRATCH).map(|split| split.bytes);
+        let between = build()?[of.program].ops()[of.op]
+            .kernel
+            .split(1, super::planned::SCRATCH)
+            .map(|split| split.bytes);
         let mut timings: Vec<Timing> = Vec::new();
         let mut wanted: Option<Vec<Vec<f32>>> = None;
         for cut in gpu.planner.candidates(of.product, between) {
@@ -312,7 +314,7 @@ mod tests {
         let programs = programs().unwrap();
         let op = &programs[0].ops()[0].kernel;
         let (product, _) = op.products(&StepValues::default())[0];
-        let between = op.split(1, super::super::SCRATCH).map(|split| split.bytes);
+        let between = op.split(1, crate::exec::gpu::planned::SCRATCH).map(|split| split.bytes);
         assert_eq!(planner.cut(&op.permutation(), product, between), timed[0].best().unwrap().cut);
     }
 
