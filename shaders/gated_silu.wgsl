@@ -1,12 +1,8 @@
 // gated_silu: x = silu(x) * gate, in place; an invocation an element.
+#import input
 #import math
 
 struct Params { elements: u32 }
-#ifdef F16_X
-alias X = f16;
-#else
-alias X = f32;
-#endif
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> gate: array<X>;
 @group(0) @binding(2) var<storage, read_write> x: array<X>;

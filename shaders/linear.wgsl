@@ -1,5 +1,7 @@
 // linear: y[r, o] = act(x[r] . weight[weight_row + o] + bias[bias_row + o]), plus the old y[r, o] where accumulating.
 // SPLIT stops at sums over parts of K, which `sum_parts` goes on from.
+#import input
+#import result
 #import gemm_tile
 #import store_each
 #import weights
@@ -15,16 +17,6 @@ struct Params {
     y_start: u32, // the first element of y
     y_width: u32, // from one row of y to the next
 }
-#ifdef F16_X
-alias X = f16;
-#else
-alias X = f32;
-#endif
-#ifdef F16_Y
-alias Y = f16;
-#else
-alias Y = f32;
-#endif
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef VEC4
 @group(0) @binding(1) var<storage, read> x: array<vec4<X>>;      // [at least x_row + rows, inner / 4]

@@ -1,13 +1,9 @@
 // rms_norm: y[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight, then y * (1 + scale) + shift where modulated.
 // One workgroup a row, statistics in f32.
+#import result
 #import lanes
 
 struct Params { rows: u32, width: u32, eps: f32, unused: u32 }
-#ifdef F16_Y
-alias Y = f16;
-#else
-alias Y = f32;
-#endif
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;          // [rows, width]
 @group(0) @binding(2) var<storage, read> weight: array<f32>;     // [width]

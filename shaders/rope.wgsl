@@ -1,4 +1,5 @@
 // rope: rotary position embedding in place; columns k and k + half of a head turn by position * frequency[k].
+#import input
 #import math
 
 struct Params {
@@ -16,11 +17,6 @@ struct Params {
     unused: u32,
     frequencies: array<vec4<f32>, 32>,
 }
-#ifdef F16_X
-alias X = f16;
-#else
-alias X = f32;
-#endif
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef LISTED
 @group(0) @binding(1) var<storage, read> image: array<u32>;   // [images, tokens]: image tokens, or [rows]: rows of all sequences

@@ -1,5 +1,6 @@
 // sum_parts: the rest of a product whose sums were made in parts: y[r, o] = act(sum over p of parts[p, r, o] + bias[bias_row + o]), plus
 // the old y[r, o] where accumulating. An invocation makes one result.
+#import result
 #import activation
 
 struct Params {
@@ -13,11 +14,6 @@ struct Params {
     y_width: u32, // from one row of y to the next
     parts: u32,
 }
-#ifdef F16_Y
-alias Y = f16;
-#else
-alias Y = f32;
-#endif
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> parts: array<f32>;      // [parts, rows, outer]
 #ifdef BIAS

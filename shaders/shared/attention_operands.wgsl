@@ -1,5 +1,6 @@
 // The parameters, bindings, loads and stores of attention.wgsl and attention_wide.wgsl. Twin: src/kernels/attention.rs.
 // The operands may lie in one buffer, in two or in three; no buffer is bound twice.
+#import result
 
 struct Params {
     sequences: u32, key_sequences: u32, queries: u32, keys: u32,
@@ -11,11 +12,6 @@ struct Params {
 alias Operand = f16;
 #else
 alias Operand = f32;
-#endif
-#ifdef F16_Y
-alias Y = f16;
-#else
-alias Y = f32;
 #endif
 #ifdef VEC4
 alias Element = vec4<f32>; // the head's width and every offset and stride are multiples of four

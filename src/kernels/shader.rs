@@ -172,7 +172,7 @@ pub(crate) const SHADERS: &[(&str, &str)] = sources!("":
 
 /// What `#import` finds.
 pub(crate) const SHARED: &[(&str, &str)] = sources!("shared/":
-    "activation", "attention_operands", "embedding", "gemm_tile", "lanes", "math", "matrix_tile", "matrix_units", "order", "philox", "store_each",
+    "activation", "attention_operands", "embedding", "gemm_tile", "input", "lanes", "math", "matrix_tile", "matrix_units", "order", "philox", "result", "store_each",
     "weights",
 );
 

@@ -66,11 +66,9 @@ impl Planned {
     pub(super) fn workgroups(&self, op: &Op, step: &StepValues) -> Groups {
         let then = self.split.as_ref().map_or([0; 3], |split| split.kernels[1].workgroups(step));
         let [x, y, z] = op.kernel.workgroups(step);
-        if let (Some(cut), Some((product, _))) = (self.cut, op.kernel.products(step).first()) {
-            let [x, y, parts] = cut.workgroups(*product);
-            return [[x, y, z * parts], then];
-        }
-        [[self.spread * x, y, z], then]
+        let Some(cut) = self.cut else { return [[self.spread * x, y, z], then] };
+        let all = op.kernel.products(step).into_iter().map(|(product, _)| cut.workgroups(product));
+        [all.map(|[x, y, parts]| [x, y, z * parts]).next().unwrap_or_default(), then]
     }
 
     /// Bytes of scratch.
