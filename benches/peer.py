@@ -13,6 +13,8 @@ report, must be as many as migm's tests expect of the official files.
 A round is PyTorch's steps, its matrix products alone, then `migm bench`, so that all see the machine in one state. Of a step's times in a
 round the median is taken as migm takes it, then the median of rounds; ratios are of one round, then their median.
 
+The file is long because the model, its counts and the table are one argument: that both sides do the same work.
+
 Run it: `cargo xtask bench --peer`, which builds migm and has a Python with PyTorch. A machine with other work gives other ratios.
 
 With `--device cuda` it is a GPU's turn, for `benches/gpu.py`, which gives a report of `migm bench` (`--report`): the same steps of the same

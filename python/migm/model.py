@@ -119,15 +119,13 @@ class Model:
             raise SettingError("a budget is a pace; give one of them")
         if budget is not None:
             pace = f"uniform:{budget}"
-        given = {"steps": steps, "refresh": pace, "predictor": predictor, **sampling}
+        given = {"steps": steps, "pace": pace, "predictor": predictor, **sampling}
         return {name: value for name, value in given.items() if value is not None}
 
     def _settings(self, given: dict) -> str:
-        given = dict(given)
-        if "refresh" in given:
-            given["pace"] = given.pop("refresh")
+        """Settings as the engine reads them."""
         try:
-            return json.dumps(self.settings(**given))
+            return json.dumps({"refresh" if name == "pace" else name: value for name, value in given.items()})
         except TypeError as error:
             raise SettingError(f"settings: {error}") from None
 
@@ -189,16 +187,17 @@ class Model:
         """
         settings = self.settings(steps=steps, budget=budget, pace=pace, predictor=predictor, **sampling)
         prompts, seeds, jobs = self._jobs(prompts, seeds, codes)
-        events = self._events(self._engine.run(jobs, self._settings(settings), batch, False, None))
+        run = self._engine.run(jobs, self._settings(settings), batch, False, None)
+        return self._pictures(run, prompts, seeds, settings, on_step)
+
+    def _pictures(self, run, prompts, seeds, settings, on_step=None) -> Pictures:
+        """All that a run makes."""
         made: list[Picture | None] = [None] * len(seeds)
-        for event in events:
+        for event in self._events(run):
             if isinstance(event, Picture):
                 made[event.index] = event
             elif on_step is not None and isinstance(event, Stepped):
                 on_step(event.step)
-        return self._pictures(made, prompts, seeds, settings)
-
-    def _pictures(self, made, prompts, seeds, settings) -> Pictures:
         images = np.stack([picture.image for picture in made])
         codes = np.stack([picture.codes for picture in made])
         return Pictures(images, codes, prompts, seeds, [picture.steps for picture in made], settings)
@@ -232,10 +231,8 @@ class Model:
             run.close()
 
     def _picture(self, event, height, width, rows, columns) -> Picture:
-        steps, masked = [], sum(event["revealed"])
-        for i, (full, revealed, ms) in enumerate(zip(event["full"], event["revealed"], event["step_ms"])):
-            steps.append(Step(i, full, masked, revealed, ms))
-            masked -= revealed
+        told = zip(event["full"], event["masked"], event["revealed"], event["step_ms"])
+        steps = [Step(i, *step) for i, step in enumerate(told)]
         image = np.frombuffer(event["rgb"], np.uint8).reshape(height, width, 3)
         codes = np.frombuffer(event["codes"], np.uint32).reshape(rows, columns)
         return Picture(event["index"], image, codes, steps, event["together"], event["loop_ms"])
@@ -271,16 +268,12 @@ class Model:
         try:
             settings = self.settings(steps=steps, budget=budget, pace=pace, predictor=predictor, **sampling)
             if steps is None:
-                settings = json.loads(self._engine.for_share(self._settings(settings), share))
+                scaled = json.loads(self._engine.for_share(self._settings(settings), share))
+                settings = {"pace" if name == "refresh" else name: value for name, value in scaled.items()}
             codes = np.frombuffer(codes, np.uint32).reshape(1, *self.grid)
             prompts, seeds, jobs = self._jobs(prompt, seeds, codes)
-            events = self._events(self._engine.run(jobs, json.dumps(settings), batch, False, edit))
-            made: list[Picture | None] = [None] * len(seeds)
-            for event in events:
-                if isinstance(event, Picture):
-                    made[event.index] = event
-            settings = {"pace" if name == "refresh" else name: value for name, value in settings.items()}
-            return self._pictures(made, prompts, seeds, settings)
+            run = self._engine.run(jobs, self._settings(settings), batch, False, edit)
+            return self._pictures(run, prompts, seeds, settings)
         finally:
             self._engine.end_edit(edit)
 

@@ -26,10 +26,15 @@ class Session:
 
     def __init__(self, model, jobs: str, settings: str, pictures: int):
         self._model, self._engine, self._pictures = model, model._engine, pictures
-        self._id = self._engine.begin(jobs, settings)
+        self._id: int | None = self._engine.begin(jobs, settings)
         plan = self._engine.plan(self._id)
         self._plan = [Step(step["step"], step["full"], step["masked"], step["revealed"]) for step in plan]
         self._next = 0
+
+    def _open(self) -> int:
+        if self._id is None:
+            raise SettingError("the session has been closed; begin another")
+        return self._id
 
     @property
     def plan(self) -> list[Step]:
@@ -44,7 +49,7 @@ class Session:
     def step(self) -> Step | None:
         """Runs the next step: the model or the predictor, then the draw. Gives it, or `None` when all are behind."""
         step = self.next_step
-        if step is None or not self._engine.step(self._id):
+        if step is None or not self._engine.step(self._open()):
             return None
         self._next += 1
         return step
@@ -52,7 +57,7 @@ class Session:
     @property
     def codes(self) -> np.ndarray:
         """`[pictures, rows, columns]` uint32; `Model.codebook` where masked."""
-        codes = np.frombuffer(self._engine.tokens(self._id), np.uint32)
+        codes = np.frombuffer(self._engine.tokens(self._open()), np.uint32)
         return codes.reshape(self._pictures, *self._model.grid)
 
     @property
@@ -63,13 +68,13 @@ class Session:
         has one with the prompts and, guided, one without. Rows of a class model are the tokens of the picture and the class; of a text
         model the whole sequence.
         """
-        features = self._engine.features(self._id)
+        features = self._engine.features(self._open())
         return [np.frombuffer(values, np.float32).reshape(shape) for values, shape in features]
 
     @features.setter
     def features(self, features: list[np.ndarray]) -> None:
         arrays = [np.ascontiguousarray(values, np.float32) for values in features]
-        self._engine.set_features(self._id, [values.tobytes() for values in arrays])
+        self._engine.set_features(self._open(), [values.tobytes() for values in arrays])
 
     def run(self, predictor: Predictor | None = None) -> np.ndarray:
         """Runs all steps that are left and gives the pictures `[pictures, height, width, 3]` uint8.
@@ -89,7 +94,7 @@ class Session:
     @property
     def images(self) -> np.ndarray:
         """The pictures `[pictures, height, width, 3]` uint8, when all steps are behind."""
-        rgb = np.frombuffer(self._engine.pictures(self._id), np.uint8)
+        rgb = np.frombuffer(self._engine.pictures(self._open()), np.uint8)
         return rgb.reshape(self._pictures, *self._model.size, 3)
 
     def close(self) -> None:

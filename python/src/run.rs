@@ -166,6 +166,7 @@ impl Run {
                 event.set_item("full", made.steps.iter().map(|step| step.is_full).collect::<Vec<_>>())?;
                 event
                     .set_item("revealed", made.steps.iter().map(|step| step.revealed).collect::<Vec<_>>())?;
+                event.set_item("masked", made.steps.iter().map(|step| step.masked).collect::<Vec<_>>())?;
                 event.set_item("step_ms", made.step_ms)?;
                 event.set_item("loop_ms", made.loop_ms)?;
                 event.set_item("together", made.together)?;

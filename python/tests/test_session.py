@@ -70,8 +70,9 @@ def test_a_closed_session_says_so(classes):
     session = classes.session("fox", seeds=1, steps=2)
     session.close()
     session.close()
-    with pytest.raises((migm.SettingError, TypeError)):
-        session.step()
+    for use in (session.step, session.run, lambda: session.codes, lambda: session.features):
+        with pytest.raises(migm.SettingError, match="closed"):
+            use()
 
 
 def test_prompts_of_different_lengths_make_no_session(text):

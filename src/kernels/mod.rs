@@ -3,7 +3,8 @@
 //! A Rust file holds the operation's description (which slots, which sizes), its parameter struct (the same
 //! bytes that the shader reads), its dispatch geometry, and its CPU twin: the same computation in plain
 //! Rust, which the `cpu` executor runs and the tests compare the shader with. Nothing here knows of models or
-//! of devices; `program` strings kernels together and `exec` runs them.
+//! of devices; `program` strings kernels together and `exec` runs them. This file is what all of them share: sizes, bindings, costs, and
+//! the trait, whose documentation makes it a little long.
 
 use std::fmt::Debug;
 
