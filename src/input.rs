@@ -85,6 +85,25 @@ pub fn open(path: &Path) -> Result<Picture, InputError> {
 /// # Errors
 /// As [`open`].
 pub fn decode(name: &str, bytes: Vec<u8>) -> Result<Picture, InputError> {
+    Ok(opaque(read(name, bytes)?))
+}
+
+/// How opaque each pixel is, as a grey picture: black where it shows through. `None` of a picture that has no such values.
+///
+/// # Errors
+/// As [`open`].
+pub fn opacity(name: &str, bytes: Vec<u8>) -> Result<Option<Picture>, InputError> {
+    let picture = read(name, bytes)?;
+    if !picture.color().has_alpha() {
+        return Ok(None);
+    }
+    let (width, height) = (picture.width(), picture.height());
+    let rgb = picture.into_rgba8().pixels().flat_map(|pixel| [pixel.0[3]; 3]).collect();
+    Ok(Some(Picture { width, height, rgb }))
+}
+
+/// A picture with whatever kind of pixels it has.
+fn read(name: &str, bytes: Vec<u8>) -> Result<DynamicImage, InputError> {
     let too_large = |what: String, most: String| InputError::TooLarge { name: name.to_owned(), what, most };
     if bytes.len() as u64 > MOST_BYTES {
         let most = format!("{} MiB", MOST_BYTES >> 20);
@@ -127,7 +146,7 @@ pub fn decode(name: &str, bytes: Vec<u8>) -> Result<Picture, InputError> {
     let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
     let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
     picture.apply_orientation(orientation);
-    Ok(opaque(picture))
+    Ok(picture)
 }
 
 /// Pixels of red, green, blue and opacity, as a clipboard has them, over white; of a size across and down.
@@ -261,6 +280,16 @@ mod tests {
             image::RgbaImage::from_fn(3, 1, |x, _| image::Rgba([0, 100, 200, x as u8 * 127 + x as u8 / 2]));
         let clear = decode("clear", png(&DynamicImage::ImageRgba8(clear))).unwrap();
         assert_eq!(clear.rgb, [255, 255, 255, 128, 178, 228, 0, 100, 200]);
+    }
+
+    #[test]
+    fn what_shows_through_is_told_of_pictures_that_can() {
+        let grey = png(&DynamicImage::ImageLuma8(image::GrayImage::from_pixel(2, 2, image::Luma([77]))));
+        assert_eq!(opacity("grey", grey).unwrap(), None);
+        let half = image::GrayAlphaImage::from_fn(2, 1, |x, _| image::LumaA([9, 255 * x as u8]));
+        let half = opacity("half", png(&DynamicImage::ImageLumaA8(half))).unwrap().unwrap();
+        assert_eq!((half.width, half.height, half.rgb), (2, 1, vec![0, 0, 0, 255, 255, 255]));
+        assert!(opacity("x", b"no picture".to_vec()).is_err());
     }
 
     #[test]

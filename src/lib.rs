@@ -31,7 +31,7 @@
 //! - [`weights`] reads and converts checkpoints, `pull` fetches official ones, [`eval`] measures and verifies.
 //! - `examples/` has a picture of a class, one of a prompt, and a predictor of one's own.
 //!
-//! The layers, each knowing only those below it: `cli`, `studio` -> `eval`, [`generate`] -> [`models`] -> [`program`] ->
+//! The layers, each knowing only those below it: `cli`, `studio`, `serve` -> `eval`, [`generate`] -> [`models`] -> [`program`] ->
 //! [`kernels`]. ARCHITECTURE.md is the tour.
 
 pub(crate) mod assets;
@@ -48,6 +48,8 @@ pub mod program;
 #[cfg(all(feature = "pull", not(target_arch = "wasm32")))]
 pub mod pull;
 pub mod scenes;
+#[cfg(all(feature = "serve", not(target_arch = "wasm32")))]
+pub mod serve;
 #[cfg(feature = "studio")]
 pub mod studio;
 pub mod weights;

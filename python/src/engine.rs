@@ -122,7 +122,7 @@ impl Engine {
         // What is wrong with a request is said where it is made, not at the first event.
         let (jobs, settings) = self.worker.call(py, move |state| {
             let model = state.model()?;
-            let settings = requests::settings(model, &settings)?;
+            let settings = requests::settings(model, &settings, None)?;
             Ok((requests::jobs(model, &jobs)?, settings))
         })?;
         let (to, events) = channel();
@@ -205,7 +205,7 @@ impl Engine {
     /// Settings for so large a share of a picture: fewer steps, as the command line has them. JSON to JSON.
     fn for_share(&self, py: Python<'_>, settings: String, share: f32) -> PyResult<String> {
         self.worker.call(py, move |state| {
-            let settings = requests::settings(state.model()?, &settings)?.for_share(share);
+            let settings = requests::settings(state.model()?, &settings, Some(share))?;
             let mut given = serde_json::to_value(settings.sampling).unwrap_or_default();
             given["refresh"] = settings.refresh.to_string().into();
             given["predictor"] = settings.predictor.to_string().into();
@@ -218,7 +218,8 @@ impl Engine {
         let id = self.number();
         self.worker.call(py, move |state| {
             let model = state.model()?;
-            let (settings, jobs) = (requests::settings(model, &settings)?, requests::jobs(model, &jobs)?);
+            let (settings, jobs) =
+                (requests::settings(model, &settings, None)?, requests::jobs(model, &jobs)?);
             let Some(first) = jobs.first() else { return Err(Failure::setting("a session has pictures")) };
             if jobs.iter().any(|job| job.canvas.is_some()) {
                 return Err(Failure::setting("a session begins with pictures of which nothing is there"));

@@ -4,41 +4,16 @@ use crate::failure::Failure;
 use migm::generate::canvas::Canvas;
 use migm::generate::engine::Job;
 use migm::generate::model::Model;
-use migm::generate::predict::Predictor;
+use migm::generate::named::named;
 use migm::generate::recipe::Subject;
-use migm::generate::refresh::Refresh;
 use migm::generate::session::Settings;
 use serde_json::Value;
 
-/// Settings over the model's own: `refresh` and `predictor` as the command line spells them, all else as `Sampling` has it.
-pub(crate) fn settings(model: &Model, given: &str) -> Result<Settings, Failure> {
+/// Settings over the model's own, as JSON; `share` is how much of a picture is to be made, where that is a part.
+pub(crate) fn settings(model: &Model, given: &str, share: Option<f32>) -> Result<Settings, Failure> {
     let given: serde_json::Map<String, Value> =
         serde_json::from_str(given).map_err(|error| Failure::setting(format!("settings: {error}")))?;
-    let own = serde_json::to_value(model.config.sampling).unwrap_or_default();
-    let mut sampling = own.as_object().cloned().unwrap_or_default();
-    let (mut refresh, mut predictor) = (None, Predictor::of_model(model.family().has_shortcut()));
-    for (name, value) in given {
-        match (name.as_str(), value.as_str()) {
-            ("refresh", Some(rule)) => refresh = Some(rule.parse::<Refresh>().map_err(Failure::setting)?),
-            ("predictor", Some(spec)) => {
-                predictor = Predictor::named(spec)
-                    .ok_or_else(|| Failure::setting(format!("there is no predictor {spec:?}")))?;
-            }
-            _ if sampling.contains_key(&name) => {
-                sampling.insert(name, value);
-            }
-            _ => {
-                let known: Vec<&str> = sampling.keys().map(String::as_str).collect();
-                let known = known.join(", ");
-                let message = format!("there is no setting {name:?}; there are refresh, predictor, {known}");
-                return Err(Failure::setting(message));
-            }
-        }
-    }
-    let sampling: migm::generate::sampling::Sampling = serde_json::from_value(sampling.into())
-        .map_err(|error| Failure::setting(format!("settings: {error}")))?;
-    let refresh = refresh.unwrap_or_else(|| predictor.default_refresh(sampling.steps));
-    Ok(model.resolve(Settings { sampling, refresh, predictor })?)
+    Ok(named(model, &given, share)?)
 }
 
 /// A picture that is asked for: `prompt` or `class`, `seed`, and `codes` where some are there already (the number of codes and

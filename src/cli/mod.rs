@@ -38,6 +38,8 @@ pub mod memory;
 mod pull;
 #[cfg(feature = "scenes")]
 mod scenes;
+#[cfg(feature = "serve")]
+mod serve;
 mod strip;
 #[cfg(feature = "studio")]
 mod studio;
@@ -84,6 +86,9 @@ enum Command {
     /// Compose captioned pictures of emoji in places: the data of the bundled models
     #[cfg(feature = "scenes")]
     Scenes(scenes::Arguments),
+    /// Make pictures for applications over HTTP, as OpenAI's images interface has it
+    #[cfg(feature = "serve")]
+    Serve(serve::Arguments),
     /// Measure step times, operations and memory
     Bench(bench::Arguments),
     /// Time how matrix products are best cut on this GPU, and keep what is found for later runs
@@ -120,6 +125,9 @@ enum CliError {
     #[cfg(feature = "pull")]
     #[error(transparent)]
     Pull(#[from] crate::pull::PullError),
+    #[cfg(feature = "serve")]
+    #[error(transparent)]
+    Serve(#[from] crate::serve::ServeError),
     #[cfg(feature = "scenes")]
     #[error(transparent)]
     Scene(#[from] crate::scenes::SceneError),
@@ -178,6 +186,8 @@ fn carry_out(command: &Command) -> Result<(), CliError> {
         Command::Pull(arguments) => pull::run(arguments),
         #[cfg(feature = "scenes")]
         Command::Scenes(arguments) => scenes::run(arguments),
+        #[cfg(feature = "serve")]
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Tune(arguments) => tune::run(arguments),
         Command::Calibrate(arguments) => calibrate::run(arguments),

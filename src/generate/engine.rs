@@ -16,7 +16,7 @@ use crate::program::{Formats, Program, Tensor};
 use crate::weights::ModelFolder;
 use std::path::Path;
 
-/// Sessions held at once: enough to go back and forth between two methods.
+/// Sessions held at once unless told otherwise: enough to go back and forth between two methods.
 const HELD: usize = 2;
 /// The most pictures at once where nobody says how many.
 const MOST_AT_ONCE: u32 = 8;
@@ -73,6 +73,8 @@ pub struct Engine {
     model: Option<Model>,
     /// The one in use first.
     held: Vec<Held>,
+    /// Sessions to hold, at most.
+    most_held: usize,
     /// What a submission may take, in milliseconds, where others draw with the same device.
     pace: Option<f64>,
 }
@@ -84,12 +86,18 @@ fn no_model() -> GenerateError {
 impl Engine {
     /// An engine without a model.
     pub fn new(device: Device) -> Self {
-        Self { device, model: None, held: Vec::new(), pace: None }
+        Self { device, model: None, held: Vec::new(), most_held: HELD, pace: None }
     }
 
     /// An engine of a model.
     pub fn of(model: Model, device: Device) -> Self {
         Self { model: Some(model), ..Self::new(device) }
+    }
+
+    /// The same that holds so many sessions at once: one for each size of batch that is asked for again and again.
+    #[must_use]
+    pub fn holding(self, sessions: usize) -> Self {
+        Self { most_held: sessions.max(1), ..self }
     }
 
     /// The same for a device that others draw with: no submission takes longer than so many milliseconds.
@@ -178,7 +186,7 @@ impl Engine {
         let held = match self.held.iter().position(fits) {
             Some(at) => self.held.remove(at),
             None => {
-                self.held.truncate(HELD - 1);
+                self.held.truncate(self.most_held - 1);
                 let has = model.family().has_shortcut();
                 let possible = settings.predictor != super::predict::Predictor::Shortcut || has;
                 let predictor = (predicted || possible).then_some(settings.predictor);

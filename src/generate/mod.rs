@@ -29,6 +29,7 @@ pub mod metadata;
 #[cfg(test)]
 mod ml_cache_tests;
 pub mod model;
+pub mod named;
 #[cfg(test)]
 mod one_step_tests;
 pub mod order;

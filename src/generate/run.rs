@@ -7,6 +7,7 @@ use super::GenerateError;
 use super::canvas::Canvas;
 use super::engine::{Engine, Job, now_ms};
 use super::model::Model;
+use super::picture::{Picture, Pixels};
 use super::session::{PlannedStep, Session, Settings};
 use crate::exec::Memory;
 use crate::kernels::Quantization;
@@ -257,6 +258,22 @@ impl Run<'_> {
             drawn.truncate(count);
         }
         Ok(Glimpse { codes, drawn })
+    }
+
+    /// The pictures under way as the last step drew them, what is masked yet veiled. What decoding takes is off the run's clock.
+    ///
+    /// # Errors
+    /// As [`Self::glimpse`].
+    pub async fn preview(&mut self) -> Result<Vec<Picture>, GenerateError> {
+        let Glimpse { codes, drawn } = self.glimpse().await?;
+        let session = self.engine.present()?;
+        let pictures = session.pictures(&drawn, Pixels::Signed).await?;
+        let (family, mask) = (session.family(), session.family().codebook());
+        let veiled = pictures.iter().zip(codes.chunks(family.tokens() as usize)).map(|(picture, codes)| {
+            let masked: Vec<bool> = codes.iter().map(|&code| code == mask).collect();
+            picture.veiled(&masked, family.grid())
+        });
+        Ok(veiled.collect())
     }
 
     /// The session of the batch under way, or of the last one: to read features, or to decode. Off the run's clock.

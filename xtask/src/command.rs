@@ -31,6 +31,12 @@ impl Step {
         Self { program, ..Self::new("cargo", args) }
     }
 
+    /// The cargo command on all of the workspace with the features that are off by default, as every stage has it, so that nothing is
+    /// built twice.
+    pub(crate) fn whole(command: &str, args: &[&str]) -> Self {
+        Self::cargo(&[&[command, "--workspace", "--features", "migm/serve"], args].concat())
+    }
+
     pub(crate) fn args(mut self, args: &[String]) -> Self {
         self.args.extend_from_slice(args);
         self

@@ -43,7 +43,7 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
 
 /// With the features of all tests, so that nothing is built twice.
 fn step(filter: &[String]) -> Step {
-    let step = Step::cargo(&["test", "--workspace", "--lib", "--"]);
+    let step = Step::whole("test", &["--lib", "--"]);
     if filter.is_empty() { step.args(&TESTS.map(str::to_owned)) } else { step.args(filter) }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn test() -> Result<(), String> {
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let out = folder.join("native.png").display().to_string();
     // As the tests build it: `cargo run` resolves features without theirs, and would build most of the tree once more.
-    Step::cargo(&["test", "--workspace", "--no-run", "--quiet"]).run()?;
+    Step::whole("test", &["--no-run", "--quiet"]).run()?;
     let program = built_folder().join("debug/migm").display().to_string();
     let native = Step::new(&program, &[&RUN[..], &["--backend", "cpu", "--json", "--out", &out]].concat());
     let report = native.read().ok_or_else(|| format!("`{}` failed", native.render()))?;

@@ -58,12 +58,12 @@ impl Stage {
         match self {
             Self::Adapter | Self::Training | Self::Python | Self::Web | Self::Tiers => None,
             Self::Fmt => Some(Step::cargo(&["fmt", "--all", "--check"])),
-            Self::Clippy => {
-                Some(Step::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
-            }
-            Self::Doc => Some(Step::cargo(&["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")),
+            Self::Clippy => Some(Step::whole("clippy", &["--all-targets", "--", "-D", "warnings"])),
+            Self::Doc => Some(
+                Step::cargo(&["doc", "--no-deps", "--features", "serve"]).env("RUSTDOCFLAGS", "-D warnings"),
+            ),
             Self::Test => {
-                let step = Step::cargo(&["test", "--workspace"]);
+                let step = Step::whole("test", &[]);
                 let environment = Choice::detect().environment(is_ci());
                 Some(environment.iter().fold(step, |step, (name, value)| step.env(name, value)))
             }
@@ -212,9 +212,12 @@ mod tests {
     #[test]
     fn stages_are_the_commands_that_the_documentation_gives() {
         assert_eq!(Stage::Fmt.describe(), "cargo fmt --all --check");
-        assert_eq!(Stage::Clippy.describe(), "cargo clippy --workspace --all-targets -- -D warnings");
-        assert_eq!(Stage::Doc.describe(), "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps");
-        assert!(Stage::Test.describe().ends_with("cargo test --workspace"));
+        assert_eq!(
+            Stage::Clippy.describe(),
+            "cargo clippy --workspace --features migm/serve --all-targets -- -D warnings"
+        );
+        assert_eq!(Stage::Doc.describe(), "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --features serve");
+        assert!(Stage::Test.describe().ends_with("cargo test --workspace --features migm/serve"));
     }
 
     #[test]

@@ -7,11 +7,11 @@ use super::strip::strip;
 use super::{CliError, Place};
 use crate::generate::GenerateError;
 use crate::generate::canvas::Canvas;
-use crate::generate::engine::{Engine, Event, Glimpse, Job, Run};
+use crate::generate::engine::{Engine, Event, Job};
 use crate::generate::model::Model;
 use crate::generate::order::Order;
 use crate::generate::pace::Adaptive;
-use crate::generate::picture::{Picture, Pixels, write_whole};
+use crate::generate::picture::{Pixels, write_whole};
 use crate::generate::predict::{MlCache, Predictor};
 use crate::generate::proof::Proof;
 use crate::generate::recipe::Subject;
@@ -248,7 +248,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
                 bar.set_message(kind_in_words(step.kind, settings.predictor));
                 bar.inc(1);
                 if arguments.gif.is_some() {
-                    frames.push(frame(&mut run)?);
+                    frames.push(block_on(run.preview())?);
                 }
             }
             Event::Finished(batch) => {
@@ -420,19 +420,6 @@ fn kind_in_words(kind: StepKind, predictor: Predictor) -> &'static str {
         StepKind::Full => "full",
         StepKind::Predicted => predictor.name(),
     }
-}
-
-/// The present draws of each picture of a batch, masked cells veiled.
-fn frame(run: &mut Run<'_>) -> Result<Vec<Picture>, CliError> {
-    let Glimpse { codes, drawn } = block_on(run.glimpse())?;
-    let session = run.session()?;
-    let pictures = block_on(session.pictures(&drawn, Pixels::Signed))?;
-    let (family, mask) = (session.family(), session.family().codebook());
-    let veiled = pictures.iter().zip(codes.chunks(family.tokens() as usize)).map(|(picture, codes)| {
-        let masked: Vec<bool> = codes.iter().map(|&code| code == mask).collect();
-        picture.veiled(&masked, family.grid())
-    });
-    Ok(veiled.collect())
 }
 
 /// The strip of steps, and what each kind cost.
