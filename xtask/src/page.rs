@@ -18,14 +18,14 @@ pub(crate) fn describe() -> String {
     "cargo xtask web, then node tests/browser/test.mjs".to_owned()
 }
 
-/// Installs what the page is built and tested with, where it is not here yet.
-pub(crate) fn tools() -> Result<(), String> {
-    web::prepare()?;
+/// Builds the page, and installs the browser that it is tested in where there is none.
+pub(crate) fn build() -> Result<(), String> {
+    web::main(&[])?;
     browser().map(drop)
 }
 
+/// The test of a page that is built.
 pub(crate) fn test() -> Result<(), String> {
-    web::main(&[])?;
     let root = workspace_root();
     let browser = browser()?;
     let folder = target_folder().join("browser-test");

@@ -19,22 +19,23 @@ enum Stage {
     Clippy,
     Doc,
     Training,
-    Python,
     Web,
+    Python,
     Test,
     Tiers,
 }
 
 impl Stage {
-    /// In the order in which they run: the quick ones first, the tests last so that their output is the last to be read.
+    /// In the order in which they run: the quick ones first, the page after the trainers, beside whose tests it is built, and the tests
+    /// last so that their output is the last to be read.
     const ALL: [Self; 9] = [
         Self::Adapter,
         Self::Fmt,
         Self::Clippy,
         Self::Doc,
         Self::Training,
-        Self::Python,
         Self::Web,
+        Self::Python,
         Self::Test,
         Self::Tiers,
     ];
@@ -86,12 +87,12 @@ impl Stage {
             Some(step) => step.run(),
             None if self == Self::Training => {
                 let python = jobs.python.take().unwrap_or_else(|| Job::begin(training::python));
-                let tools = &mut jobs.tools;
-                training::test(python, || *tools = jobs.is_for_page.then(|| Job::begin(page::tools)))
+                let page = &mut jobs.page;
+                training::test(python, || *page = jobs.is_for_page.then(|| Job::begin(page::build)))
             }
             None if self == Self::Python => python::test(),
             None if self == Self::Web => {
-                jobs.tools.take().map_or(Ok(()), Job::finish)?;
+                jobs.page.take().map_or_else(page::build, Job::finish)?;
                 page::test()
             }
             None if self == Self::Tiers => mesa::test(),
@@ -100,11 +101,11 @@ impl Stage {
     }
 }
 
-/// What later stages need and earlier ones leave a core for: downloads, and programs that are compiled once.
+/// What later stages need and earlier ones leave a core for: downloads, and what is compiled apart from the tests.
 #[derive(Default)]
 struct Jobs {
     python: Option<Job<PathBuf>>,
-    tools: Option<Job<()>>,
+    page: Option<Job<()>>,
     /// Whether the page's stage will run.
     is_for_page: bool,
 }
@@ -205,7 +206,7 @@ mod tests {
         let message = select(&words(&["fmt", "lint"])).unwrap_err();
         assert_eq!(
             message,
-            "`lint` is not a stage; the stages are adapter, fmt, clippy, doc, training, python, web, test, tiers"
+            "`lint` is not a stage; the stages are adapter, fmt, clippy, doc, training, web, python, test, tiers"
         );
     }
 

@@ -76,13 +76,6 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Installs the compiler's target and the programs that make the page of what is compiled.
-pub(crate) fn prepare() -> Result<(), String> {
-    ensure_toolchain(BROWSER)?;
-    wasm_opt()?;
-    wasm_bindgen(&workspace_root()).map(drop)
-}
-
 /// The linker that comes with rustup's toolchain: Debian's compiler has none of its own for this target.
 fn linker() -> Result<String, String> {
     let verbose = Step::new("rustc", &["-vV"]).read().unwrap_or_default();
