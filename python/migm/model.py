@@ -122,6 +122,17 @@ class Model:
         given = {"steps": steps, "pace": pace, "predictor": predictor, **sampling}
         return {name: value for name, value in given.items() if value is not None}
 
+    def resolve(self, **settings) -> dict:
+        """All settings that a run would have, by the names that `generate` takes: those that are given, as for `settings`, and the
+        model's own for the rest.
+
+        Raises `SettingError` for what cannot be.
+        """
+        resolved = self._engine.for_share(self._settings(self.settings(**settings)), 1.0)
+        # They are of 32 bits there: 2.3 and not 2.299999952316284.
+        resolved = json.loads(resolved, parse_float=lambda number: float(str(np.float32(number))))
+        return {"pace" if name == "refresh" else name: value for name, value in resolved.items()}
+
     def _settings(self, given: dict) -> str:
         """Settings as the engine reads them."""
         try:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
-
 import numpy as np
+
+from . import _migm
 
 
 def sheet(images: np.ndarray, columns: int | None = None) -> np.ndarray:
@@ -21,14 +20,6 @@ def sheet(images: np.ndarray, columns: int | None = None) -> np.ndarray:
 
 
 def png(image: np.ndarray) -> bytes:
-    """A picture `[height, width, 3]` uint8 as a PNG file. Libraries that write pictures do more; this needs none of them."""
+    """A picture `[height, width, 3]` uint8 as a PNG file, by the library's own encoder: the same bytes on every machine."""
     height, width, _ = image.shape
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    # A filter byte of 0 before each row.
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), image.reshape(height, width * 3)], axis=1)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows.tobytes())), chunk(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    return _migm.png(np.ascontiguousarray(image, np.uint8).tobytes(), width, height)

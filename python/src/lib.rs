@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 mod engine;
 mod failure;
+mod files;
 mod requests;
 mod run;
 mod worker;
@@ -15,6 +16,8 @@ mod worker;
 #[pymodule]
 fn _migm(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(files::png, module)?)?;
+    module.add_function(wrap_pyfunction!(files::bundled, module)?)?;
     module.add_class::<engine::Engine>()?;
     module.add_class::<run::Run>()
 }

@@ -31,7 +31,7 @@ def test_the_readme_s_code_runs(tmp_path, monkeypatch):
 
 
 def test_everything_that_is_public_says_what_it_is():
-    for path in sorted((PACKAGE / "migm").glob("*.py")):
+    for path in sorted((PACKAGE / "migm").rglob("*.py")):
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):
             # Not functions in functions, nor setters, whose property says it.

@@ -228,6 +228,23 @@ def test_a_token_is_wanted_beyond_this_machine(tmp_path):
         assert httpx.get(address.removesuffix("/v1") + "/health").text == "ok"
 
 
+def test_a_server_that_cannot_be_says_why(address):
+    port = address.split(":")[-1].removesuffix("/v1")
+    for arguments, words in [
+        (["--port", port], "another program may listen there"),
+        (["scenes-text", "scenes-text", "--port", "0"], "two models are called"),
+        (["nowhere", "--port", "0"], "nowhere"),
+        (["--token-file", "nowhere", "--port", "0"], "nowhere"),
+    ]:
+        refused = subprocess.run([MIGM, "serve", "--backend", "cpu", *arguments], capture_output=True, text=True, timeout=60)
+        assert refused.returncode == 1 and words in refused.stderr, refused.stderr
+
+
+def test_names_that_were_made_to_point_here_are_refused(address):
+    answer = httpx.get(address + "/models", headers={"host": "example.com"})
+    assert answer.status_code == 403 and "--token-file" in answer.json()["error"]["message"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
 def test_a_stop_answers_what_is_under_way():
     with serving() as (address, server):

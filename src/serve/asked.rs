@@ -83,13 +83,17 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Pictures that can be made in one batch are alike in this: the model, how they are made, the prompt's length, tokens to make.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
-        let masked = |asked: &Self| asked.part.as_ref().map(|part| part.region.count());
+    /// Whether pictures are run in one way: the model, all settings, the prompt's length.
+    pub(super) fn runs_like(&self, other: &Self) -> bool {
         self.model == other.model
             && self.condition.prompt_tokens() == other.condition.prompt_tokens()
-            && masked(self) == masked(other)
             && self.settings == other.settings
+    }
+
+    /// Whether pictures can be made in one batch: as many tokens are to be made of each, too.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let masked = |asked: &Self| asked.part.as_ref().map(|part| part.region.count());
+        masked(self) == masked(other) && self.runs_like(other)
     }
 }
 

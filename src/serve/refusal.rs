@@ -39,10 +39,11 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
     }
 
-    /// A page of another site asks through somebody's browser.
-    pub(super) fn foreign_page(origin: &str) -> Self {
+    /// A page of another site asks through somebody's browser, or by a name that was made to point here.
+    pub(super) fn foreign_page(from: &str) -> Self {
         let message = format!(
-            "a page of {origin:?} may not ask this server; it answers programs, and pages of its own"
+            "{from:?} is no name of this machine: without a token the server answers programs here, at localhost or 127.0.0.1; \
+             --token-file opens it to others"
         );
         Self::new(StatusCode::FORBIDDEN, "foreign_origin", message)
     }

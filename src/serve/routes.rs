@@ -61,10 +61,11 @@ async fn admit(Given(server): Shared, path: Option<MatchedPath>, request: Reques
     let address = path.as_ref().map_or("elsewhere", MatchedPath::as_str).to_owned();
     // A picture's address is its own key, as nobody guesses it; whether the server lives is no secret.
     let is_open = ["/health", "/v1/jobs/{id}/pictures/{name}"].contains(&address.as_str());
-    let refusal = foreign(request.headers()).or_else(|| match &server.token {
+    let refusal = match &server.token {
         Some(token) if !is_open && !shows(request.headers(), token) => Some(Refusal::unknown_client()),
-        _ => None,
-    });
+        Some(_) => None,
+        None => foreign(request.headers()),
+    };
     let response = match refusal {
         Some(refusal) => refusal.into_response(),
         None => next.run(request).await,
@@ -80,17 +81,25 @@ fn shows(headers: &HeaderMap, token: &str) -> bool {
     given.trim().as_bytes().ct_eq(token.as_bytes()).into()
 }
 
-/// Whether a page of another site asks: browsers say so in `Origin`, and let any page send forms to any address. A name that is made to
-/// point here (DNS rebinding) is the page's own origin, so names other than this machine's have to be the address's, too.
+/// Whether a page of another site asks, through the browser of somebody here, where no token keeps it out. Browsers let any page send
+/// forms to any address, and say whose page it is in `Origin`; a page whose own name was made to point here (DNS rebinding) sends that
+/// name as `Host`.
 fn foreign(headers: &HeaderMap) -> Option<Refusal> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_here = |host: &str| {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|c| c.is_ascii_digit()) => name,
+            _ => host,
+        };
+        ["localhost", "127.0.0.1", "[::1]"].contains(&name)
+    };
+    let host = text(header::HOST);
+    if let Some(host) = host.filter(|host| !is_here(host)) {
+        return Some(Refusal::foreign_page(host));
+    }
     let origin = text(header::ORIGIN)?;
     let own = origin.split_once("://").map(|(_, host)| host);
-    let host = text(header::HOST);
-    let name = |host: &str| host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned();
-    let is_here = |host: &str| ["localhost", "127.0.0.1", "[::1]"].contains(&name(host).as_str());
-    let is_own = own.is_some() && own == host && own.is_some_and(is_here);
-    (!is_own).then(|| Refusal::foreign_page(origin))
+    (own.is_none() || own != host).then(|| Refusal::foreign_page(origin))
 }
 
 fn host(headers: &HeaderMap) -> String {
@@ -266,8 +275,11 @@ mod tests {
             ("127.0.0.1:8017", Some("https://example.com"), true),
             ("127.0.0.1:8017", Some("http://localhost:3000"), true),
             ("127.0.0.1:8017", Some("null"), true),
+            ("[::1]", None, false),
             // A name that was made to point here.
             ("example.com:8017", Some("http://example.com:8017"), true),
+            ("example.com:8017", None, true),
+            ("localhost.example.com", None, true),
         ] {
             let mut all = vec![("host", host)];
             all.extend(origin.map(|origin| ("origin", origin)));

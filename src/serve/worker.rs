@@ -55,7 +55,7 @@ impl Worker {
         loop {
             let mut most = |entry: &Entry| {
                 let asked = &entry.task.asked;
-                if let Some((_, most)) = fitting.iter().find(|(known, _)| known.is_like(asked)) {
+                if let Some((_, most)) = fitting.iter().find(|(known, _)| known.runs_like(asked)) {
                     return *most;
                 }
                 let found = self.most(asked);

@@ -91,6 +91,14 @@ impl ModelFolder {
         }
     }
 
+    /// Names and bytes of the files that are in memory, as a bundled model's are; none of a folder on disk.
+    pub fn in_memory(&self) -> &[(String, FileBytes)] {
+        match &self.files {
+            Files::Folder(_) => &[],
+            Files::Memory(files) => files,
+        }
+    }
+
     /// What `config.json` says; always an object.
     pub fn config(&self) -> &Value {
         &self.config

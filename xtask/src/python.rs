@@ -12,7 +12,7 @@ pub(crate) fn describe() -> String {
 
 /// Builds the module as the tests build everything, puts it into the package, and tests that.
 pub(crate) fn test() -> Result<(), String> {
-    Step::cargo(&["test", "--workspace", "--no-run", "--quiet"]).run()?;
+    Step::whole("test", &["--no-run", "--quiet"]).run()?;
     let built = training::target().join("debug/deps").join(built(std::env::consts::OS));
     let place = workspace_root().join("python/migm").join(placed(std::env::consts::OS));
     let name = |path: &PathBuf| path.display().to_string();

@@ -1,13 +1,17 @@
 //! The tests of `training/`: every stage at toy size in PyTorch, and `migm` on what they export.
 //!
 //! PyTorch is installed once into `venv/` of the target directory, at the versions and hashes of
-//! `training/requirements.txt`. `MIGM_PYTHON` names a Python that has everything already.
+//! `training/requirements.txt`, and beside it what the package's tests need, of `python/requirements.txt`: one Python for
+//! both. `MIGM_PYTHON` names a Python that has everything already.
 
 use std::path::{Path, PathBuf};
 
 use crate::command::{Step, has_program, workspace_root};
 use crate::debian;
 use crate::job::Job;
+
+/// What is installed, in files of pins that agree with each other.
+const REQUIREMENTS: [&str; 2] = ["training/requirements.txt", "python/requirements.txt"];
 
 /// What the stage runs in the end, as the documentation gives it.
 pub(crate) fn describe() -> String {
@@ -17,7 +21,7 @@ pub(crate) fn describe() -> String {
 /// The tests; `meanwhile` is called when they begin, which need one core.
 pub(crate) fn test(python: Job<PathBuf>, meanwhile: impl FnOnce()) -> Result<(), String> {
     // As the tests build it: the package alone resolves features without theirs, and would build most of the tree once more.
-    Step::cargo(&["test", "--workspace", "--no-run", "--quiet"]).run()?;
+    Step::whole("test", &["--no-run", "--quiet"]).run()?;
     let python = python.finish()?;
     meanwhile();
     pytest(&python, &migm("debug")).run()
@@ -45,8 +49,8 @@ pub(crate) fn python() -> Result<PathBuf, String> {
     if let Some(python) = std::env::var_os("MIGM_PYTHON") {
         return Ok(PathBuf::from(python));
     }
-    let requirements = workspace_root().join("training/requirements.txt");
-    let wanted = read(&requirements)?;
+    let requirements = REQUIREMENTS.map(|file| workspace_root().join(file));
+    let wanted = requirements.iter().map(|file| read(file)).collect::<Result<String, _>>()?;
     let folder = target().join("venv");
     let python = if cfg!(windows) { folder.join("Scripts/python.exe") } else { folder.join("bin/python") };
     // Written last: an installation that was interrupted has none.
@@ -79,9 +83,10 @@ pub(crate) fn python() -> Result<PathBuf, String> {
         "--timeout",
         "60",
         "--require-hashes",
-        "-r",
     ];
-    Step::new(&path(&python), &install).args(&[path(&requirements)]).run()?;
+    // In one go, so that none takes what another has pinned.
+    let files: Vec<String> = requirements.iter().flat_map(|file| ["-r".to_owned(), path(file)]).collect();
+    Step::new(&path(&python), &install).args(&files).run()?;
     std::fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
     Ok(python)
 }
@@ -102,12 +107,38 @@ mod tests {
         );
     }
 
+    /// The pins of a file: package and version, which may hold for some platforms alone.
+    fn pins(file: &str) -> Vec<(String, String)> {
+        let text = read(&workspace_root().join(file)).unwrap();
+        let pin = |line: &str| {
+            let (name, version) = line.split_once("==")?;
+            Some((name.to_owned(), version.split_whitespace().next()?.to_owned()))
+        };
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(pin).collect()
+    }
+
     #[test]
     fn requirements_are_pinned_by_hash_and_name_no_address() {
-        let text = read(&workspace_root().join("training/requirements.txt")).unwrap();
-        assert!(!text.contains("://"), "an address");
-        let pins = text.lines().filter(|line| line.contains("==")).count();
-        assert!(pins > 10 && text.matches("--hash=sha256:").count() > pins, "{pins} pins");
-        assert!(text.contains("\ntorch=="), "no PyTorch");
+        for file in REQUIREMENTS {
+            let text = read(&workspace_root().join(file)).unwrap();
+            assert!(!text.contains("://"), "{file}: an address");
+            let pins = pins(file).len();
+            assert!(pins > 10 && text.matches("--hash=sha256:").count() > pins, "{file}: {pins} pins");
+        }
+        let has = |file: usize, wanted: &str| pins(REQUIREMENTS[file]).iter().any(|(name, _)| name == wanted);
+        assert!(
+            has(0, "torch") && has(1, "ray") && has(1, "pyarrow") && has(1, "openai") && has(1, "pytest")
+        );
+    }
+
+    #[test]
+    fn requirements_of_both_files_go_into_one_python() {
+        let (ours, theirs) = (pins(REQUIREMENTS[0]), pins(REQUIREMENTS[1]));
+        let both: Vec<_> =
+            theirs.iter().filter(|(name, _)| ours.iter().any(|(other, _)| other == name)).collect();
+        for pin in &both {
+            assert!(ours.contains(pin), "{pin:?} in one file, and another version in the other");
+        }
+        assert!(both.len() > 5, "only {both:?} are in both, and NumPy and pytest have to be");
     }
 }
