@@ -4,7 +4,8 @@ The model is the official MaskGIT of 512 pixels with its shortcut of one block, 
 guidance: two sequences of 1025 tokens in one batch. `migm bench --config maskgit-512` runs a plan of full and predicted steps and
 times each, head and sampling included; here the modules of `training/` run the same plan in PyTorch, eager, with fused attention
 (`F.scaled_dot_product_attention`), in f32 and, where PyTorch says that the processor multiplies bf16, with weights and activations in
-bf16. The head has the rows that migm's has: the positions that are still masked at the step, of both sequences.
+bf16, where migm runs with its linear layers in bf16, too (`--backend cpu-bf16`). The head has the rows that migm's has: the positions
+that are still masked at the step, of both sequences.
 
 Nothing is compared before both are known to do the same work. Multiply-adds, which PyTorch's own counter counts, must be within 1 % of
 what `migm bench` reports of the network, of the shortcut, of the head, and of a whole step of either kind. Parameters, which it does not
@@ -341,11 +342,11 @@ def middle_and_least(values):
     return {"median_ms": values[len(values) // 2], "least_ms": values[0]}
 
 
-def migm_round(binary, steps, budget):
+def migm_round(binary, steps, budget, backend="cpu"):
     """The report of `migm bench`."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "bench.json"
-        command = [binary, "bench", "--config", CONFIG, "--backend", "cpu", "--steps", str(steps), "--budget", str(budget), "--json", file]
+        command = [binary, "bench", "--config", CONFIG, "--backend", backend, "--steps", str(steps), "--budget", str(budget), "--json", file]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"error: `migm bench` failed\n{done.stderr}")
@@ -406,18 +407,24 @@ def of_rounds(values):
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
+def ours(first):
+    """What migm's times are called in a round: in f32, and where it has them in bf16."""
+    return [name for name in ("migm", "migm bf16") if name in first]
+
+
 def summary(rounds, kinds):
     """Steps by kind and program over all rounds, and migm's times over PyTorch's."""
-    found = {}
+    found, own = {}, ours(rounds[0])
     for kind in ("full", "predicted"):
         steps = {}
-        for name in ("migm", *kinds):
+        for name in (*own, *kinds):
             of = [r[name][kind] for r in rounds]
             steps[name] = {"median_ms": statistics.median(o["median_ms"] for o in of), "least_ms": min(o["least_ms"] for o in of)}
             steps[name]["head_and_sampling_ms"] = statistics.median(o["head_and_sampling_ms"] for o in of)
-        for name in kinds:
-            steps[f"migm / {name}"] = of_rounds([r["migm"][kind]["median_ms"] / r[name][kind]["median_ms"] for r in rounds])
-            steps[f"migm / {name}"]["at_least_times"] = steps["migm"]["least_ms"] / steps[name]["least_ms"]
+        for mine in own:
+            for name in kinds:
+                steps[f"{mine} / {name}"] = of_rounds([r[mine][kind]["median_ms"] / r[name][kind]["median_ms"] for r in rounds])
+                steps[f"{mine} / {name}"]["at_least_times"] = steps[mine]["least_ms"] / steps[name]["least_ms"]
         found[kind] = steps
     return found
 
@@ -438,17 +445,20 @@ def markdown(report):
     kinds, lines = report["kinds"], []
     about = f"{CONFIG}, random weights, guided, one image, {report['threads']} threads of {report['processor']}"
     lines.append(f"{about}; PyTorch {report['torch']}; {report['rounds']} round{'s' if report['rounds'] > 1 else ''} of {report['steps']} steps, {report['budget']} of them full:\n")
-    lines.append("| median of rounds (least), ms | migm | " + " | ".join(f"PyTorch {k}" for k in kinds) + " | " + " | ".join(f"migm / {k}" for k in kinds) + " |")
-    lines.append("|---|" + "---|" * (1 + 2 * len(kinds)))
+    own = ours(report["times"]["full"])
+    ratios = [f"{mine} / {k}" for mine in own for k in kinds]
+    heads = [*own, *(f"PyTorch {k}" for k in kinds), *ratios]
+    lines.append("| median of rounds (least), ms | " + " | ".join(heads) + " |")
+    lines.append("|---|" + "---|" * len(heads))
     for kind, label in (("full", "full step"), ("predicted", "predicted step")):
         of = report["times"][kind]
-        cells = [f"{of[name]['median_ms']:.1f} ({of[name]['least_ms']:.1f})" for name in ("migm", *kinds)]
-        for k in kinds:
-            r = of[f"migm / {k}"]
+        cells = [f"{of[name]['median_ms']:.1f} ({of[name]['least_ms']:.1f})" for name in (*own, *kinds)]
+        for ratio in ratios:
+            r = of[ratio]
             cells.append(f"{r['median']:.2f}x ({r['least']:.2f}-{r['most']:.2f})")
         lines.append(f"| {label}, head and sampling included | " + " | ".join(cells) + " |")
-        cells = [f"{of[name]['head_and_sampling_ms']:.1f}" for name in ("migm", *kinds)]
-        lines.append("| of which head and sampling | " + " | ".join(cells) + " |" + " |" * len(kinds))
+        cells = [f"{of[name]['head_and_sampling_ms']:.1f}" for name in (*own, *kinds)]
+        lines.append("| of which head and sampling | " + " | ".join(cells) + " |" + " |" * len(ratios))
     p = report["products"]
     lines.append("\n| matrix products of a full step, f32 | GFLOP | `torch.matmul` alone, ms | migm's operation, ms |")
     lines.append("|---|---|---|---|")
@@ -595,11 +605,17 @@ def main():
         found["operations"] = {kind: done["sample" if kind == "head" else "full", kind][1] for kind in PRODUCTS}
         found["profiled_ms"] = sum(ms for (program, _), (_, ms) in done.items() if program != "shortcut")
         found["gemm_alone_ms"], found["step_over_gemm"] = theirs["products_alone_ms"], theirs["full_over_products"]
+        device = theirs["device"]
+        if "bf16" in kinds:
+            theirs = migm_round(args.migm, args.steps, args.budget, "cpu-bf16")
+            same_work(count, theirs, parameters)
+            sampled = sum(ms for (program, _), (_, ms) in operations(theirs).items() if program == "sample")
+            found["migm bf16"] = {"full": pick(theirs["full"]), "predicted": pick(theirs["shortcut"])}
         rounds.append(found)
-        told = [f"{name} {found[name]['full']['median_ms']:.0f} and {found[name]['predicted']['median_ms']:.1f} ms" for name in ("migm", *kinds)]
+        told = [f"{name} {found[name]['full']['median_ms']:.0f} and {found[name]['predicted']['median_ms']:.1f} ms" for name in (*ours(found), *kinds)]
         print(f"round {index + 1} of {args.rounds}, full and predicted: " + "; ".join(told), file=sys.stderr, flush=True)
 
-    report = {"config": CONFIG, "processor": processor(), "threads": threads, "migm_device": theirs["device"], "torch": torch.__version__}
+    report = {"config": CONFIG, "processor": processor(), "threads": threads, "migm_device": device, "torch": torch.__version__}
     report |= {"kinds": list(kinds), "rounds": args.rounds, "steps": args.steps, "budget": args.budget}
     report |= {"masked": count["masked"], "same_work": same, "times": summary(rounds, kinds)}
     report |= {"products_gflop": gflop, "products": products_summary(rounds), "each_round": rounds}

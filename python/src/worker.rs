@@ -1,6 +1,7 @@
 //! An engine's thread, and how Python's threads wait for it.
 
 use crate::failure::Failure;
+use migm::exec::cpu::multiplies_bf16;
 use migm::exec::gpu::device::{self, Choice, Gpu, Wanted};
 use migm::generate::edit::Edit;
 use migm::generate::encode::{Decoder, Encoder};
@@ -28,10 +29,18 @@ pub(crate) struct State {
     pub(crate) edits: HashMap<u64, Edit>,
 }
 
-/// A device by name: `auto`, `cpu`, `gpu`, or a part of an adapter's name.
+/// A device by name: `auto`, `cpu`, `cpu-bf16`, `gpu`, or a part of an adapter's name.
 fn device(name: &str, exact: bool) -> Result<Device, Failure> {
-    if name == "cpu" {
-        return Ok(Device::Cpu);
+    match name {
+        "cpu" => return Ok(Device::Cpu),
+        "cpu-bf16" if exact => return Err(Failure::setting("bf16 is not exact; take the device \"cpu\"")),
+        "cpu-bf16" if multiplies_bf16() => return Ok(Device::CpuBf16),
+        "cpu-bf16" => {
+            return Err(Failure::device(
+                "this processor does not multiply bf16 (x86 with avx512_bf16 does); the device \"cpu\" computes in f32",
+            ));
+        }
+        _ => {}
     }
     let mut choice = Choice::from_environment();
     if exact {

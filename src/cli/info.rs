@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let instance = device::instance();
     let adapters = pollster::block_on(device::adapters(&instance));
     let chosen = match Place::default().open() {
-        Ok((Device::Cpu, reason)) => ("CPU".to_owned(), reason),
+        Ok((Device::Cpu | Device::CpuBf16, reason)) => ("CPU".to_owned(), reason),
         Ok((Device::Gpu(gpu), reason)) => (gpu.info.name, reason),
         Err(error) => ("none".to_owned(), error.to_string()),
     };

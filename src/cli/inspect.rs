@@ -210,7 +210,7 @@ fn fits(
     };
     let gpu = match device {
         Device::Gpu(gpu) => gpu,
-        Device::Cpu => {
+        Device::Cpu | Device::CpuBf16 => {
             let needed = memory.total() - memory.weights + wide_weights;
             let (fits, free) = within(needed);
             let verb = if fits { "fits" } else { "does not fit" };

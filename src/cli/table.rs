@@ -132,7 +132,7 @@ fn formats(out: &mut dyn std::io::Write, model: &Model, device: &Device) -> Resu
             report.shortcut.median_ms
         )?;
     }
-    if matches!(device, Device::Cpu) {
+    if device.is_cpu() {
         writeln!(out, "\nThe CPU executor widens every format to f32: the memory is a GPU's.")?;
     }
     Ok(())

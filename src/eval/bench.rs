@@ -173,7 +173,7 @@ pub fn measure(
     let middle = plan.get(plan.len() / 2).map(|step| step.values).unwrap_or_default();
     let against_products = match device {
         Device::Cpu => Some(against_products(session, full, plan.len() / 2)?),
-        Device::Gpu(_) => None,
+        Device::CpuBf16 | Device::Gpu(_) => None,
     };
     let mut profile = Vec::new();
     // The sampling, which ends every step, once.
@@ -212,7 +212,7 @@ pub fn measure(
 /// The device failed.
 pub fn peak_gflop_per_s(device: &Device) -> Result<f64, GenerateError> {
     // Threads of a CPU need few invocations each; a large GPU needs a million to fill it.
-    let invocations = if matches!(device, Device::Cpu) { 4096 } else { 1 << 18 };
+    let invocations = if device.is_cpu() { 4096 } else { 1 << 18 };
     let mut iterations = 16;
     loop {
         let program = models::build("peak", Formats::F32, |b| {

@@ -1,7 +1,8 @@
 //! The CPU executor: every kernel's twin, in order. The oracle of the tests, and the fallback without an adapter.
 
 use super::{Counters, ExecError, Executor, LocalFuture, Memory, OpTime};
-use crate::kernels::{Access, Buffers, StepValues};
+pub use crate::kernels::bf16::available as multiplies_bf16;
+use crate::kernels::{Access, Buffers, StepValues, bf16};
 use crate::program::{Program, Storage, WeightSource, WeightSpec, plan};
 use std::collections::{BTreeSet, HashMap};
 use web_time::Instant;
@@ -29,6 +30,8 @@ pub struct CpuExecutor {
     times: Vec<Option<f64>>,
     memory: Memory,
     counters: Counters,
+    /// Whether linear layers are multiplied in bf16.
+    rounds: bool,
 }
 
 impl CpuExecutor {
@@ -51,6 +54,7 @@ impl CpuExecutor {
             times: Vec::new(),
             memory: Memory::default(),
             counters: Counters::default(),
+            rounds: false,
         };
         let states = super::state_bytes(&programs);
         let mut pool = Vec::new();
@@ -103,6 +107,12 @@ impl CpuExecutor {
         }
         new.programs = programs;
         Ok(new)
+    }
+
+    /// The same with linear layers multiplied in bf16 where the processor does ([`multiplies_bf16`]) and it pays: all else stays f32.
+    #[must_use]
+    pub fn in_bf16(self) -> Self {
+        Self { rounds: true, ..self }
     }
 
     fn buffer(&mut self, data: Vec<f32>) -> usize {
@@ -175,7 +185,7 @@ impl CpuExecutor {
         for (binding, _, length, buffer) in &mut taken {
             io.bind_write(*binding, &mut buffer[..*length]);
         }
-        kernel.run(step, &mut io);
+        bf16::rounding(self.rounds, || kernel.run(step, &mut io));
         for (_, index, _, buffer) in taken {
             mine[index] = buffer;
         }
@@ -255,7 +265,8 @@ fn side_by_side(programs: &[Program], plans: &[plan::Plan], independent: &[Vec<b
 
 impl Executor for CpuExecutor {
     fn describe(&self) -> String {
-        format!("CPU, {} threads", rayon::current_num_threads())
+        let bf16 = if self.rounds { ", bf16" } else { "" };
+        format!("CPU, {} threads{bf16}", rayon::current_num_threads())
     }
 
     fn prepare(&mut self, steps: &[StepValues]) -> Result<(), ExecError> {

@@ -226,7 +226,7 @@ impl Engine {
         }
         let model = self.model()?;
         let limit = match &self.device {
-            Device::Cpu => u64::MAX,
+            Device::Cpu | Device::CpuBf16 => u64::MAX,
             Device::Gpu(gpu) => gpu.largest_binding(),
         };
         for images in (2..=MOST_AT_ONCE.min(pictures.len() as u32)).rev() {

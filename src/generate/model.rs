@@ -98,6 +98,8 @@ pub enum Device {
     /// The CPU executor.
     #[default]
     Cpu,
+    /// The same with linear layers in bf16, for processors that multiply it.
+    CpuBf16,
     /// A graphics device.
     Gpu(Box<gpu::device::Gpu>),
 }
@@ -114,14 +116,21 @@ impl Device {
     ) -> Result<Box<dyn Executor>, GenerateError> {
         Ok(match self {
             Self::Cpu => Box::new(CpuExecutor::new(programs, weights)?),
+            Self::CpuBf16 => Box::new(CpuExecutor::new(programs, weights)?.in_bf16()),
             Self::Gpu(gpu) => Box::new(gpu::GpuExecutor::new((**gpu).clone(), programs, weights)?),
         })
+    }
+
+    /// Whether the CPU executor computes.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self, Self::Cpu | Self::CpuBf16)
     }
 
     /// The adapter's name and its tier, if that is not the portable one; or the processor's threads.
     pub fn describe(&self) -> String {
         match self {
             Self::Cpu => format!("CPU, {} threads", rayon::current_num_threads()),
+            Self::CpuBf16 => format!("CPU, {} threads, bf16", rayon::current_num_threads()),
             Self::Gpu(gpu) if gpu.tier == Tier::Portable => gpu.info.name.clone(),
             Self::Gpu(gpu) => format!("{}, {} tier", gpu.info.name, gpu.tier),
         }

@@ -6,6 +6,7 @@ use super::model::{Device, Model};
 use super::predict::Predictor;
 use super::refresh::Refresh;
 use super::session::{Session, Settings, Shape};
+use crate::exec::cpu::multiplies_bf16;
 use crate::exec::gpu::tier::Tier;
 use crate::exec::twins::test_gpu;
 use crate::models::states::IDS;
@@ -53,11 +54,8 @@ fn run(model: &Model, condition: &Condition, device: &Device, known: Option<&[u3
     Run { codes, features }
 }
 
-#[test]
-fn bundled_models_keep_their_features_and_most_tokens_on_a_tier() {
-    let Some(gpu) = test_gpu() else { return };
-    let tier = gpu.tier;
-    let device = Device::Gpu(Box::new(gpu));
+/// Compares both bundled models on a device with the CPU executor.
+fn hold_to(device: &Device, called: &str, (most, least): (f64, f64)) {
     for name in ["scenes-text", "scenes-class"] {
         let model =
             Model::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/models").join(name)).unwrap();
@@ -66,7 +64,7 @@ fn bundled_models_keep_their_features_and_most_tokens_on_a_tier() {
             _ => Condition::Class(Some(3)),
         };
         let wanted = run(&model, &condition, &Device::Cpu, None);
-        let got = run(&model, &condition, &device, Some(&wanted.codes));
+        let got = run(&model, &condition, device, Some(&wanted.codes));
         let equal = got.codes.iter().zip(&wanted.codes).filter(|(a, b)| a == b).count();
         let share = equal as f64 / wanted.codes.len() as f64;
         let squares =
@@ -74,11 +72,26 @@ fn bundled_models_keep_their_features_and_most_tokens_on_a_tier() {
         let error = squares(&mut wanted.features.iter().zip(&got.features).map(|(a, b)| a - b));
         let error = (error / squares(&mut wanted.features.iter().copied())).sqrt();
         println!(
-            "{name}, tier {tier}: {equal} of {} tokens equal, features differ by {error:.1e} of their size",
+            "{name}, {called}: {equal} of {} tokens equal, features differ by {error:.1e} of their size",
             wanted.codes.len()
         );
-        let (most, least) = allowed(tier);
         assert!(error <= most, "{name}: features differ by {error:.1e}, at most {most:.0e} is allowed");
         assert!(share >= least, "{name}: {share:.3} of the tokens are equal, at least {least} must be");
     }
+}
+
+#[test]
+fn bundled_models_keep_their_features_and_most_tokens_on_a_tier() {
+    let Some(gpu) = test_gpu() else { return };
+    let tier = gpu.tier;
+    hold_to(&Device::Gpu(Box::new(gpu)), &format!("tier {tier}"), allowed(tier));
+}
+
+#[test]
+fn bundled_models_keep_their_features_and_most_tokens_in_bf16() {
+    if !multiplies_bf16() {
+        println!("this processor multiplies no bf16: nothing to compare");
+        return;
+    }
+    hold_to(&Device::CpuBf16, "bf16", (1e-2, 0.85));
 }

@@ -3,6 +3,7 @@
 //! The product itself, [`product`], serves `masked_logits` and `conv2d` too. The file is long because kernel, twin and the product's
 //! checks against plain sums belong side by side.
 
+use super::bf16;
 use super::{
     Binding, Buffers, Cost, Extent, Kernel, Product, ROW_ALIGNMENT, Slot, StepValues, WeightFormat, math,
     padded, shader::Permutation, split::Split, split_workgroups,
@@ -224,10 +225,17 @@ pub(crate) fn linear(p: Params, epilogue: Epilogue, x: &[f32], weight: &[f32], b
     let y = &mut y[p.y_start as usize..][..(rows - 1) * width + outer];
     let Epilogue { activation, accumulate } = epilogue;
     let sizes = Sizes { rows, inner, outer };
+    let multiply = |y: &mut [f32], accumulate| {
+        if bf16::rounds(rows) {
+            bf16::product(sizes, x, (weight, padded(p.inner) as usize), (y, width), accumulate);
+        } else {
+            product_into(sizes, x, weight, y, width, accumulate, Parallelism::Rayon(0));
+        }
+    };
     if accumulate && activation != Activation::None {
         // The old contents must not pass through the activation: they are added from a copy.
         let old = y.to_vec();
-        product_into(sizes, x, weight, y, width, false, Parallelism::Rayon(0));
+        multiply(y, false);
         finish(y, width, outer, bias, activation);
         y.par_chunks_mut(width).zip(old.par_chunks(width)).with_min_len(1 + (1 << 14) / width).for_each(
             |(y, old)| {
@@ -236,7 +244,7 @@ pub(crate) fn linear(p: Params, epilogue: Epilogue, x: &[f32], weight: &[f32], b
         );
         return;
     }
-    product_into(sizes, x, weight, y, width, accumulate, Parallelism::Rayon(0));
+    multiply(y, accumulate);
     if !bias.is_empty() || activation != Activation::None {
         finish(y, width, outer, bias, activation);
     }

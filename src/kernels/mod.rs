@@ -9,6 +9,7 @@
 use std::fmt::Debug;
 
 pub(crate) mod attention;
+pub(crate) mod bf16;
 pub(crate) mod combine;
 pub(crate) mod commit;
 pub(crate) mod conv2d;

@@ -1,8 +1,8 @@
 //! `migm serve`: pictures for applications, over HTTP in the form of OpenAI's images interface.
 //!
-//! A request is read within limits ([`bodies`]), understood by the library's rules ([`asked`]) and waits as a [`task`] in a [`queue`], from
-//! which the engine's thread ([`worker`]) takes batches of pictures that are alike. [`answers`] are JSON, or events while it goes on;
-//! [`jobs`] outlive their connection. [`routes`] are the addresses and who may ask, [`listen`] the connections, [`metrics`] what
+//! A request is read within limits (`bodies`), understood by the library's rules (`asked`) and waits as a `task` in a `queue`, from
+//! which the engine's thread (`worker`) takes batches of pictures that are alike. `answers` are JSON, or events while it goes on;
+//! `jobs` outlive their connection. `routes` are the addresses and who may ask, `listen` the connections, `metrics` what
 //! Prometheus reads. The HTTP is axum's and hyper's.
 //!
 //! All of the network is on one thread, and nothing there computes for long; all of the engine is on another.

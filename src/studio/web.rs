@@ -136,7 +136,7 @@ async fn device(no_webgpu: String, exact: bool) -> (Device, String) {
 
 fn note(device: &Device, reason: &str) -> DeviceNote {
     let (name, driver, tier) = match device {
-        Device::Cpu => (
+        Device::Cpu | Device::CpuBf16 => (
             "CPU in the browser".to_owned(),
             "The CPU executor, in WebAssembly on one thread".to_owned(),
             "cpu".to_owned(),

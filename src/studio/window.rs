@@ -109,8 +109,8 @@ fn shared(gpu: &Gpu) -> WgpuConfiguration {
 pub fn note(device: &Device, reason: &str) -> DeviceNote {
     let reason = reason.to_owned();
     match device {
-        Device::Cpu => DeviceNote {
-            name: format!("CPU, {} threads", rayon::current_num_threads()),
+        Device::Cpu | Device::CpuBf16 => DeviceNote {
+            name: device.describe(),
             driver: "The CPU executor: the same programs without a graphics device".to_owned(),
             tier: "cpu".to_owned(),
             reason,

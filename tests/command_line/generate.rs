@@ -1,6 +1,6 @@
 //! `migm generate --class`: pictures, what travels with them, and mistakes.
 
-use super::{MODEL, fails, migm, succeeds};
+use super::{GOLDEN, MODEL, fails, migm, succeeds, text};
 
 #[test]
 fn a_class_is_enough_for_a_picture() {
@@ -366,4 +366,20 @@ fn every_picture_can_be_made_again_from_what_it_says() {
         let pixels = |name: &str| image::open(folder.path().join(name)).unwrap().to_rgb8();
         assert!(pixels("again.png") == pixels("first.png"), "{command}");
     }
+}
+
+#[test]
+fn bf16_is_taken_where_the_processor_has_it_and_no_recording_is_held_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = ["generate", "--class", "fox", "--steps", "2", "--backend", "cpu-bf16", "--no-compare"];
+    let output = migm(folder.path(), &made);
+    if migm::exec::cpu::multiplies_bf16() {
+        succeeds(&output);
+        assert!(text(&output.stderr).contains("threads, bf16"), "{}", text(&output.stderr));
+        assert!(folder.path().join("fox-0.png").is_file());
+    } else {
+        fails(&output, 1, &["does not multiply bf16", "--backend cpu"]);
+    }
+    fails(&migm(folder.path(), &[&made[..], &["--exact"]].concat()), 1, &["bf16"]);
+    fails(&migm(folder.path(), &["verify", GOLDEN, "--backend", "cpu-bf16"]), 1, &["bf16", "--backend cpu"]);
 }
