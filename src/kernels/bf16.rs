@@ -2,17 +2,13 @@
 //! f32. Twice the rate of products in f32, and half of what is read for them.
 //!
 //! A vector of 32 pairs along K of 16 outputs meets one pair of a row, sixteen dot products of two at once. Weights are packed for that
-//! with every product, a panel of [`WIDE`] outputs after the other, which pays from [`FEWEST_ROWS`] rows on; below, and on other processors,
+//! with every product, a panel of outputs after the other, which pays from [`FEWEST_ROWS`] rows on; below, and on other processors,
 //! products stay in f32. The `gemm` crate, which has those, does not have bf16; of crates that do, those found write results in bf16
 //! too, which have to be widened again.
 
 use super::linear::Sizes;
 use std::cell::Cell;
 
-/// Outputs of a panel: two vectors.
-const WIDE: usize = 32;
-/// Rows that a tile treats together: with two vectors of outputs each, 24 sums are in registers.
-const TALL: usize = 12;
 /// Below, packing weights costs more than the products gain.
 pub(crate) const FEWEST_ROWS: usize = 64;
 
@@ -67,15 +63,22 @@ pub(crate) fn product(
             && inner <= weight_stride
     );
     assert!(y.len() >= (rows - 1) * y_stride + outer && outer <= y_stride, "rows of a product overlap");
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = accumulate;
     #[cfg(target_arch = "x86_64")]
     x86::product(sizes, x, (weight, weight_stride), (y, y_stride), accumulate);
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Sizes, TALL, WIDE};
+    use super::Sizes;
     use rayon::prelude::*;
     use std::arch::x86_64::*;
+
+    /// Outputs of a panel: two vectors.
+    const WIDE: usize = 32;
+    /// Rows that a tile treats together: with two vectors of outputs each, 24 sums are in registers.
+    const TALL: usize = 12;
 
     /// Where results go. Tasks write different rows.
     struct Results(*mut f32);
