@@ -163,10 +163,47 @@ impl Worker {
                     tasks.iter().for_each(|task| task.step(planned.kind, masked));
                     preview(run, batch, (step, steps), &mut shown)?;
                 }
-                Event::Finished(finished) => hand_out(run, batch, &finished, settings, model)?
-                    .into_iter()
-                    .for_each(|()| self.metrics.picture()),
+                Event::Finished(finished) => self.hand_out(run, batch, &finished, settings, model)?,
             }
+        }
+        Ok(())
+    }
+
+    /// Hands pictures to their requests.
+    fn hand_out(
+        &self,
+        run: &mut Run<'_>,
+        batch: &Batch,
+        finished: &Finished,
+        settings: &Settings,
+        model: &Model,
+    ) -> Result<(), GenerateError> {
+        let session = run.session()?;
+        let tokens = session.family().tokens() as usize;
+        let pictures = block_on(session.pictures(&finished.codes, Pixels::Signed))?;
+        let decided = settings.decided(&finished.plan);
+        let kinds: Vec<StepKind> = finished.plan.iter().map(|step: &PlannedStep| step.kind).collect();
+        let each = finished.pictures.iter().zip(&pictures).zip(finished.codes.chunks_exact(tokens));
+        for ((&index, picture), codes) in each {
+            let Entry { task, picture: of_task } = &batch.entries[index];
+            if task.is_over() {
+                continue;
+            }
+            let edit = batch.edits.get(&task.id);
+            let picture = edit.map_or_else(|| picture.clone(), |edit| edit.finish(picture));
+            let recipe = Recipe {
+                seed: task.asked.seeds[*of_task],
+                draw: decided.sampling,
+                refresh: decided.refresh.clone(),
+                predictor: decided.predictor,
+                canvas: edit.map(|edit| edit.canvas.clone()),
+                ..Recipe::new(model, task.asked.subject.clone())
+            };
+            let texts = texts(&recipe, codes, &picture);
+            let file = Arc::new(file(&picture, task.asked.format, &texts)?);
+            // Counted before somebody who waits for it can ask for the count.
+            self.metrics.picture();
+            task.add(*of_task, Made { file, steps: kinds.clone() });
         }
         Ok(())
     }
@@ -233,44 +270,6 @@ fn preview(
         entry.task.show(file(&picture, entry.task.asked.format, &[])?);
     }
     Ok(())
-}
-
-/// Hands pictures to their requests; one a picture that somebody waits for.
-fn hand_out(
-    run: &mut Run<'_>,
-    batch: &Batch,
-    finished: &Finished,
-    settings: &Settings,
-    model: &Model,
-) -> Result<Vec<()>, GenerateError> {
-    let session = run.session()?;
-    let tokens = session.family().tokens() as usize;
-    let pictures = block_on(session.pictures(&finished.codes, Pixels::Signed))?;
-    let decided = settings.decided(&finished.plan);
-    let kinds: Vec<StepKind> = finished.plan.iter().map(|step: &PlannedStep| step.kind).collect();
-    let each = finished.pictures.iter().zip(&pictures).zip(finished.codes.chunks_exact(tokens));
-    let mut handed = Vec::new();
-    for ((&index, picture), codes) in each {
-        let Entry { task, picture: of_task } = &batch.entries[index];
-        if task.is_over() {
-            continue;
-        }
-        let edit = batch.edits.get(&task.id);
-        let picture = edit.map_or_else(|| picture.clone(), |edit| edit.finish(picture));
-        let recipe = Recipe {
-            seed: task.asked.seeds[*of_task],
-            draw: decided.sampling,
-            refresh: decided.refresh.clone(),
-            predictor: decided.predictor,
-            canvas: edit.map(|edit| edit.canvas.clone()),
-            ..Recipe::new(model, task.asked.subject.clone())
-        };
-        let texts = texts(&recipe, codes, &picture);
-        let file = Arc::new(file(&picture, task.asked.format, &texts)?);
-        task.add(*of_task, Made { file, steps: kinds.clone() });
-        handed.push(());
-    }
-    Ok(handed)
 }
 
 /// What a PNG carries, as the command line writes it.
