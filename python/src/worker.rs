@@ -1,7 +1,6 @@
 //! An engine's thread, and how Python's threads wait for it.
 
 use crate::failure::Failure;
-use migm::exec::cpu::multiplies_bf16;
 use migm::exec::gpu::device::{self, Choice, Gpu, Wanted};
 use migm::generate::edit::Edit;
 use migm::generate::encode::{Decoder, Encoder};
@@ -33,13 +32,7 @@ pub(crate) struct State {
 fn device(name: &str, exact: bool) -> Result<Device, Failure> {
     match name {
         "cpu" => return Ok(Device::Cpu),
-        "cpu-bf16" if exact => return Err(Failure::setting("bf16 is not exact; take the device \"cpu\"")),
-        "cpu-bf16" if multiplies_bf16() => return Ok(Device::CpuBf16),
-        "cpu-bf16" => {
-            return Err(Failure::device(
-                "this processor does not multiply bf16 (x86 with avx512_bf16 does); the device \"cpu\" computes in f32",
-            ));
-        }
+        "cpu-bf16" => return Ok(Device::cpu_in_bf16(exact)?),
         _ => {}
     }
     let mut choice = Choice::from_environment();

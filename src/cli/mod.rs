@@ -295,15 +295,7 @@ impl Place {
             return Ok((Device::Cpu, "asked for".to_owned()));
         }
         if self.backend == Backend::CpuBf16 {
-            if !crate::exec::cpu::multiplies_bf16() {
-                let message = "this processor does not multiply bf16 (x86 with avx512_bf16 does); --backend cpu computes in f32";
-                return Err(GenerateError::Setting(message.to_owned()).into());
-            }
-            if self.exact {
-                let message = "bf16 is not exact; leave out --exact, or take --backend cpu";
-                return Err(GenerateError::Setting(message.to_owned()).into());
-            }
-            return Ok((Device::CpuBf16, "asked for".to_owned()));
+            return Ok((Device::cpu_in_bf16(self.exact)?, "asked for".to_owned()));
         }
         let instance = device::instance();
         let adapter = match pollster::block_on(device::choose(&instance, choice)) {

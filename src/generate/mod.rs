@@ -13,6 +13,7 @@ pub mod codes;
 mod deciding;
 #[cfg(test)]
 mod deciding_tests;
+mod device;
 mod drawing;
 pub mod edit;
 pub mod encode;

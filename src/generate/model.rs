@@ -2,20 +2,19 @@
 
 use super::GenerateError;
 use super::calibrate::{self, Schedules};
+pub use super::device::Device;
 use super::published;
 use super::recipe::Subject;
 use super::refresh::Refresh;
 use super::sampling::Sampling;
 use super::session::Settings;
 use crate::assets;
-use crate::exec::gpu::tier::Tier;
-use crate::exec::{Executor, cpu::CpuExecutor, gpu};
 use crate::kernels::{Quantization, Quantized};
 use crate::models::dimoo::Kind;
 use crate::models::maskgit::Maskgit;
 use crate::models::prompts::PromptEncoder;
 use crate::models::{Condition, Family, Known, dimoo, maskgit, part_tensors};
-use crate::program::{Formats, Program, WeightSource, WeightSpec};
+use crate::program::{Formats, WeightSource, WeightSpec};
 use crate::weights::{Checkpoint, ModelFolder, TensorShapes, WeightError, account};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -90,51 +89,6 @@ impl Config {
 pub fn takes_prompts(folder: &Path) -> Result<bool, GenerateError> {
     let architecture = ModelFolder::open(folder)?.config().get("architecture").cloned();
     Ok(architecture.is_some_and(|name| name == dimoo::ARCHITECTURE))
-}
-
-/// What computes.
-#[derive(Clone, Debug, Default)]
-pub enum Device {
-    /// The CPU executor.
-    #[default]
-    Cpu,
-    /// The same with linear layers in bf16, for processors that multiply it.
-    CpuBf16,
-    /// A graphics device.
-    Gpu(Box<gpu::device::Gpu>),
-}
-
-impl Device {
-    /// An executor of `programs` on this device.
-    ///
-    /// # Errors
-    /// A weight cannot be loaded, or the device cannot hold the programs.
-    pub fn executor(
-        &self,
-        programs: Vec<Program>,
-        weights: &mut dyn WeightSource,
-    ) -> Result<Box<dyn Executor>, GenerateError> {
-        Ok(match self {
-            Self::Cpu => Box::new(CpuExecutor::new(programs, weights)?),
-            Self::CpuBf16 => Box::new(CpuExecutor::new(programs, weights)?.in_bf16()),
-            Self::Gpu(gpu) => Box::new(gpu::GpuExecutor::new((**gpu).clone(), programs, weights)?),
-        })
-    }
-
-    /// Whether the CPU executor computes.
-    pub fn is_cpu(&self) -> bool {
-        matches!(self, Self::Cpu | Self::CpuBf16)
-    }
-
-    /// The adapter's name and its tier, if that is not the portable one; or the processor's threads.
-    pub fn describe(&self) -> String {
-        match self {
-            Self::Cpu => format!("CPU, {} threads", rayon::current_num_threads()),
-            Self::CpuBf16 => format!("CPU, {} threads, bf16", rayon::current_num_threads()),
-            Self::Gpu(gpu) if gpu.tier == Tier::Portable => gpu.info.name.clone(),
-            Self::Gpu(gpu) => format!("{}, {} tier", gpu.info.name, gpu.tier),
-        }
-    }
 }
 
 /// A model folder, opened and checked; or a published model that is known by name alone, without weights.

@@ -5,6 +5,7 @@ use crate::generate::fixtures::{FIXTURE, fixture, sizes};
 use crate::kernels::RowRange;
 use crate::models::tokenizer::{Tokenizer, amused, vqgan};
 use crate::models::{self, Batch, maskgit::shortcut, parameters};
+use crate::program::Program;
 
 fn official(grid: u32, blocks: u32) -> Maskgit {
     Maskgit {
