@@ -7,11 +7,9 @@ use crate::generate::edit::{Edit, disagreement, doubts};
 use crate::generate::encode::Encoder;
 use crate::generate::engine::{Engine, Event};
 use crate::generate::likelihood::Likelihood;
-use crate::generate::metadata::{FINGERPRINT, texts};
 use crate::generate::model::{Device, Model};
 use crate::generate::picture::{Picture, Pixels, write_png, write_whole};
 use crate::generate::predict::Predictor;
-use crate::generate::proof::Proof;
 use crate::generate::recipe::{Recipe, Subject};
 use crate::generate::refresh::Refresh;
 use crate::generate::region::{Region, Side};
@@ -396,10 +394,7 @@ fn write(
     made: &[(Picture, Vec<u32>)],
 ) -> Result<Vec<PathBuf>, CliError> {
     let save = |path: &Path, picture: &Picture, seeds: &[u64], codes: &[u32], size: [u32; 2]| {
-        let mut made_from = recipe.metadata(&recipe.model, seeds);
-        made_from[FINGERPRINT] = Proof::of(codes).to_string().into();
-        let parameters = recipe.parameters(&recipe.model, seeds, size);
-        write_png(path, picture, &texts(&made_from, Some(parameters)))?;
+        write_png(path, picture, &recipe.proven_texts(seeds, size, codes))?;
         say!("wrote {}", path.display());
         Ok::<_, CliError>(path.to_owned())
     };

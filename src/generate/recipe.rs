@@ -7,6 +7,7 @@ use super::engine::{First, Job};
 use super::metadata::{self, BEGUN, CANVAS};
 use super::model::Model;
 use super::predict::Predictor;
+use super::proof::Proof;
 use super::refresh::Refresh;
 use super::sampling::{Reveal, Sampling};
 use super::session::{PlannedStep, Settings};
@@ -248,6 +249,13 @@ impl Recipe {
     /// The text chunks of a PNG of pictures of this subject: [`texts`](metadata::texts), by the model's name and the size of one picture, width first.
     pub fn texts(&self, model: &str, seeds: &[u64], size: [u32; 2]) -> Vec<(&'static str, String)> {
         metadata::texts(&self.metadata(model, seeds), Some(self.parameters(model, seeds, size)))
+    }
+
+    /// The same of pictures that are made: with the [`Proof`] of their codes, by which the tokens are known again.
+    pub fn proven_texts(&self, seeds: &[u64], size: [u32; 2], codes: &[u32]) -> Vec<(&'static str, String)> {
+        let mut made_from = self.metadata(&self.model, seeds);
+        made_from[metadata::FINGERPRINT] = Proof::of(codes).to_string().into();
+        metadata::texts(&made_from, Some(self.parameters(&self.model, seeds, size)))
     }
 
     /// From what a PNG carries, of this program or of `migm generate`.

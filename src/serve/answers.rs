@@ -3,7 +3,6 @@
 use super::refusal::Refusal;
 use super::task::{Progress, State, Task, WhileAsked};
 use crate::generate::model::Model;
-use crate::generate::session::StepKind;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -14,13 +13,6 @@ use tokio::sync::watch;
 
 /// Between signs of life where nothing happens.
 const QUIET: std::time::Duration = std::time::Duration::from_secs(10);
-
-fn kind(kind: StepKind) -> &'static str {
-    match kind {
-        StepKind::Full => "full",
-        StepKind::Predicted => "predicted",
-    }
-}
 
 fn size(model: &Model) -> String {
     let [height, width] = model.family().size();
@@ -34,8 +26,7 @@ pub(super) fn url(host: &str, task: &Task, picture: usize) -> String {
 
 /// What was made, and under what, beside what OpenAI's interface has.
 fn about(task: &Task, model: &(String, Model)) -> Value {
-    let steps: Vec<&str> =
-        task.picture(0).map(|made| made.steps.into_iter().map(kind).collect()).unwrap_or_default();
+    let steps = task.picture(0).map(|made| made.steps).unwrap_or_default();
     let settings = &task.asked.settings;
     json!({
         "model": model.0, "seeds": task.asked.seeds, "steps": steps, "pace": settings.refresh.to_string(),
@@ -66,7 +57,7 @@ pub(super) fn job(task: &Task, model: &(String, Model), host: &str) -> Value {
     let mut job = json!({
         "id": task.id, "object": "migm.job", "created": task.created, "model": model.0, "status": progress.name(),
         "pictures": task.asked.seeds.len(), "made": progress.made, "step": progress.step, "steps": progress.steps,
-        "ran": progress.kind.map(kind), "masked": progress.masked, "migm": about(task, model),
+        "ran": progress.kind, "masked": progress.masked, "migm": about(task, model),
     });
     match progress.state {
         State::Done => {

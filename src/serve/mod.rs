@@ -25,7 +25,7 @@ use crate::generate::model::{Device, Model};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Between looks at what has waited too long.
 const TICK: Duration = Duration::from_millis(250);
@@ -128,7 +128,7 @@ pub fn serve(
         metrics: Arc::clone(&metrics),
         room: bodies::Room::new(),
         token: token.clone(),
-        created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        created: task::now(),
     });
     let worker = worker::Worker {
         queue: Arc::clone(&queue),

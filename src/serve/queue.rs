@@ -125,9 +125,7 @@ impl Queue {
         let Limits { longest_wait, longest_run, .. } = self.limits;
         let mut ended = 0;
         let retry = (waiting.each * waiting.entries.len() as u32).min(longest_wait);
-        let first_of_each =
-            waiting.entries.iter().filter(|entry| entry.task.progress().state == State::Waiting);
-        for entry in first_of_each {
+        for entry in waiting.entries.iter().filter(|entry| entry.task.progress().state == State::Waiting) {
             if now.saturating_duration_since(entry.task.admitted) > longest_wait
                 && entry.task.fail(Refusal::overdue(longest_wait, retry))
             {

@@ -97,7 +97,7 @@ impl Task {
         Self {
             id: unguessable(),
             asked,
-            created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            created: now(),
             admitted: Instant::now(),
             progress: watch::Sender::new(progress),
             results: Mutex::new(Results { pictures, ..Results::default() }),
@@ -168,7 +168,9 @@ impl Task {
             results.partial.push(Arc::new(file));
             results.partial.len()
         };
-        self.change(|progress| progress.partial = partial);
+        if !self.change(|progress| progress.partial = partial) {
+            self.forget();
+        }
     }
 
     /// A picture is there. Whether it was the last one.
@@ -176,29 +178,39 @@ impl Task {
         let (count, all) = {
             let mut results = self.results();
             results.pictures[picture] = Some(made);
-            results.ended = Some(Instant::now());
-            (results.pictures.iter().flatten().count(), results.pictures.len())
+            let (count, all) = (results.pictures.iter().flatten().count(), results.pictures.len());
+            if count == all {
+                results.ended.get_or_insert_with(Instant::now);
+            }
+            (count, all)
         };
-        self.change(|progress| {
+        let goes_on = self.change(|progress| {
             progress.made = count;
             if count == all {
                 progress.state = State::Done;
             }
         });
-        count == all
+        if !goes_on {
+            self.forget();
+        }
+        goes_on && count == all
     }
 
     /// Nothing more will come of it. Whether that is news.
     pub(super) fn fail(&self, refusal: Refusal) -> bool {
         let is_news = self.change(|progress| progress.state = State::Failed(refusal));
         if is_news {
-            // What is there of it will not be asked for.
-            let mut results = self.results();
-            results.ended = Some(Instant::now());
-            results.pictures.iter_mut().for_each(|picture| *picture = None);
-            results.partial.clear();
+            self.results().ended = Some(Instant::now());
+            self.forget();
         }
         is_news
+    }
+
+    /// Drops what is there of a request that failed, which nobody will ask for; also what came after that.
+    fn forget(&self) {
+        let mut results = self.results();
+        results.pictures.iter_mut().for_each(|picture| *picture = None);
+        results.partial.clear();
     }
 
     /// Changes how far it is, unless that is over.
@@ -228,6 +240,11 @@ impl Task {
         let pictures = results.pictures.iter().flatten().map(|made| made.file.len());
         pictures.chain(results.partial.iter().map(|file| file.len())).sum()
     }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// 128 bits as text.
@@ -290,6 +307,11 @@ mod tests {
         assert_eq!((task.bytes(), task.progress().name()), (0, "cancelled"));
         task.step(StepKind::Full, 1);
         assert_eq!(task.progress().step, 0, "what is over does not go on");
+        // A batch that was under way hands out what it has.
+        let ended = task.ended();
+        assert!(!task.add(1, made(10)));
+        task.show(vec![0; 7]);
+        assert_eq!((task.bytes(), task.ended(), task.progress().made), (0, ended, 1));
     }
 
     #[test]

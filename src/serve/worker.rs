@@ -5,15 +5,12 @@ use super::metrics::Metrics;
 use super::queue::{Entry, Queue};
 use super::refusal::Refusal;
 use super::task::{Made, Task};
-use crate::exec::Memory;
 use crate::generate::GenerateError;
 use crate::generate::edit::Edit;
 use crate::generate::encode::Encoder;
 use crate::generate::engine::{Engine, Event, Finished, Job, Run};
-use crate::generate::metadata::FINGERPRINT;
 use crate::generate::model::{Device, Model};
 use crate::generate::picture::{Picture, Pixels, encode_png};
-use crate::generate::proof::Proof;
 use crate::generate::recipe::Recipe;
 use crate::generate::session::{PlannedStep, Settings, StepKind};
 use pollster::block_on;
@@ -69,7 +66,9 @@ impl Worker {
             let which = batch[0].task.asked.model;
             let tasks = distinct(&batch);
             let place = &mut engines[which];
-            let refusal = match catch_unwind(AssertUnwindSafe(|| self.make(place, which, batch))) {
+            let done = catch_unwind(AssertUnwindSafe(|| self.make(place, which, batch)));
+            self.metrics.running(0);
+            let refusal = match done {
                 Ok(Ok(())) => continue,
                 Ok(Err(error)) => Refusal::from_library(&error),
                 Err(_) => Refusal::failed("a fault of migm; the server's own messages say more"),
@@ -123,11 +122,8 @@ impl Worker {
         self.metrics.running(batch.entries.len());
         let at_once = batch.jobs.len() as u32;
         let mut run = engines.engine.run(batch.jobs.clone(), &settings, None, Some(at_once))?;
-        let found = self.follow(&mut run, &batch, &settings, model);
-        self.metrics.running(0);
-        let memory: Memory = run.memory();
-        self.metrics.memory(&memory);
-        found?;
+        self.follow(&mut run, &batch, &settings, model)?;
+        self.metrics.memory(&run.memory());
         let took = began.elapsed();
         self.metrics.batch(batch.entries.len(), took);
         self.queue.took(took / at_once);
@@ -199,7 +195,7 @@ impl Worker {
                 canvas: edit.map(|edit| edit.canvas.clone()),
                 ..Recipe::new(model, task.asked.subject.clone())
             };
-            let texts = texts(&recipe, codes, &picture);
+            let texts = recipe.proven_texts(&[recipe.seed], [picture.width, picture.height], codes);
             let file = Arc::new(file(&picture, task.asked.format, &texts)?);
             // Counted before somebody who waits for it can ask for the count.
             self.metrics.picture();
@@ -270,15 +266,6 @@ fn preview(
         entry.task.show(file(&picture, entry.task.asked.format, &[])?);
     }
     Ok(())
-}
-
-/// What a PNG carries, as the command line writes it.
-fn texts(recipe: &Recipe, codes: &[u32], picture: &Picture) -> Vec<(&'static str, String)> {
-    let seeds = [recipe.seed];
-    let mut made_from = recipe.metadata(&recipe.model, &seeds);
-    made_from[FINGERPRINT] = Proof::of(codes).to_string().into();
-    let parameters = recipe.parameters(&recipe.model, &seeds, [picture.width, picture.height]);
-    crate::generate::metadata::texts(&made_from, Some(parameters))
 }
 
 /// A picture as a file. Settings travel in PNG alone.

@@ -1,8 +1,9 @@
 //! Batches of real models: what requests get is what they would have got alone.
 
 use super::*;
-use crate::generate::metadata::METADATA;
+use crate::generate::metadata::{FINGERPRINT, METADATA};
 use crate::generate::picture::png_texts;
+use crate::generate::proof::Proof;
 use crate::serve::asked::{Files, read};
 use crate::serve::fixtures::{asked, fields, models};
 use crate::serve::queue::Limits;
