@@ -131,13 +131,12 @@ class Model:
         """
         resolved = self._engine.for_share(self._settings(self.settings(**settings)), 1.0)
         # They are of 32 bits there: 2.3 and not 2.299999952316284.
-        resolved = json.loads(resolved, parse_float=lambda number: float(str(np.float32(number))))
-        return {"pace" if name == "refresh" else name: value for name, value in resolved.items()}
+        return json.loads(resolved, parse_float=lambda number: float(str(np.float32(number))))
 
     def _settings(self, given: dict) -> str:
         """Settings as the engine reads them."""
         try:
-            return json.dumps({"refresh" if name == "pace" else name: value for name, value in given.items()})
+            return json.dumps(given)
         except TypeError as error:
             raise SettingError(f"settings: {error}") from None
 
@@ -280,8 +279,7 @@ class Model:
         try:
             settings = self.settings(steps=steps, budget=budget, pace=pace, predictor=predictor, **sampling)
             if steps is None:
-                scaled = json.loads(self._engine.for_share(self._settings(settings), share))
-                settings = {"pace" if name == "refresh" else name: value for name, value in scaled.items()}
+                settings = json.loads(self._engine.for_share(self._settings(settings), share))
             codes = np.frombuffer(codes, np.uint32).reshape(1, *self.grid)
             prompts, seeds, jobs = self._jobs(prompt, seeds, codes)
             run = self._engine.run(jobs, self._settings(settings), batch, False, edit)

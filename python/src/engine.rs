@@ -207,7 +207,7 @@ impl Engine {
         self.worker.call(py, move |state| {
             let settings = requests::settings(state.model()?, &settings, Some(share))?;
             let mut given = serde_json::to_value(settings.sampling).unwrap_or_default();
-            given["refresh"] = settings.refresh.to_string().into();
+            given["pace"] = settings.refresh.to_string().into();
             given["predictor"] = settings.predictor.to_string().into();
             Ok(given.to_string())
         })
