@@ -53,18 +53,18 @@ static TRAVELLED: Travelled = Travelled { far: 0.2 };
 static OUTWARDS: Outwards = Outwards;
 
 fn main() -> Result<(), GenerateError> {
-    compare()
+    compare(16)
 }
 
-/// Prints which steps each way ran in full, and how many tokens it leaves as they are.
+/// Prints which of so many steps each way ran in full, and how many tokens it leaves as they are.
 ///
 /// # Errors
 /// As the engine's.
-pub fn compare() -> Result<(), GenerateError> {
+pub fn compare(steps: u32) -> Result<(), GenerateError> {
     let model = Model::bundled_class()?;
     let condition = model.condition(&Subject::Class("fox".to_owned()))?;
     let jobs = vec![Job::new(condition, 0)];
-    let usual = model.config.sampling.with_steps(16);
+    let usual = model.config.sampling.with_steps(steps);
     let mut engine = Engine::of(model, Device::Cpu);
     let mut made = |refresh, order| {
         let sampling = Sampling { order, ..usual };

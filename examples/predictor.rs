@@ -60,17 +60,17 @@ impl Predict for Momentum {
 static MOMENTUM: Momentum = Momentum { first: 0.1, kept: 0.7 };
 
 fn main() -> Result<(), GenerateError> {
-    compare()
+    compare(4)
 }
 
-/// Prints what each way costs, and how many tokens it leaves as they are.
+/// Prints what each way costs over so many pictures, and how many tokens it leaves as they are.
 ///
 /// # Errors
 /// As the engine's.
-pub fn compare() -> Result<(), GenerateError> {
+pub fn compare(pictures: u64) -> Result<(), GenerateError> {
     let model = Model::bundled_class()?;
     let condition = model.condition(&Subject::Class("fox".to_owned()))?;
-    let jobs: Vec<Job> = (0..4).map(|seed| Job::new(condition.clone(), seed)).collect();
+    let jobs: Vec<Job> = (0..pictures).map(|seed| Job::new(condition.clone(), seed)).collect();
     let sampling = model.config.sampling;
     let mut engine = Engine::of(model, Device::Cpu);
     let mut made = |predictor, refresh| {

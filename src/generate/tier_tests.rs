@@ -81,14 +81,14 @@ fn hold_to(device: &Device, called: &str, (most, least): (f64, f64)) {
 }
 
 #[test]
-fn bundled_models_keep_their_features_and_most_tokens_on_a_tier() {
+fn a_tier_keeps_features_and_most_tokens_of_the_bundled_models() {
     let Some(gpu) = test_gpu() else { return };
     let tier = gpu.tier;
     hold_to(&Device::Gpu(Box::new(gpu)), &format!("tier {tier}"), allowed(tier));
 }
 
 #[test]
-fn bundled_models_keep_their_features_and_most_tokens_in_bf16() {
+fn bf16_keeps_features_and_most_tokens_of_the_bundled_models() {
     if !multiplies_bf16() {
         println!("this processor multiplies no bf16: nothing to compare");
         return;

@@ -159,7 +159,7 @@ fn ml_cache_makes_pictures_of_classes() {
         let steps = report["steps"].as_array().unwrap();
         (0..steps.len()).filter(|&step| steps[step]["kind"] == "full").collect()
     };
-    let report = run(&["--count", "2"]);
+    let report = run(&[]);
     assert_eq!(full_steps(&report), [0, 1, 2, 3, 8], "the official plan");
     assert!(report["totals"]["speed_up"].as_f64().unwrap() > 0.0);
     let report = run(&["--cache-ratio", "0", "--cache-warmup", "0", "--cache-interval", "4"]);

@@ -29,10 +29,10 @@ fn examples_make_pictures() {
 
 #[test]
 fn a_predictor_of_one_s_own_runs() {
-    predictor::compare().unwrap();
+    predictor::compare(1).unwrap();
 }
 
 #[test]
 fn a_pace_and_an_order_of_one_s_own_run() {
-    pace::compare().unwrap();
+    pace::compare(6).unwrap();
 }

@@ -1,6 +1,11 @@
 //! Packages of Debian and its relatives, installed when something the checks need is missing.
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::command::{Step, has_program, is_ci};
+
+/// Of several jobs one installs at a time: `apt-get` waits for a lock when it installs, and fails by one when it refreshes its lists.
+static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// Whether packages can be installed here the Debian way.
 pub(crate) fn has_apt() -> bool {
@@ -17,6 +22,7 @@ pub(crate) fn is_installed(packages: &[&str]) -> bool {
 /// Installs packages, with `sudo` when we are not root.
 pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
     let by_hand = format!("install {} by hand, then run this again", packages.join(" "));
+    let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let prefix = privilege().ok_or_else(|| format!("not root, and no sudo here: {by_hand}"))?;
     // Lists that cannot be refreshed may still be good enough; what counts is whether the install works.
     if let Err(error) = apt_get(&prefix, &["update"]).run() {

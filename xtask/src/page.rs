@@ -18,16 +18,14 @@ pub(crate) fn describe() -> String {
     "cargo xtask web, then node tests/browser/test.mjs".to_owned()
 }
 
-/// Builds the page, and installs the browser that it is tested in where there is none.
+/// Builds the page.
 pub(crate) fn build() -> Result<(), String> {
-    web::main(&[])?;
-    browser().map(drop)
+    web::main(&[])
 }
 
-/// The test of a page that is built.
-pub(crate) fn test() -> Result<(), String> {
+/// The test of a page that is built, in a browser.
+pub(crate) fn test(browser: &str) -> Result<(), String> {
     let root = workspace_root();
-    let browser = browser()?;
     let folder = target_folder().join("browser-test");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let out = folder.join("native.png").display().to_string();
@@ -50,7 +48,7 @@ pub(crate) fn test() -> Result<(), String> {
     let path = |path: &Path| path.display().to_string();
     Step::new("npm", &["install", "--no-audit", "--no-fund", "--prefix", &path(&folder)]).run()?;
     let script = path(&folder.join("test.mjs"));
-    Step::new("node", &[&script, &path(&root.join("web/dist")), &browser, &path(&native), &program]).run()
+    Step::new("node", &[&script, &path(&root.join("web/dist")), browser, &path(&native), &program]).run()
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
@@ -62,7 +60,7 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 }
 
 /// The browser's full path; Debian's is installed where there is none.
-fn browser() -> Result<String, String> {
+pub(crate) fn browser() -> Result<String, String> {
     let find = || {
         let name = BROWSERS.into_iter().find(|name| has_program(name))?;
         let paths = std::env::var_os("PATH")?;

@@ -84,6 +84,7 @@ impl Stage {
 
     fn run(self, jobs: &mut Jobs) -> Result<(), String> {
         match self.step() {
+            Some(step) if self == Self::Test && jobs.are_twins_apart => step.args(&skipped()).run(),
             Some(step) => step.run(),
             None if self == Self::Training => {
                 let python = jobs.python.take().unwrap_or_else(|| Job::begin(training::python));
@@ -93,9 +94,11 @@ impl Stage {
             None if self == Self::Python => python::test(),
             None if self == Self::Web => {
                 jobs.page.take().map_or_else(page::build, Job::finish)?;
-                page::test()
+                page::test(&jobs.browser.take().map_or_else(page::browser, Job::finish)?)
             }
-            None if self == Self::Tiers => mesa::test(),
+            None if self == Self::Tiers => {
+                mesa::test(jobs.driver.take().unwrap_or_else(|| Job::begin(mesa::ensure)))
+            }
             None => adapter::ensure().map(|found| println!("{found}")),
         }
     }
@@ -106,8 +109,30 @@ impl Stage {
 struct Jobs {
     python: Option<Job<PathBuf>>,
     page: Option<Job<()>>,
+    browser: Option<Job<String>>,
+    driver: Option<Job<mesa::Driver>>,
     /// Whether the page's stage will run.
     is_for_page: bool,
+    /// Whether the stage of the tiers compares the kernels, on the portable one too.
+    are_twins_apart: bool,
+}
+
+impl Jobs {
+    /// Fetches what the stages that are left will need.
+    fn begin(&mut self, left: &[Stage]) {
+        let has = |stage| left.contains(&stage);
+        self.python = has(Stage::Training).then(|| Job::begin(training::python));
+        self.browser = has(Stage::Web).then(|| Job::begin(page::browser));
+        self.driver = has(Stage::Tiers).then(|| Job::begin(mesa::ensure));
+        // On an adapter that was asked for by name, kernels are compared as well.
+        self.are_twins_apart = has(Stage::Tiers) && matches!(Choice::detect(), Choice::Lavapipe(_));
+    }
+}
+
+/// What the stage of the tests leaves to that of the tiers.
+fn skipped() -> Vec<String> {
+    let skip = mesa::TESTS.iter().flat_map(|&test| ["--skip", test]);
+    std::iter::once("--").chain(skip).map(str::to_owned).collect()
 }
 
 /// A stage that has run.
@@ -130,9 +155,9 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
     let mut jobs = Jobs { is_for_page: stages.contains(&Stage::Web), ..Jobs::default() };
     for (index, &stage) in stages.iter().enumerate() {
         let report = run(stage, &mut jobs);
-        // After the adapter's stage, which may install packages of the system's, as this may.
-        if index == 0 && stages[1..].contains(&Stage::Training) {
-            jobs.python = Some(Job::begin(training::python));
+        // After the adapter's stage, which may install packages of the system's, as these may.
+        if index == 0 {
+            jobs.begin(&stages[1..]);
         }
         let stop = !report.passed && is_ci();
         reports.push(report);
@@ -219,6 +244,16 @@ mod tests {
         );
         assert_eq!(Stage::Doc.describe(), "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --features serve");
         assert!(Stage::Test.describe().ends_with("cargo test --workspace --features migm/serve"));
+    }
+
+    #[test]
+    fn the_tiers_run_what_the_tests_leave_to_them() {
+        let skipped = skipped();
+        assert!(skipped.len() == 7 && skipped[0] == "--", "{skipped:?}");
+        for test in mesa::TESTS {
+            assert!(Stage::Tiers.describe().contains(test), "{}", Stage::Tiers.describe());
+            assert!(skipped.windows(2).any(|pair| pair == ["--skip", test]), "{skipped:?}");
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::targets::{BROWSER, ensure_toolchain, target_folder, toolchain};
 
 /// `wasm-opt`, exact: its output goes to people.
 const BINARYEN: &str = "binaryen@123.0.0";
+/// The program around the library of `wasm-bindgen`, which is no part of the workspace: nothing else needs it.
+const BINDGEN: &str = "web/bindgen/Cargo.toml";
 /// The page's own files.
 const PAGE: [&str; 5] = ["index.html", "style.css", "start.js", "models.js", "sw.js"];
 /// The models that the page offers.
@@ -26,7 +28,6 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
     let root = workspace_root();
     let dist = root.join("web/dist");
     let has_target = ensure_toolchain(BROWSER)?;
-    let bindgen = wasm_bindgen(&root)?;
     let optimiser = wasm_opt()?;
     let folder = target_folder().display().to_string();
     let words = [
@@ -58,12 +59,7 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
     }
     make_folder(&dist)?;
     let wasm = target_folder().join(BROWSER).join("web/migm.wasm");
-    let (wasm, out) = (wasm.display().to_string(), dist.display().to_string());
-    Step::new(
-        &bindgen,
-        &["--target", "web", "--no-typescript", "--out-dir", &out, "--out-name", "migm", &wasm],
-    )
-    .run()?;
+    bindgen(&root, &wasm.display().to_string(), &dist.display().to_string())?.run()?;
     let made = dist.join("migm_bg.wasm").display().to_string();
     Step::new(&optimiser, &["-O2", "--all-features", "-o", &made, &made]).run()?;
     for file in PAGE {
@@ -104,21 +100,21 @@ fn tools() -> PathBuf {
     target_folder().join("tools")
 }
 
-/// The `wasm-bindgen` that fits the library's version in the lock file; installed if it is not there.
-fn wasm_bindgen(root: &Path) -> Result<String, String> {
+/// What writes the JavaScript around the page's program: the `wasm-bindgen` that is installed, if it fits the library's version in
+/// the lock file, or else its library in a program of ours.
+fn bindgen(root: &Path, wasm: &str, out: &str) -> Result<Step, String> {
     let lock = fs::read_to_string(root.join("Cargo.lock")).map_err(|error| format!("Cargo.lock: {error}"))?;
     let version = locked(&lock, "wasm-bindgen").ok_or("Cargo.lock has no wasm-bindgen")?;
     let wanted = format!("wasm-bindgen {version}");
-    let own = tools().join("bin/wasm-bindgen").display().to_string();
-    for program in ["wasm-bindgen".to_owned(), own.clone()] {
-        if Step::new(&program, &["--version"]).read().is_some_and(|found| found.trim().starts_with(&wanted)) {
-            return Ok(program);
-        }
+    let found = Step::new("wasm-bindgen", &["--version"]).read();
+    if found.is_some_and(|found| found.trim() == wanted) {
+        let words = ["--target", "web", "--no-typescript", "--out-dir", out, "--out-name", "migm", wasm];
+        return Ok(Step::new("wasm-bindgen", &words));
     }
-    let root = tools().display().to_string();
-    // Unoptimised: it is built for minutes less than it then takes longer.
-    Step::cargo(&["install", "wasm-bindgen-cli", "--version", version, "--debug", "--root", &root]).run()?;
-    Ok(own)
+    let folder = tools().join("bindgen").display().to_string();
+    // Unoptimised: it is built for a minute less than it then takes longer.
+    let words = ["run", "--locked", "--manifest-path", BINDGEN, "--target-dir", &folder, "--", wasm, out];
+    Ok(Step::cargo(&words))
 }
 
 /// The version of a package in a lock file.
@@ -233,6 +229,16 @@ mod tests {
         assert_eq!(locked(lock, "a"), Some("1.2.3"));
         assert_eq!(locked(lock, "a-b"), Some("2.0.0"));
         assert_eq!(locked(lock, "b"), None);
+    }
+
+    #[test]
+    fn the_javascript_is_written_by_the_version_that_the_program_was_compiled_with() {
+        let read = |file: &str| fs::read_to_string(workspace_root().join(file)).unwrap();
+        let ours = read("Cargo.lock");
+        let version = locked(&ours, "wasm-bindgen").unwrap();
+        let theirs = read("web/bindgen/Cargo.lock");
+        assert_eq!(locked(&theirs, "wasm-bindgen-cli-support"), Some(version));
+        assert!(read(BINDGEN).contains(&format!("wasm-bindgen-cli-support = \"={version}\"")));
     }
 
     #[test]
