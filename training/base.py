@@ -83,6 +83,7 @@ class RMSNorm(nn.Module):
         return rms_norm(x, self.weight)
 
 
+@torch.compiler.disable  # compiled along, it is computed anew for every head of every layer
 def rotation(positions, width):
     """Cosine and sine `[..., T, width]` of rotary embedding at positions `[..., T]`; halves, not pairs."""
     frequencies = 500_000.0 ** (-torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width)

@@ -73,6 +73,8 @@ pub(crate) fn rms_norm(p: Params, x: &[f32], weight: &[f32], modulation: &[f32],
         math::simd(
             #[inline(always)]
             || {
+                // Of known lengths, so that no index has to be looked at.
+                let (x, y, weight) = (&x[..width], &mut y[..width], &weight[..width]);
                 let scale = (lanes(x, |v| v * v) / width as f32 + p.eps).sqrt().recip();
                 for i in 0..width {
                     y[i] = x[i] * scale * weight[i];

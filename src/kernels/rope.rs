@@ -1,10 +1,11 @@
 //! Rotary position embedding (Su et al. 2021, arXiv 2104.09864), in the half-split form. Twin of `shaders/rope.wgsl`.
 
 use super::{
-    Binding, Buffers, Cost, Extent, ImagePlacement, Kernel, Slot, StepValues, shader::Permutation,
+    Binding, Buffers, Cost, Extent, ImagePlacement, Kernel, Slot, StepValues, math, shader::Permutation,
     split_workgroups,
 };
 use rayon::prelude::*;
+use std::cell::RefCell;
 
 /// Where the position of a row comes from.
 #[derive(Debug, Clone, Copy)]
@@ -156,16 +157,80 @@ pub(crate) fn rope(p: &Params, image: &[u32], x: &mut [f32]) {
         } else {
             placement.row(image[(of * p.tokens + row - p.prefix) as usize]) % p.length
         };
-        let mut turns = [(0.0, 0.0); FREQUENCIES];
-        for (turn, frequency) in turns[..half].iter_mut().zip(p.frequencies) {
-            *turn = (position as f32 * frequency).sin_cos();
+        let heads = &mut x[offset..][..p.heads as usize * 2 * half];
+        TURNS.with_borrow_mut(|turns| {
+            let (sines, cosines) = turns.at(position, &p.frequencies[..half]).split_at(half);
+            math::simd(
+                #[inline(always)]
+                || {
+                    for head in heads.chunks_exact_mut(2 * half) {
+                        let (a, b) = head.split_at_mut(half);
+                        for (((a, b), sin), cos) in a.iter_mut().zip(b).zip(sines).zip(cosines) {
+                            (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                        }
+                    }
+                },
+            );
+        });
+    });
+}
+
+thread_local! {
+    static TURNS: RefCell<Turns> = RefCell::default();
+}
+
+/// Sines and cosines that a thread has computed: every layer of every step turns queries and keys by the same ones, and each costs
+/// as much as turning ten pairs.
+#[derive(Default)]
+struct Turns {
+    frequencies: Vec<f32>,
+    known: Vec<bool>,
+    /// For each position the sines, then the cosines.
+    values: Vec<f32>,
+}
+
+impl Turns {
+    /// Positions from here on are computed each time: no model's image reaches so far, and this bounds what is kept.
+    const KEPT: usize = 8192;
+
+    fn at(&mut self, position: u32, frequencies: &[f32]) -> &[f32] {
+        if self.frequencies != frequencies {
+            *self = Self { frequencies: frequencies.to_vec(), ..Self::default() };
         }
-        for head in x[offset..][..p.heads as usize * 2 * half].chunks_exact_mut(2 * half) {
-            let (a, b) = head.split_at_mut(half);
-            for k in 0..half {
-                let (sin, cos) = turns[k];
-                (a[k], b[k]) = (a[k] * cos - b[k] * sin, b[k] * cos + a[k] * sin);
+        let at = (position as usize).min(Self::KEPT);
+        let half = frequencies.len();
+        if at >= self.known.len() {
+            self.known.resize(at + 1, false);
+            self.values.resize((at + 1) * 2 * half, 0.0);
+        }
+        let values = &mut self.values[at * 2 * half..][..2 * half];
+        if !self.known[at] {
+            self.known[at] = at < Self::KEPT;
+            let (sines, cosines) = values.split_at_mut(half);
+            for ((sin, cos), frequency) in sines.iter_mut().zip(cosines).zip(frequencies) {
+                (*sin, *cos) = (position as f32 * frequency).sin_cos();
             }
         }
-    });
+        values
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Turns;
+
+    #[test]
+    fn turns_that_are_kept_are_those_that_are_computed() {
+        let mut turns = Turns::default();
+        let last = Turns::KEPT as u32;
+        for frequencies in [&[1.0, 0.1, 0.003][..], &[0.7, 0.2], &[1.0, 0.1, 0.003]] {
+            for position in [5, 0, last, 5, last + 900, last - 1, last, 0] {
+                let sines = frequencies.iter().map(|frequency| (position as f32 * frequency).sin());
+                let cosines = frequencies.iter().map(|frequency| (position as f32 * frequency).cos());
+                let wanted: Vec<f32> = sines.chain(cosines).collect();
+                assert_eq!(turns.at(position, frequencies), wanted, "position {position}");
+            }
+            assert_eq!(turns.known.len(), Turns::KEPT + 1, "what is kept is bounded");
+        }
+    }
 }

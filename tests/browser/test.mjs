@@ -67,6 +67,8 @@ async function until(page, what, holds) {
     const found = await report(page).catch(() => null);
     const ended = await page.evaluate(() => globalThis.migm?.has_panicked() && globalThis.migm.panic_message()).catch(() => null);
     if (ended) throw new Error(`${what}: the program ended: ${ended}`);
+    const notice = await page.evaluate(() => document.getElementById('notice-text').textContent).catch(() => '');
+    if (notice.includes('could not start')) throw new Error(`${what}: the page says ${notice}`);
     if (found && holds(found)) return found;
     if (found?.failure) throw new Error(`${what}: the page says ${found.failure}`);
     if (Date.now() - began > PATIENCE) throw new Error(`${what}: not within ${PATIENCE / 1000} s; the page says ${JSON.stringify(found)?.slice(0, 600)}`);

@@ -18,12 +18,11 @@ pub(crate) fn describe() -> String {
     pytest(Path::new("python3"), Path::new("target/debug/migm")).render()
 }
 
-/// The tests; `meanwhile` is called when they begin, which need one core.
-pub(crate) fn test(python: Job<PathBuf>, meanwhile: impl FnOnce()) -> Result<(), String> {
+/// The tests.
+pub(crate) fn test(python: Job<PathBuf>) -> Result<(), String> {
     // As the tests build it: the package alone resolves features without theirs, and would build most of the tree once more.
     Step::whole("test", &["--no-run", "--quiet"]).run()?;
     let python = python.finish()?;
-    meanwhile();
     pytest(&python, &migm("debug")).run()
 }
 

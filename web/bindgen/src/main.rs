@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         .input_path(wasm)
         .out_name("migm")
         .typescript(false)
+        .omit_default_module_path(false)
         .web(true)
         .and_then(|bindgen| bindgen.generate(folder));
     match made {
