@@ -47,7 +47,7 @@ fn pictures_are_judged_and_plotted_against_time() {
     let folder = tempfile::tempdir().unwrap();
     a_judge(&folder.path().join("judge"));
     let fixed =
-        ["eval", "--model", MODEL, "--judge", "judge", "--steps", "3", "--budgets", "1,2", "--count", "1"];
+        ["eval", "--model", MODEL, "--judge", "judge", "--steps", "3", "--budgets", "1,2", "--count", "2"];
     let fixed = [&fixed[..], &["--backend", "cpu"]].concat();
     let run = |extra: &[&str]| migm(folder.path(), &[&fixed[..], extra].concat());
     let plots = ["--report", "found.json", "--plot", "plot.svg", "--plot", "plot.PNG"];
@@ -98,15 +98,15 @@ fn pictures_are_judged_and_plotted_against_time() {
     let svg = std::fs::read_to_string(folder.path().join("flops.svg")).unwrap();
     assert!(svg.contains("FLOPs in full steps of vanilla"), "{svg}");
     for name in ["vanilla-3", "shortcut-3-1", "ml-cache-3-1", "vanilla-halton-2"] {
-        let picture = image::open(folder.path().join(format!("png/{name}/000000.png"))).unwrap();
+        let picture = image::open(folder.path().join(format!("png/{name}/000001.png"))).unwrap();
         assert_eq!((picture.width(), picture.height()), (64, 64), "{name}");
         let archive = std::fs::metadata(folder.path().join(format!("npz/{name}.npz"))).unwrap();
-        assert!(archive.len() > 64 * 64 * 3, "{name}");
+        assert!(archive.len() > 2 * 64 * 64 * 3, "{name}");
     }
     // One picture more than this run makes: of another, and not to be mixed with it.
     std::fs::copy(
-        folder.path().join("png/vanilla-3/000000.png"),
         folder.path().join("png/vanilla-3/000001.png"),
+        folder.path().join("png/vanilla-3/000002.png"),
     )
     .unwrap();
     let again = ["--methods", "vanilla", "--pictures", "png"];
@@ -135,7 +135,7 @@ fn bundled_models_have_names_and_a_judge() {
     let folder = tempfile::tempdir().unwrap();
     for (model, kind) in [("scenes-text", "count"), ("scenes-class", "objects")] {
         let arguments =
-            ["eval", "--model", model, "--count", "1", "--steps", "2", "--budgets", "1", "--backend", "cpu"];
+            ["eval", "--model", model, "--count", "2", "--steps", "2", "--budgets", "1", "--backend", "cpu"];
         let table = succeeds(&migm(folder.path(), &arguments));
         assert!(table.contains(model) && table.contains(kind) && table.contains("| shortcut |"), "{table}");
     }
