@@ -179,8 +179,7 @@ thread_local! {
     static TURNS: RefCell<Turns> = RefCell::default();
 }
 
-/// Sines and cosines that a thread has computed: every layer of every step turns queries and keys by the same ones, and each costs
-/// as much as turning ten pairs.
+/// Sines and cosines that a thread has computed: every layer of every step turns queries and keys by the same ones.
 #[derive(Default)]
 struct Turns {
     frequencies: Vec<f32>,

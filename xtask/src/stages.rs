@@ -84,12 +84,14 @@ impl Stage {
 
     fn run(self, jobs: &mut Jobs) -> Result<(), String> {
         match self.step() {
-            Some(step) if self == Self::Test && jobs.are_twins_apart => step.args(&skipped()).run(),
+            Some(step) if self == Self::Test && jobs.has(Self::Tiers) && mesa::takes_twins() => {
+                step.args(&skipped()).run()
+            }
             Some(step) => step.run(),
             None if self == Self::Training => {
                 let python = jobs.python.take().unwrap_or_else(|| Job::begin(training::python));
                 // A folder of its own: both builds end in one large crate, which leaves a core idle, and so do the tests.
-                jobs.page = jobs.is_for_page.then(|| Job::begin(page::build));
+                jobs.page = jobs.has(Self::Web).then(|| Job::begin(page::build));
                 training::test(python)
             }
             None if self == Self::Python => python::test(),
@@ -112,21 +114,22 @@ struct Jobs {
     page: Option<Job<()>>,
     browser: Option<Job<String>>,
     driver: Option<Job<mesa::Driver>>,
-    /// Whether the page's stage will run.
-    is_for_page: bool,
-    /// Whether the stage of the tiers compares the kernels, on the portable one too.
-    are_twins_apart: bool,
+    /// All that were asked for.
+    stages: Vec<Stage>,
 }
 
 impl Jobs {
-    /// Fetches what the stages that are left will need.
-    fn begin(&mut self, left: &[Stage]) {
+    fn has(&self, stage: Stage) -> bool {
+        self.stages.contains(&stage)
+    }
+
+    /// Fetches what the stages after the first will need.
+    fn begin(&mut self) {
+        let left = &self.stages[1..];
         let has = |stage| left.contains(&stage);
         self.python = has(Stage::Training).then(|| Job::begin(training::python));
         self.browser = has(Stage::Web).then(|| Job::begin(page::browser));
         self.driver = has(Stage::Tiers).then(|| Job::begin(mesa::ensure));
-        // On an adapter that was asked for by name, kernels are compared as well.
-        self.are_twins_apart = has(Stage::Tiers) && matches!(Choice::detect(), Choice::Lavapipe(_));
     }
 }
 
@@ -153,12 +156,12 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
     }
     let stages = select(args)?;
     let mut reports = Vec::new();
-    let mut jobs = Jobs { is_for_page: stages.contains(&Stage::Web), ..Jobs::default() };
+    let mut jobs = Jobs { stages: stages.clone(), ..Jobs::default() };
     for (index, &stage) in stages.iter().enumerate() {
         let report = run(stage, &mut jobs);
         // After the adapter's stage, which may install packages of the system's, as these may.
         if index == 0 {
-            jobs.begin(&stages[1..]);
+            jobs.begin();
         }
         let stop = !report.passed && is_ci();
         reports.push(report);
