@@ -121,13 +121,13 @@ fn a_folder_gets_a_file_a_picture() {
 fn edge_settings_work() {
     let folder = tempfile::tempdir().unwrap();
     for extra in [
-        &["--guidance", "0"][..],
-        &["--budget", "1"],
+        &["--steps", "8", "--guidance", "0"][..],
+        &["--steps", "8", "--budget", "1"],
         &["--budget", "12"],
         &["--steps", "100", "--budget", "5"],
         &["--steps", "1"],
-        &["--schedule", "root", "--choice-noise", "random"],
-        &["--predictor", "reuse", "--budget", "3"],
+        &["--steps", "8", "--schedule", "root", "--choice-noise", "random"],
+        &["--steps", "8", "--predictor", "reuse", "--budget", "3"],
     ] {
         let arguments =
             [&["generate", "--class", "0", "--no-compare", "--backend", "cpu", "--out", "x.png"], extra]

@@ -26,13 +26,13 @@ enum Stage {
 }
 
 impl Stage {
-    /// In the order in which they run: the quick ones first, the page after the trainers, beside which it is built, and the tests
-    /// last so that their output is the last to be read.
+    /// In the order in which they run: the quick ones first, the driver before what needs it, the page after the trainers, beside which
+    /// it is built, and the tests last so that their output is the last to be read.
     const ALL: [Self; 9] = [
-        Self::Adapter,
         Self::Fmt,
         Self::Clippy,
         Self::Doc,
+        Self::Adapter,
         Self::Training,
         Self::Web,
         Self::Python,
@@ -102,7 +102,11 @@ impl Stage {
             None if self == Self::Tiers => {
                 mesa::test(jobs.driver.take().unwrap_or_else(|| Job::begin(mesa::ensure)))
             }
-            None => adapter::ensure().map(|found| println!("{found}")),
+            None => {
+                let found = jobs.adapter.take().map_or_else(adapter::ensure, Job::finish)?;
+                println!("{found}");
+                Ok(())
+            }
         }
     }
 }
@@ -110,6 +114,7 @@ impl Stage {
 /// What later stages need and earlier ones leave a core for: downloads, and what is compiled apart from the tests.
 #[derive(Default)]
 struct Jobs {
+    adapter: Option<Job<String>>,
     python: Option<Job<PathBuf>>,
     page: Option<Job<()>>,
     browser: Option<Job<String>>,
@@ -123,13 +128,12 @@ impl Jobs {
         self.stages.contains(&stage)
     }
 
-    /// Fetches what the stages after the first will need.
+    /// Fetches what stages will need. A driver for the tests only where nobody can be asked for a password.
     fn begin(&mut self) {
-        let left = &self.stages[1..];
-        let has = |stage| left.contains(&stage);
-        self.python = has(Stage::Training).then(|| Job::begin(training::python));
-        self.browser = has(Stage::Web).then(|| Job::begin(page::browser));
-        self.driver = has(Stage::Tiers).then(|| Job::begin(mesa::ensure));
+        self.adapter = (is_ci() && self.has(Stage::Adapter)).then(|| Job::begin(adapter::ensure));
+        self.python = self.has(Stage::Training).then(|| Job::begin(training::python));
+        self.browser = self.has(Stage::Web).then(|| Job::begin(page::browser));
+        self.driver = self.has(Stage::Tiers).then(|| Job::begin(mesa::ensure));
     }
 }
 
@@ -157,12 +161,9 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
     let stages = select(args)?;
     let mut reports = Vec::new();
     let mut jobs = Jobs { stages: stages.clone(), ..Jobs::default() };
-    for (index, &stage) in stages.iter().enumerate() {
+    jobs.begin();
+    for &stage in &stages {
         let report = run(stage, &mut jobs);
-        // After the adapter's stage, which may install packages of the system's, as these may.
-        if index == 0 {
-            jobs.begin();
-        }
         let stop = !report.passed && is_ci();
         reports.push(report);
         if stop {
@@ -235,7 +236,7 @@ mod tests {
         let message = select(&words(&["fmt", "lint"])).unwrap_err();
         assert_eq!(
             message,
-            "`lint` is not a stage; the stages are adapter, fmt, clippy, doc, training, web, python, test, tiers"
+            "`lint` is not a stage; the stages are fmt, clippy, doc, adapter, training, web, python, test, tiers"
         );
     }
 

@@ -76,6 +76,8 @@ pub(crate) fn python() -> Result<PathBuf, String> {
         "--quiet",
         "--disable-pip-version-check",
         "--no-cache-dir",
+        // What is imported is compiled then: a small part.
+        "--no-compile",
         // Gigabytes over a network: a stall is tried again, not reported.
         "--retries",
         "10",
