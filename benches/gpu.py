@@ -13,6 +13,8 @@ and written after every part, so that a run that is cut short leaves what it has
 
 `--quick` is for machines without a GPU: the bundled models of both families at two steps. With `--layers N` it is the published models, cut
 to so many layers, of which a software adapter takes hours, most of them to decode 512 x 512 pixels. This script needs no more than Python; PyTorch is looked for in `--python`.
+
+The file is long because every part that is run has its row in the tables and its sentence where it is left out, and these change together.
 """
 
 import argparse

@@ -201,7 +201,7 @@ async function paint(page, check, before) {
   check(painted(back) === painted(stroke), 'undo brings the old tokens back, and the stroke is still there');
 }
 
-/** Where the time went from the address to the first picture, with nothing in any cache. */
+/** Where the time went from the address to the first picture, with nothing in any cache, while another page computes beside it. */
 async function parts(page, say, total, run) {
   const loaded = await page.evaluate(() => performance.getEntriesByType('resource').map(({ name, responseEnd, startTime, transferSize }) => ({ name, responseEnd, startTime, transferSize })));
   const of = (what) => loaded.filter(({ name }) => what.test(name));
