@@ -1,8 +1,8 @@
 //! Pictures of the same subjects and seeds by every method: what is compared.
 
+use super::made::{Clock, FEATURED, Made, Sheet};
 use super::source::Wanted;
-use super::stats::median;
-use super::workers::{Part, Task, Workers};
+use super::workers::{Task, Workers};
 use crate::generate::GenerateError;
 use crate::generate::engine::{Engine, Job};
 use crate::generate::model::Device;
@@ -12,7 +12,7 @@ use crate::generate::recipe::Subject;
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::{Reveal, Sampling};
 use crate::generate::schedule::Schedule;
-use crate::generate::session::{PlannedStep, Settings, StepKind};
+use crate::generate::session::Settings;
 use pollster::block_on;
 
 /// A way to make pictures. What it leaves open is as the model has it.
@@ -155,51 +155,6 @@ impl Method {
     }
 }
 
-/// What a method made.
-#[derive(Clone, Debug, Default)]
-pub struct Made {
-    /// Codes of every picture.
-    pub tokens: Vec<u32>,
-    /// Last features, conditional, of the first [`FEATURED`] pictures.
-    pub features: Vec<f32>,
-    /// Pictures, channels last, in [-1, 1].
-    pub pictures: Vec<f32>,
-    /// Steps of a run and full ones among them, the mean of all: fewer than asked for where every token was revealed early.
-    pub mean_steps: [f64; 2],
-    /// Floating-point operations of the steps, counted for one picture.
-    pub flops: f64,
-    /// The same of one guided full step, in the mean over the run.
-    pub full_step_flops: f64,
-    /// Wall-clock seconds of the steps, for one picture: the median of all batches.
-    pub seconds: f64,
-    /// Wall-clock seconds of decoding, for one picture.
-    pub decode_seconds: f64,
-    /// The steps of the first pictures as they were run, for each picture.
-    pub plans: Vec<Vec<PlannedStep>>,
-}
-
-/// Of so many pictures, features are compared: those of a large model take megabytes a picture.
-pub const FEATURED: usize = 32;
-
-/// Times of a method, in seconds a picture: of every batch, or of every picture.
-#[derive(Default)]
-struct Clock {
-    steps: Vec<f64>,
-    decode: Vec<f64>,
-}
-
-impl Clock {
-    fn add(&mut self, part: &Part) {
-        self.steps.push(part.seconds);
-        self.decode.push(part.decode_seconds);
-    }
-
-    /// Their medians: what else the machine does now and then must not decide between methods.
-    fn into(self, made: Made) -> Made {
-        Made { seconds: median(self.steps), decode_seconds: median(self.decode), ..made }
-    }
-}
-
 /// Makes all pictures of a comparison, in batches; prompts of one length go together.
 #[derive(Debug)]
 pub struct Maker<'a> {
@@ -297,22 +252,38 @@ impl<'a> Maker<'a> {
         debug_assert!(methods.iter().all(|method| method.predictor == predictor), "they share a session");
         let settings = methods.iter().map(|method| self.settings(method)).collect::<Result<Vec<_>, _>>()?;
         let counts: Vec<usize> = methods.iter().map(|method| self.count(method)).collect();
-        let mut clocks: Vec<Clock> = methods.iter().map(|_| Clock::default()).collect();
-        let mut made: Vec<Made> = methods.iter().map(|_| Made::default()).collect();
-        // Outside of the methods: they share the session that a length of prompts asks for.
-        for indices in self.by_length() {
-            // Before anything is timed.
-            if let (Some(settings), Some(&first), None) = (settings.first(), indices.first(), &self.workers) {
-                let images = self.at_once.min(indices.len() as u32);
-                block_on(self.engine.warm_up(&self.jobs[first], settings, None, images))?;
-            }
-            let each = settings.iter().zip(&counts).zip(made.iter_mut().zip(&mut clocks));
-            for ((settings, &count), (made, clock)) in each {
-                let those = indices.partition_point(|&index| index < count);
-                self.make_one(settings, (&indices[..those], count), made, clock, tick)?;
+        let size = self.picture()?;
+        let mut sheets: Vec<Sheet> = counts.iter().map(|&count| Sheet::new(count, size)).collect();
+        let groups = self.by_length();
+        // Methods within lengths: they share the session that a length of prompts asks for.
+        let each = groups.iter().flat_map(|indices| (0..methods.len()).map(move |method| (indices, method)));
+        let tasks = each.map(|(indices, method)| {
+            let those = indices.partition_point(|&index| index < counts[method]);
+            (method, self.task(&settings[method], &indices[..those], FEATURED))
+        });
+        let tasks: Vec<(usize, Task)> = tasks.filter(|(_, task)| !task.jobs.is_empty()).collect();
+        if let Some(workers) = &self.workers {
+            let batches =
+                tasks.iter().flat_map(|(method, task)| task.batches().map(move |batch| (*method, batch)));
+            let (of, batches): (Vec<usize>, Vec<Task>) = batches.unzip();
+            workers.run(batches, |batch, parts| {
+                parts.into_iter().for_each(|part| sheets[of[batch]].add(&part));
+                tick();
+            })?;
+        } else {
+            let mut length = None;
+            for (method, task) in tasks {
+                // Before anything is timed.
+                let first = task.places.first().copied();
+                if let (Some(job), true) = (task.jobs.first(), first != length) {
+                    let images = self.at_once.min(task.jobs.len() as u32);
+                    block_on(self.engine.warm_up(job, &task.settings, None, images))?;
+                    length = first;
+                }
+                task.run(self.engine, tick)?.iter().for_each(|part| sheets[method].add(part));
             }
         }
-        Ok(made.into_iter().zip(clocks).map(|(made, clock)| clock.into(made)).collect())
+        Ok(sheets.into_iter().map(Sheet::made).collect())
     }
 
     /// Seconds of the steps and of decoding, for one picture, by method: medians of so many rounds, in each of which every method makes
@@ -351,8 +322,7 @@ impl<'a> Maker<'a> {
                 tick();
             }
         }
-        let seconds = |clock: Clock| clock.into(Made::default());
-        Ok(clocks.into_iter().map(seconds).map(|made| [made.seconds, made.decode_seconds]).collect())
+        Ok(clocks.into_iter().map(Clock::seconds).collect())
     }
 
     /// What a method is for this model.
@@ -387,56 +357,10 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// Makes some of the pictures by a method, of so many that it makes in all.
-    fn make_one(
-        &mut self,
-        settings: &Settings,
-        (indices, count): (&[usize], usize),
-        made: &mut Made,
-        clock: &mut Clock,
-        tick: &mut dyn FnMut(),
-    ) -> Result<(), GenerateError> {
+    /// Tokens and values of a picture.
+    fn picture(&self) -> Result<[usize; 2], GenerateError> {
         let family = self.engine.model()?.family();
-        let tokens = family.tokens() as usize;
-        let values = family.size().iter().product::<u32>() as usize * 3;
-        made.tokens.resize(count * tokens, 0);
-        made.pictures.resize(count * values, 0.0);
-        made.plans.resize(count.min(FEATURED), Vec::new());
-        if indices.is_empty() {
-            return Ok(());
-        }
-        let task = self.task(settings, indices, FEATURED);
-        let parts = match &self.workers {
-            Some(workers) => workers.run(&task, tick)?,
-            None => task.run(self.engine, tick)?,
-        };
-        for part in parts {
-            clock.add(&part);
-            // Prompts of several lengths differ in cost, and runs that decide in steps: the mean over all pictures.
-            let share = part.places.len() as f64 / count as f64;
-            let full = part.plan.iter().filter(|step| step.kind == StepKind::Full).count();
-            for (sum, steps) in made.mean_steps.iter_mut().zip([part.plan.len(), full]) {
-                *sum += share * steps as f64;
-            }
-            let [flops, full_step_flops] = part.flops;
-            made.flops += share * flops;
-            made.full_step_flops += share * full_step_flops;
-            let length = part.features.len() / part.places.len().max(1);
-            if length > 0 {
-                made.features.resize(count.min(FEATURED) * length, 0.0);
-            }
-            for (at, &place) in part.places.iter().enumerate() {
-                made.pictures[place * values..][..values]
-                    .copy_from_slice(&part.pictures[at * values..][..values]);
-                made.tokens[place * tokens..][..tokens].copy_from_slice(&part.codes[at * tokens..][..tokens]);
-                if place < FEATURED {
-                    made.features[place * length..][..length]
-                        .copy_from_slice(&part.features[at * length..][..length]);
-                    made.plans[place].clone_from(&part.plan);
-                }
-            }
-        }
-        Ok(())
+        Ok([family.tokens() as usize, family.size().iter().product::<u32>() as usize * 3])
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Every method makes pictures of the same prompts (or classes) from the same seeds; the [`judge`] reads them as it reads real
 //! scenes, and the [`table`] and the [`plot`] put quality beside seconds. [`source`] is where real scenes come from, [`makers`]
-//! make pictures with sessions of `generate`, by `workers` if there are such, [`methods`] are sets of them by name, [`samples`] writes pictures for the tools of others,
+//! make pictures with sessions of `generate`, by `workers` if there are such, what each method [`made`] is put together, [`methods`] are sets of them by name, [`samples`] writes pictures for the tools of others,
 //! [`compare`] holds methods against each other, [`refreshes`] predictors against full steps, [`coherence`] and [`diversity`] say what the judge's marks do not, [`stats`],
 //! [`significance`] and [`frechet`] are the arithmetic. The command line calls [`evaluate`].
 
@@ -11,6 +11,7 @@ pub mod compare;
 pub mod diversity;
 pub mod frechet;
 pub mod judge;
+pub mod made;
 pub mod makers;
 pub mod methods;
 pub mod plot;
@@ -29,7 +30,8 @@ use compare::{Comparison, Spread};
 use diversity::Diversity;
 use frechet::Moments;
 use judge::{ATTRIBUTES, Judge, Marks, Verdicts, all_right};
-use makers::{Made, Maker, Method};
+use made::Made;
+use makers::{Maker, Method};
 use plot::By;
 use significance::Paired;
 use source::{RealScene, Wanted};

@@ -2,7 +2,8 @@
 //! archives of one array (as the evaluator of guided diffusion takes them).
 
 use super::RealScene;
-use super::makers::{Made, Method};
+use super::made::Made;
+use super::makers::Method;
 use crate::eval::npz;
 use crate::generate::GenerateError;
 use crate::generate::picture::{Picture, write_png};

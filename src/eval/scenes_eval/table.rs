@@ -3,7 +3,7 @@
 use super::compare::{Kind, OfNoun};
 use super::diversity::{Diversity, OPEN};
 use super::judge::ATTRIBUTES;
-use super::makers::FEATURED;
+use super::made::FEATURED;
 use super::significance::Paired;
 use super::stats::{Mean, Share};
 use super::{Quality, Report, Row};

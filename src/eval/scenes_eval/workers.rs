@@ -6,6 +6,7 @@ use crate::generate::engine::{Engine, Event, Job};
 use crate::generate::model::{Device, Model};
 use crate::generate::session::{PlannedStep, Settings};
 use pollster::block_on;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
@@ -75,29 +76,26 @@ impl Task {
         Ok(parts)
     }
 
-    /// The same in so many tasks, whose batches are those of the whole.
-    fn shared(&self, count: usize) -> Vec<Self> {
+    /// The same a batch at a time.
+    pub(super) fn batches(&self) -> impl Iterator<Item = Self> {
         let at_once = if self.settings.decides() { 1 } else { self.at_once.max(1) as usize };
-        let nothing = Self { jobs: Vec::new(), places: Vec::new(), ..self.clone() };
-        let mut tasks = vec![nothing; count];
         let batches = self.jobs.chunks(at_once).zip(self.places.chunks(at_once));
-        for (at, (jobs, places)) in batches.enumerate() {
-            let task = &mut tasks[at % count];
-            task.jobs.extend_from_slice(jobs);
-            task.places.extend_from_slice(places);
-        }
-        tasks.retain(|task| !task.jobs.is_empty());
-        tasks
+        batches.map(|(jobs, places)| Self { jobs: jobs.to_vec(), places: places.to_vec(), ..self.clone() })
     }
 }
 
-/// What a worker has made.
-type Answer = Result<Vec<Part>, GenerateError>;
+/// What a worker has made of a task.
+#[derive(Debug)]
+struct Answer {
+    worker: usize,
+    task: usize,
+    made: Result<Vec<Part>, GenerateError>,
+}
 
 /// Threads with an engine each.
 #[derive(Debug)]
 pub(super) struct Workers {
-    tasks: Vec<Sender<Task>>,
+    tasks: Vec<Sender<(usize, Task)>>,
     answers: Mutex<Receiver<Answer>>,
 }
 
@@ -111,21 +109,21 @@ impl Workers {
         };
         let (answer, answers) = channel();
         let mut tasks = Vec::with_capacity(count);
-        for _ in 0..count {
-            let (send, receive) = channel::<Task>();
+        for worker in 0..count {
+            let (send, receive) = channel::<(usize, Task)>();
             let (answer, model) = (answer.clone(), model.clone());
             let work = move || {
                 // This thread alone is the pool of all that it calls.
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
                 let mut engine = Engine::of(model, Device::Cpu);
-                while let Ok(task) = receive.recv() {
+                while let Ok((task, work)) = receive.recv() {
                     let made = match &pool {
-                        Ok(_) => task.run(&mut engine, &mut || ()),
+                        Ok(_) => work.run(&mut engine, &mut || ()),
                         Err(reason) => Err(GenerateError::Setting(format!(
                             "a worker has no threads to compute on: {reason}"
                         ))),
                     };
-                    if answer.send(made).is_err() {
+                    if answer.send(Answer { worker, task, made }).is_err() {
                         break;
                     }
                 }
@@ -136,23 +134,40 @@ impl Workers {
         Ok(Self { tasks, answers: Mutex::new(answers) })
     }
 
-    /// Makes the pictures of a task, shared out.
-    pub(super) fn run(&self, task: &Task, tick: &mut dyn FnMut()) -> Answer {
+    /// Makes the pictures of tasks, each by the worker that is free first. `each` gets what was made of every task, in their order:
+    /// sums over them then do not depend on who was quicker.
+    pub(super) fn run(
+        &self,
+        tasks: impl IntoIterator<Item = Task>,
+        mut each: impl FnMut(usize, Vec<Part>),
+    ) -> Result<(), GenerateError> {
         let lost = || GenerateError::Setting("a worker has ended before its work was done".to_owned());
-        let shared = task.shared(self.tasks.len());
-        let count = shared.len();
-        for (worker, task) in self.tasks.iter().zip(shared) {
-            worker.send(task).map_err(|_| lost())?;
-        }
         let answers = self.answers.lock().map_err(|_| lost())?;
-        let (mut parts, mut failed) = (Vec::new(), None);
-        for _ in 0..count {
-            match answers.recv().map_err(|_| lost())? {
-                Ok(made) => parts.extend(made),
+        let mut waiting = tasks.into_iter().enumerate();
+        let (mut early, mut next) = (BTreeMap::new(), 0);
+        let (mut busy, mut failed) = (0, None);
+        for (worker, task) in self.tasks.iter().zip(&mut waiting) {
+            worker.send(task).map_err(|_| lost())?;
+            busy += 1;
+        }
+        while busy > 0 {
+            let Answer { worker, task, made } = answers.recv().map_err(|_| lost())?;
+            busy -= 1;
+            match made {
+                Ok(parts) => drop(early.insert(task, parts)),
                 Err(error) => failed = Some(error),
             }
-            tick();
+            while let Some(parts) = early.remove(&next) {
+                each(next, parts);
+                next += 1;
+            }
+            if failed.is_none()
+                && let Some(task) = waiting.next()
+            {
+                self.tasks[worker].send(task).map_err(|_| lost())?;
+                busy += 1;
+            }
         }
-        failed.map_or(Ok(parts), Err)
+        failed.map_or(Ok(()), Err)
     }
 }
