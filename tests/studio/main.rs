@@ -8,5 +8,6 @@ mod board;
 mod edit;
 mod explain;
 mod panels;
+mod proof;
 mod scene;
 mod window;
