@@ -22,6 +22,10 @@ def test_the_notebook_runs(capsys):
     # Half of the steps in full stay nearer to vanilla than a sixth.
     same = {budget: (names["found"][budget, "shortcut"].codes == names["vanilla"].codes).mean() for budget in (6, 2)}
     assert same[6] > same[2]
+    # And with every step in full there is nothing to lose.
+    steps, prompt = names["STEPS"], names["PROMPT"]
+    whole = names["model"].generate(prompt, seeds=1, steps=steps, budget=steps, predictor="shortcut")
+    assert (whole.codes[0] == names["vanilla"].codes[1]).all()
 
 
 def test_the_readme_s_code_runs(tmp_path, monkeypatch):
