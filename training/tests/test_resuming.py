@@ -80,6 +80,7 @@ def toy_arguments(out, steps):
 
 def toy_training(out, steps, stop_at=None):
     """A linear model that learns from noise: its weights depend on data, generators, optimizer and average."""
+    out.mkdir(exist_ok=True)
     torch.manual_seed(3)
     model = torch.nn.Linear(4, 4)
     trainer = common.Trainer(toy_arguments(out, steps), "judge", model, {"config": {}})
@@ -99,8 +100,6 @@ def toy_training(out, steps, stop_at=None):
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_ends(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
     np.random.seed(1)
     whole = toy_training(tmp_path / "a", 20)
     np.random.seed(1)
@@ -113,8 +112,6 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_ends(tmp_path):
 
 
 def test_a_higher_limit_goes_on_from_before_the_rate_fell(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
     np.random.seed(1)
     whole = toy_training(tmp_path / "a", 40)
     np.random.seed(1)

@@ -254,33 +254,33 @@ impl<'a> Maker<'a> {
         let counts: Vec<usize> = methods.iter().map(|method| self.count(method)).collect();
         let size = self.picture()?;
         let mut sheets: Vec<Sheet> = counts.iter().map(|&count| Sheet::new(count, size)).collect();
-        let groups = self.by_length();
-        // Methods within lengths: they share the session that a length of prompts asks for.
-        let each = groups.iter().flat_map(|indices| (0..methods.len()).map(move |method| (indices, method)));
-        let tasks = each.map(|(indices, method)| {
-            let those = indices.partition_point(|&index| index < counts[method]);
-            (method, self.task(&settings[method], &indices[..those], FEATURED))
-        });
-        let tasks: Vec<(usize, Task)> = tasks.filter(|(_, task)| !task.jobs.is_empty()).collect();
+        // By lengths first: its methods share the session that a length of prompts asks for.
+        let mut lengths: Vec<Vec<(usize, Task)>> = Vec::new();
+        for indices in self.by_length() {
+            let tasks = settings.iter().zip(&counts).map(|(settings, &count)| {
+                let those = indices.partition_point(|&index| index < count);
+                self.task(settings, &indices[..those], FEATURED)
+            });
+            lengths.push(tasks.enumerate().filter(|(_, task)| !task.jobs.is_empty()).collect());
+        }
         if let Some(workers) = &self.workers {
-            let batches =
-                tasks.iter().flat_map(|(method, task)| task.batches().map(move |batch| (*method, batch)));
+            let tasks = lengths.iter().flatten();
+            let batches = tasks.flat_map(|(method, task)| task.batches().map(move |batch| (*method, batch)));
             let (of, batches): (Vec<usize>, Vec<Task>) = batches.unzip();
             workers.run(batches, |batch, parts| {
-                parts.into_iter().for_each(|part| sheets[of[batch]].add(&part));
+                parts.iter().for_each(|part| sheets[of[batch]].add(part));
                 tick();
             })?;
         } else {
-            let mut length = None;
-            for (method, task) in tasks {
+            for tasks in lengths {
                 // Before anything is timed.
-                let first = task.places.first().copied();
-                if let (Some(job), true) = (task.jobs.first(), first != length) {
+                if let Some((_, task)) = tasks.first() {
                     let images = self.at_once.min(task.jobs.len() as u32);
-                    block_on(self.engine.warm_up(job, &task.settings, None, images))?;
-                    length = first;
+                    block_on(self.engine.warm_up(&task.jobs[0], &task.settings, None, images))?;
                 }
-                task.run(self.engine, tick)?.iter().for_each(|part| sheets[method].add(part));
+                for (method, task) in tasks {
+                    task.run(self.engine, tick)?.iter().for_each(|part| sheets[method].add(part));
+                }
             }
         }
         Ok(sheets.into_iter().map(Sheet::made).collect())
