@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, field, replace
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """An aMUSEd VQModel: each level but the last halves the resolution."""
+    """An aMUSEd VQModel: each level but the last halves the resolution. `local` has no GroupNorm in the encoder."""
 
     ch: tuple = (32, 64, 96, 128)
     layers: int = 1
     latent: int = 16
     groups: int = 16
     codebook: int = 4096
+    local: bool = False
 
     @property
     def factor(self):
@@ -113,7 +114,7 @@ SMALL = Config(
     name="small",
     size=128,
     nouns=24,
-    tokenizer=Tokenizer(ch=(16, 32, 96, 160), groups=8, codebook=4096),
+    tokenizer=Tokenizer(ch=(16, 32, 96, 160), groups=8, codebook=4096, local=True),
     text=Text(),
     classes=Class(),
     shortcut=Shortcut(),
@@ -137,7 +138,7 @@ LARGE = Config(
     name="large",
     size=128,
     nouns=0,
-    tokenizer=Tokenizer(ch=(32, 64, 128, 192), groups=16, codebook=8192),
+    tokenizer=Tokenizer(ch=(32, 64, 128, 192), groups=16, codebook=8192, local=True),
     text=Text(d_model=320, heads=10, layers=16, mlp=832),
     classes=Class(hidden=320, heads=10, depth=16, mlp=1280),
     shortcut=Shortcut(),
@@ -162,7 +163,7 @@ TOY = Config(
     name="toy",
     size=32,
     nouns=4,
-    tokenizer=Tokenizer(ch=(16, 16, 32, 32), layers=1, latent=8, groups=8, codebook=64),
+    tokenizer=Tokenizer(ch=(16, 16, 32, 32), layers=1, latent=8, groups=8, codebook=64, local=True),
     text=Text(d_model=64, heads=4, layers=3, mlp=96),
     classes=Class(hidden=64, heads=4, depth=3, mlp=128),
     shortcut=Shortcut(),

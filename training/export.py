@@ -72,7 +72,7 @@ def parts_of(student):
 def tokenizer_config(config):
     """The tokenizer's part of `config.json`."""
     t = config.tokenizer
-    return {"ch": list(t.ch), "layers": t.layers, "latent": t.latent, "groups": t.groups}
+    return {"ch": list(t.ch), "layers": t.layers, "latent": t.latent, "groups": t.groups} | ({"local": True} if t.local else {})
 
 
 def text_transformer(model, config, vocabulary):

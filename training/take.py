@@ -69,6 +69,11 @@ def main():
             continue
         folder = kinds[kind]
         if not (args.out / "tokenizer.safetensors").exists():
+            # Tensors are called alike either way.
+            local = json.loads((folder / "config.json").read_text())["tokenizer"].get("local", False)
+            if local != config.tokenizer.local:
+                has, wants = ("no GroupNorm", "some") if local else ("GroupNorms", "none")
+                raise SystemExit(f"error: the tokenizer in {folder} has {has} in its encoder, and --config {config.name} {wants}")
             taken(folder / "vq.safetensors", tokenizer.build({}, config), {"config": values}, args.out / "tokenizer.safetensors")
         owner = base.new_base(arch, config, header)
         metadata = {"config": values, "arch": arch, "header": header}

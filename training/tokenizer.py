@@ -1,10 +1,12 @@
 """The image tokenizer: pictures to a grid of codes and back, for both bases.
 
 aMUSEd's VQModel (arXiv 2401.01808) under diffusers' names: convolutions without attention, pictures in [0, 1], nearest code
-by Euclidean distance. It is trained in three phases, each of which begins with what the one before it left:
+by Euclidean distance. The encoder may go without GroupNorm (`local`), whose statistics are of the whole picture: with them the
+codes of a thing change with whatever stands elsewhere, most of them, and a base can only take that for chance. For the same reason
+latents are held to what they are where all but a part of the picture is another one. It is trained in three phases, each of which begins with what the one before it left:
 
 - `autoencoder`: continuous latents with a little noise. Pictures are learnt much faster so than with a young codebook.
-- `codes`: a codebook from k-means over latents, then all of it goes on. The codes follow a moving average of what is assigned
+- `codes`: a codebook from k-means over latents (or the one that it begins with), then all of it goes on. The codes follow a moving average of what is assigned
   to them (van den Oord et al. 2017, appendix A); those that fall out of use restart where the error is.
 - `decoder`: encoder and codebook are frozen for good, so that tokens never change again and bases can be trained meanwhile. The
   decoder goes on against a PatchGAN with spectral norm: hinge loss, a small fixed weight, feature matching, nothing of it
@@ -32,11 +34,11 @@ from torch import nn
 
 import common
 import judge
-from layers import EPS, Downsample, ResnetBlock
+from layers import Downsample, ResnetBlock, norm, settle
 from scenes import Scenes, source_of
 
-WHOLE = 1 / 3  # of each phase, at its end, in which pictures are not cut
 CHROMA = 1.0
+AGREEMENT = 1.0  # between latents of a place whatever is elsewhere
 NOISE = (0.1, 0.3)  # on latents, whose size is about 1, at the beginning and the end
 LATENTS = 16  # for each code, that k-means looks at
 UNUSED, RESTARTED = 0.03, 0.3  # share of an even use below which a code restarts, and what it restarts with
@@ -75,7 +77,7 @@ class Level(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Pictures to latents."""
+    """Pictures to latents; without GroupNorms where `groups` is 0."""
 
     def __init__(self, ch, layers, latent, groups):
         super().__init__()
@@ -85,7 +87,7 @@ class Encoder(nn.Module):
             Level(i, o, layers, groups, down=level + 1 < len(ch)) for level, (i, o) in enumerate(zip(ins, ch, strict=True))
         )
         self.mid_block = Level(ch[-1], ch[-1], 2, groups)
-        self.conv_norm_out, self.conv_out = nn.GroupNorm(groups, ch[-1], EPS), nn.Conv2d(ch[-1], latent, 3, padding=1)
+        self.conv_norm_out, self.conv_out = norm(groups, ch[-1]), nn.Conv2d(ch[-1], latent, 3, padding=1)
 
     def forward(self, x):
         x = self.conv_in(x)
@@ -106,7 +108,7 @@ class Decoder(nn.Module):
         self.up_blocks = nn.ModuleList(
             Level(i, o, layers + 1, groups, up=level + 1 < len(ch)) for level, (i, o) in enumerate(zip(ins, ch, strict=True))
         )
-        self.conv_norm_out, self.conv_out = nn.GroupNorm(groups, ch[-1], EPS), nn.Conv2d(ch[-1], 3, 3, padding=1)
+        self.conv_norm_out, self.conv_out = norm(groups, ch[-1]), nn.Conv2d(ch[-1], 3, 3, padding=1)
 
     def forward(self, x):
         x = self.mid_block(self.conv_in(x))
@@ -137,7 +139,7 @@ class VQModel(nn.Module):
         super().__init__()
         c = config
         self.factor = c.factor
-        self.encoder = Encoder(c.ch, c.layers, c.latent, c.groups)
+        self.encoder = Encoder(c.ch, c.layers, c.latent, 0 if c.local else c.groups)
         self.decoder = Decoder(c.ch, c.layers, c.latent, c.groups)
         self.quantize = Quantizer(c.codebook, c.latent)
         self.quant_conv, self.post_quant_conv = nn.Conv2d(c.latent, c.latent, 1), nn.Conv2d(c.latent, c.latent, 1)
@@ -327,7 +329,7 @@ class Phase:
 
     def whole(self):
         """Whether pictures are taken whole by now: at last GroupNorm must see what it will see in use."""
-        return self.trainer.done() >= 1 - WHOLE
+        return self.trainer.done() >= 1 - self.args.whole
 
     def take(self):
         """Pictures for a step, as many pixels whether whole or cut; corners of the cuts, two to a scene, or None."""
@@ -385,6 +387,22 @@ class Phase:
             self.stream.close()
 
 
+def elsewhere(x, factor):
+    """Pictures that outside of a rectangle of tokens are others of the batch, and which tokens `[h, w]` lie well within it."""
+    sizes = [side // factor for side in x.shape[2:]]
+    inner, outer = np.zeros(sizes, bool), []
+    for axis, side in enumerate(sizes):
+        length = np.random.randint(min(4, side), side + 1)
+        first = np.random.randint(side - length + 1)
+        outer.append((first, first + length))
+    (top, bottom), (left, right) = outer
+    inner[top + (top > 0) : bottom - (bottom < sizes[0]), left + (left > 0) : right - (right < sizes[1])] = True
+    mixed = x.roll(1, 0)
+    rows, columns = slice(top * factor, bottom * factor), slice(left * factor, right * factor)
+    mixed[..., rows, columns] = x[..., rows, columns]
+    return mixed, torch.from_numpy(inner).to(x.device)
+
+
 def cut_out(x, corners, side):
     """The squares at `corners`, two of each picture."""
     if corners is None:
@@ -395,6 +413,9 @@ def cut_out(x, corners, side):
 def autoencode(phase):
     """Pictures to latents and back, with noise in place of codes that grows to the size of their error."""
     model, trainer, args = phase.model, phase.trainer, phase.args
+    if trainer.step == 0:
+        settle(model.encoder, phase.held[:16])
+        trainer.average.load_state_dict(model.state_dict())
     front, back = (torch.compile(m) if args.compile else m for m in (model.latents, model.decoder))
 
     def loss_of():
@@ -426,7 +447,7 @@ def quantise(phase):
     """The codebook: k-means over latents, then all of it learns, the codes as moving averages."""
     model, trainer, args, t = phase.model, phase.trainer, phase.args, phase.config.tokenizer
     codebook = Codebook(model.quantize.embedding.weight)
-    if trainer.step == 0:
+    if trainer.step == 0 and common.metadata_of(args.begin).get("phase") == "autoencoder":
         rows, weights = [], []
         with torch.no_grad(), common.autocast(args):
             while sum(map(len, rows)) < LATENTS * t.codebook:
@@ -453,6 +474,12 @@ def quantise(phase):
         loss, parts, weights = phase.likeness(y.float(), x)
         patches = F.avg_pool2d(weights, t.factor)
         commitment = (patches * (z - quantized).square()).mean()
+        if t.local:
+            mixed, inner = elsewhere(x, t.factor)
+            with common.autocast(args):
+                other = front(mixed).float()
+            moved = (patches * (z - other).square())[..., inner].mean()
+            loss, parts = loss + AGREEMENT * moved, parts | {"moved": moved}
         codebook.update(rows.detach(), codes, patches.flatten(), trainer.step % 20 == 0 and trainer.done() < 0.5)
         return loss + 0.25 * commitment, parts | {"commitment": commitment}
 
@@ -514,6 +541,9 @@ def main():
     common.add_arguments(parser)
     for name in PHASES:
         parser.add_argument(f"--minutes-{name}", type=float, help="of this phase; --minutes is of each")
+    parser.add_argument(
+        "--whole", type=float, default=1 / 3, metavar="SHARE", help="of each phase, at its end, in which pictures are not cut (default: 1/3)"
+    )
     parser.add_argument("--phases", default=",".join(PHASES), help="which, by name, with commas between (default: all)")
     args = parser.parse_args()
     config = common.prepare(args)

@@ -188,7 +188,8 @@ fn odd_sizes_agree_between_executors() {
             parts: Default::default(),
         });
         config.tokenizer = if blocks == 2 {
-            Tokenizer::Amused(amused::Config { channels: vec![6, 10], layers: 1, latent: 5, groups: 2 })
+            let channels = vec![6, 10];
+            Tokenizer::Amused(amused::Config { channels, layers: 1, latent: 5, groups: 2, local: false })
         } else {
             let (ch_mult, attn_resolutions) = (vec![1, 2], vec![32]);
             let official = vqgan::Config::official();
@@ -226,7 +227,8 @@ fn a_class_model_with_the_tokenizer_of_text_models_works_from_a_folder() {
     use crate::weights::{ConvertOptions, convert};
     let (mut family, sampling) = (sizes(&fixture()).clone(), fixture().config.sampling);
     family.transformer.depth = 1;
-    let sizes = amused::Config { channels: vec![8, 8, 16, 16], layers: 1, latent: 8, groups: 4 };
+    let channels = vec![8, 8, 16, 16];
+    let sizes = amused::Config { channels, layers: 1, latent: 8, groups: 4, local: true };
     family.tokenizer = Tokenizer::Amused(sizes);
     let folder = tempfile::tempdir().unwrap();
     for part in ["maskgit", "vq", "shortcut"] {
@@ -256,7 +258,7 @@ fn a_class_model_with_the_tokenizer_of_text_models_works_from_a_folder() {
     let largest = raw.iter().zip(&picture).map(|(raw, v)| (2.0 * raw - 1.0 - v).abs()).fold(0.0, f32::max);
     assert!(largest < 1e-5, "{largest}");
 
-    // Converted whole, and with the tokenizer brought from elsewhere: the config tells the kind and keeps the groups.
+    // Converted whole, and with the tokenizer brought from elsewhere: the config tells the kind, and keeps the groups and that it is local.
     let whole = tempfile::tempdir().unwrap();
     let options = ConvertOptions::default();
     let report = convert(&[folder.path().to_owned()], whole.path(), &options, &mut |_| {}).unwrap();
@@ -272,6 +274,36 @@ fn a_class_model_with_the_tokenizer_of_text_models_works_from_a_folder() {
     let other = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURE).join("vqgan.safetensors");
     let error = convert(&[vq, other], whole.path(), &options, &mut |_| {}).unwrap_err().to_string();
     assert!(error.contains("are both tokenizers"), "{error}");
+}
+
+/// What stands at the left becomes another at the right: with GroupNorms the latents follow, without they stay as they are.
+#[test]
+fn latents_of_a_local_encoder_depend_on_what_is_near() {
+    use crate::eval::random::RandomWeights;
+    use crate::models::tokenizer::amused;
+    let latents = |local: bool, left: f32| {
+        let config = amused::Config { channels: vec![4, 8], layers: 1, latent: 4, groups: 2, local };
+        let (height, width) = (8, 96);
+        let program =
+            models::build("encode", Formats::F32, |b| config.encode(b, 16, 1, height, width)).unwrap();
+        let weights = &mut RandomWeights { seed: 5 };
+        let mut executor = Device::Cpu.executor(vec![program], weights).unwrap();
+        executor.prepare(&[crate::kernels::StepValues::default()]).unwrap();
+        let shade = |x: u32| if x < width / 2 { left } else { 0.5 + 0.4 * (x as f32).sin() };
+        let picture: Vec<f32> = (0..height * width * 3).map(|i| shade(i / 3 % width)).collect();
+        executor.write(models::states::IMAGE, bytemuck::cast_slice(&picture)).unwrap();
+        executor.run(&[0], 0, false).unwrap();
+        let count = (height * width * config.latent) as usize / 4;
+        block_on(crate::exec::read_f32(executor.as_mut(), models::states::LATENTS, count)).unwrap()
+    };
+    // 2 pixels a token; convolutions reach 14 tokens far at most.
+    let rightmost = |values: Vec<f32>| -> Vec<f32> {
+        values.chunks_exact(48 * 4).flat_map(|row| row[40 * 4..].to_vec()).collect()
+    };
+    for local in [true, false] {
+        let [dark, light] = [0.1, 0.9].map(|left| rightmost(latents(local, left)));
+        assert_eq!(dark == light, local, "local: {local}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 use std::fmt::Debug;
 
+pub(crate) mod affine_silu;
 pub(crate) mod attention;
 pub(crate) mod bf16;
 pub(crate) mod combine;

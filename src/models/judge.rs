@@ -6,7 +6,7 @@
 //! are taken of, and one linear layer makes all readings of them. Activations are channels-last, pictures in [-1, 1].
 
 use super::states;
-use super::tokenizer::resnet::Map;
+use super::tokenizer::resnet::{Map, Normalisation};
 use crate::kernels::conv2d::ConvForm;
 use crate::kernels::mean_pixels::MeanPixels;
 use crate::program::{Builder, Element};
@@ -132,7 +132,7 @@ impl Config {
     /// Appends the judge over `images` pictures: from [`states::IMAGE`] to [`states::JUDGE_FEATURES`] and
     /// [`states::JUDGE_OUTPUTS`].
     pub fn read(&self, b: &mut Builder, images: u32) {
-        let (height, width) = (self.size, self.size);
+        let (height, width, norm) = (self.size, self.size, Normalisation::Groups(self.groups));
         let slot = b.state(states::IMAGE, images * height * width, 3, Element::F32);
         let x = Map { slot, images, height, width, channels: 3 };
         let first = self.channels.first().copied().unwrap_or(1);
@@ -140,14 +140,13 @@ impl Config {
         for (level, &channels) in self.channels.iter().enumerate() {
             b.scope(format!("level.{level}"), |b| {
                 let name = format!("judge.blocks.{level}");
-                x = x.res_block(b, &name, "conv_shortcut", channels, self.groups);
+                x = x.res_block(b, &name, "conv_shortcut", channels, norm);
                 if level + 1 < self.channels.len() {
                     x = x.conv(b, &format!("judge.downs.{level}.conv"), channels, ConvForm::Downsample);
                 }
             });
         }
-        let norm = b.norm("judge.norm_out", x.channels);
-        let h = b.group_norm(x.slot, norm, images, self.groups, true);
+        let h = x.silu(b, "judge.norm_out", norm);
         let features = b.state(states::JUDGE_FEATURES, images, x.channels, Element::F32);
         b.push(MeanPixels { x: h, y: features, images, pixels: x.height * x.width, channels: x.channels });
         let outputs = b.state(states::JUDGE_OUTPUTS, images, self.outputs(), Element::F32);

@@ -3,6 +3,7 @@
 
 use super::matrix::Matrix;
 use super::{Element, Formats, Layout, Op, Program, ProgramError, Role, Storage, Tensor, WeightSpec};
+use crate::kernels::affine_silu::AffineSilu;
 use crate::kernels::attention::{Attention, Operand};
 use crate::kernels::combine::Combine;
 use crate::kernels::conv2d::{Conv2d, ConvForm};
@@ -452,6 +453,14 @@ impl Builder {
             eps: 1e-6,
             silu,
         });
+        y
+    }
+
+    /// SiLU of each channel scaled and shifted by `norm`, in place of a [`Builder::group_norm`].
+    pub fn affine_silu(&mut self, x: Slot, norm: Norm) -> Slot {
+        let (rows, channels) = (self.rows_of(x), self.width_of(x));
+        let y = self.temporary("affine", rows, channels);
+        self.push(AffineSilu { x, weight: norm.weight, bias: norm.bias, y, rows, channels });
         y
     }
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import base
+import layers
 import shortcut
 import tokenizer
 from config import CONFIGS, Shortcut, Tokenizer
@@ -96,6 +97,48 @@ def test_the_tokenizer_is_the_official_one():
     assert_close(model.decode(tensors["io.vq.codes"].long(), c["grid"][0]), tensors["io.vq.image"])
     assert_close(model.latents(tensors["io.vq.enc_in"]), tensors["io.vq.enc_z"])
     assert model.encode(tensors["io.vq.enc_in"]).tolist() == tensors["io.vq.enc_codes"].tolist()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("local", [True, False])
+def test_latents_of_a_local_encoder_depend_on_what_is_near(local):
+    model = tokenizer.VQModel(Tokenizer((8, 8), 1, 4, 4, 16, local))
+    x = torch.rand(2, 3, 8, 96)
+    if local:
+        seen = []
+        layers.settle(model.encoder, x)
+        for layer in model.encoder.modules():
+            if isinstance(layer, layers.Affine):
+                layer.register_forward_hook(lambda _layer, _inputs, output: seen.append(torch.std_mean(output, (0, 2, 3))))
+        model.latents(x)
+        assert len(seen) == 9
+        for spread, mean in seen:
+            torch.testing.assert_close(spread, torch.ones_like(spread), rtol=0, atol=1e-4)
+            torch.testing.assert_close(mean, torch.zeros_like(mean), rtol=0, atol=1e-4)
+    other = torch.cat([1 - x[..., :48], x[..., 48:]], -1)
+    near, far = (model.latents(other) - model.latents(x)).abs().amax((0, 1, 2)).split([24, 24])
+    assert near.min() > 1e-6
+    assert (far[16:] == 0).all() if local else far.min() > 1e-6  # two pixels a token; convolutions reach 14 tokens far at most
+
+
+def test_pictures_are_others_outside_of_a_rectangle():
+    np.random.seed(0)
+    x = torch.arange(3.0).reshape(3, 1, 1, 1).expand(3, 3, 16, 16)
+    found = set()
+    for _ in range(50):
+        mixed, inner = tokenizer.elsewhere(x, 2)
+        same = (mixed == x).all(1).all(0)
+        tokens_same = same.reshape(8, 2, 8, 2).all(3).all(1)
+        assert tokens_same[inner].all(), "what lies within is as it was"
+        assert same.sum() == 4 * tokens_same.sum(), "whole tokens"
+        for row, column in inner.nonzero().tolist():
+            around = tokens_same[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+            assert around.all(), "and so is what is next to it"
+        assert (mixed == x.roll(1, 0)).all(1).all(0)[~same].all()
+        found.add(int(inner.sum()))
+    assert len(found) > 10
+    whole = torch.ones(4, 4, dtype=torch.bool)
+    assert any(torch.equal(tokenizer.elsewhere(x[..., :8, :8], 2)[1], whole) for _ in range(50)), "the whole picture at times"
 
 
 @pytest.mark.parametrize("name", ["dimoo", "maskgit"])

@@ -69,6 +69,19 @@ fn group_norm() {
 }
 
 #[test]
+fn affine_silu() {
+    for (rows, channels) in [(1, 1), (65, 160), (4097, 16), (3, 100_001)] {
+        Case { fills: &[("x", Fill::Random(20.0))], ..Case::default() }.check(F32, |b| {
+            let x = b.state("x", rows, channels, Float);
+            let norm = b.norm("n", channels);
+            let out = b.state("out", rows, channels, Float);
+            let y = b.affine_silu(x, norm);
+            b.combine(1.0, y, 0.0, out);
+        });
+    }
+}
+
+#[test]
 fn mean_pixels() {
     for (images, pixels, channels) in [(1, 1, 1), (3, 64, 192), (2, 7, 17), (1, 1025, 33), (5, 9, 16)] {
         Case::default().check(F32, |b| {

@@ -3,7 +3,7 @@
 //! `VQModel` of diffusers, as configured for aMUSEd (arXiv 2401.01808). Activations are channels-last. Pictures are in
 //! [0, 1].
 
-use super::resnet::Map;
+use super::resnet::{Map, Normalisation};
 use crate::kernels::conv2d::ConvForm;
 use crate::kernels::nearest_code::NearestCode;
 use crate::kernels::{Extent, Slot};
@@ -22,6 +22,10 @@ pub struct Config {
     pub latent: u32,
     /// Groups of every GroupNorm.
     pub groups: u32,
+    /// Whether the encoder has a scale and a shift of each channel in place of GroupNorms (ours, not aMUSEd's): codes then depend on
+    /// what is near, not on the whole picture.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub local: bool,
 }
 
 /// The name of the 1x1 convolution beside a residual block that changes the channels.
@@ -30,7 +34,7 @@ const SHORTCUT: &str = "conv_shortcut";
 impl Config {
     /// The official tokenizer: 16 pixels a token, 8,192 codes.
     pub fn official() -> Self {
-        Self { channels: vec![128, 256, 256, 512, 768], layers: 2, latent: 64, groups: 32 }
+        Self { channels: vec![128, 256, 256, 512, 768], layers: 2, latent: 64, groups: 32, local: false }
     }
 
     /// Whether the sizes go together.
@@ -76,37 +80,39 @@ impl Config {
         let slot = b.linear(z, post_quant);
         let x = Map { slot, images, height, width, channels: self.latent };
         let x = x.conv(b, "vq.decoder.conv_in", self.last(), ConvForm::Same);
-        let mut x = b.scope("mid", |b| self.middle(b, x, "vq.decoder.mid_block"));
+        let norm = Normalisation::Groups(self.groups);
+        let mut x = b.scope("mid", |b| self.middle(b, x, "vq.decoder.mid_block", norm));
         for (index, &channels) in self.channels.iter().rev().enumerate() {
             b.scope(format!("up.{index}"), |b| {
                 let name = format!("vq.decoder.up_blocks.{index}");
-                x = self.level(b, x, &name, self.layers + 1, channels);
+                x = self.level(b, x, &name, self.layers + 1, channels, norm);
                 if index + 1 < self.channels.len() {
                     x = x.conv(b, &format!("{name}.upsamplers.0.conv"), channels, ConvForm::Upsample);
                 }
             });
         }
-        let h = self.norm_out(b, x, "vq.decoder.conv_norm_out");
+        let h = x.silu(b, "vq.decoder.conv_norm_out", norm);
         let image = b.state(states::IMAGE, images * x.height * x.width, 3, Element::F32);
         b.conv3x3_into(h, "vq.decoder.conv_out", 3, x.shape(), ConvForm::Same, image, false);
     }
 
     /// Appends the encoder: [`states::IMAGE`] of `images` pictures to [`states::LATENTS`] and [`states::CODES`].
     pub fn encode(&self, b: &mut Builder, codes: u32, images: u32, height: u32, width: u32) {
+        let norm = if self.local { Normalisation::Affine } else { Normalisation::Groups(self.groups) };
         let slot = b.state(states::IMAGE, images * height * width, 3, Element::F32);
         let x = Map { slot, images, height, width, channels: 3 };
         let mut x = x.conv(b, "vq.encoder.conv_in", self.first(), ConvForm::Same);
         for (index, &channels) in self.channels.iter().enumerate() {
             b.scope(format!("down.{index}"), |b| {
                 let name = format!("vq.encoder.down_blocks.{index}");
-                x = self.level(b, x, &name, self.layers, channels);
+                x = self.level(b, x, &name, self.layers, channels, norm);
                 if index + 1 < self.channels.len() {
                     x = x.conv(b, &format!("{name}.downsamplers.0.conv"), channels, ConvForm::Downsample);
                 }
             });
         }
-        let x = b.scope("mid", |b| self.middle(b, x, "vq.encoder.mid_block"));
-        let slot = self.norm_out(b, x, "vq.encoder.conv_norm_out");
+        let x = b.scope("mid", |b| self.middle(b, x, "vq.encoder.mid_block", norm));
+        let slot = x.silu(b, "vq.encoder.conv_norm_out", norm);
         let z = Map { slot, ..x }.conv(b, "vq.encoder.conv_out", self.latent, ConvForm::Same);
         let quant = b.pointwise("vq.quant_conv", self.latent, self.latent);
         let pixels = images * z.height * z.width;
@@ -123,20 +129,23 @@ impl Config {
     }
 
     /// `layers` residual blocks, of which the first may change the channels.
-    fn level(&self, b: &mut Builder, mut x: Map, name: &str, layers: u32, channels: u32) -> Map {
+    fn level(
+        &self,
+        b: &mut Builder,
+        mut x: Map,
+        name: &str,
+        layers: u32,
+        channels: u32,
+        norm: Normalisation,
+    ) -> Map {
         for layer in 0..layers {
-            x = x.res_block(b, &format!("{name}.resnets.{layer}"), SHORTCUT, channels, self.groups);
+            x = x.res_block(b, &format!("{name}.resnets.{layer}"), SHORTCUT, channels, norm);
         }
         x
     }
 
-    fn middle(&self, b: &mut Builder, x: Map, name: &str) -> Map {
-        self.level(b, x, name, 2, x.channels)
-    }
-
-    fn norm_out(&self, b: &mut Builder, x: Map, name: &str) -> Slot {
-        let norm = b.norm(name, x.channels);
-        b.group_norm(x.slot, norm, x.images, self.groups, true)
+    fn middle(&self, b: &mut Builder, x: Map, name: &str, norm: Normalisation) -> Map {
+        self.level(b, x, name, 2, x.channels, norm)
     }
 }
 

@@ -14,6 +14,15 @@ pub(in crate::models) struct Map {
     pub(in crate::models) channels: u32,
 }
 
+/// What stands before each SiLU.
+#[derive(Clone, Copy)]
+pub(in crate::models) enum Normalisation {
+    /// A GroupNorm of so many groups: its statistics are of the whole picture.
+    Groups(u32),
+    /// A scale and a shift of each channel alone.
+    Affine,
+}
+
 impl Map {
     pub(in crate::models) fn shape(&self) -> [u32; 3] {
         [self.images, self.height, self.width]
@@ -26,7 +35,16 @@ impl Map {
         Self { slot, height, width, channels, ..self }
     }
 
-    /// GN, SiLU, conv, GN, SiLU, conv; the skip is this itself or its 1x1 convolution `{name}.{shortcut}`, and the sum is
+    /// SiLU of this after the norm `name`.
+    pub(in crate::models) fn silu(self, b: &mut Builder, name: &str, norm: Normalisation) -> Slot {
+        let weights = b.norm(name, self.channels);
+        match norm {
+            Normalisation::Groups(groups) => b.group_norm(self.slot, weights, self.images, groups, true),
+            Normalisation::Affine => b.affine_silu(self.slot, weights),
+        }
+    }
+
+    /// Norm, SiLU, conv, norm, SiLU, conv; the skip is this itself or its 1x1 convolution `{name}.{shortcut}`, and the sum is
     /// in place.
     pub(in crate::models) fn res_block(
         self,
@@ -34,13 +52,11 @@ impl Map {
         name: &str,
         shortcut: &str,
         channels: u32,
-        groups: u32,
+        norm: Normalisation,
     ) -> Self {
-        let norm = b.norm(&format!("{name}.norm1"), self.channels);
-        let h = b.group_norm(self.slot, norm, self.images, groups, true);
+        let h = self.silu(b, &format!("{name}.norm1"), norm);
         let h = b.conv3x3(h, &format!("{name}.conv1"), channels, self.shape(), ConvForm::Same);
-        let norm = b.norm(&format!("{name}.norm2"), channels);
-        let h = b.group_norm(h, norm, self.images, groups, true);
+        let h = Self { slot: h, channels, ..self }.silu(b, &format!("{name}.norm2"), norm);
         let skip = if channels == self.channels {
             self.slot
         } else {

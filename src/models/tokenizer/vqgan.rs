@@ -3,7 +3,7 @@
 //! Esser et al. 2021 (arXiv 2012.09841); official tensor names. Activations are channels-last, so a 1x1
 //! convolution is a linear layer and attention over pixels is attention over rows. Pictures are in [-1, 1].
 
-use super::resnet::Map;
+use super::resnet::{Map, Normalisation};
 use crate::kernels::attention::Operand;
 use crate::kernels::conv2d::ConvForm;
 use crate::kernels::nearest_code::NearestCode;
@@ -32,6 +32,7 @@ pub struct Config {
 
 /// Groups of every GroupNorm.
 const GROUPS: u32 = 32;
+const NORM: Normalisation = Normalisation::Groups(GROUPS);
 /// The name of the 1x1 convolution beside a residual block that changes the channels.
 const SHORTCUT: &str = "nin_shortcut";
 
@@ -119,9 +120,9 @@ impl Config {
         let x = Map { slot: z, images, height, width, channels: self.z_channels };
         let mut x = x.conv(b, "vqgan.decoder.conv_in", self.channels(last), ConvForm::Same);
         b.scope("mid", |b| {
-            x = x.res_block(b, "vqgan.decoder.mid.block_1", SHORTCUT, self.channels(last), GROUPS);
+            x = x.res_block(b, "vqgan.decoder.mid.block_1", SHORTCUT, self.channels(last), NORM);
             self.attention(b, x, "vqgan.decoder.mid.attn_1");
-            x = x.res_block(b, "vqgan.decoder.mid.block_2", SHORTCUT, self.channels(last), GROUPS);
+            x = x.res_block(b, "vqgan.decoder.mid.block_2", SHORTCUT, self.channels(last), NORM);
         });
         for level in (0..self.levels()).rev() {
             b.scope(format!("up.{level}"), |b| {
@@ -132,7 +133,7 @@ impl Config {
                         &format!("{name}.block.{block}"),
                         SHORTCUT,
                         self.channels(level),
-                        GROUPS,
+                        NORM,
                     );
                     if self.attends(level) {
                         self.attention(b, x, &format!("{name}.attn.{block}"));
@@ -144,8 +145,7 @@ impl Config {
                 }
             });
         }
-        let norm = b.norm("vqgan.decoder.norm_out", x.channels);
-        let h = b.group_norm(x.slot, norm, images, GROUPS, true);
+        let h = x.silu(b, "vqgan.decoder.norm_out", NORM);
         let image = b.state(states::IMAGE, images * x.height * x.width, 3, Element::F32);
         b.conv3x3_into(h, "vqgan.decoder.conv_out", 3, x.shape(), ConvForm::Same, image, false);
     }
@@ -164,7 +164,7 @@ impl Config {
                         &format!("{name}.block.{block}"),
                         SHORTCUT,
                         self.channels(level),
-                        GROUPS,
+                        NORM,
                     );
                     if self.attends(level) {
                         self.attention(b, x, &format!("{name}.attn.{block}"));
@@ -177,12 +177,11 @@ impl Config {
             });
         }
         b.scope("mid", |b| {
-            x = x.res_block(b, "vqgan.encoder.mid.block_1", SHORTCUT, x.channels, GROUPS);
+            x = x.res_block(b, "vqgan.encoder.mid.block_1", SHORTCUT, x.channels, NORM);
             self.attention(b, x, "vqgan.encoder.mid.attn_1");
-            x = x.res_block(b, "vqgan.encoder.mid.block_2", SHORTCUT, x.channels, GROUPS);
+            x = x.res_block(b, "vqgan.encoder.mid.block_2", SHORTCUT, x.channels, NORM);
         });
-        let norm = b.norm("vqgan.encoder.norm_out", x.channels);
-        let h = b.group_norm(x.slot, norm, images, GROUPS, true);
+        let h = x.silu(b, "vqgan.encoder.norm_out", NORM);
         let x = Map { slot: h, ..x };
         let z = x.conv(b, "vqgan.encoder.conv_out", self.z_channels, ConvForm::Same);
         let quant = b.pointwise("vqgan.quant_conv", self.embed_dim, self.z_channels);

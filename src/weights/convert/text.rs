@@ -214,7 +214,12 @@ pub(super) fn tokenizer(
         ));
         GROUPS
     });
-    Ok(json!({ "ch": channels, "layers": layers, "latent": latent, "groups": groups }))
+    let mut sizes = json!({ "ch": channels, "layers": layers, "latent": latent, "groups": groups });
+    // Nor do they tell whether there are GroupNorms at all: without statistics their tensors are the same.
+    if object(config, "tokenizer").get("local") == Some(&Value::Bool(true)) {
+        sizes["local"] = true.into();
+    }
+    Ok(sizes)
 }
 
 fn shortcut(
