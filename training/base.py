@@ -422,7 +422,7 @@ def main():
     model = new_base(arch, config, folder.header).to(args.device)
     know_codes(model, vq.quantize.embedding.weight, held.codes)
     metadata = {"config": config.as_dict(), "arch": arch, "header": folder.header, "tokens": folder.fingerprint}
-    trainer = common.Trainer(args, stage, model, metadata, weight_decay=0.03)
+    trainer = common.Trainer(args, stage, model, metadata, weight_decay=0.03, shares=True)
     batches = tokens.Batches(folder, trainer.batch, args.seed, single=arch == "maskgit")
     trainer.keep("batches", batches)
     vocabulary = Vocabulary(folder.header["words"])
@@ -430,24 +430,28 @@ def main():
     net = torch.compile(model, dynamic=True) if args.compile else model
     codebook = config.tokenizer.codebook
 
-    def loss_at(forward, owner, part, drop=False, biased=True, window=None):
+    def loss_at(forward, owner, part, drop=False, biased=True, window=None, own=slice(None)):
+        """The mean loss at the masked tokens of a batch, as far as the sequences `own` add to it."""
         codes = torch.from_numpy(part.codes.astype(np.int64)).to(args.device)
         places = torch.arange(codes.shape[1], device=args.device) if window is None else window.to(args.device)
         inputs, mask = codes.clone(), torch.zeros_like(codes, dtype=torch.bool)
         inputs[:, places], mask[:, places] = masked(codes[:, places], arch, codebook, biased)
+        total = mask.sum()
+        part, inputs, mask, codes = part.of(own), inputs[own], mask[own], codes[own]
         condition = condition_of(arch, owner, part, vocabulary, args.device, drop)
         with common.autocast(args):
             through = _Through(forward, owner)
             features = features_of(through, arch, inputs, condition, vocabulary, None if window is None else places)
             logits = owner.logits(features[mask[:, places]], mask.nonzero(as_tuple=True)[1])
-        return F.cross_entropy(logits.float(), codes[mask])
+        return F.cross_entropy(logits.float(), codes[mask], reduction="sum") / total
 
     def loss_of():
-        part = batches.take()
+        part = common.from_first(batches.take)
         trainer.position += len(part)
         drop = np.random.rand() < UNCONDITIONAL
         window = a_window(args.window, config.grid, config.grid) if args.window else None
-        return loss_at(net, model, part, drop, window=window), {"again": float(batches.again)}
+        loss = common.processes() * loss_at(net, model, part, drop, window=window, own=common.share(len(part)))
+        return loss, {"again": float(batches.again)}
 
     @torch.no_grad()
     def validate():

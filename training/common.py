@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 import scenes as scene_stream
@@ -54,9 +55,53 @@ def prepare(args):
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     args.device = torch.device(args.device)
+    if "WORLD_SIZE" in os.environ:
+        if args.device.type == "cuda":
+            args.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(args.device)
+        dist.init_process_group("nccl" if args.device.type == "cuda" else "gloo")
     if args.precision == "auto":
         args.precision = "bf16" if args.device.type == "cuda" or multiplies_bf16() else "f32"
     return CONFIGS[args.config]
+
+
+def rank():
+    """Which of the processes that train together this is (`torchrun`), 0 if it is alone."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def processes():
+    """How many train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def from_first(make):
+    """What `make()` gives in the first process, in all of them."""
+    if processes() == 1:
+        return make()
+    made = [make() if rank() == 0 else None]
+    dist.broadcast_object_list(made)
+    return made[0]
+
+
+def share(count):
+    """Which of `count` sequences of a batch are this process's."""
+    if count < processes():
+        raise SystemExit(f"error: a batch of {count} is too small for {processes()} processes")
+    return slice(count * rank() // processes(), count * (rank() + 1) // processes())
+
+
+def average_gradients(parameters, loss):
+    """Sets gradients to their means over all processes, and gives the mean of the losses."""
+    if processes() == 1:
+        return loss
+    flat = torch.cat([torch.zeros(p.numel(), device=p.device) if p.grad is None else p.grad.flatten() for p in parameters])
+    flat = torch.cat([flat, loss.detach()[None].float()])
+    dist.all_reduce(flat)
+    flat /= processes()
+    for p, grad in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
+        p.grad = grad.view_as(p)
+    return flat[-1]
 
 
 def multiplies_bf16():
@@ -86,10 +131,15 @@ class Trainer:
     as 1 - sqrt (Haegele et al. 2024, arXiv 2405.18392). What was there before it fell is kept: where a later command has a
     higher limit, training goes on from there, as if it had never fallen. The averaged weights (`average`) are what other
     stages and the export take.
+
+    Several processes (`torchrun`) take one step together where the stage `shares`: each learns from its `share` of every batch, by
+    losses whose mean is that of the batch. The first of them keeps time, validates and saves.
     """
 
-    def __init__(self, args, stage, model, metadata, betas=(0.9, 0.96), weight_decay=0.01, minutes=None, suffix="", optimizer="muon"):
+    def __init__(self, args, stage, model, metadata, betas=(0.9, 0.96), weight_decay=0.01, minutes=None, suffix="", optimizer="muon", shares=False):
         self.args, self.stage, self.model, self.metadata = args, stage, model, metadata
+        if processes() > 1 and not shares:
+            raise SystemExit(f"error: {stage} trains in one process")
         settings = CONFIGS[args.config].stages[stage]
         minutes = args.minutes if minutes is None else minutes
         self.minutes = settings.minutes if minutes is None else minutes
@@ -187,6 +237,8 @@ class Trainer:
 
     def save(self):
         """Writes checkpoint, averaged weights and curve, each whole or not at all."""
+        if rank() > 0:
+            return
         self._save_state(self.file)
         save_weights(self.args.out / f"{self.name}.safetensors", self.average, {**self.metadata, "trained": self.trained()})
         if self.rows:
@@ -213,16 +265,18 @@ class Trainer:
         self.model.train()
         while self.done() < 1.0 and not self.stop:
             if not self.falling and self.decay > 0 and self.done() >= 1 - self.decay:
-                self._save_state(self.constant)
+                if rank() == 0:
+                    self._save_state(self.constant)
                 self.falling = True
             rate = self.rate()
             for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
                 group["lr"] = rate
             loss, parts = loss_of()
-            if not torch.isfinite(loss):
-                raise SystemExit(f"error: the loss of {self.stage} is not a number at step {self.step}; resume with a smaller --lr")
             self.model.zero_grad(set_to_none=True)
             loss.backward()
+            loss = average_gradients(parameters, loss)
+            if not torch.isfinite(loss):
+                raise SystemExit(f"error: the loss of {self.stage} is not a number at step {self.step}; resume with a smaller --lr")
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             for optimizer in self.optimizers:
                 optimizer.step()
@@ -234,16 +288,19 @@ class Trainer:
             now = time.monotonic()
             self.seconds += now - last
             last = now
+            if processes() > 1:
+                self.seconds, self.stop = from_first(lambda: (self.seconds, self.stop))
             if self.step % (50 if self.step > 50 else 10) == 0 or self.done() >= 1.0:
                 row = {"step": self.step, "seconds": round(self.seconds, 1), "lr": rate}
                 row |= {name: round(float(value) / since, 6) for name, value in figures.items()}
-                if validate and (self.seconds >= next_check or self.done() >= 1.0):
+                if validate and (self.seconds >= next_check or self.done() >= 1.0) and rank() == 0:
                     next_check = self.seconds + every
                     self.model.eval()
                     row |= {name: round(float(value), 6) for name, value in validate().items()}
                     self.model.train()
                 self.rows.append(row)
-                print(f"{self.stage}: " + ", ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
+                if rank() == 0:
+                    print(f"{self.stage}: " + ", ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
                 figures, since = {}, 0
             if now - saved > 60:
                 self.save()
@@ -251,7 +308,8 @@ class Trainer:
         self.save()
         for number, handler in previous.items():
             signal.signal(number, handler)
-        plot(self.curve)
+        if rank() == 0:
+            plot(self.curve)
         if self.stop:
             raise SystemExit(f"{self.stage}: stopped at step {self.step}; the same command goes on from here")
 

@@ -285,6 +285,13 @@ def sharpness(x):
     return (x[..., 1:] - x[..., :-1]).square().mean() + (x[..., 1:, :] - x[..., :-1, :]).square().mean()
 
 
+def steadiness(net, x, grid):
+    """Share of the codes of pictures' right halves that stay when the left ones are those of other pictures."""
+    other = torch.cat([x.roll(1, 0)[..., : x.shape[-1] // 2], x[..., x.shape[-1] // 2 :]], -1)
+    same = net.encode(x) == net.encode(other)
+    return same.reshape(len(x), grid, grid)[..., grid // 2 :].float().mean()
+
+
 def pictures(batch, device):
     """Scenes as the tokenizer takes them: `[n, 3, height, width]` in [0, 1]."""
     return torch.from_numpy(batch.pixels).to(device).permute(0, 3, 1, 2).float() / 255
@@ -356,7 +363,7 @@ class Phase:
 
     @torch.no_grad()
     def validate(self):
-        """PSNR, sharpness as a share of the originals' and codes in use; at the end also what the judge reads."""
+        """PSNR, sharpness as a share of the originals', codes in use and how steady they are; at the end also what the judge reads."""
         net, grid = self.trainer.average, self.config.grid
         final = self.trainer.done() >= 1.0 and self.critic
         shown, used, right = [], set(), []
@@ -373,7 +380,8 @@ class Phase:
         y = torch.cat(shown)[:48]
         x = self.held[:48]
         found = {"psnr": -10 * torch.log10(F.mse_loss(y, x)), "sharpness": sharpness(y) / sharpness(x)}
-        found |= {"codes": float(len(used))} if self.codes else {}
+        if self.codes:
+            found |= {"codes": float(len(used)), "steady": steadiness(net, x, grid)}
         found |= {"judged_right": torch.cat(right).mean()} if right else {}
         pairs = torch.stack([x[:24], y[:24]], 1).flatten(0, 1)
         common.sheet(self.args.out / f"tokenizer-{self.name}.png", common.to_bytes(pairs), columns=8)

@@ -214,6 +214,32 @@ def test_a_base_learns_from_windows(run, tmp_path):
     assert column(tmp_path / "base-dimoo.csv", "validation")[-1] < 0.95 * np.log(CONFIGS["toy"].tokenizer.codebook), "better than a guess"
 
 
+def test_two_processes_take_the_steps_of_one(run, tmp_path):
+    weights = []
+    together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, launch in (("one", []), ("two", together)):
+        folder = tmp_path / name
+        folder.mkdir()
+        shutil.copytree(run / "tokens", folder / "tokens")
+        shutil.copy(run / "tokenizer.safetensors", folder)
+        options = ["--arch", "dimoo", "--out", str(folder), "--steps", "6", "--batch", "9", *OPTIONS]
+        told = subprocess.run(
+            [sys.executable, *launch, str(TRAINING / "base.py"), *options], check=True, timeout=900, capture_output=True, text=True
+        ).stdout
+        assert told.count("base-dimoo: step 6") == 1, "one of them speaks"
+        weights.append(common.load_file(folder / "base-dimoo.safetensors"))
+    one, two = weights
+    far = lambda a, b: sum(float((a[name] - b[name]).square().sum()) for name in a) ** 0.5  # noqa: E731
+    before = common.load_file(run / "base-dimoo.safetensors")
+    assert far(one, two) < 0.01 * far(one, before), "muon rounds to bf16, so they are not the same to the bit"
+    for name in ("loss", "validation"):
+        curves = [column(tmp_path / folder / "base-dimoo.csv", name) for folder in ("one", "two")]
+        assert np.allclose(*curves, rtol=1e-4), name
+    options = ["--phases", "codes", "--out", str(tmp_path / "one"), "--steps", "1", "--begin", str(run / "tokenizer.safetensors"), *OPTIONS]
+    refused = subprocess.run([sys.executable, *together, str(TRAINING / "tokenizer.py"), *options], capture_output=True, text=True)
+    assert refused.returncode != 0 and "tokenizer-codes trains in one process" in refused.stderr
+
+
 def test_nearly_all_is_masked_more_often_than_a_sampler_does():
     torch.manual_seed(0)
     codes = torch.zeros(2000, 64, dtype=torch.long)
