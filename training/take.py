@@ -73,7 +73,8 @@ def main():
             local = json.loads((folder / "config.json").read_text())["tokenizer"].get("local", False)
             if local != config.tokenizer.local:
                 has, wants = ("no GroupNorm", "some") if local else ("GroupNorms", "none")
-                raise SystemExit(f"error: the tokenizer in {folder} has {has} in its encoder, and --config {config.name} {wants}")
+                told = f"the tokenizer in {folder} has {has} in its encoder, and --config {config.name} {wants}"
+                raise SystemExit(f"error: {told}" + ("" if local else "; training/local.py takes them out, before this"))
             taken(folder / "vq.safetensors", tokenizer.build({}, config), {"config": values}, args.out / "tokenizer.safetensors")
         owner = base.new_base(arch, config, header)
         metadata = {"config": values, "arch": arch, "header": header}

@@ -25,7 +25,7 @@ import sampling
 import scenes
 import tokenizer
 import tokens
-from config import CONFIGS
+from config import CONFIGS, replace
 from scenes import Scenes, Source
 
 TRAINING = Path(__file__).parents[1]
@@ -132,6 +132,39 @@ def test_a_base_on_other_codes_is_taken_over_to_those_of_the_run(run, tmp_path):
     for name, axis in (("tok_emb.weight", 0), ("bias", -1)):
         assert torch.equal(ours[name].index_select(axis, single), theirs[name].index_select(axis, single)), name
     assert not torch.equal(common.load_file(part)["tok_emb.weight"].float(), theirs["tok_emb.weight"])
+
+
+def test_group_norms_are_taken_out_of_a_tokenizer(run, tmp_path):
+    """An exported tokenizer that has them becomes one without, whose latents are nearly what they were, and is trained on."""
+    config = CONFIGS["toy"]
+    with_norms = replace(config, tokenizer=replace(config.tokenizer, local=False))
+    torch.manual_seed(0)
+    old = tokenizer.VQModel(with_norms.tokenizer)
+    model = tmp_path / "models" / "text"
+    shutil.copytree(run / "text", model)
+    values = json.loads((model / "config.json").read_text())
+    assert values["tokenizer"].pop("local")
+    (model / "config.json").write_text(json.dumps(values))
+    save_file(old.state_dict(), model / "vq.safetensors")
+    out = tmp_path / "more"
+    told = [sys.executable, str(TRAINING / "take.py"), "--models", str(tmp_path / "models"), "--out", str(out), *OPTIONS]
+    refused = subprocess.run(told, capture_output=True, text=True)
+    assert refused.returncode != 0 and "training/local.py takes them out" in refused.stderr
+    said = subprocess.run(
+        [sys.executable, str(TRAINING / "local.py"), "--model", str(model), "--out", str(out), *OPTIONS, "--steps", "40"],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    before, after = (float(part.split()[0]) for part in said.split("latents ")[1].split("size, "))
+    assert after < 0.5 * before < 1, said
+    begin = out / "begin-tokenizer.safetensors"
+    assert common.metadata_of(begin)["config"]["tokenizer"]["local"]
+    ours = common.load_file(begin)
+    assert torch.equal(ours["decoder.conv_out.weight"], old.state_dict()["decoder.conv_out.weight"])
+    assert not torch.allclose(ours["encoder.mid_block.resnets.0.norm1.weight"], torch.ones(32), atol=1e-2), "statistics are in it"
+    call("tokenizer.py", "--phases", "codes", "--whole", "1", "--steps", "2", "--begin", str(begin), "--out", str(out), *OPTIONS)
+    kept = [common.load_file(path)["quantize.embedding.weight"] for path in (begin, out / "tokenizer.safetensors")]
+    assert float((kept[0] - kept[1]).abs().mean()) < 0.05 * float(kept[0].abs().mean()), "no k-means anew"
+    call("take.py", "--models", str(tmp_path / "models"), "--out", str(out), *OPTIONS)
 
 
 def test_training_goes_on_from_exported_models(run, tmp_path):
