@@ -400,7 +400,7 @@ def elsewhere(x, factor):
     sizes = [side // factor for side in x.shape[2:]]
     inner, outer = np.zeros(sizes, bool), []
     for axis, side in enumerate(sizes):
-        length = np.random.randint(min(side, 4, max(3, side // 2)), side + 1)
+        length = np.random.randint(min(4, side), side + 1)
         first = np.random.randint(side - length + 1)
         outer.append((first, first + length))
     (top, bottom), (left, right) = outer
