@@ -84,6 +84,13 @@ def from_first(make):
     return made[0]
 
 
+def leave():
+    """Waits for all processes and takes leave of them: one that just ended would take the others, which still validate, with it."""
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def share(count):
     """Which of `count` sequences of a batch are this process's."""
     if count < processes():
@@ -95,8 +102,8 @@ def average_gradients(parameters, loss):
     """Sets gradients to their means over all processes, and gives the mean of the losses."""
     if processes() == 1:
         return loss
-    flat = torch.cat([torch.zeros(p.numel(), device=p.device) if p.grad is None else p.grad.flatten() for p in parameters])
-    flat = torch.cat([flat, loss.detach()[None].float()])
+    parts = [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters]
+    flat = torch.cat([*parts, loss.detach()[None].float()])
     dist.all_reduce(flat)
     flat /= processes()
     for p, grad in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
@@ -136,7 +143,9 @@ class Trainer:
     losses whose mean is that of the batch. The first of them keeps time, validates and saves.
     """
 
-    def __init__(self, args, stage, model, metadata, betas=(0.9, 0.96), weight_decay=0.01, minutes=None, suffix="", optimizer="muon", shares=False):
+    def __init__(
+        self, args, stage, model, metadata, betas=(0.9, 0.96), weight_decay=0.01, minutes=None, suffix="", optimizer="muon", shares=False
+    ):
         self.args, self.stage, self.model, self.metadata = args, stage, model, metadata
         if processes() > 1 and not shares:
             raise SystemExit(f"error: {stage} trains in one process")
@@ -310,6 +319,7 @@ class Trainer:
             signal.signal(number, handler)
         if rank() == 0:
             plot(self.curve)
+        leave()
         if self.stop:
             raise SystemExit(f"{self.stage}: stopped at step {self.step}; the same command goes on from here")
 

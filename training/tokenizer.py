@@ -2,12 +2,13 @@
 
 aMUSEd's VQModel (arXiv 2401.01808) under diffusers' names: convolutions without attention, pictures in [0, 1], nearest code
 by Euclidean distance. The encoder may go without GroupNorm (`local`), whose statistics are of the whole picture: with them the
-codes of a thing change with whatever stands elsewhere, most of them, and a base can only take that for chance. For the same reason
-latents are held to what they are where all but a part of the picture is another one. It is trained in three phases, each of which begins with what the one before it left:
+codes of a thing change with whatever stands elsewhere, most of them, and a base can only take that for chance. For the same
+reason latents are held to what they are where all but a part of the picture is another one. It is trained in three phases, each of
+which begins with what the one before it left:
 
 - `autoencoder`: continuous latents with a little noise. Pictures are learnt much faster so than with a young codebook.
-- `codes`: a codebook from k-means over latents (or the one that it begins with), then all of it goes on. The codes follow a moving average of what is assigned
-  to them (van den Oord et al. 2017, appendix A); those that fall out of use restart where the error is.
+- `codes`: a codebook from k-means over latents (or the one that it begins with), then all of it goes on. The codes follow a moving
+  average of what is assigned to them (van den Oord et al. 2017, appendix A); those that fall out of use restart where the error is.
 - `decoder`: encoder and codebook are frozen for good, so that tokens never change again and bases can be trained meanwhile. The
   decoder goes on against a PatchGAN with spectral norm: hinge loss, a small fixed weight, feature matching, nothing of it
   before the discriminator has seen enough (SeQ-GAN, arXiv 2212.03185; MaskBit, 2409.16211).
@@ -335,7 +336,7 @@ class Phase:
         self.held, self.labels = pictures(batch, args.device), batch.labels
 
     def whole(self):
-        """Whether pictures are taken whole by now: at last GroupNorm must see what it will see in use."""
+        """Whether pictures are taken whole by now: at last the decoder's GroupNorms must see what they will see in use."""
         return self.trainer.done() >= 1 - self.args.whole
 
     def take(self):
@@ -421,7 +422,7 @@ def cut_out(x, corners, side):
 def autoencode(phase):
     """Pictures to latents and back, with noise in place of codes that grows to the size of their error."""
     model, trainer, args = phase.model, phase.trainer, phase.args
-    if trainer.step == 0:
+    if trainer.step == 0 and phase.config.tokenizer.local and not args.begin:
         settle(model.encoder, phase.held[:16])
         trainer.average.load_state_dict(model.state_dict())
     front, back = (torch.compile(m) if args.compile else m for m in (model.latents, model.decoder))

@@ -66,11 +66,12 @@ def test_every_stage_learns(run):
         assert (run / f"{phase}.safetensors").exists() and (run / f"{phase}.png").exists()
         assert column(run / f"{phase}.csv", "psnr")[-1] > 9 and column(run / f"{phase}.csv", "sharpness")[-1] > 0
     assert column(run / "tokenizer-codes.csv", "codes")[-1] > 4
-    # On held-out scenes, as one batch's loss says as much of its masks as of the model. Well below a guess among the 64 codes,
-    # and below what ten steps reach.
+    # On held-out scenes, as one batch's loss says as much of its masks as of the model. Well below a guess among the 64 codes, and of
+    # the text model below what ten steps reach. The class model begins with how frequent codes are: see the next test.
     for arch in ("dimoo", "maskgit"):
         losses = column(run / f"base-{arch}.csv", "validation")
-        assert losses[-1] < np.log(64) - 0.2 and losses[-1] < losses[0], f"base-{arch}: {losses}"
+        assert losses[-1] < np.log(64) - 0.2, f"base-{arch}: {losses}"
+        assert arch == "maskgit" or losses[-1] < 0.97 * losses[0], f"base-{arch}: {losses}"
     for arch in ("dimoo", "maskgit"):
         rows = figures(run / f"shortcut-{arch}.csv")
         assert float(rows[-1]["loss"]) < float(rows[-1]["reuse"]), f"{arch}: no better than reuse"
@@ -167,6 +168,14 @@ def test_group_norms_are_taken_out_of_a_tokenizer(run, tmp_path):
     call("take.py", "--models", str(tmp_path / "models"), "--out", str(out), *OPTIONS)
 
 
+def test_a_class_base_learns_more_than_how_frequent_codes_are(run, tmp_path):
+    for name in ("tokens", "tokenizer.safetensors"):
+        (shutil.copytree if name == "tokens" else shutil.copy)(run / name, tmp_path / name)
+    call("base.py", "--arch", "maskgit", "--out", str(tmp_path), "--steps", "450", "--lr", "4e-3", *OPTIONS)
+    losses = column(tmp_path / "base-maskgit.csv", "validation")
+    assert losses[-1] < 0.95 * losses[0], losses
+
+
 def test_training_goes_on_from_exported_models(run, tmp_path):
     call("export.py", "--out", str(run), "--to", str(tmp_path / "models"))
     more = tmp_path / "more"
@@ -256,10 +265,10 @@ def test_two_processes_take_the_steps_of_one(run, tmp_path):
         shutil.copytree(run / "tokens", folder / "tokens")
         shutil.copy(run / "tokenizer.safetensors", folder)
         options = ["--arch", "dimoo", "--out", str(folder), "--steps", "6", "--batch", "9", *OPTIONS]
-        told = subprocess.run(
-            [sys.executable, *launch, str(TRAINING / "base.py"), *options], check=True, timeout=900, capture_output=True, text=True
-        ).stdout
-        assert told.count("base-dimoo: step 6") == 1, "one of them speaks"
+        command = [sys.executable, *launch, str(TRAINING / "base.py"), *options]
+        told = subprocess.run(command, timeout=900, capture_output=True, text=True)
+        assert told.returncode == 0, told.stderr
+        assert told.stdout.count("base-dimoo: step 6") == 1, "one of them speaks"
         weights.append(common.load_file(folder / "base-dimoo.safetensors"))
     one, two = weights
     far = lambda a, b: sum(float((a[name] - b[name]).square().sum()) for name in a) ** 0.5  # noqa: E731
