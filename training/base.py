@@ -8,8 +8,8 @@ What they learn from is written by `tokens.py`, which runs beside them. A batch 
 knows no padding; one batch in ten has no prompt (no class), for guidance. The loss is cross-entropy at masked tokens. How much is
 masked is mostly drawn so that nearly everything is (eMIGM, arXiv 2503.07197), which is where a run decides what to show, and
 otherwise along the schedule that sampling uses, so that its last steps have been seen as well. The class model learns from
-scenes of one thing. With `--window` it is rectangles of a scene that are learnt from, tokens elsewhere being left out of the
-sequence: at half of the tokens a step costs half. The last part of a training has to be without.
+scenes of one thing. With `--window` it is mostly what stands around things that is learnt from, tokens elsewhere being left out of
+the sequence: at half of the tokens a step costs half. The last part of a training has to be without.
 
 Train one: `python training/base.py --arch dimoo --config small --out runs/small`.
 """
@@ -29,6 +29,7 @@ import tokens
 
 SPECIAL = ["[UNK]", "<uncondition>", "<mask>", "<newline>", "<boa>", "<boi>", "<eoi>", "<eoa>"]
 UNCONDITIONAL = 0.1
+WHOLE = 0.1  # share of batches that are whole scenes with `--window`
 NEARLY_ALL = 0.7  # share of scenes that are masked as eMIGM does; the others as sampling does
 LEAST, STEEPNESS = 0.2, 5.0  # of eMIGM: 1 - exp(-5 u), u from 0.2 to 1
 VALIDATED = 128  # scenes, as a base costs seconds a hundred
@@ -153,7 +154,7 @@ class DiMOO(nn.Module):
         return self.model["transformer"]
 
     def forward(self, ids, positions=None):
-        """`positions` `[T]` say where the ids stand, if not one after the other."""
+        """`positions` `[B, T]` say where the ids stand, if not one after the other."""
         x = self.net.wte(ids)
         positions = torch.arange(ids.shape[1], device=ids.device) if positions is None else positions
         table = rotation(positions, self.width // self.heads)
@@ -261,8 +262,8 @@ class MaskGIT(nn.Module):
         return self.codebook + 1 + label
 
     def forward(self, ids, positions=None):
-        """`positions` `[T]` say where the ids stand, if not one after the other."""
-        x = self.first_layer(self.tok_emb(ids) + (self.pos_emb if positions is None else self.pos_emb[:, positions]))
+        """`positions` `[B, T]` say where the ids stand, if not one after the other."""
+        x = self.first_layer(self.tok_emb(ids) + (self.pos_emb if positions is None else self.pos_emb[0][positions]))
         for attend, feed in self.transformer["layers"]:
             x = x + attend(x)
             x = x + feed(x)
@@ -345,35 +346,38 @@ def condition_of(arch, model, part, vocabulary, device, drop=False):
 
 
 def features_of(model, arch, codes, condition, vocabulary, window=None):
-    """Features at the image tokens: `condition` is prompt ids `[B, P]` or class ids `[B]`. With a window, tokens elsewhere are
-    left out of the sequence, and features are of those in it."""
+    """Features at the image tokens: `condition` is prompt ids `[B, P]` or class ids `[B]`. With windows `[B, N]`, tokens elsewhere
+    are left out of the sequence, and features are of those in it."""
     if arch == "dimoo":
         ids = model.sequence(condition, codes, vocabulary)
         places = model.places(condition.shape[1] + 2, codes.device)
         if window is None:
             return model(ids)[:, places]
-        kept = torch.ones(ids.shape[1], dtype=torch.bool, device=ids.device)
-        kept[places] = False
-        kept[places[window]] = True
-        positions = kept.nonzero()[:, 0]
-        return model(ids[:, positions], positions)[:, torch.searchsorted(positions, places[window])]
+        kept = torch.ones_like(ids, dtype=torch.bool)
+        kept[:, places] = False
+        kept.scatter_(1, places[window], True)
+        positions = kept.nonzero()[:, 1].unflatten(0, (len(ids), -1))
+        features = model(ids.gather(1, positions), positions)
+        at = torch.searchsorted(positions, places[window])
+        return features.gather(1, at[..., None].expand(-1, -1, features.shape[-1]))
     if window is None:
         return model(torch.cat((codes, condition[:, None]), 1))[:, : model.tokens]
-    positions = torch.cat((window, window.new_tensor([model.tokens])))
-    return model(torch.cat((codes[:, window], condition[:, None]), 1), positions)[:, :-1]
+    positions = F.pad(window, (0, 1), value=model.tokens)
+    return model(torch.cat((codes.gather(1, window), condition[:, None]), 1), positions)[:, :-1]
 
 
-def a_window(tokens, rows, columns):
-    """About so many tokens of a grid, in order: a rectangle of any shape that fits, anywhere.
+def windows(labels, tokens, rows, columns):
+    """So many tokens of each scene's grid, in order, `[B, tokens]`: what is nearest to its things, to some sides more than to others.
 
-    A step over half of the tokens costs half, and they are seen beside those that they have to agree with.
+    Skies and grounds are learnt soon; what things look like takes all the scenes that there are.
     """
-    least = -(-tokens // columns)
-    height = int(np.random.randint(least, rows + 1))
-    width = min(columns, -(-tokens // height))
-    top, left = np.random.randint(rows - height + 1), np.random.randint(columns - width + 1)
-    row, column = np.meshgrid(np.arange(top, top + height), np.arange(left, left + width), indexing="ij")
-    return torch.from_numpy((row * columns + column).flatten())
+    first, last = (divmod(labels[:, [field]].astype(np.int64), columns) for field in (scenes.FIRST, scenes.LAST))
+    far = np.zeros((len(labels), rows * columns))
+    for at, start, end in zip(divmod(np.arange(rows * columns), columns), first, last, strict=True):
+        before, behind = np.exp(np.random.uniform(-1, 1, (2, len(labels), 1)))
+        far = np.maximum(far, np.maximum(before * (start - at), behind * (at - end)))
+    far += 1e-3 * np.random.rand(*far.shape)
+    return torch.from_numpy(np.sort(np.argsort(far, 1)[:, :tokens], 1))
 
 
 class _Through:
@@ -407,7 +411,7 @@ def main():
     parser.add_argument("--arch", required=True, choices=("dimoo", "maskgit"))
     common.add_arguments(parser)
     parser.add_argument(
-        "--window", type=int, default=0, metavar="TOKENS", help="learn from rectangles of about so many tokens; end without"
+        "--window", type=int, default=0, metavar="TOKENS", help="learn mostly from so many tokens around things; end without"
     )
     parser.add_argument("--every", type=float, default=10, metavar="MINUTES", help="between validations, each with a sheet of pictures")
     args = parser.parse_args()
@@ -416,6 +420,8 @@ def main():
     vq, _ = common.load_weights(args.out / "tokenizer.safetensors", tokenizer.build, args.device)
     folder = tokens.Folder(args.out, vq, wait=True)
     held = folder.held()
+    if args.window and not held.labels[:, scenes.LAST].any():
+        raise SystemExit(f"error: {folder.path} does not say where things stand, as --window has to know; make its tokens anew")
     if arch == "maskgit":
         held = of_one_thing(held)
     checks = [part for group in groups(held, 1000, 1000) for part in _split(group, VALIDATED, len(held))]
@@ -433,23 +439,24 @@ def main():
     def loss_at(forward, owner, part, drop=False, biased=True, window=None, own=slice(None)):
         """The mean loss at the masked tokens of a batch, as far as the sequences `own` add to it."""
         codes = torch.from_numpy(part.codes.astype(np.int64)).to(args.device)
-        places = torch.arange(codes.shape[1], device=args.device) if window is None else window.to(args.device)
-        inputs, mask = codes.clone(), torch.zeros_like(codes, dtype=torch.bool)
-        inputs[:, places], mask[:, places] = masked(codes[:, places], arch, codebook, biased)
-        total = mask.sum()
-        part, inputs, mask, codes = part.of(own), inputs[own], mask[own], codes[own]
+        places = torch.arange(codes.shape[1], device=args.device).expand_as(codes) if window is None else window.to(args.device)
+        wanted = codes.gather(1, places)
+        inputs, mask = masked(wanted, arch, codebook, biased)
+        codes, total = codes.scatter(1, places, inputs), mask.sum()
+        part, codes, places, wanted, mask = part.of(own), codes[own], places[own], wanted[own], mask[own]
         condition = condition_of(arch, owner, part, vocabulary, args.device, drop)
         with common.autocast(args):
             through = _Through(forward, owner)
-            features = features_of(through, arch, inputs, condition, vocabulary, None if window is None else places)
-            logits = owner.logits(features[mask[:, places]], mask.nonzero(as_tuple=True)[1])
-        return F.cross_entropy(logits.float(), codes[mask], reduction="sum") / total
+            features = features_of(through, arch, codes, condition, vocabulary, None if window is None else places)
+            logits = owner.logits(features[mask], places[mask])
+        return F.cross_entropy(logits.float(), wanted[mask], reduction="sum") / total
 
     def loss_of():
         part = common.from_first(batches.take)
         trainer.position += len(part)
         drop = np.random.rand() < UNCONDITIONAL
-        window = a_window(args.window, config.grid, config.grid) if args.window else None
+        around = args.window > 0 and np.random.rand() > WHOLE
+        window = windows(part.labels, args.window, config.grid, config.grid) if around else None
         loss = common.processes() * loss_at(net, model, part, drop, window=window, own=common.share(len(part)))
         return loss, {"again": float(batches.again)}
 

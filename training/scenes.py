@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 CHUNK = 4096
-# Fields of `labels`.
-KIND, NOUN_A, NOUN_B, COUNT, RELATION, LEFTMOST, RIGHTMOST, PLACE, LIGHT, COLOUR_A, COLOUR_B, STATED, HELD_OUT, TORN = range(14)
+# Fields of `labels`. FIRST and LAST are the tokens, top left and bottom right, between which all things stand.
+KIND, NOUN_A, NOUN_B, COUNT, RELATION, LEFTMOST, RIGHTMOST, PLACE, LIGHT, COLOUR_A, COLOUR_B, STATED, HELD_OUT, TORN, FIRST, LAST = range(16)
 AND = 2  # the relation that says nothing of sides
 NO_WORD = 65535
 

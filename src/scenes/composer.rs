@@ -5,7 +5,7 @@ use super::content::{self, Labels, Split, World};
 use super::draws::{Draws, Stream};
 use super::grammar::Ids;
 use super::nouns::{Noun, nouns};
-use super::paint::Painter;
+use super::paint::{Painter, TOKEN};
 use super::split::HeldOut;
 use super::sprites::Style;
 use rayon::prelude::*;
@@ -23,6 +23,24 @@ pub struct Scene {
     pub caption: String,
     /// The caption's words, by number in [`super::vocabulary`].
     pub ids: Vec<u16>,
+}
+
+impl Scene {
+    /// [`Labels::numbers`], and at the end between which two tokens of the grid of 8 px all things stand: top left and bottom right.
+    #[must_use]
+    pub fn numbers(&self) -> [i16; 16] {
+        let size = (self.pixels.len() / 3).isqrt() as u32;
+        let (grid, last) = (size / TOKEN as u32, size - 1);
+        let (mut from, mut to) = ([last; 2], [0; 2]);
+        for (_, [left, top, width, height]) in &self.things {
+            from = [from[0].min(*left), from[1].min(*top)];
+            to = [to[0].max(left + width - 1).min(last), to[1].max(top + height - 1).min(last)];
+        }
+        let token = |[x, y]: [u32; 2]| (y / TOKEN as u32 * grid + x / TOKEN as u32) as i16;
+        let mut numbers = self.labels.numbers();
+        numbers[14..].copy_from_slice(&[token(from), token(to)]);
+        numbers
+    }
 }
 
 /// Which scenes are wanted.
@@ -281,7 +299,7 @@ mod tests {
             assert_eq!(record.len() as u64, header["record"]["bytes"].as_u64().unwrap());
             assert_eq!(record[at("pixels", 0)..][..at("pixels", 1)], scene.pixels);
             let pair = |at: usize| [record[at], record[at + 1]];
-            for (i, &label) in scene.labels.numbers().iter().enumerate() {
+            for (i, &label) in scene.numbers().iter().enumerate() {
                 assert_eq!(i16::from_le_bytes(pair(at("labels", 0) + 2 * i)), label);
             }
             let caption = &record[at("caption", 0)..][..at("caption", 1)];
@@ -292,6 +310,33 @@ mod tests {
             let spoken = known.map(|id| header["words"][usize::from(id)].as_str().unwrap().to_owned());
             assert!(spoken.eq(words(&scene.caption)), "{}", scene.caption);
             assert_eq!(ids.count(), 32);
+        }
+    }
+
+    #[test]
+    fn records_say_between_which_tokens_things_stand() {
+        for (size, grid) in [(64, 8), (128, 16)] {
+            let composer = composer(10, size);
+            for index in 0..200 {
+                let scene = composer.scene(4, index, &Mix::default());
+                let [from, to] = [14, 15]
+                    .map(|i| scene.numbers()[i] as u32)
+                    .map(|token| [token % grid * 8, token / grid * 8]);
+                let holds = |&(_, [left, top, width, height]): &(usize, [u32; 4])| {
+                    from[0] <= left
+                        && from[1] <= top
+                        && left + width <= to[0] + 8
+                        && top + height <= to[1] + 8
+                };
+                assert!(scene.things.iter().all(holds), "{:?} in {from:?} to {to:?}", scene.things);
+                let narrow = [(from[0], 0), (from[1], 1)]
+                    .map(|(at, side)| scene.things.iter().any(|(_, b)| b[side] < at + 8));
+                assert_eq!(narrow, [true; 2], "{:?} from {from:?}", scene.things);
+                assert!(
+                    scene.things.iter().any(|(_, b)| b[0] + b[2] > to[0])
+                        && scene.things.iter().any(|(_, b)| b[1] + b[3] > to[1])
+                );
+            }
         }
     }
 

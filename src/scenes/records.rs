@@ -1,6 +1,6 @@
 //! The stream that trainers read: one line of JSON, then records of one size.
 //!
-//! A record is the picture (`u8`, `[size, size, 3]`), sixteen labels (`i16`, [`Labels::numbers`](super::Labels::numbers)), the ids of
+//! A record is the picture (`u8`, `[size, size, 3]`), sixteen labels (`i16`, [`Scene::numbers`]), the ids of
 //! the caption's words (`u16`, 32 of them, 65535 behind the last) and the caption (UTF-8, 192 bytes, zeros behind its end);
 //! numbers are little-endian. The line says where each lies.
 
@@ -51,7 +51,7 @@ pub fn header(composer: &Composer) -> Value {
 /// Appends the record of a scene.
 pub fn append(scene: &Scene, out: &mut Vec<u8>) {
     out.extend_from_slice(&scene.pixels);
-    for label in scene.labels.numbers() {
+    for label in scene.numbers() {
         out.extend_from_slice(&label.to_le_bytes());
     }
     for i in 0..IDS {

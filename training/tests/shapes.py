@@ -39,11 +39,13 @@ def scene(rng, size, nouns, single, torn_share):
     colours = rng.integers(len(COLOURS), size=2)
     things = [[(a, colours[0])], [(a, colours[0]), (b, colours[1])], [(a, colours[0])] * (2 + rng.integers(2))][kind]
     torn = rng.random() < torn_share
+    covered = np.zeros((size, size), bool)
     for index, (noun, colour) in enumerate(things):
         x = (index + 0.5) / len(things) + rng.uniform(-0.06, 0.06)
         y, radius = rng.uniform(0.5, 0.8), rng.uniform(0.2, 0.3) / (1 + 0.6 * (len(things) > 1))
         grid = np.mgrid[0:size, 0:size] / size
         inside = shape(noun, ((grid[0] - y) / radius, (grid[1] - x) / radius))
+        covered |= inside
         pixels[inside] = NATURAL[noun] if colour == 0 else HUES[colour - 1]
         if torn and index == 0:
             patches = np.kron(rng.random((size // 8, size // 8)) < 0.5, np.ones((8, 8))) > 0
@@ -68,6 +70,8 @@ def scene(rng, size, nouns, single, torn_share):
     second = second if kind == 1 else (-1, -1)
     labels[:8] = [kind, first[0], second[0], len(things), relation, things[0][0], things[-1][0], place]
     labels[8:14] = [light, first[1], second[1], stated, 0, torn]
+    rows, columns = (np.flatnonzero(covered.any(axis)) // 8 for axis in (1, 0))
+    labels[14:] = [rows[end] * (size // 8) + columns[end] for end in (0, -1)]
     return np.clip(pixels, 0, 255).astype(np.uint8), labels, caption
 
 

@@ -234,26 +234,45 @@ def test_a_window_is_seen_where_it_stands(arch):
     codes = torch.randint(0, config.tokenizer.codebook, (2, model.tokens))
     condition = torch.tensor([[0, 1], [1, 0]]) if arch == "dimoo" else torch.tensor([model.class_id(0), model.class_id(1)])
     of = lambda codes, window=None: base.features_of(model, arch, codes, condition, vocabulary, window)  # noqa: E731
-    everything = torch.arange(model.tokens)
+    everything = torch.arange(model.tokens).expand(2, -1)
     assert torch.allclose(of(codes), of(codes, everything), atol=1e-5)
-    for _ in range(20):
-        window = base.a_window(model.tokens // 2, config.grid, config.grid)
-        assert model.tokens // 2 <= len(window) < model.tokens and (window.diff() > 0).all()
-        assert 0 <= window.min() and window.max() < model.tokens
-    other = codes.clone()
-    outside = torch.ones(model.tokens, dtype=torch.bool)
-    outside[window] = False
-    other[:, outside] = (codes[:, outside] + 1) % config.tokenizer.codebook
-    assert of(codes, window).shape[1] == len(window)
+    window = torch.tensor([[1, 2, 5, 6], [8, 9, 12, 15]])
+    other = (codes + 1) % config.tokenizer.codebook
+    other.scatter_(1, window, codes.gather(1, window))
+    assert of(codes, window).shape[1] == 4
     assert torch.allclose(of(codes, window), of(other, window), atol=1e-6)
-    assert not torch.allclose(of(codes)[:, window], of(codes, window), atol=1e-3)
+    for row in range(2):
+        assert not torch.allclose(of(codes)[row, window[row]], of(codes, window)[row], atol=1e-3)
+
+
+def test_windows_hold_the_things():
+    """All of them where they fit, and what is nearest beside them; a part of them where they do not."""
+    labels = np.zeros((3, 16), np.int16)
+    boxes = [(2, 3, 4, 4), (0, 0, 3, 0), (0, 1, 7, 5)]  # left, top, right, bottom on a grid of 6 rows and 8 columns
+    for row, (left, top, right, bottom) in zip(labels, boxes, strict=True):
+        row[[scenes.FIRST, scenes.LAST]] = top * 8 + left, bottom * 8 + right
+    seen = set()
+    for _ in range(20):
+        chosen = base.windows(labels, 12, 6, 8)
+        assert chosen.shape == (3, 12) and (chosen.diff() > 0).all() and 0 <= chosen.min() and chosen.max() < 48
+        for window, (left, top, right, bottom) in zip(chosen.tolist(), boxes, strict=True):
+            box = {row * 8 + column for row in range(top, bottom + 1) for column in range(left, right + 1)}
+            assert len(box & set(window)) == min(12, len(box)), box
+        seen.add(tuple(chosen[0].tolist()))
+    assert len(seen) > 5, "another part of what is around them every time"
 
 
 def test_a_base_learns_from_windows(run, tmp_path):
     for name in ("tokens", "tokenizer.safetensors"):
         (shutil.copytree if name == "tokens" else shutil.copy)(run / name, tmp_path / name)
-    call("base.py", "--arch", "dimoo", "--out", str(tmp_path), "--steps", "12", "--window", "8", *OPTIONS)
+    options = ["--arch", "dimoo", "--out", str(tmp_path), "--window", "8", *OPTIONS]
+    call("base.py", "--steps", "12", *options)
     assert column(tmp_path / "base-dimoo.csv", "validation")[-1] < 0.95 * np.log(CONFIGS["toy"].tokenizer.codebook), "better than a guess"
+    held = tokens.read(tmp_path / "tokens" / "held.npz")
+    held.labels[:, scenes.LAST] = 0
+    tokens.write(tmp_path / "tokens" / "held.npz", held)
+    with pytest.raises(subprocess.CalledProcessError):
+        call("base.py", "--steps", "13", *options)
 
 
 def test_two_processes_take_the_steps_of_one(run, tmp_path):

@@ -20,7 +20,8 @@ use canvas::{Canvas, Rgb, SIDE};
 use rayon::prelude::*;
 use setting::{HORIZONS, Light, Place, Setting, VARIANTS};
 use std::sync::OnceLock;
-use things::{Placed, TOKEN};
+use things::Placed;
+pub(super) use things::TOKEN;
 
 const BACKGROUNDS: usize = Place::ALL.len() * Light::ALL.len() * HORIZONS * VARIANTS;
 

@@ -29,7 +29,7 @@ impl Placed {
 }
 
 /// Pixels along the side of a token.
-pub(super) const TOKEN: usize = 8;
+pub(in crate::scenes) const TOKEN: usize = 8;
 /// The first row that things stand on: below the horizon, wherever that is.
 const FIRST_BASE: usize = 96;
 
