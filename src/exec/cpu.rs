@@ -1,9 +1,11 @@
 //! The CPU executor: every kernel's twin, in order. The oracle of the tests, and the fallback without an adapter.
 
+use super::cpu_weights::Weights;
 use super::{Counters, ExecError, Executor, LocalFuture, Memory, OpTime};
-pub use crate::kernels::bf16::available as multiplies_bf16;
-use crate::kernels::{Access, Buffers, StepValues, bf16};
-use crate::program::{Program, Storage, WeightSource, WeightSpec, plan};
+use crate::kernels::{Access, Buffers, StepValues};
+use crate::program::{Program, Storage, WeightSource, plan};
+use migm_products::Packed;
+pub use migm_products::multiplies_bf16;
 use std::collections::{BTreeSet, HashMap};
 use web_time::Instant;
 
@@ -11,13 +13,16 @@ use web_time::Instant;
 /// busy by themselves.
 const SIDE_BYTES: u64 = 32 << 20;
 
-/// Runs programs on all threads of rayon's pool. Weights are widened to f32 when loaded.
+/// Runs programs on all threads of rayon's pool, with weights widened to f32 or packed for products.
 #[derive(Debug)]
 pub struct CpuExecutor {
     programs: Vec<Program>,
     /// Every buffer: weights, states, then the pool.
     buffers: Vec<Vec<f32>>,
     states: HashMap<String, usize>,
+    packed: Vec<Packed>,
+    /// Which of these each operation of each program multiplies by.
+    packed_of: Vec<Vec<Option<usize>>>,
     /// The buffer of each slot of each program.
     slots: Vec<Vec<Option<usize>>>,
     /// By program: the one that it may run beside.
@@ -31,7 +36,7 @@ pub struct CpuExecutor {
     memory: Memory,
     counters: Counters,
     /// Whether linear layers are multiplied in bf16.
-    rounds: bool,
+    bf16: bool,
 }
 
 impl CpuExecutor {
@@ -40,12 +45,26 @@ impl CpuExecutor {
     /// # Errors
     /// A weight cannot be loaded.
     pub fn new(programs: Vec<Program>, weights: &mut dyn WeightSource) -> Result<Self, ExecError> {
+        Self::with(programs, weights, false)
+    }
+
+    /// The same with linear layers multiplied in bf16 where the processor does ([`multiplies_bf16`]): all else stays f32.
+    ///
+    /// # Errors
+    /// A weight cannot be loaded.
+    pub fn in_bf16(programs: Vec<Program>, weights: &mut dyn WeightSource) -> Result<Self, ExecError> {
+        Self::with(programs, weights, true)
+    }
+
+    fn with(programs: Vec<Program>, source: &mut dyn WeightSource, bf16: bool) -> Result<Self, ExecError> {
         let independent = independence(&programs);
         let plans: Vec<_> = programs.iter().map(plan::plan).collect();
         let mut new = Self {
             programs: Vec::new(),
             buffers: Vec::new(),
             states: HashMap::new(),
+            packed: Vec::new(),
+            packed_of: Vec::new(),
             slots: Vec::new(),
             beside: side_by_side(&programs, &plans, &independent),
             independent,
@@ -54,7 +73,7 @@ impl CpuExecutor {
             times: Vec::new(),
             memory: Memory::default(),
             counters: Counters::default(),
-            rounds: false,
+            bf16,
         };
         let states = super::state_bytes(&programs);
         let mut pool = Vec::new();
@@ -69,8 +88,7 @@ impl CpuExecutor {
             new.memory.other += bytes;
             side_pool.push(new.buffer(vec![0.0; bytes as usize / 4]));
         }
-        // Plain formats do not matter here: two programs that want a weight in two of them share its f32.
-        let mut loaded: HashMap<WeightSpec, usize> = HashMap::new();
+        let mut weights = Weights::of(&programs, bf16);
         for (index, (program, plan)) in programs.iter().zip(&plans).enumerate() {
             let pool = if new.beside[index].is_some() { &side_pool } else { &pool };
             let mut slots = Vec::with_capacity(program.tensors().len());
@@ -79,44 +97,21 @@ impl CpuExecutor {
                     Storage::Temporary => place.map(|place| pool[place]),
                     Storage::State => Some(new.state(&tensor.name, states[tensor.name.as_str()])),
                     Storage::Weight(spec) => {
-                        let scheme = spec.format.quantization();
-                        let mut key = spec.clone();
-                        if scheme.is_none() {
-                            key.format = crate::kernels::WeightFormat::F32;
-                        }
-                        Some(match loaded.get(&key) {
-                            Some(&index) => index,
-                            None => {
-                                let data = match scheme {
-                                    Some(scheme) => spec
-                                        .load_quantized(scheme, weights)?
-                                        .dequantize(spec.extent().1 as usize),
-                                    None => key.arrange(weights.load(spec)?),
-                                };
-                                new.memory.weights += data.len() as u64 * 4;
-                                let index = new.buffer(data);
-                                loaded.insert(key, index);
-                                index
-                            }
-                        })
+                        let held = (&mut new.buffers, &mut new.packed);
+                        Some(weights.load(spec, source, held, &mut new.memory)?)
                     }
                 });
             }
+            new.packed_of.push(weights.packed_of(program));
             new.written.push(written(program, &slots));
             new.slots.push(slots);
         }
+        new.counters.buffers = new.buffers.len() as u64;
         new.programs = programs;
         Ok(new)
     }
 
-    /// The same with linear layers multiplied in bf16 where the processor does ([`multiplies_bf16`]) and it pays: all else stays f32.
-    #[must_use]
-    pub fn in_bf16(self) -> Self {
-        Self { rounds: true, ..self }
-    }
-
     fn buffer(&mut self, data: Vec<f32>) -> usize {
-        self.counters.buffers += 1;
         self.buffers.push(data);
         self.buffers.len() - 1
     }
@@ -185,7 +180,8 @@ impl CpuExecutor {
         for (binding, _, length, buffer) in &mut taken {
             io.bind_write(*binding, &mut buffer[..*length]);
         }
-        bf16::rounding(self.rounds, || kernel.run(step, &mut io));
+        io.bind_packed(self.packed_of[program][op].map(|index| &self.packed[index]));
+        kernel.run(step, &mut io);
         for (_, index, _, buffer) in taken {
             mine[index] = buffer;
         }
@@ -265,7 +261,7 @@ fn side_by_side(programs: &[Program], plans: &[plan::Plan], independent: &[Vec<b
 
 impl Executor for CpuExecutor {
     fn describe(&self) -> String {
-        let bf16 = if self.rounds { ", bf16" } else { "" };
+        let bf16 = if self.bf16 { ", bf16" } else { "" };
         format!("CPU, {} threads{bf16}", rayon::current_num_threads())
     }
 

@@ -10,6 +10,7 @@ use crate::weights::WeightError;
 use std::collections::HashMap;
 
 pub mod cpu;
+mod cpu_weights;
 pub mod gpu;
 #[cfg(test)]
 pub(crate) mod twins;

@@ -30,7 +30,7 @@ impl Device {
     ) -> Result<Box<dyn Executor>, GenerateError> {
         Ok(match self {
             Self::Cpu => Box::new(CpuExecutor::new(programs, weights)?),
-            Self::CpuBf16 => Box::new(CpuExecutor::new(programs, weights)?.in_bf16()),
+            Self::CpuBf16 => Box::new(CpuExecutor::in_bf16(programs, weights)?),
             Self::Gpu(gpu) => Box::new(gpu::GpuExecutor::new((**gpu).clone(), programs, weights)?),
         })
     }

@@ -1,11 +1,11 @@
 //! The largest logits of every row, without a table of all logits. Twin of `shaders/head_max.wgsl`.
 
-use super::linear::{Sizes, product, tiles, weight_cost};
+use super::linear::{Sizes, Weight, multiply, tiles, weight_cost};
 use super::{
-    Binding, Buffers, Cost, Kernel, Product, RowRange, Slot, StepValues, WeightFormat, math, padded,
+    Binding, Buffers, Cost, Kernel, Product, RowRange, Slot, StepValues, WeightFormat, math,
     shader::Permutation,
 };
-use gemm::Parallelism;
+use migm_products::Multiplied;
 use rayon::prelude::*;
 
 /// `y[r, 16 t + i] = max over j of (x[r] . weight[weight_row + c - codes.first] + bias[r % bias_rows, c])` with
@@ -104,23 +104,28 @@ impl Kernel for HeadMax {
         vec![(Product { m: self.rows, k: self.inner, n: self.codes.count }, 1)]
     }
 
+    fn multiplies_by(&self) -> Option<(Slot, Multiplied)> {
+        let Self { weight_row: row, inner, .. } = *self;
+        Some((self.weight, Multiplied { row, inner, outer: self.codes.count, rounds: false }))
+    }
+
     fn describe(&self) -> String {
         format!("[{}, {}] x [{}, {1}]", self.rows, self.inner, self.codes.count)
     }
 
     fn run(&self, _: &StepValues, io: &mut Buffers<'_>) {
-        head_max(self.at(), io.f32(1), io.f32(2), io.f32(3), io.f32_mut(4));
+        let weight = Weight::of(io, 2, self.weight_row, self.inner);
+        head_max(self.at(), io.f32(1), weight, io.f32(3), io.f32_mut(4));
     }
 }
 
 /// The twin; an empty `bias` means none. Logits stand in memory for a block of rows at a time.
-pub(crate) fn head_max(p: Params, x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
+pub(crate) fn head_max(p: Params, x: &[f32], weight: Weight<'_>, bias: &[f32], y: &mut [f32]) {
     const BLOCK_ROWS: usize = 256;
     let [rows, inner, outer] = [p.rows, p.inner, p.outer].map(|size| size as usize);
     if rows == 0 || outer == 0 {
         return;
     }
-    let weight = &weight[(p.weight_row * padded(p.inner)) as usize..];
     let width = HeadMax::width(p.codes) as usize;
     let [first_code, codes] = [p.first, p.codes].map(|size| size as usize);
     // Where these codes' results stand in a row.
@@ -129,7 +134,8 @@ pub(crate) fn head_max(p: Params, x: &[f32], weight: &[f32], bias: &[f32], y: &m
     for (block, y) in y[..rows * width].chunks_mut(BLOCK_ROWS * width).enumerate() {
         let (first, rows) = (block * BLOCK_ROWS, y.len() / width);
         let sizes = Sizes { rows, inner, outer };
-        product(sizes, &x[first * inner..], weight, &mut logits, false, Parallelism::Rayon(0));
+        let finish: Option<fn(usize, usize, &mut [f32])> = None;
+        multiply(sizes, &x[first * inner..], weight, (&mut logits, outer), false, finish);
         let rows = y.par_chunks_exact_mut(width).zip(logits.par_chunks_exact_mut(outer)).enumerate();
         rows.for_each(|(row, (y, logits))| {
             let bias = if bias.is_empty() {
@@ -181,7 +187,8 @@ mod tests {
             };
             let width = HeadMax::width(p.outer) as usize;
             let mut y = vec![f32::NAN; rows * width];
-            head_max(p, &x, &padded_rows(&dense, inner), &bias, &mut y);
+            let weight = padded_rows(&dense[weight_row * inner..], inner);
+            head_max(p, &x, Weight::Rows(&weight), &bias, &mut y);
             let most: Vec<f32> =
                 y.chunks_exact(width).map(|row| row.iter().copied().fold(f32::MIN, f32::max)).collect();
             let wanted = (0..rows).map(|row| {

@@ -1,13 +1,13 @@
 //! A matrix product with its epilogue: bias, activation, residual. Twin of `shaders/linear.wgsl`.
 //!
-//! The product itself, [`product`], serves `masked_logits` and `conv2d` too.
+//! The product itself, [`multiply`], serves the heads too, and as [`product`] convolutions.
 
-use super::bf16;
 use super::{
     Binding, Buffers, Cost, Extent, Kernel, Product, ROW_ALIGNMENT, Slot, StepValues, WeightFormat, math,
     padded, shader::Permutation, split::Split, split_workgroups,
 };
 use gemm::Parallelism;
+use migm_products::{Multiplied, Packed};
 use rayon::prelude::*;
 
 /// What is applied to a product after its bias.
@@ -161,6 +161,12 @@ impl Kernel for Linear {
         vec![(Product { m: self.rows.at(step), k: self.inner, n: self.outer }, 1)]
     }
 
+    fn multiplies_by(&self) -> Option<(Slot, Multiplied)> {
+        let Self { weight_row: row, inner, outer, .. } = *self;
+        // A few rows, such as what a step is told, cost next to nothing and are not worth a rounding.
+        Some((self.weight, Multiplied { row, inner, outer, rounds: self.rows.max() >= FEWEST_ROUNDED }))
+    }
+
     fn split(&self, parts: u32, sums: Slot) -> Option<Split> {
         Some(Split::new(self, parts, sums))
     }
@@ -187,9 +193,13 @@ impl Kernel for Linear {
 
     fn run(&self, step: &StepValues, io: &mut Buffers<'_>) {
         let epilogue = Epilogue { activation: self.activation, accumulate: self.accumulate };
-        linear(self.at(step), epilogue, io.f32(1), io.f32(2), io.f32(3), io.f32_mut(4));
+        let weight = Weight::of(io, 2, self.weight_row, self.inner);
+        linear(self.at(step), epilogue, io.f32(1), weight, io.f32(3), io.f32_mut(4));
     }
 }
+
+/// Products of fewer rows stay in f32.
+const FEWEST_ROUNDED: u32 = 64;
 
 /// Side of the square of results that a workgroup of `shared/gemm_tile.wgsl` makes.
 const TILE: u32 = 64;
@@ -211,31 +221,58 @@ pub(crate) struct Epilogue {
     pub(crate) accumulate: bool,
 }
 
+/// What a product multiplies by.
+#[derive(Clone, Copy)]
+pub(crate) enum Weight<'a> {
+    /// Rows padded to a multiple of four, from the first that is meant.
+    Rows(&'a [f32]),
+    /// The same, packed.
+    Packed(&'a Packed),
+}
+
+impl<'a> Weight<'a> {
+    /// The weight of a kernel: packed, or rows of what is at a binding.
+    pub(crate) fn of(io: &Buffers<'a>, binding: u32, first_row: u32, inner: u32) -> Self {
+        let rows = || Self::Rows(&io.f32(binding)[(first_row * padded(inner)) as usize..]);
+        io.packed().map_or_else(rows, Self::Packed)
+    }
+}
+
 /// The twin. An empty `bias` means none.
-pub(crate) fn linear(p: Params, epilogue: Epilogue, x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
+pub(crate) fn linear(
+    p: Params,
+    epilogue: Epilogue,
+    x: &[f32],
+    weight: Weight<'_>,
+    bias: &[f32],
+    y: &mut [f32],
+) {
     let [rows, inner, outer, width] = [p.rows, p.inner, p.outer, p.y_width].map(|size| size as usize);
     if rows == 0 || outer == 0 {
         return;
     }
     let x = &x[p.x_row as usize * inner..];
-    let weight = &weight[p.weight_row as usize * padded(p.inner) as usize..];
     let bias = if bias.is_empty() { bias } else { &bias[p.bias_row as usize..][..outer] };
     // From the first element of the result to its last; between its rows lies what is not ours.
     let y = &mut y[p.y_start as usize..][..(rows - 1) * width + outer];
     let Epilogue { activation, accumulate } = epilogue;
     let sizes = Sizes { rows, inner, outer };
-    let multiply = |y: &mut [f32], accumulate| {
-        if bf16::rounds(rows) {
-            bf16::product(sizes, x, (weight, padded(p.inner) as usize), (y, width), accumulate);
-        } else {
-            product_into(sizes, x, weight, y, width, accumulate, Parallelism::Rayon(0));
-        }
+    let finish = |_, first: usize, values: &mut [f32]| {
+        math::simd(
+            #[inline(always)]
+            || {
+                if !bias.is_empty() {
+                    values.iter_mut().zip(&bias[first..]).for_each(|(y, bias)| *y += bias);
+                }
+                activation.apply(values);
+            },
+        );
     };
+    let finish = (!bias.is_empty() || activation != Activation::None).then_some(finish);
     if accumulate && activation != Activation::None {
         // The old contents must not pass through the activation: they are added from a copy.
         let old = y.to_vec();
-        multiply(y, false);
-        finish(y, width, outer, bias, activation);
+        multiply(sizes, x, weight, (y, width), false, finish);
         y.par_chunks_mut(width).zip(old.par_chunks(width)).with_min_len(1 + (1 << 14) / width).for_each(
             |(y, old)| {
                 y[..outer].iter_mut().zip(old).for_each(|(y, old)| *y += old);
@@ -243,31 +280,33 @@ pub(crate) fn linear(p: Params, epilogue: Epilogue, x: &[f32], weight: &[f32], b
         );
         return;
     }
-    multiply(y, accumulate);
-    if !bias.is_empty() || activation != Activation::None {
-        finish(y, width, outer, bias, activation);
-    }
+    multiply(sizes, x, weight, (y, width), accumulate, finish);
 }
 
-/// Adds the bias (unless empty) and applies the activation to the first `outer` of each `width` elements.
-fn finish(y: &mut [f32], width: usize, outer: usize, bias: &[f32], activation: Activation) {
-    // Without a bias or gaps, it does not matter where rows begin.
-    let (width, outer) = if bias.is_empty() && width == outer { (4096, 4096) } else { (width, outer) };
-    y.par_chunks_mut(width).with_min_len(1 + 8192 / width).for_each(|y| {
-        let end = outer.min(y.len());
-        let y = &mut y[..end];
-        math::simd(
-            #[inline(always)]
-            || {
-                if !bias.is_empty() {
-                    for (y, bias) in y.iter_mut().zip(bias) {
-                        *y += bias;
-                    }
-                }
-                activation.apply(y);
-            },
-        );
-    });
+/// `y = x weightT`, or `y += x weightT`, rows of `y` lying `y_stride` apart; then `finish` is given every row or part of one: the row, the
+/// first output, and the values.
+pub(crate) fn multiply(
+    sizes: Sizes,
+    x: &[f32],
+    weight: Weight<'_>,
+    (y, y_stride): (&mut [f32], usize),
+    accumulate: bool,
+    finish: Option<impl Fn(usize, usize, &mut [f32]) + Sync>,
+) {
+    match (weight, finish) {
+        (Weight::Packed(packed), Some(finish)) => {
+            packed.product(sizes.rows, x, (y, y_stride), accumulate, &finish);
+        }
+        (Weight::Packed(packed), None) => {
+            packed.product(sizes.rows, x, (y, y_stride), accumulate, &|_, _, _| {});
+        }
+        (Weight::Rows(weight), finish) => {
+            product_into(sizes, x, weight, y, y_stride, accumulate, Parallelism::Rayon(0));
+            let Some(finish) = finish else { return };
+            let rows = y.par_chunks_mut(y_stride).with_min_len(1 + 8192 / y_stride).enumerate();
+            rows.for_each(|(row, y)| finish(row, 0, &mut y[..sizes.outer]));
+        }
+    }
 }
 
 /// Sizes of a product: the result is `[rows, outer]`, sums run over `inner`.

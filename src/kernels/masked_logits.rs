@@ -1,12 +1,11 @@
 //! The logits of the positions that are still masked. Twin of `shaders/masked_logits.wgsl`.
 
-use super::linear::{Sizes, product_into, tiles, weight_cost};
+use super::linear::{Sizes, Weight, multiply, tiles, weight_cost};
 use super::{
     Binding, Buffers, Cost, Extent, ImagePlacement, Kernel, Product, RowRange, Slot, StepValues,
     WeightFormat, math, shader::Permutation,
 };
-use gemm::Parallelism;
-use rayon::prelude::*;
+use migm_products::Multiplied;
 
 /// `logits[(f + s) * m + j, c] = features[s, row(p)] . table[c - codes.first] + bias[p, c]` with
 /// `p = positions[s % images, first_masked + j]`, `m` masked positions per image at the step, `f` sequences whose logits
@@ -128,12 +127,18 @@ impl Kernel for MaskedLogits {
         vec![(Product { m, k: self.hidden, n: self.codes.count }, 1)]
     }
 
+    fn multiplies_by(&self) -> Option<(Slot, Multiplied)> {
+        let (inner, outer) = (self.hidden, self.codes.count);
+        Some((self.table, Multiplied { row: 0, inner, outer, rounds: false }))
+    }
+
     fn describe(&self) -> String {
         format!("[{} * {}, {}] x [{}, {2}]", self.sequences, self.masked, self.hidden, self.codebook)
     }
 
     fn run(&self, step: &StepValues, io: &mut Buffers<'_>) {
-        masked_logits(self.at(step), io.f32(1), io.f32(2), io.u32(3), io.f32(4), io.f32_mut(5));
+        let table = Weight::of(io, 2, 0, self.hidden);
+        masked_logits(self.at(step), io.f32(1), table, io.u32(3), io.f32(4), io.f32_mut(5));
     }
 }
 
@@ -141,7 +146,7 @@ impl Kernel for MaskedLogits {
 pub(crate) fn masked_logits(
     p: Params,
     features: &[f32],
-    table: &[f32],
+    table: Weight<'_>,
     positions: &[u32],
     bias: &[f32],
     logits: &mut [f32],
@@ -167,18 +172,15 @@ pub(crate) fn masked_logits(
             x.copy_from_slice(&features[feature * inner..][..inner]);
         }
         let sizes = Sizes { rows, inner, outer };
-        product_into(sizes, &gathered, table, &mut logits[column..], codebook, false, Parallelism::Rayon(0));
-        if bias.is_empty() {
-            continue;
-        }
-        logits.par_chunks_mut(codebook).enumerate().for_each(|(row, logits)| {
+        let finish = (!bias.is_empty()).then_some(|row, first: usize, logits: &mut [f32]| {
             let (_, position) = place(block * BLOCK_ROWS + row);
-            let bias = &bias[position * codebook + column..][..outer];
+            let bias = &bias[position * codebook + column + first..];
             math::simd(
                 #[inline(always)]
-                || logits[column..].iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias),
+                || logits.iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias),
             );
         });
+        multiply(sizes, &gathered, table, (&mut logits[column..], codebook), false, finish);
     }
 }
 

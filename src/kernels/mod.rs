@@ -10,7 +10,6 @@ use std::fmt::Debug;
 
 pub(crate) mod affine_silu;
 pub(crate) mod attention;
-pub(crate) mod bf16;
 pub(crate) mod combine;
 pub(crate) mod commit;
 pub(crate) mod conv2d;
@@ -51,6 +50,8 @@ mod translations;
 pub(crate) mod unite;
 pub(crate) mod value_similarity;
 
+pub use migm_products::Multiplied;
+use migm_products::Packed;
 pub use quantized::{Quantization, Quantized};
 pub use split::Split;
 pub use value_similarity::Intervals;
@@ -441,6 +442,10 @@ pub trait Kernel: Debug + Send + Sync {
     fn products(&self, _step: &StepValues) -> Vec<(Product, usize)> {
         Vec::new()
     }
+    /// The weight, `[N, padded(inner)]`, that it multiplies by, and which rows of it: not read where an executor has packed them.
+    fn multiplies_by(&self) -> Option<(Slot, Multiplied)> {
+        None
+    }
     /// Which bindings the shader can have in f16 where a device computes in it: by the flag that says so, of all of these at once.
     fn halves(&self) -> Vec<(&'static str, Vec<u32>)> {
         Vec::new()
@@ -460,6 +465,7 @@ pub trait Kernel: Debug + Send + Sync {
 pub struct Buffers<'a> {
     read: [Option<&'a [f32]>; MAX_BINDINGS],
     write: [Option<&'a mut [f32]>; MAX_BINDINGS],
+    packed: Option<&'a Packed>,
 }
 
 /// Binding 0 is the parameter block, then at most eight storage buffers: WebGPU's default limit.
@@ -468,6 +474,15 @@ pub(crate) const MAX_BINDINGS: usize = 9;
 impl<'a> Buffers<'a> {
     pub(crate) fn bind_read(&mut self, index: u32, data: &'a [f32]) {
         self.read[index as usize] = Some(data);
+    }
+
+    pub(crate) fn bind_packed(&mut self, packed: Option<&'a Packed>) {
+        self.packed = packed;
+    }
+
+    /// [`Kernel::multiplies_by`], if it is packed.
+    pub(crate) fn packed(&self) -> Option<&'a Packed> {
+        self.packed
     }
 
     pub(crate) fn bind_write(&mut self, index: u32, data: &'a mut [f32]) {

@@ -1,0 +1,178 @@
+//! Products against sums in f64, how they are cut into tasks, and a measurement.
+
+use super::*;
+use half::bf16;
+use std::time::Instant;
+
+fn part_of(inner: usize, outer: usize, row: u32, rounds: bool) -> Multiplied {
+    Multiplied { row, inner: inner as u32, outer: outer as u32, rounds }
+}
+
+/// Numbers in [-1, 1), different for every seed.
+fn values(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as f32 * 2_f32.powi(-31) - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+#[test]
+fn products_are_those_of_the_operands_over_odd_shapes() {
+    if !available() {
+        println!("this processor has no AVX-512: nothing to compare");
+        return;
+    }
+    for in_bf16 in [false, true] {
+        if in_bf16 && !multiplies_bf16() {
+            println!("this processor multiplies no bf16: f32 alone was compared");
+            return;
+        }
+        let rounded = |value: f32| f64::from(if in_bf16 { bf16::from_f32(value).to_f32() } else { value });
+        let shapes: [[usize; 3]; 8] = [
+            [1, 1, 1],
+            [12, 2, 32],
+            [13, 3, 33],
+            [37, 65, 77],
+            [100, 192, 50],
+            [7, 64, 16],
+            [65, 31, 129],
+            [700, 5, 40],
+        ];
+        for [rows, inner, outer] in shapes {
+            let (stride, y_stride) = (inner.next_multiple_of(4), outer + 3);
+            let (x, weight) = (values(rows * inner, 1), values((outer + 2) * stride, 2));
+            let packed = Packed::new(&part_of(inner, outer, 2, true), &weight, stride, in_bf16);
+            for accumulate in [false, true] {
+                let before = values(rows * y_stride, 3);
+                let mut y = before.clone();
+                packed.product(rows, &x, (&mut y, y_stride), accumulate, &|row, first, values| {
+                    values
+                        .iter_mut()
+                        .enumerate()
+                        .for_each(|(i, v)| *v += (row * 1000 + first + i) as f32 / 1024.0);
+                });
+                for (i, (&got, &before)) in y.iter().zip(&before).enumerate() {
+                    let (row, output) = (i / y_stride, i % y_stride);
+                    if output >= outer {
+                        assert_eq!(got, before, "between rows: {rows} x {inner} x {outer}");
+                        continue;
+                    }
+                    let of =
+                        |i: usize| rounded(x[row * inner + i]) * rounded(weight[(output + 2) * stride + i]);
+                    let added = (row * 1000 + output) as f64 / 1024.0
+                        + if accumulate { f64::from(before) } else { 0.0 };
+                    let wanted = (0..inner).map(of).sum::<f64>() + added;
+                    let apart = (f64::from(got) - wanted).abs();
+                    assert!(
+                        apart < 1e-5 * (inner as f64).sqrt() + 1e-6 * wanted.abs(),
+                        "{rows} x {inner} x {outer} at {i}: {got}, not {wanted}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_to_be_rounded_is_packed_as_it_is() {
+    if !available() {
+        return;
+    }
+    let weight = values(32 * 8, 1);
+    let bytes = |rounds, bf16| Packed::new(&part_of(8, 32, 0, rounds), &weight, 8, bf16).bytes();
+    assert_eq!((bytes(true, false), bytes(false, true)), (32 * 8 * 4, 32 * 8 * 4));
+    assert_eq!(bytes(true, true), if multiplies_bf16() { 32 * 8 * 2 } else { 32 * 8 * 4 });
+    assert!(!part_of(8, 15, 0, true).packs() && part_of(8, 16, 0, true).packs());
+}
+
+#[test]
+fn tasks_are_whole_tiles_and_enough_for_all_threads() {
+    for threads in [1, 2, 3, 16] {
+        for (tiles, panels) in [(1, 1), (2, 128), (24, 6), (86, 24), (1000, 3)] {
+            let [tall, wide] = parts(tiles, panels, threads);
+            let lengths = |of, parts| (0..parts).map(move |i| part(of, i, parts).len());
+            assert_eq!(
+                [tiles, panels],
+                [lengths(tiles, tall), lengths(panels, wide)].map(Iterator::sum::<usize>)
+            );
+            assert!(
+                lengths(tiles, tall).all(|n| (1..=16).contains(&n)) && lengths(panels, wide).all(|n| n >= 1)
+            );
+            assert!(
+                tall * wide >= threads.min(tiles * panels),
+                "{tiles} x {panels} on {threads}: {tall} x {wide}"
+            );
+        }
+    }
+}
+
+/// `y = x weightT` by the `gemm` crate, on all threads.
+fn by_gemm([rows, inner, outer]: [usize; 3], x: &[f32], weight: &[f32], y: &mut [f32]) {
+    assert!(x.len() == rows * inner && weight.len() == outer * inner && y.len() == rows * outer);
+    let (x, weight, y) = (x.as_ptr(), weight.as_ptr(), y.as_mut_ptr());
+    let (width, inner_width) = (outer as isize, inner as isize);
+    let threads = gemm::Parallelism::Rayon(0);
+    // SAFETY: the slices hold what these sizes and strides reach.
+    unsafe {
+        gemm::gemm(
+            rows,
+            outer,
+            inner,
+            y,
+            1,
+            width,
+            false,
+            x,
+            1,
+            inner_width,
+            weight,
+            inner_width,
+            1,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            threads,
+        );
+    }
+}
+
+/// The products of both bundled models and of MaskGIT at 512 px.
+#[test]
+#[ignore = "a measurement"]
+fn packed_weights_beside_gemm() {
+    let shapes = [(286, 192, 192), (286, 192, 1024), (286, 512, 192), (64, 192, 4096), (257, 192, 768)];
+    let large = [(1025, 768, 2304), (1025, 768, 3072), (1025, 3072, 768)];
+    for (rows, inner, outer) in shapes.into_iter().chain(large) {
+        let (x, weight) = (values(rows * inner, 1), values(outer * inner, 2));
+        let packed = Packed::new(&part_of(inner, outer, 0, false), &weight, inner, false);
+        let mut y = vec![0.0; rows * outer];
+        let mut best = [f64::INFINITY; 2];
+        let again = 2_000_000_000 / (rows * inner * outer) + 1;
+        for _ in 0..5 {
+            for (which, best) in best.iter_mut().enumerate() {
+                let start = Instant::now();
+                for _ in 0..again {
+                    if which == 0 {
+                        packed.product(rows, &x, (&mut y, outer), false, &|_, _, _| {});
+                    } else {
+                        by_gemm([rows, inner, outer], &x, &weight, &mut y);
+                    }
+                }
+                *best = best.min(start.elapsed().as_secs_f64() / again as f64);
+            }
+        }
+        let speed = best.map(|seconds| 2e-9 * (rows * inner * outer) as f64 / seconds);
+        println!(
+            "{rows} x {inner} x {outer}: {:.0} GFLOP/s, gemm {:.0}: {:.2}x",
+            speed[0],
+            speed[1],
+            best[1] / best[0]
+        );
+    }
+}
