@@ -100,7 +100,7 @@ impl Packed {
                 let _ = from;
             };
             Panels::Bf16(in_panels(inner.div_ceil(2), outer, |o, to| {
-                narrow(&weight[o * stride..][..inner], to)
+                narrow(&weight[o * stride..][..inner], to);
             }))
         } else {
             Panels::F32(in_panels(inner, outer, |o, to: &mut Vec<f32>| {
@@ -238,7 +238,7 @@ mod x86 {
                 for row in first..last {
                     // SAFETY: weights are packed in bf16 only where the processor multiplies it.
                     unsafe {
-                        narrow(&x[row * inner..][..inner], &mut narrowed[(row - first) * pairs..][..pairs])
+                        narrow(&x[row * inner..][..inner], &mut narrowed[(row - first) * pairs..][..pairs]);
                     };
                 }
             }
@@ -404,10 +404,9 @@ mod x86 {
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
         for pair in 0..pairs {
             // SAFETY: a panel has `WIDE` pairs of weights for each pair of a row; vectors of bits are of one size.
-            let (low, high): (__m512bh, __m512bh) = unsafe {
+            let [low, high]: [__m512bh; 2] = unsafe {
                 let at = weights.add(pair * WIDE);
-                let (low, high) = (_mm512_loadu_si512(at.cast()), _mm512_loadu_si512(at.add(16).cast()));
-                (std::mem::transmute(low), std::mem::transmute(high))
+                [at, at.add(16)].map(|at| std::mem::transmute(_mm512_loadu_si512(at.cast())))
             };
             for row in 0..ROWS {
                 // SAFETY: as above, of the rows.
