@@ -60,7 +60,7 @@ pub fn multiplies_bf16() -> bool {
 /// Outputs of a panel: two vectors.
 const WIDE: usize = 32;
 /// Rows that a tile treats together: with two vectors of outputs each, 24 sums are in registers.
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "nothing multiplies there"))]
 const TALL: usize = 12;
 
 /// What is done to results while they are at hand, a part of a row at a time: it is given the row, its first output, and its values. No
@@ -179,6 +179,7 @@ fn in_panels<T: Copy + Default + Send>(
 
 /// How a result is cut into tasks: parts of its rows, and of its panels where rows alone are too few for all threads. A task's rows stay in
 /// the second cache.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "nothing multiplies there"))]
 fn parts(tiles: usize, panels: usize, threads: usize) -> [usize; 2] {
     const TILES: usize = 16;
     let tall = (threads * tiles.div_ceil(threads * TILES)).min(tiles);
@@ -186,6 +187,7 @@ fn parts(tiles: usize, panels: usize, threads: usize) -> [usize; 2] {
 }
 
 /// Part `index` of `parts` equal ones.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "nothing multiplies there"))]
 fn part(of: usize, index: usize, parts: usize) -> Range<usize> {
     of * index / parts..of * (index + 1) / parts
 }
