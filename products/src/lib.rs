@@ -3,7 +3,7 @@
 //!
 //! A panel of a weight holds 32 outputs, all that belongs to one place along K side by side: two vectors, which meet one number of each
 //! of twelve rows (in bf16 a pair of numbers, and so do the weights). The `gemm` crate packs weights anew for every product, which costs
-//! more than it gains where there are a few hundred rows: on two threads of an EPYC these products are 1.06 to 1.9 times as fast
+//! more than it gains where there are a few hundred rows: on two threads of an EPYC these products are 1.1 to 1.8 times as fast
 //! (`cargo test --release -p migm-products -- --ignored --nocapture`). Other processors have `gemm`, and so has what is
 //! multiplied by activations: attention was not faster by panels (docs/rejected.md).
 
