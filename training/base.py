@@ -366,20 +366,6 @@ def features_of(model, arch, codes, condition, vocabulary, window=None):
     return model(torch.cat((codes.gather(1, window), condition[:, None]), 1), positions)[:, :-1]
 
 
-def windows(labels, tokens, rows, columns):
-    """So many tokens of each scene's grid, in order, `[B, tokens]`: what is nearest to its things, to some sides more than to others.
-
-    Skies and grounds are learnt soon; what things look like takes all the scenes that there are.
-    """
-    first, last = (divmod(labels[:, [field]].astype(np.int64), columns) for field in (scenes.FIRST, scenes.LAST))
-    far = np.zeros((len(labels), rows * columns))
-    for at, start, end in zip(divmod(np.arange(rows * columns), columns), first, last, strict=True):
-        before, behind = np.exp(np.random.uniform(-1, 1, (2, len(labels), 1)))
-        far = np.maximum(far, np.maximum(before * (start - at), behind * (at - end)))
-    far += 1e-3 * np.random.rand(*far.shape)
-    return torch.from_numpy(np.sort(np.argsort(far, 1)[:, :tokens], 1))
-
-
 class _Through:
     """A model whose `forward` is another callable: the compiled one."""
 
@@ -456,7 +442,7 @@ def main():
         trainer.position += len(part)
         drop = np.random.rand() < UNCONDITIONAL
         around = args.window > 0 and np.random.rand() > WHOLE
-        window = windows(part.labels, args.window, config.grid, config.grid) if around else None
+        window = tokens.windows(part.labels, args.window, config.grid, config.grid) if around else None
         loss = common.processes() * loss_at(net, model, part, drop, window=window, own=common.share(len(part)))
         return loss, {"again": float(batches.again)}
 

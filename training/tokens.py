@@ -75,6 +75,20 @@ def write(path, part):
     common.write_whole(path, save)
 
 
+def windows(labels, count, rows, columns):
+    """So many tokens of each scene's grid, in order, `[B, count]`: what is nearest to its things, to some sides more than to others.
+
+    Skies and grounds are learnt soon; what things look like takes all the scenes that there are.
+    """
+    first, last = (divmod(labels[:, [field]].astype(np.int64), columns) for field in (scenes.FIRST, scenes.LAST))
+    far = np.zeros((len(labels), rows * columns))
+    for at, start, end in zip(divmod(np.arange(rows * columns), columns), first, last, strict=True):
+        before, behind = np.exp(np.random.uniform(-1, 1, (2, len(labels), 1)))
+        far = np.maximum(far, np.maximum(before * (start - at), behind * (at - end)))
+    far += 1e-3 * np.random.rand(*far.shape)
+    return torch.from_numpy(np.sort(np.argsort(far, 1)[:, :count], 1))
+
+
 class Folder:
     """The tokens of a run, for those who read them."""
 

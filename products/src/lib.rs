@@ -85,7 +85,12 @@ enum Panels {
 
 impl Packed {
     /// Packs what a kernel multiplies by, which [`Multiplied::packs`]; `weight` is the whole weight, its rows `stride` apart.
+    ///
+    /// # Panics
+    /// The processor has no AVX-512, or these are not rows of `weight`.
     pub fn new(part: &Multiplied, weight: &[f32], stride: usize, bf16: bool) -> Self {
+        // What is packed is multiplied without asking again.
+        assert!(available(), "this processor does not multiply by packed weights");
         let [row, inner, outer] = [part.row, part.inner, part.outer].map(|size| size as usize);
         let weight = &weight[row * stride..][..(outer - 1) * stride + inner];
         let panels = if bf16 && part.rounds && multiplies_bf16() {

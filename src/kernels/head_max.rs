@@ -134,8 +134,7 @@ pub(crate) fn head_max(p: Params, x: &[f32], weight: Weight<'_>, bias: &[f32], y
     for (block, y) in y[..rows * width].chunks_mut(BLOCK_ROWS * width).enumerate() {
         let (first, rows) = (block * BLOCK_ROWS, y.len() / width);
         let sizes = Sizes { rows, inner, outer };
-        let finish: Option<fn(usize, usize, &mut [f32])> = None;
-        multiply(sizes, &x[first * inner..], weight, (&mut logits, outer), false, finish);
+        multiply(sizes, &x[first * inner..], weight, (&mut logits, outer), false, None);
         let rows = y.par_chunks_exact_mut(width).zip(logits.par_chunks_exact_mut(outer)).enumerate();
         rows.for_each(|(row, (y, logits))| {
             let bias = if bias.is_empty() {

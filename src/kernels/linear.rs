@@ -7,7 +7,7 @@ use super::{
     padded, shader::Permutation, split::Split, split_workgroups,
 };
 use gemm::Parallelism;
-use migm_products::{Multiplied, Packed};
+use migm_products::{Finish, Multiplied, Packed};
 use rayon::prelude::*;
 
 /// What is applied to a product after its bias.
@@ -268,7 +268,7 @@ pub(crate) fn linear(
             },
         );
     };
-    let finish = (!bias.is_empty() || activation != Activation::None).then_some(finish);
+    let finish = (!bias.is_empty() || activation != Activation::None).then_some(&finish as Finish<'_>);
     if accumulate && activation != Activation::None {
         // The old contents must not pass through the activation: they are added from a copy.
         let old = y.to_vec();
@@ -291,16 +291,13 @@ pub(crate) fn multiply(
     weight: Weight<'_>,
     (y, y_stride): (&mut [f32], usize),
     accumulate: bool,
-    finish: Option<impl Fn(usize, usize, &mut [f32]) + Sync>,
+    finish: Option<Finish<'_>>,
 ) {
-    match (weight, finish) {
-        (Weight::Packed(packed), Some(finish)) => {
-            packed.product(sizes.rows, x, (y, y_stride), accumulate, &finish);
+    match weight {
+        Weight::Packed(packed) => {
+            packed.product(sizes.rows, x, (y, y_stride), accumulate, finish.unwrap_or(&|_, _, _| {}));
         }
-        (Weight::Packed(packed), None) => {
-            packed.product(sizes.rows, x, (y, y_stride), accumulate, &|_, _, _| {});
-        }
-        (Weight::Rows(weight), finish) => {
+        Weight::Rows(weight) => {
             product_into(sizes, x, weight, y, y_stride, accumulate, Parallelism::Rayon(0));
             let Some(finish) = finish else { return };
             let rows = y.par_chunks_mut(y_stride).with_min_len(1 + 8192 / y_stride).enumerate();

@@ -5,7 +5,7 @@ use super::{
     Binding, Buffers, Cost, Extent, ImagePlacement, Kernel, Product, RowRange, Slot, StepValues,
     WeightFormat, math, shader::Permutation,
 };
-use migm_products::Multiplied;
+use migm_products::{Finish, Multiplied};
 
 /// `logits[(f + s) * m + j, c] = features[s, row(p)] . table[c - codes.first] + bias[p, c]` with
 /// `p = positions[s % images, first_masked + j]`, `m` masked positions per image at the step, `f` sequences whose logits
@@ -172,14 +172,15 @@ pub(crate) fn masked_logits(
             x.copy_from_slice(&features[feature * inner..][..inner]);
         }
         let sizes = Sizes { rows, inner, outer };
-        let finish = (!bias.is_empty()).then_some(|row, first: usize, logits: &mut [f32]| {
+        let finish = |row, first: usize, logits: &mut [f32]| {
             let (_, position) = place(block * BLOCK_ROWS + row);
             let bias = &bias[position * codebook + column + first..];
             math::simd(
                 #[inline(always)]
                 || logits.iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias),
             );
-        });
+        };
+        let finish = (!bias.is_empty()).then_some(&finish as Finish<'_>);
         multiply(sizes, &gathered, table, (&mut logits[column..], codebook), false, finish);
     }
 }

@@ -253,7 +253,7 @@ def test_windows_hold_the_things():
         row[[scenes.FIRST, scenes.LAST]] = top * 8 + left, bottom * 8 + right
     seen = set()
     for _ in range(20):
-        chosen = base.windows(labels, 12, 6, 8)
+        chosen = tokens.windows(labels, 12, 6, 8)
         assert chosen.shape == (3, 12) and (chosen.diff() > 0).all() and 0 <= chosen.min() and chosen.max() < 48
         for window, (left, top, right, bottom) in zip(chosen.tolist(), boxes, strict=True):
             box = {row * 8 + column for row in range(top, bottom + 1) for column in range(left, right + 1)}
