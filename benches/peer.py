@@ -5,7 +5,7 @@ guidance: two sequences of 1025 tokens in one batch. `migm bench --config maskgi
 times each, head and sampling included; here the modules of `training/` run the same plan in PyTorch, eager, with fused attention
 (`F.scaled_dot_product_attention`), in f32 and, where PyTorch says that the processor multiplies bf16, with weights and activations in
 bf16, where migm runs with its linear layers in bf16, too (`--backend cpu-bf16`). The head has the rows that migm's has: the positions
-that are still masked at the step, of both sequences.
+that are still masked at the step, once, as guidance goes before it on both sides (it is linear).
 
 Nothing is compared before both are known to do the same work. Multiply-adds, which PyTorch's own counter counts, must be within 1 % of
 what `migm bench` reports of the network, of the shortcut, of the head, and of a whole step of either kind. Parameters, which it does not
@@ -102,15 +102,13 @@ class Run(sampling.Run):
         return self.both.unflatten(0, (2, self.batch))[:, images, positions]
 
     def logits(self, positions):
-        conditional, unconditional = self.model.logits(self.picked(positions), positions).float()
         w, _ = sampling.numbers(self.arch, self.settings, self.step, self.steps)
-        return torch.lerp(conditional, unconditional, -w)
+        return self.model.logits(torch.lerp(*self.picked(positions), -w), positions).float()
 
 
 def draw(model, picked, positions, guidance, temperature):
     """What `sampling.Run` does to features between two gathers, as one function that can be compiled: codes, and scores to choose by."""
-    conditional, unconditional = model.logits(picked, positions).float().unbind()
-    logits = torch.lerp(conditional, unconditional, -guidance)
+    logits = model.logits(torch.lerp(*picked.float(), -guidance).to(picked.dtype), positions).float()
     drawn = (logits + sampling.gumbel(*logits.shape, device=logits.device)).argmax(-1)
     confidence = logits.log_softmax(-1).gather(-1, drawn[..., None])[..., 0].clamp(min=math.log(1e-20))
     return drawn, confidence + temperature * sampling.gumbel(*positions.shape, device=logits.device)
@@ -230,7 +228,7 @@ def products(sizes, masked):
     return {
         "linear": [(rows, hidden, hidden, 1, 3)] + [(*product, 1, depth) for product in block],
         "attention": [(length, width, length, 2 * heads, depth), (length, length, width, 2 * heads, depth)],
-        "head": [(2 * masked, hidden, sizes["codebook"], 1, 1)],
+        "head": [(masked, hidden, sizes["codebook"], 1, 1)],
     }
 
 

@@ -18,10 +18,11 @@ struct Params {
     column: u32,    // the first code of the weight
     codebook: u32,
     first_masked: u32,
+    gathered: u32,  // whether features have a row for each of the logits, in their order
 }
 @group(0) @binding(0) var<uniform> params: Params;
 #ifdef VEC4
-@group(0) @binding(1) var<storage, read> features: array<vec4<f32>>;     // [sequences, sequence_length, hidden / 4]
+@group(0) @binding(1) var<storage, read> features: array<vec4<f32>>;     // [sequences, sequence_length, hidden / 4], or [rows, hidden / 4]
 #else
 @group(0) @binding(1) var<storage, read> features: array<f32>;           // [sequences, sequence_length, hidden]
 #endif
@@ -42,7 +43,8 @@ fn find_row(row: u32) -> Row {
     let at = (sequence % params.images) * params.tokens + params.first_masked + row % params.masked;
     let position = min(positions[at], params.tokens - 1u);
     let feature = params.start + position + position / params.columns;
-    return Row(row, true, position, sequence * params.sequence_length + feature);
+    let placed = sequence * params.sequence_length + feature;
+    return Row(row, true, position, select(placed, row, params.gathered != 0u));
 }
 
 fn load_x(row: Row, k4: u32) -> vec4<f32> {

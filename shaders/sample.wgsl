@@ -1,14 +1,14 @@
-// sample: guidance, softmax, Gumbel-max draw and score of every masked position; one workgroup a position.
+// sample: softmax, Gumbel-max draw and score of every masked position; one workgroup a position.
 #import philox
 
 struct Params {
     images: u32, tokens: u32, masked: u32, codebook: u32,
-    step: u32, guidance: f32, softmax_temperature: f32, choice_temperature: f32,
+    step: u32, softmax_temperature: f32, choice_temperature: f32,
     random_choice: u32, draw_temperature: f32, bf16_noise: u32,
     first_masked: u32, // of an image's masked positions, the first of these `masked` ones
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<f32>;          // [sequences * masked, codebook]
+@group(0) @binding(1) var<storage, read> logits: array<f32>;          // [images * masked, codebook]
 @group(0) @binding(2) var<storage, read> positions: array<u32>;       // [images, tokens], `masked` of a row from `first_masked` on
 @group(0) @binding(3) var<storage, read> seeds: array<u32>;           // [images, 2]
 #ifdef RECORDED
@@ -28,13 +28,7 @@ var<workgroup> values: array<f32, LANES>;
 var<workgroup> indices: array<u32, LANES>;
 
 fn scaled_logit(row: u32, code: u32) -> f32 {
-    let c = logits[row * params.codebook + code];
-#ifdef GUIDED
-    let u = logits[(params.images * params.masked + row) * params.codebook + code];
-    return ((1.0 + params.guidance) * c - params.guidance * u) * params.softmax_temperature;
-#else
-    return c * params.softmax_temperature;
-#endif
+    return logits[row * params.codebook + code] * params.softmax_temperature;
 }
 
 fn noise_of(bits: u32) -> f32 {

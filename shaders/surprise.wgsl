@@ -6,12 +6,11 @@ struct Params {
     tokens: u32,
     listed: u32,
     codebook: u32,
-    guidance: f32,
     softmax_temperature: f32,
     first: u32, // of an image's list, the first that logits are of
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<f32>;         // [sequences * listed, codebook]
+@group(0) @binding(1) var<storage, read> logits: array<f32>;         // [images * listed, codebook]
 @group(0) @binding(2) var<storage, read> list: array<u32>;           // [images, tokens]
 @group(0) @binding(3) var<storage, read> ids: array<u32>;            // [images, tokens]
 @group(0) @binding(4) var<storage, read_write> scores: array<f32>;   // [images, tokens], by place in the list
@@ -20,13 +19,7 @@ const LANES = 64u;
 var<workgroup> values: array<f32, LANES>;
 
 fn scaled_logit(row: u32, code: u32) -> f32 {
-    let c = logits[row * params.codebook + code];
-#ifdef GUIDED
-    let u = logits[(params.images * params.listed + row) * params.codebook + code];
-    return ((1.0 + params.guidance) * c - params.guidance * u) * params.softmax_temperature;
-#else
-    return c * params.softmax_temperature;
-#endif
+    return logits[row * params.codebook + code] * params.softmax_temperature;
 }
 
 @compute @workgroup_size(LANES)

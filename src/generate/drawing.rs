@@ -77,7 +77,7 @@ impl Drawing<'_> {
         }
     }
 
-    /// Logits at masked positions, draw, scores; and the choice with it, where nothing comes in between.
+    /// Guided logits at masked positions, draw, scores; and the choice with it, where nothing comes in between.
     pub(super) fn sample(&self, b: &mut Builder) {
         let Self { family, batch, .. } = *self;
         let (images, tokens, codebook) = (batch.images, family.tokens(), family.codebook());
@@ -91,8 +91,8 @@ impl Drawing<'_> {
             (token, b.state(states::NOISE_CHOICE, images, tokens, Element::F32))
         });
         // In parts where the logits of all positions would exceed a binding.
-        for range in b.row_ranges(tokens, batch.sequences() * codebook) {
-            let logits = family.logits(b, batch, range);
+        for range in b.row_ranges(tokens, images * codebook) {
+            let logits = family.guided_logits(b, batch, range.into());
             let kernel = Sample {
                 logits,
                 positions,
@@ -106,7 +106,6 @@ impl Drawing<'_> {
                 masked: Extent::part(1, Symbol::Masked, range),
                 first_masked: range.first,
                 codebook,
-                guided: batch.guided,
             };
             b.scope("sample", |b| b.push(kernel));
         }
@@ -177,9 +176,9 @@ impl Drawing<'_> {
         let scores = b.temporary("surprise", Extent::fixed(images), tokens);
         let known = ListTokens { ids, list, images, tokens, mask: codebook, wants_masked: false };
         b.scope("doubt", |b| b.push(known));
-        for range in b.row_ranges(tokens, batch.sequences() * codebook) {
+        for range in b.row_ranges(tokens, images * codebook) {
             let places = Places::committed(range);
-            let logits = family.logits_at(b, batch, places);
+            let logits = family.guided_logits(b, batch, places);
             let kernel = Surprise {
                 logits,
                 list,
@@ -190,7 +189,6 @@ impl Drawing<'_> {
                 listed: places.rows(1),
                 first: range.first,
                 codebook,
-                guided: batch.guided,
             };
             b.scope("doubt", |b| b.push(kernel));
         }

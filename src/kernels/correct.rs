@@ -56,11 +56,10 @@ impl Kernel for ListTokens {
     }
 }
 
-/// `scores[i, first + j] = -log softmax(z)[id]` for the token that stands at the j-th listed position, with z the guided logits
+/// `scores[i, first + j] = -log softmax(z)[id]` for the token that stands at the j-th listed position, with z the logits
 /// times the softmax temperature: the higher, the less the model would have expected it.
 ///
-/// Shapes: `logits` is `[sequences * listed, codebook]`, of a guided batch the unconditional sequences last; `list`, `ids` and
-/// `scores` are `[images, tokens]`.
+/// Shapes: `logits` is `[images * listed, codebook]`, guided already; `list`, `ids` and `scores` are `[images, tokens]`.
 #[derive(Debug, Clone)]
 pub(crate) struct Surprise {
     pub(crate) logits: Slot,
@@ -74,12 +73,11 @@ pub(crate) struct Surprise {
     /// The first of them.
     pub(crate) first: u32,
     pub(crate) codebook: u32,
-    pub(crate) guided: bool,
 }
 
 impl Kernel for Surprise {
     fn permutation(&self) -> Permutation {
-        Permutation::new("surprise").flag("GUIDED", self.guided)
+        Permutation::new("surprise")
     }
 
     fn bindings(&self) -> Vec<Binding> {
@@ -90,10 +88,9 @@ impl Kernel for Surprise {
 
     fn params(&self, step: &StepValues) -> Vec<u8> {
         let sizes = [self.images, self.tokens, self.listed.at(step), self.codebook];
-        let factors = [step.guidance.to_bits(), step.softmax_temperature.to_bits()];
         let [images, tokens, listed, codebook] = sizes;
-        let [guidance, temperature] = factors;
-        let all = [images, tokens, listed, codebook, guidance, temperature, self.first, 0];
+        let temperature = step.softmax_temperature.to_bits();
+        let all = [images, tokens, listed, codebook, temperature, self.first, 0, 0];
         bytemuck::bytes_of(&all).to_vec()
     }
 
@@ -103,30 +100,24 @@ impl Kernel for Surprise {
 
     fn cost(&self, step: &StepValues) -> Cost {
         let logits = u64::from(self.images * self.listed.at(step)) * u64::from(self.codebook);
-        Cost::new(10 * logits, logits * if self.guided { 2 } else { 1 })
+        Cost::new(10 * logits, logits)
     }
 
     fn describe(&self) -> String {
-        let guided = if self.guided { ", guided" } else { "" };
-        format!("[{} x {}, {}]{guided}", self.images, self.listed, self.codebook)
+        format!("[{} x {}, {}]", self.images, self.listed, self.codebook)
     }
 
     fn run(&self, step: &StepValues, io: &mut Buffers<'_>) {
         let (logits, list, ids, scores) = (io.f32(1), io.u32(2), io.u32(3), io.f32_mut(4));
         let (tokens, codebook) = (self.tokens as usize, self.codebook as usize);
         let (images, listed) = (self.images as usize, self.listed.at(step) as usize);
-        let w = if self.guided { step.guidance } else { 0.0 };
         for image in 0..images {
             let entries = image * tokens + self.first as usize..;
             let rows = scores[entries.clone()].par_iter_mut().take(listed).enumerate().with_min_len(4);
             rows.for_each(|(j, score)| {
                 let row = image * listed + j;
-                let conditional = &logits[row * codebook..][..codebook];
-                let other = if self.guided { images * listed + row } else { row };
-                let unconditional = &logits[other * codebook..][..codebook];
-                let pairs = conditional.iter().zip(unconditional);
-                let z: Vec<f32> =
-                    pairs.map(|(c, u)| ((1.0 + w) * c - w * u) * step.softmax_temperature).collect();
+                let logits = &logits[row * codebook..][..codebook];
+                let z: Vec<f32> = logits.iter().map(|logit| logit * step.softmax_temperature).collect();
                 let most = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let sum: f32 = z.iter().map(|z| math::exp(z - most)).sum();
                 let id = ids[image * tokens + list[entries.start + j] as usize];

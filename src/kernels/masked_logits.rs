@@ -9,9 +9,9 @@ use migm_products::{Finish, Multiplied};
 
 /// `logits[(f + s) * m + j, c] = features[s, row(p)] . table[c - codes.first] + bias[p, c]` with
 /// `p = positions[s % images, first_masked + j]`, `m` masked positions per image at the step, `f` sequences whose logits
-/// stand before, and `c` one of `codes`.
+/// stand before, and `c` one of `codes`. Gathered features have a row for each of the logits.
 ///
-/// Shapes: `features` is `[sequences, sequence_length, hidden]`, `positions` `[images, tokens]` (the masked ones of an
+/// Shapes: `features` is `[sequences, sequence_length, hidden]` or `[sequences * m, hidden]`, `positions` `[images, tokens]` (the masked ones of an
 /// image come first), `table` rows of the token embedding, `[at least codes.count, padded(hidden)]`, `bias` `[tokens, codebook]`,
 /// `logits` `[at least (f + sequences) * m, codebook]`. Sequence `s` belongs to image `s % images`.
 #[derive(Debug, Clone)]
@@ -25,9 +25,7 @@ pub(crate) struct MaskedLogits {
     pub(crate) sequences: u32,
     pub(crate) images: u32,
     pub(crate) tokens: u32,
-    pub(crate) sequence_length: u32,
-    /// The row of a position in its sequence.
-    pub(crate) placement: ImagePlacement,
+    pub(crate) rows: FeatureRows,
     /// Sequences whose logits another dispatch has written before these.
     pub(crate) first_sequence: u32,
     pub(crate) masked: Extent,
@@ -37,6 +35,27 @@ pub(crate) struct MaskedLogits {
     pub(crate) codes: RowRange,
     /// Of an image's masked positions, the first that `masked` counts.
     pub(crate) first_masked: u32,
+}
+
+/// Which row of the features a row of logits is of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum FeatureRows {
+    /// That of its position, in sequences of so many rows.
+    Placed {
+        /// Rows of a sequence.
+        length: u32,
+        /// The row of a position in its sequence.
+        placement: ImagePlacement,
+    },
+    /// As many as rows of logits, in their order.
+    Gathered,
+}
+
+impl FeatureRows {
+    /// In sequences of so many rows, of which the tokens come first.
+    pub(crate) fn plain(length: u32) -> Self {
+        Self::Placed { length, placement: ImagePlacement::PLAIN }
+    }
 }
 
 /// The shader's parameter block.
@@ -57,12 +76,17 @@ pub(crate) struct Params {
     pub(crate) column: u32,
     pub(crate) codebook: u32,
     pub(crate) first_masked: u32,
-    pub(crate) unused: [u32; 3],
+    pub(crate) gathered: u32,
+    pub(crate) unused: [u32; 2],
 }
 
 impl MaskedLogits {
     fn at(&self, step: &StepValues) -> Params {
         let masked = self.masked.at(step);
+        let (length, placement, gathered) = match self.rows {
+            FeatureRows::Placed { length, placement } => (length, placement, 0),
+            FeatureRows::Gathered => (0, ImagePlacement::PLAIN, 1),
+        };
         Params {
             rows: self.sequences * masked,
             inner: self.hidden,
@@ -70,14 +94,15 @@ impl MaskedLogits {
             masked,
             images: self.images,
             tokens: self.tokens,
-            sequence_length: self.sequence_length,
-            start: self.placement.start,
-            columns: self.placement.columns,
+            sequence_length: length,
+            start: placement.start,
+            columns: placement.columns,
             first_row: self.first_sequence * masked,
             column: self.codes.first,
             codebook: self.codebook,
             first_masked: self.first_masked,
-            unused: [0; 3],
+            gathered,
+            unused: [0; 2],
         }
     }
 }
@@ -161,7 +186,8 @@ pub(crate) fn masked_logits(
     let place = |row: usize| {
         let (sequence, at) = (row as u32 / p.masked, row as u32 % p.masked);
         let position = positions[(sequence % p.images * p.tokens + p.first_masked + at) as usize];
-        ((sequence * p.sequence_length + placement.row(position)) as usize, position as usize)
+        let placed = sequence * p.sequence_length + placement.row(position);
+        (if p.gathered == 0 { placed as usize } else { row }, position as usize)
     };
     let logits = &mut logits[p.first_row as usize * codebook..][..rows * codebook];
     let mut gathered = vec![0.0; BLOCK_ROWS.min(rows) * inner];
@@ -204,8 +230,7 @@ mod tests {
             sequences: 4,
             images: 2,
             tokens: 9,
-            sequence_length: 10,
-            placement: ImagePlacement::PLAIN,
+            rows: FeatureRows::plain(10),
             first_sequence: 0,
             masked: Extent::symbolic(1, Symbol::Masked, 9),
             hidden,
@@ -217,16 +242,19 @@ mod tests {
 
     #[test]
     fn masked_rows_meet_their_own_bias() {
-        for (hidden, masked, first_code, first) in [
-            (8, 9, 0, 0),
-            (7, 4, 0, 0),
-            (16, 1, 0, 0),
-            (3, 0, 0, 0),
-            (64, 5, 0, 0),
-            (8, 6, 20, 0),
-            (7, 3, 11, 4),
+        for (hidden, masked, first_code, first, gathered) in [
+            (8, 9, 0, 0, false),
+            (7, 4, 0, 0, false),
+            (16, 1, 0, 0, true),
+            (3, 0, 0, 0, false),
+            (64, 5, 0, 0, true),
+            (8, 6, 20, 0, false),
+            (7, 3, 11, 4, true),
         ] {
             let mut k = kernel(WeightFormat::F32, hidden);
+            if gathered {
+                k.rows = FeatureRows::Gathered;
+            }
             k.codes = RowRange { first: first_code, count: 37 - first_code };
             k.first_masked = first;
             k.masked = Extent::part(1, Symbol::Masked, RowRange { first, count: 9 - first });
@@ -253,7 +281,7 @@ mod tests {
                 let (row, c) = (i / outer, i % outer);
                 let (s, j) = (row / m, row % m);
                 let position = positions[s % 2 * 9 + first as usize + j] as usize;
-                let x = &features[(s * length + position) * h..][..h];
+                let x = &features[if gathered { row } else { s * length + position } * h..][..h];
                 let w = &table[(c - first_code) * stride..][..h];
                 let sum: f64 = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
                 sum + f64::from(bias[position * outer + c])
@@ -274,7 +302,8 @@ mod tests {
         ] {
             let codes = RowRange { first: hidden % 4, count: 130 - hidden % 4 };
             let first_masked = u32::from(masked < 9);
-            let k = MaskedLogits { codebook: 130, codes, first_masked, ..kernel(format, hidden) };
+            let rows = if masked == 4 { FeatureRows::Gathered } else { FeatureRows::plain(10) };
+            let k = MaskedLogits { codebook: 130, codes, first_masked, rows, ..kernel(format, hidden) };
             let table = padded_rows(&values(132 * hidden as usize, 2), hidden as usize);
             let slots = [
                 Contents::F32(values(4 * 10 * hidden as usize, 1)),

@@ -21,6 +21,7 @@ pub(crate) mod fma_peak;
 pub(crate) mod gated_silu;
 pub(crate) mod gauge;
 pub(crate) mod group_norm;
+pub(crate) mod guide_rows;
 pub(crate) mod head_max;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;

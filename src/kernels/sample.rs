@@ -1,4 +1,4 @@
-//! Guidance, softmax, categorical draw and confidence of every masked position. Twin of `shaders/sample.wgsl`.
+//! Softmax, categorical draw and confidence of every masked position. Twin of `shaders/sample.wgsl`.
 
 use super::philox::{Stream, draw, gumbel, gumbel_bf16, gumbel_row, uniform};
 use super::{
@@ -8,12 +8,11 @@ use rayon::prelude::*;
 
 /// Draws a token at each masked position and scores it for the choice of which to keep (sections 1c and 1f).
 ///
-/// With z the guided logits times the softmax temperature: the token is argmax(z + draw temperature * Gumbel), its
+/// With z the logits times the softmax temperature: the token is argmax(z + draw temperature * Gumbel), its
 /// confidence softmax(z), and its score log(max(confidence, 1e-20)) + choice temperature * Gumbel. The floor is
 /// Lumina-DiMOO's; MaskGIT's code has none, but at its draw temperature of 1 no draw is less likely than 1e-13.
 ///
-/// With m masked positions per image: `logits` is `[sequences * m, codebook]`, where a guided batch has the
-/// unconditional sequences after the conditional ones; `positions` `[images, tokens]` lists the masked positions
+/// With m masked positions per image: `logits` is `[images * m, codebook]`, guided already; `positions` `[images, tokens]` lists the masked positions
 /// in m entries from `first_masked` on; `drawn` `[images, tokens]` receives the draw at its position; `scores`
 /// `[images, tokens]` the score at its place in the list.
 #[derive(Debug, Clone)]
@@ -36,7 +35,6 @@ pub(crate) struct Sample {
     /// Of an image's masked positions, the first that `masked` counts: logits of many positions come in parts.
     pub(crate) first_masked: u32,
     pub(crate) codebook: u32,
-    pub(crate) guided: bool,
 }
 
 /// The shader's parameter block.
@@ -48,13 +46,13 @@ pub(crate) struct Params {
     pub(crate) masked: u32,
     pub(crate) codebook: u32,
     pub(crate) step: u32,
-    pub(crate) guidance: f32,
     pub(crate) softmax_temperature: f32,
     pub(crate) choice_temperature: f32,
     pub(crate) random_choice: u32,
     pub(crate) draw_temperature: f32,
     pub(crate) bf16_noise: u32,
     pub(crate) first_masked: u32,
+    pub(crate) unused: u32,
 }
 
 impl Sample {
@@ -65,13 +63,13 @@ impl Sample {
             masked: self.masked.at(step),
             codebook: self.codebook,
             step: step.step,
-            guidance: step.guidance,
             softmax_temperature: step.softmax_temperature,
             choice_temperature: step.choice_temperature,
             random_choice: u32::from(step.random_choice),
             draw_temperature: step.draw_temperature,
             bf16_noise: u32::from(step.bf16_noise),
             first_masked: self.first_masked,
+            unused: 0,
         }
     }
 }
@@ -79,7 +77,6 @@ impl Sample {
 impl Kernel for Sample {
     fn permutation(&self) -> Permutation {
         Permutation::new("sample")
-            .flag("GUIDED", self.guided)
             .flag("RECORDED", self.recorded.is_some())
             .flag("MEASURED", self.measured.is_some())
     }
@@ -112,19 +109,17 @@ impl Kernel for Sample {
 
     fn cost(&self, step: &StepValues) -> Cost {
         let draws = u64::from(self.images * self.masked.at(step)) * u64::from(self.codebook);
-        Cost::new(40 * draws, draws * if self.guided { 2 } else { 1 })
+        Cost::new(40 * draws, draws)
     }
 
     fn describe(&self) -> String {
-        let guided = if self.guided { ", guided" } else { "" };
-        format!("[{} x {}, {}]{guided}", self.images, self.masked, self.codebook)
+        format!("[{} x {}, {}]", self.images, self.masked, self.codebook)
     }
 
     fn run(&self, step: &StepValues, io: &mut Buffers<'_>) {
         let recorded = self.recorded.map(|_| (io.f32(4), io.f32(5)));
         sample(
             self.at(step),
-            self.guided,
             io.f32(1),
             io.u32(2),
             io.u32(3),
@@ -142,7 +137,6 @@ const LOG_LEAST_CONFIDENCE: f32 = -46.051_7;
 /// The twin.
 pub(crate) fn sample(
     p: Params,
-    guided: bool,
     logits: &[f32],
     positions: &[u32],
     seeds: &[u32],
@@ -169,12 +163,7 @@ pub(crate) fn sample(
                     let position = positions[image * tokens + first + j];
                     let row = image * masked + j;
                     let at = image * tokens + position as usize;
-                    let conditional = &logits[row * codebook..][..codebook];
-                    let unconditional = if guided {
-                        &logits[(images * masked + row) * codebook..][..codebook]
-                    } else {
-                        conditional
-                    };
+                    let logits = &logits[row * codebook..][..codebook];
                     let noise = match recorded {
                         Some((noise, _)) => &noise[at * codebook..][..codebook],
                         None if p.draw_temperature == 0.0 => &drawn_noise[..],
@@ -187,13 +176,11 @@ pub(crate) fn sample(
                             &drawn_noise[..]
                         }
                     };
-                    let w = if guided { p.guidance } else { 0.0 };
                     let (token, log_confidence, measured) = math::simd(
                         #[inline(always)]
                         || {
-                            for code in 0..codebook {
-                                let guided = (1.0 + w) * conditional[code] - w * unconditional[code];
-                                z[code] = guided * p.softmax_temperature;
+                            for (z, logit) in z.iter_mut().zip(logits) {
+                                *z = logit * p.softmax_temperature;
                             }
                             let token = if p.draw_temperature == 0.0 {
                                 argmax(codebook, |code| z[code])

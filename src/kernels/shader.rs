@@ -164,7 +164,7 @@ macro_rules! sources {
 /// Every shader that can be dispatched.
 pub(crate) const SHADERS: &[(&str, &str)] = sources!("":
     "affine_silu", "attention", "attention_matrix", "attention_wide", "combine", "commit", "conv2d", "embed_rows", "embed_sequence", "embed_tokens", "fma_peak",
-    "gated_silu", "gather_rows", "gauge", "group_norm", "group_norm_stats", "head_max", "layer_norm", "linear", "list_tokens",
+    "gated_silu", "gather_rows", "gauge", "group_norm", "group_norm_stats", "guide_rows", "head_max", "layer_norm", "linear", "list_tokens",
     "lowest_rows", "masked_logits", "mean_pixels", "movement", "nearest_code", "outside_union", "rank_scores", "remask", "rms_norm",
     "rope", "row_max", "sample", "scatter_rows", "spread_k", "sum_parts", "surprise", "taylor_observe", "taylor_predict", "time_embedding",
     "top_k", "union_rows", "unite", "value_similarity", "wait_scores",

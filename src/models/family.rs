@@ -7,6 +7,7 @@
 use super::cache::Keep;
 use super::states;
 use super::tokenizer::Tokenizer;
+use crate::kernels::guide_rows::{GuideRows, Sequences};
 use crate::kernels::{Extent, ImagePlacement, Intervals, RowRange, Slot, Symbol};
 use crate::program::{Builder, Element};
 
@@ -140,8 +141,10 @@ pub trait Family: std::fmt::Debug + Send + Sync {
     fn check(&self) -> Result<(), String>;
     /// What goes from ids to features: all sequences at once, or those of one length each.
     fn networks(&self, batch: Batch) -> Vec<Box<dyn Network + '_>>;
-    /// Appends the head at places of each image: from features to logits `[sequences * places, codebook]`.
+    /// Appends the head of every sequence at places of each image: from features to logits `[sequences * places, codebook]`.
     fn logits_at(&self, b: &mut Builder, batch: Batch, places: Places) -> Slot;
+    /// Appends the head over rows that are at hand, one a place of each image: logits `[images * places, codebook]`.
+    fn logits_of_rows(&self, b: &mut Builder, batch: Batch, rows: Slot, places: Places) -> Slot;
     /// Appends the embeddings of [`states::NEW_IDS`] as a shortcut is given them, before it projects them: `[images * new tokens,
     /// width]`, with positions where those are a part of them.
     fn embed_new_tokens(&self, b: &mut Builder, batch: Batch) -> Slot;
@@ -151,7 +154,42 @@ pub trait Family: std::fmt::Debug + Send + Sync {
     /// A sentence on a condition that is not of this family, out of range, or longer than the batch's.
     fn condition(&self, batch: Batch, conditions: &[Condition]) -> Result<Vec<Written>, String>;
 
-    /// The same at a range of its masked positions.
+    /// Appends the head at places of each image, guided where the batch is: logits `[images * places, codebook]`. Guidance goes
+    /// before the head, which is linear: so one product does for both sequences.
+    fn guided_logits(&self, b: &mut Builder, batch: Batch, places: Places) -> Slot {
+        let networks = self.networks(batch);
+        let sequences = |network: &dyn Network, b: &mut Builder, first| Sequences {
+            features: network.features(b),
+            first,
+            length: network.length(),
+            placement: network.placement(),
+        };
+        let [with, without] = match networks.as_slice() {
+            [all] if batch.guided => {
+                let first = batch.images * all.length();
+                [0, first].map(|first| sequences(all.as_ref(), b, first))
+            }
+            [with, without] => [with, without].map(|network| sequences(network.as_ref(), b, 0)),
+            _ => return self.logits_at(b, batch, places),
+        };
+        let (images, tokens, width) = (batch.images, self.tokens(), self.width());
+        let y = b.temporary("guided", places.rows(images), width);
+        let kernel = GuideRows {
+            with,
+            without,
+            positions: places.list(b, images, tokens),
+            y,
+            images,
+            tokens,
+            masked: places.rows(1),
+            first_masked: places.first(),
+            width,
+        };
+        b.scope("head", |b| b.push(kernel));
+        self.logits_of_rows(b, batch, y, places)
+    }
+
+    /// The head of every sequence at a range of its masked positions.
     fn logits(&self, b: &mut Builder, batch: Batch, masked: RowRange) -> Slot {
         self.logits_at(b, batch, masked.into())
     }

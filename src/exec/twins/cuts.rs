@@ -8,9 +8,9 @@ use crate::exec::gpu::planner::Cut;
 use crate::kernels::conv2d::ConvForm;
 use crate::kernels::head_max::HeadMax;
 use crate::kernels::linear::{Activation, Linear, Window};
-use crate::kernels::masked_logits::MaskedLogits;
+use crate::kernels::masked_logits::{FeatureRows, MaskedLogits};
 use crate::kernels::split::{LinearParts, SumParts};
-use crate::kernels::{Extent, ImagePlacement, RowRange, StepValues, Symbol, WeightFormat};
+use crate::kernels::{Extent, RowRange, StepValues, Symbol, WeightFormat};
 use crate::models::build;
 use crate::program::Element::{F32 as Float, U32 as Integer};
 use crate::program::{Builder, Formats, Layout};
@@ -77,8 +77,7 @@ fn products(b: &mut Builder, quantised: bool) {
         sequences: 1,
         images: 1,
         tokens: 90,
-        sequence_length: 90,
-        placement: ImagePlacement::PLAIN,
+        rows: FeatureRows::plain(90),
         first_sequence: 0,
         masked: Extent::symbolic(1, Symbol::Masked, 90),
         hidden: 24,

@@ -55,25 +55,20 @@ fn movement_of_masked_rows_alone() {
 #[test]
 fn a_draw_is_measured() {
     let (tokens, left, codebook) = (20_u32, 13_u32, 77_u32);
-    let logits: Vec<u32> = floats(4, 2 * left * codebook, 9.0);
+    let logits: Vec<u32> = floats(4, left * codebook, 9.0);
     let positions: Vec<u32> = (0..tokens).map(|t| (t * 3) % tokens).collect();
     let fills = [
         ("positions", Fill::Words(positions)),
         ("seeds", Fill::Words(vec![3, 4])),
-        ("logits", Fill::Words(logits.iter().copied().chain(vec![0; 2 * 7 * 77]).collect())),
+        ("logits", Fill::Words(logits.iter().copied().chain(vec![0; 7 * 77]).collect())),
         ("drawn", Fill::Below(9)),
         ("measured", Fill::Random(1.0)),
     ];
-    let step = StepValues {
-        masked: left,
-        guidance: 1.5,
-        softmax_temperature: 0.8,
-        draw_temperature: 1.0,
-        ..StepValues::default()
-    };
+    let step =
+        StepValues { masked: left, softmax_temperature: 0.8, draw_temperature: 1.0, ..StepValues::default() };
     let case = Case { step, fills: &fills, tolerance: 3e-5, ..Case::default() };
     let kernel = |b: &mut crate::program::Builder| Sample {
-        logits: b.state("logits", 2 * tokens, codebook, Float),
+        logits: b.state("logits", tokens, codebook, Float),
         positions: b.state("positions", 1, tokens, Integer),
         seeds: b.state("seeds", 1, 2, Integer),
         recorded: None,
@@ -85,7 +80,6 @@ fn a_draw_is_measured() {
         masked: Extent::part(1, Symbol::Masked, RowRange::all(tokens)),
         first_masked: 0,
         codebook,
-        guided: true,
     };
     case.check(F32, |b| {
         let kernel = kernel(b);
@@ -98,9 +92,7 @@ fn a_draw_is_measured() {
         for row in 0..left as usize {
             let at =
                 |row: usize, code: usize| f64::from(f32::from_bits(logits[row * codebook as usize + code]));
-            let z: Vec<f64> = (0..codebook as usize)
-                .map(|code| 0.8 * (2.5 * at(row, code) - 1.5 * at(left as usize + row, code)))
-                .collect();
+            let z: Vec<f64> = (0..codebook as usize).map(|code| 0.8 * at(row, code)).collect();
             let most = z.iter().copied().fold(f64::MIN, f64::max);
             let sum: f64 = z.iter().map(|z| (z - most).exp()).sum();
             let entropy: f64 =
@@ -169,35 +161,30 @@ fn tokens_are_listed_doubted_and_masked_again() {
         let step = StepValues {
             committed: known,
             masked: tokens - known,
-            guidance: 2.0,
             softmax_temperature: 1.2,
             predicted: true,
             ..StepValues::default()
         };
         let list: Vec<u32> = (0..images).flat_map(|_| 0..tokens).collect();
-        for guided in [false, true] {
-            let sequences = if guided { 2 * images } else { images };
-            let fills = [
-                ("ids", Fill::Below(codebook)),
-                ("list", Fill::Words(list.clone())),
-                ("logits", Fill::Random(6.0)),
-            ];
-            Case { step, fills: &fills, tolerance: 3e-5, ..Case::default() }.check(F32, |b| {
-                let kernel = Surprise {
-                    logits: b.state("logits", sequences * tokens, codebook, Float),
-                    list: b.state("list", images, tokens, Integer),
-                    ids: b.state("ids", images, tokens, Integer),
-                    scores: b.state("scores", images, tokens, Float),
-                    images,
-                    tokens,
-                    listed: committed(tokens),
-                    first: 0,
-                    codebook,
-                    guided,
-                };
-                b.push(kernel);
-            });
-        }
+        let fills = [
+            ("ids", Fill::Below(codebook)),
+            ("list", Fill::Words(list.clone())),
+            ("logits", Fill::Random(6.0)),
+        ];
+        Case { step, fills: &fills, tolerance: 3e-5, ..Case::default() }.check(F32, |b| {
+            let kernel = Surprise {
+                logits: b.state("logits", images * tokens, codebook, Float),
+                list: b.state("list", images, tokens, Integer),
+                ids: b.state("ids", images, tokens, Integer),
+                scores: b.state("scores", images, tokens, Float),
+                images,
+                tokens,
+                listed: committed(tokens),
+                first: 0,
+                codebook,
+            };
+            b.push(kernel);
+        });
         let fills = [
             ("ids", Fill::Words(ids)),
             ("list", Fill::Words(list.clone())),

@@ -2,9 +2,10 @@
 
 use super::{Case, FORMATS, Fill};
 use crate::kernels::WeightFormat::F32;
+use crate::kernels::guide_rows::{GuideRows, Sequences};
 use crate::kernels::head_max::HeadMax;
 use crate::kernels::linear::{Activation, Linear, Window};
-use crate::kernels::masked_logits::MaskedLogits;
+use crate::kernels::masked_logits::{FeatureRows, MaskedLogits};
 use crate::kernels::nearest_code::NearestCode;
 use crate::kernels::{Extent, ImagePlacement, RowRange, StepValues, Symbol};
 use crate::program::Element::{F32 as Float, U32 as Integer};
@@ -117,9 +118,14 @@ fn linear_follows_the_step() {
 #[test]
 fn masked_logits() {
     for format in FORMATS {
-        for (images, sequences, tokens, masked, hidden, codebook) in
-            [(1, 1, 1, 1, 4, 3), (2, 4, 64, 17, 64, 32), (1, 2, 100, 100, 30, 65), (3, 3, 16, 0, 8, 8)]
-        {
+        for (images, sequences, tokens, masked, hidden, codebook, gathered) in [
+            (1, 1, 1, 1, 4, 3, false),
+            (2, 4, 64, 17, 64, 32, false),
+            (2, 2, 64, 17, 64, 65, true),
+            (1, 2, 100, 100, 30, 65, false),
+            (3, 3, 100, 99, 30, 33, true),
+            (3, 3, 16, 0, 8, 8, false),
+        ] {
             let positions =
                 (0..images).flat_map(|i| (0..tokens).map(move |t| (t * 7 + i) % tokens)).collect();
             let step = StepValues { masked, ..StepValues::default() };
@@ -151,8 +157,7 @@ fn masked_logits() {
                     sequences,
                     images,
                     tokens,
-                    sequence_length: tokens + 1,
-                    placement: ImagePlacement::PLAIN,
+                    rows: if gathered { FeatureRows::Gathered } else { FeatureRows::plain(tokens + 1) },
                     first_sequence: 0,
                     masked,
                     hidden,
@@ -162,6 +167,52 @@ fn masked_logits() {
                 });
             });
         }
+    }
+}
+
+/// Of sequences with and without condition in one tensor, as a batch of classes has them, and in two of different lengths.
+#[test]
+fn guide_rows() {
+    for (images, tokens, masked, first_masked, width, apart) in [
+        (1, 1, 1, 0, 1, false),
+        (2, 64, 17, 0, 64, false),
+        (3, 100, 99, 0, 30, true),
+        (2, 30, 25, 6, 132, true),
+        (2, 30, 4, 6, 8, false),
+        (1, 16, 0, 0, 8, true),
+    ] {
+        let positions = (0..images).flat_map(|i| (0..tokens).map(move |t| (t * 7 + i) % tokens)).collect();
+        let step = StepValues { masked, guidance: 1.75, ..StepValues::default() };
+        let fills = [("positions", Fill::Words(positions)), ("features", Fill::Random(3.0))];
+        Case { step, fills: &fills, tolerance: 1e-6, ..Case::default() }.check(F32, |b| {
+            let range = RowRange { first: first_masked, count: tokens - first_masked };
+            let sequences = |features, first, start, columns| {
+                let placement = ImagePlacement { start, columns };
+                let length = placement.row(tokens - 1) + 2;
+                Sequences { features, first, length, placement }
+            };
+            let [with, without] = if apart {
+                let rows = images * (2 * tokens + 12);
+                let [with, without] = ["features", "others"].map(|name| b.state(name, rows, width, Float));
+                [sequences(with, 0, 9, 6), sequences(without, 0, 2, 6)]
+            } else {
+                let features = b.state("features", 2 * images * (tokens + 1), width, Float);
+                let first = images * (tokens + 1);
+                [sequences(features, 0, 0, u32::MAX), sequences(features, first, 0, u32::MAX)]
+            };
+            let kernel = GuideRows {
+                with,
+                without,
+                positions: b.state("positions", images, tokens, Integer),
+                y: b.state("y", images * range.count, width, Float),
+                images,
+                tokens,
+                masked: Extent::part(1, Symbol::Masked, range),
+                first_masked,
+                width,
+            };
+            b.push(kernel);
+        });
     }
 }
 
@@ -195,8 +246,10 @@ fn masked_logits_of_two_sequences_of_different_lengths() {
                             sequences: 1,
                             images: 1,
                             tokens: 30,
-                            sequence_length,
-                            placement: ImagePlacement { start, columns: 6 },
+                            rows: FeatureRows::Placed {
+                                length: sequence_length,
+                                placement: ImagePlacement { start, columns: 6 },
+                            },
                             first_sequence,
                             masked: Extent::part(1, Symbol::Masked, range),
                             hidden: 20,

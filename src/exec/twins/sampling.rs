@@ -12,23 +12,21 @@ use crate::kernels::{Extent, RowRange, StepValues, Symbol};
 use crate::program::Builder;
 use crate::program::Element::{F32 as Float, U32 as Integer};
 
-/// Appends a draw over the states of its name, a guided one over twice the logits.
-fn append_sample(b: &mut Builder, sizes: [u32; 3], guided: bool, recorded: bool) {
-    append_sample_of(b, sizes, guided, recorded, "logits", RowRange::all(sizes[1]));
+/// Appends a draw over the states of its name.
+fn append_sample(b: &mut Builder, sizes: [u32; 3], recorded: bool) {
+    append_sample_of(b, sizes, recorded, "logits", RowRange::all(sizes[1]));
 }
 
 /// The same for a range of the masked positions.
 fn append_sample_of(
     b: &mut Builder,
     [images, tokens, codebook]: [u32; 3],
-    guided: bool,
     recorded: bool,
     logits: &str,
     range: RowRange,
 ) {
-    let sequences = if guided { 2 * images } else { images };
     let kernel = Sample {
-        logits: b.state(logits, sequences * range.count, codebook, Float),
+        logits: b.state(logits, images * range.count, codebook, Float),
         positions: b.state("positions", images, tokens, Integer),
         seeds: b.state("seeds", images, 2, Integer),
         recorded: recorded.then(|| {
@@ -43,7 +41,6 @@ fn append_sample_of(
         masked: Extent::part(1, Symbol::Masked, range),
         first_masked: range.first,
         codebook,
-        guided,
     };
     b.push(kernel);
 }
@@ -58,12 +55,11 @@ fn sample_in_parts() {
             ("seeds", Fill::Below(u32::MAX)),
             ("drawn", Fill::Below(9)),
         ];
-        let step = StepValues { guidance: 2.0, ..step(masked) };
-        Case { step, fills: &fills, tolerance: 3e-5, ..Case::default() }.check(F32, |b| {
+        Case { step: step(masked), fills: &fills, tolerance: 3e-5, ..Case::default() }.check(F32, |b| {
             for (logits, range) in
                 [("first_logits", RowRange::all(64)), ("last_logits", RowRange { first: 64, count: 36 })]
             {
-                append_sample_of(b, [2, 100, 40], true, false, logits, range);
+                append_sample_of(b, [2, 100, 40], false, logits, range);
             }
         });
     }
@@ -85,22 +81,21 @@ fn step(masked: u32) -> StepValues {
 fn sample() {
     let plain = step(0);
     let variants = [
-        (false, false, plain),
-        (true, false, plain),
-        (true, true, plain),
-        (true, false, StepValues { random_choice: true, ..plain }),
-        (true, false, StepValues { draw_temperature: 0.0, ..plain }),
-        (true, true, StepValues { draw_temperature: 0.0, ..plain }),
-        (true, false, StepValues { draw_temperature: 0.7, ..plain }),
-        (true, true, StepValues { draw_temperature: 30.0, choice_temperature: 0.0, ..plain }),
-        (false, false, StepValues { draw_temperature: 30.0, choice_temperature: 0.0, ..plain }),
-        (true, false, StepValues { bf16_noise: true, ..plain }),
-        (false, false, StepValues { bf16_noise: true, draw_temperature: 1.5, ..plain }),
+        (false, plain),
+        (true, plain),
+        (false, StepValues { random_choice: true, ..plain }),
+        (false, StepValues { draw_temperature: 0.0, ..plain }),
+        (true, StepValues { draw_temperature: 0.0, ..plain }),
+        (false, StepValues { draw_temperature: 0.7, ..plain }),
+        (true, StepValues { draw_temperature: 30.0, choice_temperature: 0.0, ..plain }),
+        (false, StepValues { draw_temperature: 30.0, choice_temperature: 0.0, ..plain }),
+        (false, StepValues { bf16_noise: true, ..plain }),
+        (false, StepValues { bf16_noise: true, draw_temperature: 1.5, ..plain }),
     ];
     for (images, tokens, masked, codebook) in
         [(1, 1, 1, 1), (2, 64, 64, 32), (3, 100, 37, 1025), (2, 16, 0, 8)]
     {
-        for (guided, recorded, step) in variants {
+        for (recorded, step) in variants {
             let positions =
                 (0..images).flat_map(|i| (0..tokens).map(move |t| (t * 3 + i) % tokens)).collect();
             let fills = [
@@ -110,9 +105,9 @@ fn sample() {
                 ("drawn", Fill::Below(9)),
                 ("noise_token", Fill::Random(4.0)),
             ];
-            let step = StepValues { masked, guidance: 2.8, softmax_temperature: 1.3, ..step };
+            let step = StepValues { masked, softmax_temperature: 1.3, ..step };
             Case { step, fills: &fills, tolerance: 3e-5, ..Case::default() }
-                .check(F32, |b| append_sample(b, [images, tokens, codebook], guided, recorded));
+                .check(F32, |b| append_sample(b, [images, tokens, codebook], recorded));
         }
     }
 }
@@ -141,7 +136,7 @@ fn a_draw_follows_its_temperature_and_confidence_does_not() {
             ..Case::default()
         };
         let mut floored = 0;
-        for states in case.states(|b| append_sample(b, [1, tokens, codebook], false, true)) {
+        for states in case.states(|b| append_sample(b, [1, tokens, codebook], true)) {
             for row in 0..tokens as usize {
                 let of_row = |values: &[f32]| -> Vec<f64> {
                     values[row * codebook as usize..][..codebook as usize]
@@ -186,7 +181,7 @@ fn bf16_noise_has_the_range_and_frequencies_of_the_official_code() {
         ..Case::default()
     };
     let mut first: Option<Vec<u32>> = None;
-    for states in case.states(|b| append_sample(b, [1, tokens, 1], false, false)) {
+    for states in case.states(|b| append_sample(b, [1, tokens, 1], false)) {
         let scores = &states["scores"];
         let noise = || scores.iter().map(|&bits| f32::from_bits(bits));
         let (least, most) = (noise().fold(9.0, f32::min), noise().fold(-9.0, f32::max));

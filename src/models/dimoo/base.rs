@@ -7,7 +7,7 @@
 
 use super::block::{Block, EPS, check_heads};
 use crate::kernels::embed_sequence::{EmbedSequence, IMAGE};
-use crate::kernels::masked_logits::MaskedLogits;
+use crate::kernels::masked_logits::{FeatureRows, MaskedLogits};
 use crate::kernels::{Extent, ImagePlacement, Intervals, RowRange, Slot};
 use crate::models::cache::{self, Caches, Keep, Layers};
 use crate::models::{Places, states};
@@ -341,16 +341,38 @@ impl Config {
     /// codebook]`. All sequences are of the same images. Only the image codes' rows of the head are loaded.
     pub fn logits_of(&self, b: &mut Builder, sequences: &[Sequence], places: impl Into<Places>) -> Slot {
         let places = places.into();
-        let tokens = self.tokens();
-        let head = self.head(b).weight();
         let images = sequences.first().map_or(1, |sequence| sequence.images);
-        let positions = places.list(b, images, tokens);
         let rows = places.rows(sequences.len() as u32 * images);
         let logits = b.temporary("logits", rows, self.codebook);
         for (index, sequence) in sequences.iter().enumerate() {
             let features = self.features_state(b, sequence);
-            let head = b.parts(head);
-            let kernels = head.iter().map(|part| MaskedLogits {
+            let rows = FeatureRows::Placed { length: sequence.length, placement: self.placement(sequence) };
+            self.head_into(b, images, (features, rows), places, (logits, index as u32 * images));
+        }
+        logits
+    }
+
+    /// The same over rows that are at hand, one a place of each image.
+    pub(super) fn logits_of_rows(&self, b: &mut Builder, images: u32, rows: Slot, places: Places) -> Slot {
+        let logits = b.temporary("logits", places.rows(images), self.codebook);
+        self.head_into(b, images, (rows, FeatureRows::Gathered), places, (logits, 0));
+        logits
+    }
+
+    /// From features of a sequence an image to logits, of which those of so many sequences stand before.
+    fn head_into(
+        &self,
+        b: &mut Builder,
+        images: u32,
+        (features, rows): (Slot, FeatureRows),
+        places: Places,
+        (logits, first_sequence): (Slot, u32),
+    ) {
+        let tokens = self.tokens();
+        let positions = places.list(b, images, tokens);
+        let head = self.head(b).weight();
+        for part in b.parts(head) {
+            let kernel = MaskedLogits {
                 features,
                 positions,
                 table: part.slot,
@@ -360,19 +382,16 @@ impl Config {
                 sequences: images,
                 images,
                 tokens,
-                sequence_length: sequence.length,
-                placement: self.placement(sequence),
-                first_sequence: index as u32 * images,
+                rows,
+                first_sequence,
                 masked: places.rows(1),
                 hidden: self.d_model,
                 codebook: self.codebook,
                 codes: RowRange { first: part.first, count: part.rows },
                 first_masked: places.first(),
-            });
-            let kernels: Vec<_> = kernels.collect();
-            b.scope("head", |b| kernels.into_iter().for_each(|kernel| b.push(kernel)));
+            };
+            b.scope("head", |b| b.push(kernel));
         }
-        logits
     }
 
     /// Image tokens.

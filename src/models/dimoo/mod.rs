@@ -124,6 +124,10 @@ impl Family for Dimoo {
         self.transformer.logits_of(b, &self.sequences(batch), places)
     }
 
+    fn logits_of_rows(&self, b: &mut Builder, batch: Batch, rows: Slot, places: Places) -> Slot {
+        self.transformer.logits_of_rows(b, batch.images, rows, places)
+    }
+
     /// Without the prompt, which the shortcut of the conditional sequence counts among the new tokens at every step.
     fn embed_new_tokens(&self, b: &mut Builder, batch: Batch) -> Slot {
         let sequence =

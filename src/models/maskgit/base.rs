@@ -5,8 +5,8 @@
 
 use crate::kernels::attention::Operand;
 use crate::kernels::linear::Activation;
-use crate::kernels::masked_logits::MaskedLogits;
-use crate::kernels::{Extent, ImagePlacement, Intervals, RowRange, Slot, Symbol};
+use crate::kernels::masked_logits::{FeatureRows, MaskedLogits};
+use crate::kernels::{Extent, Intervals, RowRange, Slot, Symbol};
 use crate::kernels::{embed_rows::EmbedRows, embed_tokens::EmbedTokens};
 use crate::models::cache::{self, Caches, Keep, KeysAndValues, Layers, Modules};
 use crate::models::{Batch, Places, states};
@@ -269,13 +269,25 @@ impl Config {
     /// Appends the head at places of each image, or a range of its masked positions: logits `[sequences * places, codebook]`.
     /// The head is tied to the token table, with a bias of its own for each position; only codes can be drawn.
     pub fn logits(&self, b: &mut Builder, batch: Batch, places: impl Into<Places>) -> Slot {
-        let places = places.into();
         let features = self.features_state(b, batch);
-        let positions = places.list(b, batch.images, self.tokens());
+        let rows = FeatureRows::plain(self.length());
+        self.head(b, batch.images, batch.sequences(), features, rows, places.into())
+    }
+
+    /// The same over `sequences` whose features are those of every position, or gathered.
+    pub(super) fn head(
+        &self,
+        b: &mut Builder,
+        images: u32,
+        sequences: u32,
+        features: Slot,
+        rows: FeatureRows,
+        places: Places,
+    ) -> Slot {
+        let positions = places.list(b, images, self.tokens());
         let table = self.token_table(b);
         let bias = self.head_bias(b);
-        let rows = places.rows(batch.sequences());
-        let logits = b.temporary("logits", rows, self.codebook);
+        let logits = b.temporary("logits", places.rows(sequences), self.codebook);
         let kernel = MaskedLogits {
             features,
             positions,
@@ -283,11 +295,10 @@ impl Config {
             format: b.format(table),
             bias: Some(bias),
             logits,
-            sequences: batch.sequences(),
-            images: batch.images,
+            sequences,
+            images,
             tokens: self.tokens(),
-            sequence_length: self.length(),
-            placement: ImagePlacement::PLAIN,
+            rows,
             first_sequence: 0,
             masked: places.rows(1),
             hidden: self.hidden,

@@ -12,6 +12,7 @@ use super::family::{Batch, Condition, Family, Looks, Network, Places, Written, w
 use super::prompts::distance;
 use super::states;
 use super::tokenizer::Tokenizer;
+use crate::kernels::masked_logits::FeatureRows;
 use crate::kernels::{Extent, ImagePlacement, Intervals, RowRange, Slot};
 use crate::program::Builder;
 
@@ -155,6 +156,10 @@ impl Family for Maskgit {
 
     fn logits_at(&self, b: &mut Builder, batch: Batch, places: Places) -> Slot {
         self.transformer.logits(b, batch, places)
+    }
+
+    fn logits_of_rows(&self, b: &mut Builder, batch: Batch, rows: Slot, places: Places) -> Slot {
+        self.transformer.head(b, batch.images, batch.images, rows, FeatureRows::Gathered, places)
     }
 
     fn embed_new_tokens(&self, b: &mut Builder, batch: Batch) -> Slot {
