@@ -87,11 +87,19 @@ pub(crate) fn normal_row(seed: [u32; 2], position: u32, noise: &mut [f32]) {
     }
 }
 
+/// No Gumbel draw of these bits is above this, which needs no logarithm: `-log(-log(u)) <= -log(1 - u)`, and of that the exponent
+/// alone. At most ln 2 and a little more above the draw where u is near 1.
+#[inline(always)]
+pub(crate) fn gumbel_at_most(bits: u32) -> f32 {
+    /// Of logarithms as they are computed.
+    const ERRORS: f32 = 1e-3;
+    let left = 1.0 - uniform(bits);
+    let exponent = (left.to_bits() >> 23) as i32 - 127;
+    exponent as f32 * -std::f32::consts::LN_2 + ERRORS
+}
+
 /// Gumbel draws of all codes at a position: `noise[code]` is lane `code` of the token stream, made by `gumbel`, which is
 /// [`gumbel`](fn@gumbel) or [`gumbel_bf16`].
-///
-/// The same numbers as [`draw`] and `gumbel` give one by one, sixteen counters at a time: this is most of what
-/// sampling costs on the CPU.
 pub(crate) fn gumbel_row(
     seed: [u32; 2],
     step: u32,
@@ -99,40 +107,53 @@ pub(crate) fn gumbel_row(
     gumbel: impl Fn(u32) -> f32,
     noise: &mut [f32],
 ) {
+    let mut bits = vec![0; noise.len()];
+    token_bits(seed, step, position, &mut bits);
+    math::simd(
+        #[inline(always)]
+        || noise.iter_mut().zip(&bits).for_each(|(noise, &bits)| *noise = gumbel(bits)),
+    );
+}
+
+/// The bits of all codes at a position: `bits[code]` is lane `code` of the token stream.
+///
+/// The same numbers as [`draw`] gives four by four, sixteen counters at a time. Words are the low halves of 64 bits, whose high ones
+/// hold what comes of it: a product reads low halves alone, which is one instruction for eight of them.
+pub(crate) fn token_bits(seed: [u32; 2], step: u32, position: u32, bits: &mut [u32]) {
     const LANES: usize = 16;
+    let low = |word: u64| word & 0xffff_ffff;
     math::simd(
         #[inline(always)]
         || {
-            for (chunk, noise) in noise.chunks_mut(4 * LANES).enumerate() {
-                let first = (chunk * LANES) as u32;
-                let mut c = [[0_u32; LANES]; 4];
+            for (chunk, bits) in bits.chunks_mut(4 * LANES).enumerate() {
+                let first = (chunk * LANES) as u64;
+                let mut c = [[0_u64; LANES]; 4];
                 for lane in 0..LANES {
-                    c[0][lane] = first + lane as u32;
-                    c[1][lane] = position;
-                    c[2][lane] = step;
-                    c[3][lane] = Stream::Token as u32;
+                    c[0][lane] = first + lane as u64;
+                    c[1][lane] = position.into();
+                    c[2][lane] = step.into();
+                    c[3][lane] = Stream::Token as u64;
                 }
                 let mut k = seed;
                 for _ in 0..10 {
+                    let [k0, k1] = k.map(u64::from);
                     for lane in 0..LANES {
-                        let p0 = u64::from(MULTIPLIERS[0]) * u64::from(c[0][lane]);
-                        let p1 = u64::from(MULTIPLIERS[1]) * u64::from(c[2][lane]);
-                        c[0][lane] = (p1 >> 32) as u32 ^ c[1][lane] ^ k[0];
-                        c[1][lane] = p1 as u32;
-                        c[2][lane] = (p0 >> 32) as u32 ^ c[3][lane] ^ k[1];
-                        c[3][lane] = p0 as u32;
+                        let p0 = u64::from(MULTIPLIERS[0]) * low(c[0][lane]);
+                        let p1 = u64::from(MULTIPLIERS[1]) * low(c[2][lane]);
+                        c[0][lane] = (p1 >> 32) ^ c[1][lane] ^ k0;
+                        c[1][lane] = p1;
+                        c[2][lane] = (p0 >> 32) ^ c[3][lane] ^ k1;
+                        c[3][lane] = p0;
                     }
                     k = [k[0].wrapping_add(WEYL[0]), k[1].wrapping_add(WEYL[1])];
                 }
-                let mut drawn = [[0.0_f32; LANES]; 4];
-                for word in 0..4 {
-                    for lane in 0..LANES {
-                        drawn[word][lane] = gumbel(c[word][lane]);
+                let mut words = [0; 4 * LANES];
+                for lane in 0..LANES {
+                    for word in 0..4 {
+                        words[4 * lane + word] = c[word][lane] as u32;
                     }
                 }
-                for (i, noise) in noise.iter_mut().enumerate() {
-                    *noise = drawn[i % 4][i / 4];
-                }
+                bits.copy_from_slice(&words[..bits.len()]);
             }
         },
     );
@@ -172,6 +193,17 @@ mod tests {
                     assert_eq!(*noise, gumbel(bits[code % 4]), "code {code} of {codes}");
                 }
             }
+        }
+    }
+
+    /// Over all that uniforms can be near their ends, and every 64th between.
+    #[test]
+    fn no_draw_is_above_what_it_can_be_at_most() {
+        let ends = (0..1 << 16).chain((1 << 23) - (1 << 16)..1 << 23);
+        for k in ends.chain((0..1 << 23).step_by(64)) {
+            let (drawn, most) = (gumbel(k << 9), gumbel_at_most(k << 9));
+            assert!(drawn <= most, "{drawn} and {most} of {k}");
+            assert!(k < 1 << 22 || most < drawn + 1.1, "{most} is far above {drawn} of {k}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Softmax, categorical draw and confidence of every masked position. Twin of `shaders/sample.wgsl`.
 
-use super::philox::{Stream, draw, gumbel, gumbel_bf16, gumbel_row, uniform};
+use super::philox::{Stream, draw, gumbel, gumbel_at_most, gumbel_bf16, gumbel_row, token_bits, uniform};
 use super::{
     Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, math, shader::Permutation, split_workgroups,
 };
@@ -158,22 +158,22 @@ pub(crate) fn sample(
             .into_par_iter()
             .with_min_len(4)
             .map_init(
-                || (vec![0.0_f32; codebook], vec![0.0_f32; codebook]),
-                |(z, drawn_noise), j| {
+                || (vec![0.0_f32; codebook], vec![0.0_f32; codebook], vec![0_u32; codebook]),
+                |(z, noise, bits), j| {
                     let position = positions[image * tokens + first + j];
                     let row = image * masked + j;
                     let at = image * tokens + position as usize;
                     let logits = &logits[row * codebook..][..codebook];
                     let noise = match recorded {
-                        Some((noise, _)) => &noise[at * codebook..][..codebook],
-                        None if p.draw_temperature == 0.0 => &drawn_noise[..],
+                        _ if p.draw_temperature == 0.0 => Noise::None,
+                        Some((noise, _)) => Noise::Drawn(&noise[at * codebook..][..codebook]),
+                        None if p.bf16_noise != 0 => {
+                            gumbel_row(seed, p.step, position, gumbel_bf16, noise);
+                            Noise::Drawn(noise)
+                        }
                         None => {
-                            if p.bf16_noise != 0 {
-                                gumbel_row(seed, p.step, position, gumbel_bf16, drawn_noise);
-                            } else {
-                                gumbel_row(seed, p.step, position, gumbel, drawn_noise);
-                            }
-                            &drawn_noise[..]
+                            token_bits(seed, p.step, position, bits);
+                            Noise::Bits(bits)
                         }
                     };
                     let (token, log_confidence, measured) = math::simd(
@@ -182,17 +182,20 @@ pub(crate) fn sample(
                             for (z, logit) in z.iter_mut().zip(logits) {
                                 *z = logit * p.softmax_temperature;
                             }
-                            let token = if p.draw_temperature == 0.0 {
-                                argmax(codebook, |code| z[code])
-                            } else {
-                                argmax(codebook, |code| z[code] + p.draw_temperature * noise[code])
+                            let likeliest = argmax(codebook, |code| z[code]);
+                            let token = match noise {
+                                Noise::None => likeliest,
+                                Noise::Drawn(noise) => {
+                                    argmax(codebook, |code| z[code] + p.draw_temperature * noise[code])
+                                }
+                                Noise::Bits(bits) => gumbel_argmax(z, bits, p.draw_temperature, likeliest),
                             };
-                            let most = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                            let most = z[likeliest];
                             let sum = super::layer_norm::lanes(z, |z| math::exp(z - most));
                             let log_confidence = z[token] - most - math::log(sum);
                             // Not `max`, which would make a number of NaN.
                             let low = log_confidence < LOG_LEAST_CONFIDENCE;
-                            let measured = if measures { certainty(z, most, sum) } else { [0.0; 4] };
+                            let measured = if measures { certainty(z, likeliest, sum) } else { [0.0; 4] };
                             (token, if low { LOG_LEAST_CONFIDENCE } else { log_confidence }, measured)
                         },
                     );
@@ -222,19 +225,59 @@ pub(crate) fn sample(
     }
 }
 
-/// What `measured` holds of a place: by its logits, the largest of them, and the sum of their exponentials below that.
+/// What is added to the logits of a row before the largest is taken.
+enum Noise<'a> {
+    None,
+    Drawn(&'a [f32]),
+    /// What it is made from.
+    Bits(&'a [u32]),
+}
+
+const LANES: usize = 16;
+
+/// The lowest index of the largest `z + temperature * noise`, for a temperature above 0: as [`argmax`] finds it, but noise costs
+/// two logarithms, and is made only of codes whose sum with the most that it can be is above the largest so far, which begins with
+/// that of the likeliest code.
 #[inline(always)]
-fn certainty(z: &[f32], most: f32, sum: f32) -> [f32; 4] {
+fn gumbel_argmax(z: &[f32], bits: &[u32], temperature: f32, likeliest: usize) -> usize {
+    let noisy = |code: usize| z[code] + temperature * gumbel(bits[code]);
+    let mut found = (noisy(likeliest), likeliest);
+    let (chunks, rest) = z.as_chunks::<LANES>();
+    for (chunk, (z, bits)) in chunks.iter().zip(bits.as_chunks::<LANES>().0).enumerate() {
+        let mut above = 0;
+        for lane in 0..LANES {
+            above |= u32::from(z[lane] + temperature * gumbel_at_most(bits[lane]) >= found.0);
+        }
+        if above != 0 {
+            let mut noisy = [0.0; LANES];
+            for lane in 0..LANES {
+                noisy[lane] = z[lane] + temperature * gumbel(bits[lane]);
+            }
+            for (lane, noisy) in noisy.into_iter().enumerate() {
+                found = first_of_larger(found, (noisy, chunk * LANES + lane));
+            }
+        }
+    }
+    (z.len() - rest.len()..z.len()).fold(found, |found, code| first_of_larger(found, (noisy(code), code))).1
+}
+
+#[inline(always)]
+fn first_of_larger(found: (f32, usize), other: (f32, usize)) -> (f32, usize) {
+    if other.0 > found.0 || (other.0 == found.0 && other.1 < found.1) { other } else { found }
+}
+
+/// What `measured` holds of a place: by its logits, where the largest of them is, and the sum of their exponentials below that.
+#[inline(always)]
+fn certainty(z: &[f32], likeliest: usize, sum: f32) -> [f32; 4] {
+    let most = z[likeliest];
     // A logit far below the largest weighs nothing, and infinity times nothing would be no number.
     let weighted: f32 = super::layer_norm::lanes(z, |z| math::exp(z - most) * (z - most).max(-1e4));
-    let likeliest = argmax(z.len(), |code| z[code]);
     [(math::log(sum) - weighted / sum).max(0.0), 1.0 / sum, likeliest as f32, 0.0]
 }
 
 /// The lowest index of the largest value, sixteen candidates at a time.
 #[inline(always)]
 fn argmax(n: usize, value: impl Fn(usize) -> f32) -> usize {
-    const LANES: usize = 16;
     let mut best = [f32::NEG_INFINITY; LANES];
     let mut chunk_of = [0_u32; LANES];
     let chunks = n / LANES;
@@ -247,23 +290,44 @@ fn argmax(n: usize, value: impl Fn(usize) -> f32) -> usize {
         }
     }
     let mut found = (f32::NEG_INFINITY, 0);
-    let mut consider = |v: f32, i: usize| {
-        if v > found.0 || (v == found.0 && i < found.1) {
-            found = (v, i);
-        }
-    };
     for lane in 0..LANES {
-        consider(best[lane], chunk_of[lane] as usize * LANES + lane);
+        found = first_of_larger(found, (best[lane], chunk_of[lane] as usize * LANES + lane));
     }
     for i in chunks * LANES..n {
-        consider(value(i), i);
+        found = first_of_larger(found, (value(i), i));
     }
     found.1
 }
 
 #[cfg(test)]
 mod tests {
-    use super::argmax;
+    use super::{argmax, gumbel_argmax};
+    use crate::kernels::philox::{gumbel, token_bits};
+
+    /// Rows of every sharpness: logits of one size, of a few far above the others, and equal ones.
+    #[test]
+    fn noise_that_is_left_out_would_not_have_won() {
+        for (n, scale, temperature) in [
+            (1, 1.0, 1.0),
+            (33, 0.0, 1.0),
+            (4096, 1.0, 1.0),
+            (4096, 8.0, 1.0),
+            (1000, 3.0, 0.2),
+            (130, 2.0, 30.0),
+        ] {
+            for row in 0..200_u32 {
+                let mut bits = vec![0; n];
+                token_bits([9, row], 3, row, &mut bits);
+                let mut other = vec![0; n];
+                token_bits([7, row], 5, row, &mut other);
+                let z: Vec<f32> = other.iter().map(|&bits| scale * gumbel(bits)).collect();
+                let noisy = |code: usize| z[code] + temperature * gumbel(bits[code]);
+                let likeliest = argmax(n, |code| z[code]);
+                let found = gumbel_argmax(&z, &bits, temperature, likeliest);
+                assert_eq!(found, argmax(n, noisy), "row {row} of {n}");
+            }
+        }
+    }
 
     #[test]
     fn the_first_of_equal_values_wins() {
