@@ -1,20 +1,26 @@
 #!/bin/sh
 # Every accelerator on the bundled text model, on the same prompts, seeds and clock: README's table, and docs/methods.md.
-# From the repository's root.
+# From the repository's root, whose model it measures, not the one that MIGM was built with.
 #   sh benches/methods.sh [MIGM]
 # The machine should do nothing else for the first minutes, in which methods are timed; an hour and a half on two cores.
 # 640 pictures at the points of interest, 64 elsewhere. Nothing here was chosen by these prompts: optimal:B and the factors of
 # adaptive runs come from `migm calibrate`, which has prompts and seeds of its own, the rest is as published or the program's default.
+#   POINTS=64 sh benches/methods.sh [MIGM]
+# has so many pictures of README's rows alone, in a few minutes (benches/results/methods-points.*).
 set -eu
 migm=${1:-migm}
 few="pictures=64"
-exec "$migm" eval --model scenes-text --backend cpu --seed 7 --count 640 --time-apart 3 --workers 2 --refreshes \
-    --report benches/results/methods.json --plot benches/results/methods.svg --plot-by flops \
-    --method "vanilla steps=7" \
+count=${POINTS:-640}
+results=benches/results/methods
+[ -z "${POINTS:-}" ] || results=benches/results/methods-points
+set -- --method "vanilla steps=7" \
     --method "shortcut refresh=uniform:4" \
     --method "reuse refresh=uniform:4" \
     --method "shortcut refresh=optimal:4 guidance=0.1,0.6" \
     --method "shortcut refresh=optimal:3 guidance=0.1,0.6" \
+    --method "recap refresh=uniform:4 $few" \
+    --method "ml-cache $few"
+[ -n "${POINTS:-}" ] || set -- "$@" --refreshes \
     --method "vanilla steps=16 $few" \
     --method "vanilla steps=4 $few" \
     --method "vanilla order=halton schedule=halton $few" \
@@ -30,7 +36,7 @@ exec "$migm" eval --model scenes-text --backend cpu --seed 7 --count 640 --time-
     --method "taylor:1 refresh=uniform:4 $few" \
     --method "taylor:2 refresh=uniform:4 $few" \
     --method "taylorseer:1 refresh=uniform:4 $few" \
-    --method "recap refresh=uniform:4 $few" \
     --method "dllm-cache $few" \
-    --method "ml-cache $few" \
     --method "ml-cache refresh=uniform:4 $few"
+exec "$migm" eval --model assets/models/scenes-text --backend cpu --seed 7 --count "$count" --time-apart 3 --workers 2 \
+    --report "$results.json" --plot "$results.svg" --plot-by flops "$@"
