@@ -98,23 +98,6 @@ pub(crate) fn gumbel_at_most(bits: u32) -> f32 {
     exponent as f32 * -std::f32::consts::LN_2 + ERRORS
 }
 
-/// Gumbel draws of all codes at a position: `noise[code]` is lane `code` of the token stream, made by `gumbel`, which is
-/// [`gumbel`](fn@gumbel) or [`gumbel_bf16`].
-pub(crate) fn gumbel_row(
-    seed: [u32; 2],
-    step: u32,
-    position: u32,
-    gumbel: impl Fn(u32) -> f32,
-    noise: &mut [f32],
-) {
-    let mut bits = vec![0; noise.len()];
-    token_bits(seed, step, position, &mut bits);
-    math::simd(
-        #[inline(always)]
-        || noise.iter_mut().zip(&bits).for_each(|(noise, &bits)| *noise = gumbel(bits)),
-    );
-}
-
 /// The bits of all codes at a position: `bits[code]` is lane `code` of the token stream.
 ///
 /// The same numbers as [`draw`] gives four by four, sixteen counters at a time. Words are the low halves of 64 bits, whose high ones
@@ -183,15 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_draws_is_the_draws_one_by_one() {
+    fn a_row_of_bits_is_the_draws_one_by_one() {
         for codes in [1, 4, 63, 64, 65, 1025] {
-            let mut row = vec![0.0; codes];
-            for gumbel in [gumbel, gumbel_bf16] {
-                gumbel_row([5, 6], 7, 8, gumbel, &mut row);
-                for (code, noise) in row.iter().enumerate() {
-                    let bits = draw([5, 6], 7, 8, Stream::Token, code as u32 / 4);
-                    assert_eq!(*noise, gumbel(bits[code % 4]), "code {code} of {codes}");
-                }
+            let mut row = vec![0; codes];
+            token_bits([5, 6], 7, 8, &mut row);
+            for (code, bits) in row.iter().enumerate() {
+                let drawn = draw([5, 6], 7, 8, Stream::Token, code as u32 / 4);
+                assert_eq!(*bits, drawn[code % 4], "code {code} of {codes}");
             }
         }
     }
@@ -235,11 +216,12 @@ mod tests {
     #[test]
     fn bf16_draws_are_as_frequent_as_those_of_pytorch() {
         let (n, mut most, mut least) = (1 << 20, 0, 0);
-        let mut row = vec![0.0; 8192];
+        let mut row = vec![0; 8192];
         for position in 0..n / 8192 {
-            gumbel_row([3, 4], 1, position, gumbel_bf16, &mut row);
-            most += row.iter().filter(|&&g| g == 5.53125).count();
-            least += row.iter().filter(|&&g| g == -3.828125).count();
+            token_bits([3, 4], 1, position, &mut row);
+            let count = |of: f32| row.iter().filter(|&&bits| gumbel_bf16(bits) == of).count();
+            most += count(5.53125);
+            least += count(-3.828125);
         }
         // 2^-8 and 2^-9, within four standard deviations.
         let [most, least] = [most, least].map(|count| count as f64 / f64::from(n));

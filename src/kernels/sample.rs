@@ -1,6 +1,6 @@
 //! Softmax, categorical draw and confidence of every masked position. Twin of `shaders/sample.wgsl`.
 
-use super::philox::{Stream, draw, gumbel, gumbel_at_most, gumbel_bf16, gumbel_row, token_bits, uniform};
+use super::philox::{Stream, draw, gumbel, gumbel_at_most, gumbel_bf16, token_bits, uniform};
 use super::{
     Binding, Buffers, Cost, Extent, Kernel, Slot, StepValues, math, shader::Permutation, split_workgroups,
 };
@@ -158,8 +158,8 @@ pub(crate) fn sample(
             .into_par_iter()
             .with_min_len(4)
             .map_init(
-                || (vec![0.0_f32; codebook], vec![0.0_f32; codebook], vec![0_u32; codebook]),
-                |(z, noise, bits), j| {
+                || (vec![0.0_f32; codebook], vec![0_u32; codebook]),
+                |(z, bits), j| {
                     let position = positions[image * tokens + first + j];
                     let row = image * masked + j;
                     let at = image * tokens + position as usize;
@@ -167,13 +167,9 @@ pub(crate) fn sample(
                     let noise = match recorded {
                         _ if p.draw_temperature == 0.0 => Noise::None,
                         Some((noise, _)) => Noise::Drawn(&noise[at * codebook..][..codebook]),
-                        None if p.bf16_noise != 0 => {
-                            gumbel_row(seed, p.step, position, gumbel_bf16, noise);
-                            Noise::Drawn(noise)
-                        }
                         None => {
                             token_bits(seed, p.step, position, bits);
-                            Noise::Bits(bits)
+                            if p.bf16_noise != 0 { Noise::Coarse(bits) } else { Noise::Bits(bits) }
                         }
                     };
                     let (token, log_confidence, measured) = math::simd(
@@ -187,6 +183,11 @@ pub(crate) fn sample(
                                 Noise::None => likeliest,
                                 Noise::Drawn(noise) => {
                                     argmax(codebook, |code| z[code] + p.draw_temperature * noise[code])
+                                }
+                                Noise::Coarse(bits) => {
+                                    let noisy =
+                                        |code: usize| z[code] + p.draw_temperature * gumbel_bf16(bits[code]);
+                                    argmax(codebook, noisy)
                                 }
                                 Noise::Bits(bits) => gumbel_argmax(z, bits, p.draw_temperature, likeliest),
                             };
@@ -229,6 +230,8 @@ pub(crate) fn sample(
 enum Noise<'a> {
     None,
     Drawn(&'a [f32]),
+    /// What it is made from, as Lumina-DiMOO's official code makes it: in bf16.
+    Coarse(&'a [u32]),
     /// What it is made from.
     Bits(&'a [u32]),
 }
