@@ -29,11 +29,11 @@ import tokens
 
 SPECIAL = ["[UNK]", "<uncondition>", "<mask>", "<newline>", "<boa>", "<boi>", "<eoi>", "<eoa>"]
 UNCONDITIONAL = 0.1
+BINDING = 0.1  # of the loss of `--bind` that tells captions apart, in nats a scene, beside that of a token
+BINDING_TOKENS = 40  # of a scene, with `--bind`
 WHOLE = 0.1  # share of batches that are whole scenes with `--window`
 NEARLY_ALL = 0.7  # share of scenes that are masked as eMIGM does; the others as sampling does
 LEAST, STEEPNESS = 0.2, 5.0  # of eMIGM: 1 - exp(-5 u), u from 0.2 to 1
-VALIDATED = 128  # scenes, as a base costs seconds a hundred
-SHEET_STEPS = 12
 
 
 def attend(q, k, v):
@@ -379,17 +379,25 @@ class _Through:
         return getattr(self.owner, name)
 
 
+def binding(model, part, other, places, vocabulary, device):
+    """With everything masked, the loss of scenes under their captions, and of telling these from the captions `other` `[B, P]` of the
+    same words: a model learns places, lights and things from the words as they come, and what their order says so late that
+    178,000 scenes did not teach it. Also the share of scenes that are likelier under their own.
+
+    Where all tokens are masked they say nothing of each other, so that `places` `[B, N]` can be few."""
+    places, codes = places.to(device).tile(2, 1), torch.from_numpy(part.codes.astype(np.int64)).to(device).tile(2, 1)
+    condition = torch.from_numpy(np.concatenate((part.ids, other)).astype(np.int64)).to(device)
+    nothing = torch.full_like(codes, model.codebook)
+    logits = model.logits(features_of(model, "dimoo", nothing, condition, vocabulary, places))
+    losses = F.cross_entropy(logits.float().mT, codes.gather(1, places), reduction="none")
+    right, wrong = losses.sum(1).chunk(2)
+    loss = right.mean() / places.shape[1] + BINDING * F.softplus(right - wrong).mean()
+    return loss, float((right < wrong).float().mean())
+
+
 def of_one_thing(part):
     """What a class model learns from."""
     return part.of(part.labels[:, scenes.KIND] == 0)
-
-
-def groups(part, most, each):
-    """The `most` most frequent lengths of captions, up to `each` scenes of each."""
-    lengths, counts = np.unique(part.lengths(), return_counts=True)
-    for length in sorted(lengths[np.argsort(-counts, kind="stable")][:most]):
-        found = part.of_length(length)
-        yield found.of(slice(0, each))
 
 
 def main():
@@ -399,24 +407,38 @@ def main():
     parser.add_argument(
         "--window", type=int, default=0, metavar="TOKENS", help="learn mostly from so many tokens around things; end without"
     )
+    parser.add_argument(
+        "--bind",
+        type=float,
+        default=0,
+        metavar="SHARE",
+        help="text: of batches, to tell captions of two things from the same words in another order",
+    )
     parser.add_argument("--every", type=float, default=10, metavar="MINUTES", help="between validations, each with a sheet of pictures")
     args = parser.parse_args()
+    import watch  # which imports this
+
     config, arch = common.prepare(args), args.arch
     stage = f"base-{arch}"
     vq, _ = common.load_weights(args.out / "tokenizer.safetensors", tokenizer.build, args.device)
     folder = tokens.Folder(args.out, vq, wait=True)
     held = folder.held()
+    if args.bind and arch != "dimoo":
+        raise SystemExit("error: --bind tells captions apart; a class model has none")
     if args.window and not held.labels[:, scenes.LAST].any():
         raise SystemExit(f"error: {folder.path} does not say where things stand, as --window has to know; make its tokens anew")
     if arch == "maskgit":
         held = of_one_thing(held)
-    checks = [part for group in groups(held, 1000, 1000) for part in _split(group, VALIDATED, len(held))]
+    checks = watch.checks(held)
     model = new_base(arch, config, folder.header).to(args.device)
     know_codes(model, vq.quantize.embedding.weight, held.codes)
     metadata = {"config": config.as_dict(), "arch": arch, "header": folder.header, "tokens": folder.fingerprint}
     trainer = common.Trainer(args, stage, model, metadata, weight_decay=0.03, shares=True)
     batches = tokens.Batches(folder, trainer.batch, args.seed, single=arch == "maskgit")
     trainer.keep("batches", batches)
+    pairs = tokens.Batches(folder, max(1, trainer.batch // 2), args.seed + 1, pairs=True) if args.bind else None
+    if pairs:
+        trainer.keep("pairs", pairs)
     vocabulary = Vocabulary(folder.header["words"])
     print(f"{stage}: {sum(p.numel() for p in model.parameters()):,} parameters, {args.precision} on {common.device_name(args)}")
     net = torch.compile(model, dynamic=True) if args.compile else model
@@ -438,6 +460,16 @@ def main():
         return F.cross_entropy(logits.float(), wanted[mask], reduction="sum") / total
 
     def loss_of():
+        if np.random.rand() < args.bind:
+            part = common.from_first(pairs.take)
+            trainer.position += len(part)
+            other = tokens.exchanged(part, folder.header)
+            window = tokens.windows(part.labels, args.window or model.tokens, config.grid, config.grid)
+            few = torch.rand(window.shape).argsort(1)[:, :BINDING_TOKENS].sort(1).values
+            own = common.share(len(part))
+            with common.autocast(args):
+                loss, told = binding(_Through(net, model), part.of(own), other[own], window.gather(1, few)[own], vocabulary, args.device)
+            return loss, {"told": told}
         part = common.from_first(batches.take)
         trainer.position += len(part)
         drop = np.random.rand() < UNCONDITIONAL
@@ -452,39 +484,11 @@ def main():
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             losses = [float(loss_at(trainer.average, trainer.average, part, biased=False)) * len(part) for part in checks]
-        show(args, config, trainer.average, held, vocabulary, vq)
-        return {"validation": sum(losses) / sum(map(len, checks))}
+        watch.show(args, config, trainer.average, held, vocabulary, vq)
+        figures = {"validation": sum(losses) / sum(map(len, checks))}
+        return figures | ({"sides": watch.sides(args, trainer.average, held, vocabulary)} if arch == "dimoo" else {})
 
     trainer.run(loss_of, validate, every=60 * args.every)
-
-
-def _split(part, count, total):
-    """A group's share of `count` scenes, in batches."""
-    part = part.of(slice(0, max(1, round(count * len(part) / total))))
-    return [part.of(slice(at, at + 64)) for at in range(0, len(part), 64)]
-
-
-@torch.no_grad()
-def show(args, config, model, held, vocabulary, vq):
-    """A sheet of 16 samples beside the run, always of the same prompts (classes) and noise; captions in a text file."""
-    import sampling
-
-    settings = config.text_sampling if args.arch == "dimoo" else config.class_sampling
-    settings = {**settings, "steps": min(settings["steps"], SHEET_STEPS)}
-    images, captions = [], []
-    with torch.random.fork_rng(devices=[]), common.autocast(args):
-        torch.manual_seed(0)
-        if args.arch == "dimoo":
-            conditions = [condition_of("dimoo", model, part, vocabulary, args.device) for part in groups(held, 4, 4)]
-        else:
-            conditions = [torch.arange(16, device=args.device) % model.classes + model.class_id(0)]
-        for condition in conditions:
-            codes = sampling.sample(model, args.arch, condition, vocabulary, settings)
-            images.append(vq.decode(codes, config.grid).float())
-            captions += [" ".join(vocabulary.names[i] for i in row) for row in condition.tolist()] if args.arch == "dimoo" else []
-    common.sheet(args.out / f"base-{args.arch}-samples.png", common.to_bytes(torch.cat(images)), columns=8)
-    if captions:
-        (args.out / f"base-{args.arch}-samples.txt").write_text("\n".join(captions) + "\n")
 
 
 if __name__ == "__main__":

@@ -347,29 +347,35 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self):
-        """One step, from the gradients that are there."""
+        """One step, from the gradients that are there. Matrices of one shape are made orthogonal together."""
         for group in self.param_groups:
+            alike = {}
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state["momentum"] = torch.zeros_like(p)
-                held = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-                update = orthogonal(p.grad.lerp(held, group["momentum"]).flatten(1))
-                size = 0.2 * math.sqrt(max(update.shape))
-                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view_as(p), alpha=-group["lr"] * size)
+                if p.grad is not None:
+                    alike.setdefault(p.flatten(1).shape, []).append(p)
+            for shape, parameters in alike.items():
+                wanted = []
+                for p in parameters:
+                    state = self.state[p]
+                    if not state:
+                        state["momentum"] = torch.zeros_like(p)
+                    held = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
+                    wanted.append(p.grad.lerp(held, group["momentum"]).flatten(1))
+                size = 0.2 * math.sqrt(max(shape))
+                for p, update in zip(parameters, orthogonal(torch.stack(wanted)), strict=True):
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view_as(p), alpha=-group["lr"] * size)
 
 
 def orthogonal(x):
-    """About the nearest matrix whose singular values are 1."""
-    long = x.shape[0] > x.shape[1]
-    h = (x.T if long else x).bfloat16()
-    h = h / (h.norm() + 1e-7)
+    """About the nearest matrices whose singular values are 1, of `[n, rows, columns]`."""
+    long = x.shape[1] > x.shape[2]
+    h = (x.mT if long else x).bfloat16()
+    h = h / (h.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
     for _ in range(5):
-        square = h @ h.T
-        h = 3.4445 * h + (2.0315 * square @ square - 4.7750 * square) @ h
-    return (h.T if long else h).to(x.dtype)
+        square = h @ h.mT
+        square = torch.baddbmm(square, square, square, beta=-4.7750, alpha=2.0315)
+        h = torch.baddbmm(h, square, h, beta=3.4445)
+    return (h.mT if long else h).to(x.dtype)
 
 
 def optimizers(kind, model, lr, betas, weight_decay):

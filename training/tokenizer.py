@@ -129,8 +129,9 @@ class Quantizer(nn.Module):
 
     def nearest(self, z):
         """Codes `[rows]` of latents `[rows, latent]`."""
-        e = self.embedding.weight
-        return (e.square().sum(1) - 2 * z @ e.T).argmin(1)
+        # Some rows at a time, so that their distances are still in the cache when the least is looked for.
+        table, lengths = -2 * self.embedding.weight.T, self.embedding.weight.square().sum(1)
+        return torch.cat([torch.addmm(lengths, rows, table).argmin(1) for rows in z.split(512)])
 
 
 class VQModel(nn.Module):

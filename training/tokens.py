@@ -89,6 +89,28 @@ def windows(labels, count, rows, columns):
     return torch.from_numpy(np.sort(np.argsort(far, 1)[:, :count], 1))
 
 
+def exchangeable(labels):
+    """Which captions mean another scene when their sides, and when their two colours, are exchanged: `[n]` of booleans each."""
+    states_both = labels[:, scenes.STATED] & scenes.STATES_COLOURS == scenes.STATES_COLOURS
+    other = labels[:, scenes.COLOUR_A] != labels[:, scenes.COLOUR_B]
+    return np.isin(labels[:, scenes.RELATION], scenes.SIDES), (labels[:, scenes.KIND] == 1) & states_both & other
+
+
+def exchanged(part, header):
+    """Captions `[n, words]` of scenes that `exchangeable` allows, with their sides exchanged or their colours, by chance where both can be."""
+    sides, colours = exchangeable(part.labels)
+    by_side = sides & (~colours | (np.random.rand(len(part)) < 0.5))
+    ids = part.ids.copy()
+    left, right = (header["words"].index(word) for word in ("left", "right"))
+    ids[by_side] = np.where(part.ids == left, right, np.where(part.ids == right, left, part.ids))[by_side]
+    colours = [header["words"].index(word) for word in header["colours"] if word in header["words"]]
+    for row in np.flatnonzero(~by_side):
+        first, second = np.flatnonzero(np.isin(ids[row], colours))[:2]
+        # With their articles: only "an" stands before "orange".
+        ids[row, [first - 1, first, second - 1, second]] = ids[row, [second - 1, second, first - 1, first]]
+    return ids
+
+
 class Folder:
     """The tokens of a run, for those who read them."""
 
@@ -131,11 +153,12 @@ class Batches:
     """Batches of scenes whose captions have one length, over one shard after the other.
 
     What does not fill a batch waits for the next shard, so that captions of every length come as often as they are. `single`
-    takes scenes of one thing only. `state_dict` is enough to go on from where it was.
+    takes scenes of one thing only, `pairs` those whose captions mean another scene when two of their words are exchanged (`exchanged`).
+    `state_dict` is enough to go on from where it was.
     """
 
-    def __init__(self, folder, size, seed=0, single=False):
-        self.folder, self.size, self.seed, self.single = folder, size, seed, single
+    def __init__(self, folder, size, seed=0, single=False, pairs=False):
+        self.folder, self.size, self.seed, self.single, self.pairs = folder, size, seed, single, pairs
         self.turn, self.new, self.again, self.at = -1, 0, 0, 0
         self.shard, self.waiting, self.batches = None, None, []
 
@@ -172,6 +195,9 @@ class Batches:
         part = self.folder.first() if self.shard == 0 else read(self.folder.shard(self.shard))
         if self.single:
             part = part.of(part.labels[:, scenes.KIND] == 0)
+        if self.pairs:
+            sides, colours = exchangeable(part.labels)
+            part = part.of(sides | colours)
         if self.waiting:
             part = joined([self.waiting, part])
         random = np.random.default_rng((self.seed, self.turn))
@@ -218,6 +244,8 @@ def main():
     config = common.prepare(args)
     model, _ = common.load_weights(args.out / "tokenizer.safetensors", tokenizer.build, args.device)
     found = tokenizer.fingerprint(model)
+    if args.compile:
+        model.latents = torch.compile(model.latents)
     folder = args.out / "tokens"
     folder.mkdir(exist_ok=True)
     index = folder / "index.json"

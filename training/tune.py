@@ -16,6 +16,7 @@ import judge
 import sampling
 import tokenizer
 import tokens
+import watch
 
 AT_ONCE = 32
 
@@ -49,7 +50,7 @@ def main():
     sharpness = "draw_temperature" if arch == "dimoo" else "softmax_temperature"
 
     share = min(1.0, args.count / len(held))
-    parts = [part.of(slice(0, max(1, round(share * len(part))))) for part in base.groups(held, 1000, len(held))]
+    parts = [part.of(slice(0, max(1, round(share * len(part))))) for part in watch.groups(held, 1000, len(held))]
     parts = [part.of(slice(at, at + AT_ONCE)) for part in parts for at in range(0, len(part), AT_ONCE)]
 
     @torch.no_grad()

@@ -275,6 +275,56 @@ def test_a_base_learns_from_windows(run, tmp_path):
         call("base.py", "--steps", "13", *options)
 
 
+def test_captions_are_exchanged_where_they_then_mean_another_scene():
+    header = {"words": "a an red orange left to the right of and fox owl two foxes".split(), "colours": ["natural", "red", "orange"]}
+    captions = ["a red fox to the left of an owl", "a fox to the right of an owl", "an orange fox and a red owl", "a fox and a red owl"]
+    captions += ["a red fox to the right of an orange owl", "two red foxes", "a red fox and a red owl"]
+    ids, labels = np.full((7, 32), scenes.NO_WORD, np.uint16), np.zeros((7, 16), np.int16)
+    for row, caption in enumerate(captions):
+        ids[row, : len(caption.split())] = [header["words"].index(word) for word in caption.split()]
+    labels[:, scenes.KIND] = [1, 1, 1, 1, 1, 2, 1]
+    labels[:, scenes.RELATION] = [0, 1, 2, 2, 1, -1, 2]
+    labels[:, scenes.COLOUR_A], labels[:, scenes.COLOUR_B] = [1, 0, 2, 0, 1, 1, 1], [0, 0, 1, 1, 2, -1, 1]
+    labels[:, scenes.STATED] = [4, 0, 12, 8, 12, 4, 12]
+    sides, colours = tokens.exchangeable(labels)
+    assert sides.tolist() == [True, True, False, False, True, False, False]
+    assert colours.tolist() == [False, False, True, False, True, False, False]
+    part = tokens.Part(np.zeros((7, 1), int), labels, ids).of(sides | colours)
+    words = lambda row: " ".join(header["words"][i] for i in row if i != scenes.NO_WORD)  # noqa: E731
+    seen = {tuple(words(row) for row in tokens.exchanged(part, header)) for _ in range(40)}
+    first = ("a red fox to the right of an owl", "a fox to the left of an owl", "a red fox and an orange owl")
+    assert seen == {(*first, "a red fox to the left of an orange owl"), (*first, "an orange fox to the right of a red owl")}
+
+
+def test_a_base_learns_the_order_of_words(run, tmp_path):
+    """Enough steps on a few scenes, and each is likelier under its own caption than under the same words in another order."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    folder = tokens.Folder(run)
+    part = tokens.joined([folder.held(), folder.first()])
+    part = part.of(np.logical_or(*tokens.exchangeable(part.labels)))
+    part = part.of_length(part.lengths()[0]).of(slice(0, 8))
+    model = base.new_base("dimoo", CONFIGS["toy"], folder.header)
+    vocabulary = base.Vocabulary(folder.header["words"])
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    seen = []
+    for _ in range(150):
+        other = tokens.exchanged(part, folder.header)
+        places = torch.rand(len(part), model.tokens).argsort(1)[:, :12].sort(1).values
+        loss, told = base.binding(model, part, other, places, vocabulary, "cpu")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seen.append(told)
+    assert len(part) > 3 and np.mean(seen[-10:]) > 0.9, seen
+    for name in ("tokens", "tokenizer.safetensors"):
+        (shutil.copytree if name == "tokens" else shutil.copy)(run / name, tmp_path / name)
+    call("base.py", "--arch", "dimoo", "--out", str(tmp_path), "--bind", "0.8", "--steps", "12", *OPTIONS)
+    assert all(0 < share <= 1 for share in column(tmp_path / "base-dimoo.csv", "sides"))
+    with pytest.raises(subprocess.CalledProcessError):
+        call("base.py", "--arch", "maskgit", "--out", str(tmp_path), "--bind", "0.8", "--steps", "1", *OPTIONS)
+
+
 def test_two_processes_take_the_steps_of_one(run, tmp_path):
     weights = []
     together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
