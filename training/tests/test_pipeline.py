@@ -169,11 +169,16 @@ def test_group_norms_are_taken_out_of_a_tokenizer(run, tmp_path):
 
 
 def test_a_class_base_learns_more_than_how_frequent_codes_are(run, tmp_path):
+    """Codes that the class decides: a base that knew their frequencies alone would keep the loss that it begins with."""
     for name in ("tokens", "tokenizer.safetensors"):
         (shutil.copytree if name == "tokens" else shutil.copy)(run / name, tmp_path / name)
-    call("base.py", "--arch", "maskgit", "--out", str(tmp_path), "--steps", "450", "--lr", "4e-3", *OPTIONS)
+    for path in (tmp_path / "tokens").glob("*.npz"):
+        part = tokens.read(path)
+        part.codes[:] = (part.labels[:, [scenes.NOUN_A]] * 11 + np.arange(part.codes.shape[1])) % 64
+        tokens.write(path, part)
+    call("base.py", "--arch", "maskgit", "--out", str(tmp_path), "--steps", "150", *OPTIONS)
     losses = column(tmp_path / "base-maskgit.csv", "validation")
-    assert losses[-1] < 0.95 * losses[0], losses
+    assert losses[-1] < 0.5 * losses[0], losses
 
 
 def test_training_goes_on_from_exported_models(run, tmp_path):
