@@ -392,7 +392,7 @@ def binding(model, part, other, places, vocabulary, device):
     losses = F.cross_entropy(logits.float().mT, codes.gather(1, places), reduction="none")
     right, wrong = losses.sum(1).chunk(2)
     loss = right.mean() / places.shape[1] + BINDING * F.softplus(right - wrong).mean()
-    return loss, float((right < wrong).float().mean())
+    return loss, (right < wrong).float().mean()
 
 
 def of_one_thing(part):
@@ -425,6 +425,8 @@ def main():
     held = folder.held()
     if args.bind and arch != "dimoo":
         raise SystemExit("error: --bind tells captions apart; a class model has none")
+    if args.bind and not np.logical_or(*tokens.exchangeable(held.labels)).any():
+        raise SystemExit(f"error: {folder.path} has no captions of two things, which --bind tells apart")
     if args.window and not held.labels[:, scenes.LAST].any():
         raise SystemExit(f"error: {folder.path} does not say where things stand, as --window has to know; make its tokens anew")
     if arch == "maskgit":

@@ -268,7 +268,7 @@ class Trainer:
         """Trains: `loss_of()` gives the loss and figures to log, `validate()` figures of the averaged weights, each `every` seconds."""
         previous = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         parameters = [p for p in self.model.parameters() if p.requires_grad]
-        figures, since, saved = {}, 0, time.monotonic()
+        figures, saved = {}, time.monotonic()
         last = time.monotonic()
         next_check = self.seconds + (0 if self.step == 0 else every)
         self.model.train()
@@ -291,9 +291,9 @@ class Trainer:
                 optimizer.step()
             self._average()
             self.step += 1
-            since += 1
             for name, value in {"loss": loss.detach(), **parts}.items():
-                figures[name] = figures.get(name, 0.0) + (value if isinstance(value, float) else value.detach())
+                total, steps = figures.get(name, (0.0, 0))  # some figures are of some steps alone
+                figures[name] = total + (value if isinstance(value, float) else value.detach()), steps + 1
             now = time.monotonic()
             self.seconds += now - last
             last = now
@@ -301,7 +301,7 @@ class Trainer:
                 self.seconds, self.stop = from_first(lambda: (self.seconds, self.stop))
             if self.step % (50 if self.step > 50 else 10) == 0 or self.done() >= 1.0:
                 row = {"step": self.step, "seconds": round(self.seconds, 1), "lr": rate}
-                row |= {name: round(float(value) / since, 6) for name, value in figures.items()}
+                row |= {name: round(float(total) / steps, 6) for name, (total, steps) in figures.items()}
                 if validate and (self.seconds >= next_check or self.done() >= 1.0) and rank() == 0:
                     next_check = self.seconds + every
                     self.model.eval()
@@ -310,7 +310,7 @@ class Trainer:
                 self.rows.append(row)
                 if rank() == 0:
                     print(f"{self.stage}: " + ", ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
-                figures, since = {}, 0
+                figures = {}
             if now - saved > 60:
                 self.save()
                 saved = time.monotonic()

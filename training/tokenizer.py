@@ -129,9 +129,15 @@ class Quantizer(nn.Module):
 
     def nearest(self, z):
         """Codes `[rows]` of latents `[rows, latent]`."""
-        # Some rows at a time, so that their distances are still in the cache when the least is looked for.
-        table, lengths = -2 * self.embedding.weight.T, self.embedding.weight.square().sum(1)
-        return torch.cat([torch.addmm(lengths, rows, table).argmin(1) for rows in z.split(512)])
+        return nearest(z, self.embedding.weight)
+
+
+def nearest(rows, codebook):
+    """The codes `[n]` nearest to `rows` `[n, latent]`, in f32: in bf16 near codes would be equally near."""
+    # Some rows at a time, so that their distances are still in the cache when the least is looked for.
+    table, lengths = -2 * codebook.T, codebook.square().sum(1)
+    with torch.autocast(rows.device.type, enabled=False):
+        return torch.cat([torch.addmm(lengths, part, table).argmin(1) for part in rows.float().split(512)])
 
 
 class VQModel(nn.Module):
@@ -185,23 +191,19 @@ class Codebook:
     def load_state_dict(self, state):
         self.counts, self.sums = state["counts"], state["sums"]
 
-    def _nearest(self, rows):
-        e = self.embedding
-        return torch.cat([(e.square().sum(1) - 2 * part @ e.T).argmin(1) for part in rows.split(4096)])
-
     @torch.no_grad()
     def begin(self, rows, weights, rounds=10):
         """Weighted k-means over the latents `rows`; a code that nothing is nearest to is put where the error is largest."""
         codebook = self.embedding.shape[0]
         self.embedding.copy_(rows[torch.multinomial(weights, codebook, replacement=len(rows) < codebook)])
         for _ in range(rounds):
-            codes = self._nearest(rows)
+            codes = nearest(rows, self.embedding)
             counts = torch.bincount(codes, weights, minlength=codebook).float()
             sums = torch.zeros_like(self.sums).index_add_(0, codes, rows * weights[:, None])
             self.embedding.copy_(torch.where(counts[:, None] > 0, sums / counts.clamp(min=1e-6)[:, None], self.embedding))
             unused = counts == 0
             self.embedding[unused] = self._worst(rows, codes, weights)[unused]
-        codes = self._nearest(rows)
+        codes = nearest(rows, self.embedding)
         share = len(rows) / codebook
         self.counts = torch.bincount(codes, weights, minlength=codebook).float() / share + 0.01
         self.sums = self.embedding * self.counts[:, None]

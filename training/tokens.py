@@ -96,13 +96,18 @@ def exchangeable(labels):
     return np.isin(labels[:, scenes.RELATION], scenes.SIDES), (labels[:, scenes.KIND] == 1) & states_both & other
 
 
+def sides_exchanged(ids, words):
+    """Captions with "left" in the place of "right" and the other way round."""
+    left, right = words.index("left"), words.index("right")
+    return np.where(ids == left, right, np.where(ids == right, left, ids))
+
+
 def exchanged(part, header):
     """Captions `[n, words]` of scenes that `exchangeable` allows, with their sides exchanged or their colours, by chance where both can be."""
     sides, colours = exchangeable(part.labels)
     by_side = sides & (~colours | (np.random.rand(len(part)) < 0.5))
     ids = part.ids.copy()
-    left, right = (header["words"].index(word) for word in ("left", "right"))
-    ids[by_side] = np.where(part.ids == left, right, np.where(part.ids == right, left, part.ids))[by_side]
+    ids[by_side] = sides_exchanged(part.ids[by_side], header["words"])
     colours = [header["words"].index(word) for word in header["colours"] if word in header["words"]]
     for row in np.flatnonzero(~by_side):
         first, second = np.flatnonzero(np.isin(ids[row], colours))[:2]

@@ -8,6 +8,7 @@ import base
 import common
 import sampling
 import scenes
+import tokens
 
 VALIDATED = 128  # scenes, as a base costs seconds a hundred
 SHEET_STEPS = 12
@@ -35,13 +36,11 @@ def sides(args, model, held, vocabulary):
     """How often a scene is likelier under its caption than under the same with "left" and "right" exchanged, everything masked: half
     of the time for a model to which captions are words in no order."""
     held = held.of(np.isin(held.labels[:, scenes.RELATION], scenes.SIDES)).of(slice(0, VALIDATED))
-    left, right = (vocabulary.words.index(word) for word in ("left", "right"))
     told = 0
     for part in groups(held, 1000, 1000):
-        exchanged = np.where(part.ids == left, right, np.where(part.ids == right, left, part.ids))
         codes = torch.from_numpy(part.codes.astype(np.int64)).to(args.device)
         likelihoods = []
-        for ids in (part.ids, exchanged):
+        for ids in (part.ids, tokens.sides_exchanged(part.ids, vocabulary.words)):
             condition = torch.from_numpy(ids.astype(np.int64)).to(args.device)
             with common.autocast(args):
                 features = base.features_of(model, "dimoo", torch.full_like(codes, model.codebook), condition, vocabulary)

@@ -320,7 +320,7 @@ def test_a_base_learns_the_order_of_words(run, tmp_path):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        seen.append(told)
+        seen.append(float(told))
     assert len(part) > 3 and np.mean(seen[-10:]) > 0.9, seen
     for name in ("tokens", "tokenizer.safetensors"):
         (shutil.copytree if name == "tokens" else shutil.copy)(run / name, tmp_path / name)

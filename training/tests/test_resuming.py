@@ -89,7 +89,7 @@ def toy_training(out, steps, stop_at=None):
         x = torch.randn(8, 4) + trainer.position
         trainer.position += 1
         trainer.stop = trainer.step + 1 == stop_at
-        return (model(x) - np.random.rand()).square().mean(), {}
+        return (model(x) - np.random.rand()).square().mean(), {"sometimes": 0.5} if trainer.step % 4 == 0 else {}
 
     if stop_at:
         with pytest.raises(SystemExit, match="goes on"):
@@ -107,6 +107,7 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_ends(tmp_path):
     np.random.seed(99)
     resumed = toy_training(tmp_path / "b", 20)
     assert resumed.step == whole.step == 20 and resumed.position == 20
+    assert [row["sometimes"] for row in whole.rows] == [0.5, 0.5], "in the mean over the steps that have it"
     for ours, theirs in ((resumed.model, whole.model), (resumed.average, whole.average)):
         assert torch.allclose(ours.weight, theirs.weight, atol=1e-6)
 
