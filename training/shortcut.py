@@ -259,16 +259,21 @@ def main():
         torch.nn.init.zeros_(student.proj_out.bias)
     metadata = {"config": config.as_dict(), "arch": arch, "options": options, "kl": args.kl, "masked": args.masked, "rollout": args.rollout}
     metadata["unroll"] = args.unroll
-    trainer = common.Trainer(args, stage, student, metadata, (0.9, 0.999), 0.01, suffix=args.name, optimizer="adamw")
+    trainer = common.Trainer(args, stage, student, metadata, (0.9, 0.999), 0.01, suffix=args.name, optimizer="adamw", shares=True)
+    # Processes have runs of their own, but cut them alike (`random`), so that none waits while another makes some.
+    batch = max(1, trainer.batch // common.processes())
+    if common.processes() > 1:
+        torch.manual_seed(args.seed + trainer.step + 1_000_003 * common.rank())
     counts = [sum(p.numel() for p in m.parameters()) for m in (student, owner)]
     print(f"{stage}: {counts[0]:,} parameters for a base of {counts[1]:,}, {args.precision} on {common.device_name(args)}")
     vocabulary = base.Vocabulary(base_metadata["header"]["words"])
     settings = config.text_sampling if arch == "dimoo" else config.class_sampling
-    prompts = tokens.Batches(tokens.Folder(args.out), trainer.batch, args.seed + 1) if arch == "dimoo" else None
+    prompts = tokens.Batches(tokens.Folder(args.out), batch, args.seed + 1 + common.rank()) if arch == "dimoo" else None
+    runs = base.Through(torch.compile(owner, dynamic=True), owner) if args.compile else owner
 
     def condition():
         if arch == "maskgit":
-            return owner.class_id(torch.randint(owner.classes, (trainer.batch,), device=args.device))
+            return owner.class_id(torch.randint(owner.classes, (batch,), device=args.device))
         return base.condition_of(arch, owner, prompts.take(), vocabulary, args.device)
 
     pool, turn = [], [0]
@@ -277,9 +282,9 @@ def main():
         if args.rollout > 1:
             turn[0] += 1
             depth = 1 + turn[0] % args.rollout
-            return [rollout(args, owner, arch, condition(), vocabulary, settings, student, depth)]
+            return [rollout(args, runs, arch, condition(), vocabulary, settings, student, depth)]
         if len(pool) < POOL * settings["steps"] * args.replays // 2 // args.unroll:
-            made = trajectory(args, owner, arch, condition(), vocabulary, settings)
+            made = trajectory(args, runs, arch, condition(), vocabulary, settings)
             for _ in range(args.replays):
                 # Chains of one length but for the last, from another place each time.
                 cuts = range(random.randrange(args.unroll) - args.unroll + 1, len(made), args.unroll)

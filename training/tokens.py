@@ -27,6 +27,7 @@ from scenes import Scenes, source_of
 SHARD = 8192
 HELD = 1024
 AT_ONCE = 32
+SIDES_KEPT = 0.2  # of the captions that are told apart by their sides: five times as many are as by their colours
 
 
 @dataclass
@@ -96,10 +97,24 @@ def exchangeable(labels):
     return np.isin(labels[:, scenes.RELATION], scenes.SIDES), (labels[:, scenes.KIND] == 1) & states_both & other
 
 
-def sides_exchanged(ids, words):
+def sides_exchanged(ids, header):
     """Captions with "left" in the place of "right" and the other way round."""
-    left, right = words.index("left"), words.index("right")
+    left, right = header["words"].index("left"), header["words"].index("right")
     return np.where(ids == left, right, np.where(ids == right, left, ids))
+
+
+def colours_exchanged(ids, header):
+    """Captions of two colours, each in the place of the other."""
+    ids = ids.copy()
+    colours = [header["words"].index(word) for word in header["colours"] if word in header["words"]]
+    for row in ids:
+        first, second = np.flatnonzero(np.isin(row, colours))[:2]
+        # With their articles: only "an" stands before "orange".
+        row[[first - 1, first, second - 1, second]] = row[[second - 1, second, first - 1, first]]
+    return ids
+
+
+EXCHANGED = sides_exchanged, colours_exchanged  # in the order of `exchangeable`
 
 
 def exchanged(part, header):
@@ -107,12 +122,8 @@ def exchanged(part, header):
     sides, colours = exchangeable(part.labels)
     by_side = sides & (~colours | (np.random.rand(len(part)) < 0.5))
     ids = part.ids.copy()
-    ids[by_side] = sides_exchanged(part.ids[by_side], header["words"])
-    colours = [header["words"].index(word) for word in header["colours"] if word in header["words"]]
-    for row in np.flatnonzero(~by_side):
-        first, second = np.flatnonzero(np.isin(ids[row], colours))[:2]
-        # With their articles: only "an" stands before "orange".
-        ids[row, [first - 1, first, second - 1, second]] = ids[row, [second - 1, second, first - 1, first]]
+    for chosen, other in zip((by_side, ~by_side), EXCHANGED, strict=True):
+        ids[chosen] = other(part.ids[chosen], header)
     return ids
 
 
@@ -200,12 +211,12 @@ class Batches:
         part = self.folder.first() if self.shard == 0 else read(self.folder.shard(self.shard))
         if self.single:
             part = part.of(part.labels[:, scenes.KIND] == 0)
+        random = np.random.default_rng((self.seed, self.turn))
         if self.pairs:
             sides, colours = exchangeable(part.labels)
-            part = part.of(sides | colours)
+            part = part.of(colours | sides & (random.random(len(part)) < SIDES_KEPT))
         if self.waiting:
             part = joined([self.waiting, part])
-        random = np.random.default_rng((self.seed, self.turn))
         lengths, self.batches, left = part.lengths(), [], []
         for length in np.unique(lengths):
             chosen = np.flatnonzero(lengths == length)

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 import base
 import common
 import sampling
-import scenes
 import tokens
 
 VALIDATED = 128  # scenes, as a base costs seconds a hundred
@@ -32,22 +31,24 @@ def checks(held):
 
 
 @torch.no_grad()
-def sides(args, model, held, vocabulary):
-    """How often a scene is likelier under its caption than under the same with "left" and "right" exchanged, everything masked: half
-    of the time for a model to which captions are words in no order."""
-    held = held.of(np.isin(held.labels[:, scenes.RELATION], scenes.SIDES)).of(slice(0, VALIDATED))
-    told = 0
-    for part in groups(held, 1000, 1000):
-        codes = torch.from_numpy(part.codes.astype(np.int64)).to(args.device)
-        likelihoods = []
-        for ids in (part.ids, tokens.sides_exchanged(part.ids, vocabulary.words)):
-            condition = torch.from_numpy(ids.astype(np.int64)).to(args.device)
-            with common.autocast(args):
-                features = base.features_of(model, "dimoo", torch.full_like(codes, model.codebook), condition, vocabulary)
-                logits = model.logits(features)
-            likelihoods.append(-F.cross_entropy(logits.float().mT, codes, reduction="none").sum(1))
-        told += int((likelihoods[0] > likelihoods[1]).sum())
-    return told / max(len(held), 1)
+def told(args, model, held, header, vocabulary):
+    """How often a scene is likelier under its caption than under the same with `sides` ("left" and "right"), or its two `colours`,
+    exchanged, everything masked: half of the time for a model to which captions are words in no order."""
+    figures = {}
+    for name, chosen, other in zip(("sides", "colours"), tokens.exchangeable(held.labels), tokens.EXCHANGED, strict=True):
+        part, right = held.of(chosen).of(slice(0, VALIDATED)), 0
+        for group in groups(part, 1000, 1000):
+            codes = torch.from_numpy(group.codes.astype(np.int64)).to(args.device)
+            likelihoods = []
+            for ids in (group.ids, other(group.ids, header)):
+                condition = torch.from_numpy(ids.astype(np.int64)).to(args.device)
+                with common.autocast(args):
+                    features = base.features_of(model, "dimoo", torch.full_like(codes, model.codebook), condition, vocabulary)
+                    logits = model.logits(features)
+                likelihoods.append(-F.cross_entropy(logits.float().mT, codes, reduction="none").sum(1))
+            right += int((likelihoods[0] > likelihoods[1]).sum())
+        figures[name] = right / max(len(part), 1)
+    return figures
 
 
 @torch.no_grad()

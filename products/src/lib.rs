@@ -1,14 +1,56 @@
 //! Matrix products by weights that were packed once, on processors with AVX-512: in f32, or with operands rounded to bf16 where it
-//! multiplies that too (`avx512_bf16`; twice the rate, half of what is read).
+//! multiplies that too (`avx512_bf16`; twice the rate, half of what is read), by tiles where it has such (AMX).
 //!
 //! A panel of a weight holds 32 outputs, all that belongs to one place along K side by side: two vectors, which meet one number of each
 //! of twelve rows (in bf16 a pair of numbers, and so do the weights). The `gemm` crate packs weights anew for every product, which costs
 //! more than it gains where there are a few hundred rows: on two threads of an EPYC these products are 1.1 to 1.8 times as fast
-//! (`cargo test --release -p migm-products -- --ignored --nocapture`). Other processors have `gemm`, and so has what is
-//! multiplied by activations: attention was not faster by panels (docs/rejected.md).
+//! (`cargo test --release -p migm-products -- --ignored --nocapture`). Attention of a head is made in the same way, by tiles of keys and 32
+//! queries side by side. Other processors have `gemm`.
 
+/// The tiles of one kind by the number of rows, from one on.
+#[cfg(target_arch = "x86_64")]
+macro_rules! by_rows {
+    ($tile:ident) => {
+        [
+            $tile::<1>,
+            $tile::<2>,
+            $tile::<3>,
+            $tile::<4>,
+            $tile::<5>,
+            $tile::<6>,
+            $tile::<7>,
+            $tile::<8>,
+            $tile::<9>,
+            $tile::<10>,
+            $tile::<11>,
+            $tile::<12>,
+        ]
+    };
+}
+
+mod aligned;
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod attention;
+#[cfg(target_arch = "x86_64")]
+mod attention_tiles;
+
+#[cfg(target_arch = "x86_64")]
+pub use {attention::attend, attention_tiles::attend_by_tiles};
+
+use aligned::Aligned;
 use rayon::prelude::*;
 use std::ops::Range;
+
+/// Rows of a matrix: the first begins with the numbers, and each is `stride` after the one before.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// Numbers.
+    pub data: &'a [f32],
+    /// From one row to the next.
+    pub stride: usize,
+}
 
 /// Rows of a weight that a kernel multiplies by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,8 +75,8 @@ impl Multiplied {
     }
 }
 
-/// Whether this processor multiplies by packed weights.
-fn available() -> bool {
+/// Whether this processor has what the kernels here are made of (AVX-512).
+pub fn available() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bw")
@@ -57,11 +99,27 @@ pub fn multiplies_bf16() -> bool {
     }
 }
 
+/// Whether this processor and system multiply tiles of bf16 (AMX).
+pub fn has_tiles() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        multiplies_bf16() && amx::available()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
 /// Outputs of a panel: two vectors.
 const WIDE: usize = 32;
 /// Rows that a tile treats together: with two vectors of outputs each, 24 sums are in registers.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "nothing multiplies there"))]
 const TALL: usize = 12;
+
+/// Rows that AMX treats together, as two tiles of 16.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "nothing multiplies there"))]
+const TILE_ROWS: usize = 32;
 
 /// What is done to results while they are at hand, a part of a row at a time: it is given the row, its first output, and its values. No
 /// generic parameter, so that all of this is compiled here.
@@ -73,14 +131,21 @@ pub struct Packed {
     inner: usize,
     outer: usize,
     panels: Panels,
+    /// Whether pairs are multiplied by AMX.
+    tiles: bool,
 }
 
 #[derive(Debug)]
 enum Panels {
     /// `[outer / 32, inner, 32]`, zeros behind the last output.
-    F32(Vec<f32>),
-    /// `[outer / 32, inner / 2, 32]` pairs, zeros behind the last output and the last number.
-    Bf16(Vec<u32>),
+    F32(Aligned<f32>),
+    /// `[outer / 32, inner / 2, 32]` pairs, of these a multiple of 16, zeros behind the last output and the last number.
+    Bf16(Aligned<u32>),
+}
+
+/// Pairs of a row of so many numbers: whole tiles of them.
+fn pairs_of(inner: usize) -> usize {
+    inner.max(1).div_ceil(2).next_multiple_of(16)
 }
 
 impl Packed {
@@ -95,7 +160,7 @@ impl Packed {
         let weight = &weight[row * stride..][..(outer - 1) * stride + inner];
         let panels = if bf16 && part.rounds && multiplies_bf16() {
             let narrow = |from: &[f32], to: &mut Vec<u32>| {
-                to.resize(inner.div_ceil(2), 0);
+                to.resize(pairs_of(inner), 0);
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the processor multiplies bf16.
                 unsafe {
@@ -104,7 +169,7 @@ impl Packed {
                 #[cfg(not(target_arch = "x86_64"))]
                 let _ = from;
             };
-            Panels::Bf16(in_panels(inner.div_ceil(2), outer, |o, to| {
+            Panels::Bf16(in_panels(pairs_of(inner), outer, |o, to| {
                 narrow(&weight[o * stride..][..inner], to);
             }))
         } else {
@@ -113,7 +178,7 @@ impl Packed {
                 to.extend_from_slice(&weight[o * stride..][..inner]);
             }))
         };
-        Self { inner, outer, panels }
+        Self { inner, outer, panels, tiles: has_tiles() }
     }
 
     /// Bytes in memory.
@@ -164,12 +229,12 @@ impl Packed {
 }
 
 /// Rows of `length`, as `row` gives them, in panels.
-fn in_panels<T: Copy + Default + Send>(
+fn in_panels<T: Copy + Default + Send + Sync>(
     length: usize,
     outer: usize,
     row: impl Fn(usize, &mut Vec<T>) + Sync,
-) -> Vec<T> {
-    let mut packed = vec![T::default(); outer.div_ceil(WIDE) * length * WIDE];
+) -> Aligned<T> {
+    let mut packed = Aligned::zeros(outer.div_ceil(WIDE) * length * WIDE);
     packed.par_chunks_mut((length * WIDE).max(1)).enumerate().for_each_init(
         Vec::new,
         |held, (panel, packed)| {
@@ -183,11 +248,10 @@ fn in_panels<T: Copy + Default + Send>(
 }
 
 /// How a result is cut into tasks: parts of its rows, and of its panels where rows alone are too few for all threads. A task's rows stay in
-/// the second cache.
+/// the second cache: it has at most `most` tiles.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "nothing multiplies there"))]
-fn parts(tiles: usize, panels: usize, threads: usize) -> [usize; 2] {
-    const TILES: usize = 16;
-    let tall = (threads * tiles.div_ceil(threads * TILES)).min(tiles);
+fn parts(tiles: usize, panels: usize, threads: usize, most: usize) -> [usize; 2] {
+    let tall = (threads * tiles.div_ceil(threads * most)).min(tiles);
     [tall, (2 * threads).div_ceil(tall).min(panels)]
 }
 
@@ -199,12 +263,14 @@ fn part(of: usize, index: usize, parts: usize) -> Range<usize> {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Finish, Packed, Panels, TALL, WIDE, part, parts};
+    use super::{Aligned, Finish, Packed, Panels, TALL, TILE_ROWS, WIDE, amx, pairs_of, part, parts};
     use rayon::prelude::*;
     use std::arch::x86_64::*;
 
     /// Multiply-adds below which threads are not worth waking.
     const SMALL: usize = 1 << 16;
+    /// Rows of a task, at most.
+    const TASK_ROWS: usize = 192;
 
     /// Where results go. Tasks write different rows or columns.
     struct Results(*mut f32);
@@ -232,16 +298,19 @@ mod x86 {
         finish: Finish<'_>,
     ) {
         let Packed { inner, outer, .. } = *packed;
-        let (tiles, panels) = (rows.div_ceil(TALL), outer.div_ceil(WIDE));
-        let [tall, wide] = parts(tiles, panels, threads);
+        let by_tiles = packed.tiles && matches!(packed.panels, Panels::Bf16(_));
+        let tall = if by_tiles { TILE_ROWS } else { TALL };
+        let (tiles, panels) = (rows.div_ceil(tall), outer.div_ceil(WIDE));
+        let [high, wide] = parts(tiles, panels, threads, TASK_ROWS / tall);
         let results = Results(y.as_mut_ptr());
-        let task = |narrowed: &mut Vec<u32>, task: usize| {
-            let of_rows = part(tiles, task / wide, tall);
-            let (first, last) = (of_rows.start * TALL, (of_rows.end * TALL).min(rows));
+        let task = |narrowed: &mut Aligned<u32>, task: usize| {
+            let of_rows = part(tiles, task / wide, high);
+            let (first, last) = (of_rows.start * tall, (of_rows.end * tall).min(rows));
             let of_panels = part(panels, task % wide, wide);
+            let pairs = pairs_of(inner);
             if let Panels::Bf16(_) = packed.panels {
-                let pairs = inner.div_ceil(2);
-                narrowed.resize((last - first) * pairs, 0);
+                // Whole tiles: what stands in rows behind the last becomes nothing.
+                narrowed.reserve((last - first).next_multiple_of(tall) * pairs);
                 for row in first..last {
                     // SAFETY: weights are packed in bf16 only where the processor multiplies it.
                     unsafe {
@@ -249,10 +318,12 @@ mod x86 {
                     };
                 }
             }
+            // SAFETY: `has_tiles` has said so.
+            let tiles = by_tiles.then(|| unsafe { amx::Tiles::new() });
             for panel in of_panels.clone() {
                 let outputs = (outer - panel * WIDE).min(WIDE);
-                for row in (first..last).step_by(TALL) {
-                    let index = (last - row).min(TALL) - 1;
+                for row in (first..last).step_by(tall) {
+                    let some = (last - row).min(tall);
                     // SAFETY: `Packed::product` has asked that the result has this row and these outputs of it. Weights are packed only where
                     // the processor has the features; so many rows and a panel of weights are there.
                     unsafe {
@@ -260,18 +331,23 @@ mod x86 {
                         match &packed.panels {
                             Panels::F32(weights) => {
                                 let (x, weights) = (&x[row * inner..], &weights[panel * inner * WIDE..]);
-                                IN_F32[index](inner, x.as_ptr(), weights.as_ptr(), y, outputs, accumulate);
+                                IN_F32[some - 1](inner, x.as_ptr(), weights.as_ptr(), y, outputs, accumulate);
                             }
                             Panels::Bf16(weights) => {
-                                let pairs = inner.div_ceil(2);
-                                let (x, weights) =
-                                    (&narrowed[(row - first) * pairs..], &weights[panel * pairs * WIDE..]);
-                                IN_BF16[index](pairs, x.as_ptr(), weights.as_ptr(), y, outputs, accumulate);
+                                let x = narrowed[(row - first) * pairs..].as_ptr();
+                                let weights = weights[panel * pairs * WIDE..].as_ptr();
+                                if let Some(tiles) = &tiles {
+                                    let sums = tiles.product(pairs, x, weights);
+                                    store_rows(&sums.0[..some], y, outputs, accumulate);
+                                } else {
+                                    IN_BF16[some - 1](pairs, x, weights, y, outputs, accumulate);
+                                }
                             }
                         }
                     }
                 }
             }
+            drop(tiles);
             let (start, end) = (of_panels.start * WIDE, (of_panels.end * WIDE).min(outer));
             for row in first..last {
                 // SAFETY: as above; this task alone has these.
@@ -282,9 +358,9 @@ mod x86 {
             }
         };
         if threads == 1 || rows * inner * outer < SMALL {
-            (0..tall * wide).for_each(|index| task(&mut Vec::new(), index));
+            (0..high * wide).for_each(|index| task(&mut Aligned::default(), index));
         } else {
-            (0..tall * wide).into_par_iter().for_each_init(Vec::new, task);
+            (0..high * wide).into_par_iter().for_each_init(Aligned::default, task);
         }
     }
 
@@ -315,27 +391,8 @@ mod x86 {
     /// whether they are added.
     type Tile<T> = unsafe fn(usize, *const T, *const T, (*mut f32, usize), usize, bool);
 
-    /// The tiles of one kind by the number of rows, from one on.
-    macro_rules! tiles {
-        ($tile:ident) => {
-            [
-                $tile::<1>,
-                $tile::<2>,
-                $tile::<3>,
-                $tile::<4>,
-                $tile::<5>,
-                $tile::<6>,
-                $tile::<7>,
-                $tile::<8>,
-                $tile::<9>,
-                $tile::<10>,
-                $tile::<11>,
-                $tile::<12>,
-            ]
-        };
-    }
-    const IN_F32: [Tile<f32>; TALL] = tiles!(in_f32);
-    const IN_BF16: [Tile<u32>; TALL] = tiles!(in_bf16);
+    const IN_F32: [Tile<f32>; TALL] = by_rows!(in_f32);
+    const IN_BF16: [Tile<u32>; TALL] = by_rows!(in_bf16);
 
     /// Writes or adds the first `outputs` sums of each row.
     ///
@@ -360,6 +417,22 @@ mod x86 {
                         if accumulate { _mm512_maskz_loadu_ps(mask, at) } else { _mm512_setzero_ps() };
                     _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(before, sum));
                 }
+            }
+        }
+    }
+
+    /// [`store`] of sums in memory.
+    ///
+    /// # Safety
+    /// As there.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn store_rows(sums: &[[f32; WIDE]], y: (*mut f32, usize), outputs: usize, accumulate: bool) {
+        for (row, sums) in sums.iter().enumerate() {
+            let at = sums.as_ptr();
+            // SAFETY: a row has two vectors; the results are the caller's.
+            unsafe {
+                let sums = [[_mm512_loadu_ps(at), _mm512_loadu_ps(at.add(16))]];
+                store(&sums, (y.0.wrapping_add(row * y.1), y.1), outputs, accumulate);
             }
         }
     }

@@ -243,7 +243,8 @@ enum Backend {
     Gpu,
     /// The CPU executor
     Cpu,
-    /// The CPU executor with linear layers in bf16, on processors that multiply it: quicker, and not the same tokens
+    /// The CPU executor with linear layers in bf16, on processors that multiply it (attention too where they have tiles, AMX): quicker, and
+    /// not the same tokens
     CpuBf16,
 }
 

@@ -35,7 +35,7 @@ pub struct CpuExecutor {
     times: Vec<Option<f64>>,
     memory: Memory,
     counters: Counters,
-    /// Whether linear layers are multiplied in bf16.
+    /// Whether linear layers and attention are multiplied in bf16.
     bf16: bool,
 }
 
@@ -48,7 +48,8 @@ impl CpuExecutor {
         Self::with(programs, weights, false)
     }
 
-    /// The same with linear layers multiplied in bf16 where the processor does ([`multiplies_bf16`]): all else stays f32.
+    /// The same with linear layers multiplied in bf16 where the processor does ([`multiplies_bf16`]), and attention where it has tiles
+    /// for it (AMX): all else stays f32.
     ///
     /// # Errors
     /// A weight cannot be loaded.
@@ -181,6 +182,7 @@ impl CpuExecutor {
             io.bind_write(*binding, &mut buffer[..*length]);
         }
         io.bind_packed(self.packed_of[program][op].map(|index| &self.packed[index]));
+        io.round_to_bf16(self.bf16);
         kernel.run(step, &mut io);
         for (_, index, _, buffer) in taken {
             mine[index] = buffer;

@@ -12,7 +12,7 @@ pub enum Device {
     /// The CPU executor.
     #[default]
     Cpu,
-    /// The same with linear layers in bf16, for processors that multiply it.
+    /// The same with linear layers in bf16, for processors that multiply it, and attention where they have tiles of it (AMX).
     CpuBf16,
     /// A graphics device.
     Gpu(Box<gpu::device::Gpu>),
@@ -35,7 +35,7 @@ impl Device {
         })
     }
 
-    /// The CPU executor with linear layers in bf16.
+    /// The CPU executor in bf16: [`Device::CpuBf16`].
     ///
     /// # Errors
     /// The processor does not multiply it, or who asks wants what is `exact`.

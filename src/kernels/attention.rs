@@ -4,9 +4,11 @@
 //! The matrix of scores never stands in memory as a whole: shaders and twin go over the keys in tiles and carry
 //! each query's largest score and sum of exponentials along (Milakov and Gimelshein 2018, arXiv 1805.02867).
 
-use super::{Binding, Buffers, Cost, Extent, Kernel, Product, Slot, StepValues, math, shader::Permutation};
+mod by_gemm;
+
+use super::{Binding, Buffers, Cost, Extent, Kernel, Product, Slot, StepValues, shader::Permutation};
+use by_gemm::KEYS;
 use rayon::prelude::*;
-use std::cell::RefCell;
 
 /// Columns `offset..offset + heads * head_width` of a matrix whose rows are `stride` long.
 #[derive(Debug, Clone, Copy)]
@@ -172,19 +174,41 @@ impl Kernel for Attention {
             slot if slot == self.key.slot => key,
             _ => io.f32(3),
         };
-        attention(self.at(step), query, key, value, io.f32_mut(4));
+        let p = self.at(step);
+        attention(p, How::of(&p, io.in_bf16()), query, key, value, io.f32_mut(4));
     }
 }
 
-/// Queries that a thread treats together: enough to pay for the packing of keys and values inside `gemm`.
+/// Queries that a thread treats together, at most: enough to pay for the packing of keys and values inside `gemm`.
 const QUERIES: usize = 128;
-/// Keys whose scores stand in a thread's scratch at once: 1 MiB, within a core's second-level cache.
-const KEYS: usize = 2048;
-/// Queries side by side in the softmax's vector loops; the scratch's rows are a multiple of it.
+/// Queries side by side in a softmax's vector loops.
 const LANES: usize = 16;
 
+/// What the twin multiplies by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// The `gemm` crate.
+    Gemm,
+    /// Vectors, where the processor has AVX-512.
+    Vectors,
+    /// Tiles of bf16, where it has them.
+    Tiles,
+}
+
+impl How {
+    fn of(p: &Params, in_bf16: bool) -> Self {
+        if in_bf16 && migm_products::has_tiles() {
+            Self::Tiles
+        } else if migm_products::available() && p.keys as usize <= KEYS {
+            Self::Vectors
+        } else {
+            Self::Gemm
+        }
+    }
+}
+
 /// The twin. Threads take blocks of queries of a head of a sequence.
-pub(crate) fn attention(p: Params, query: &[f32], key: &[f32], value: &[f32], y: &mut [f32]) {
+pub(crate) fn attention(p: Params, how: How, query: &[f32], key: &[f32], value: &[f32], y: &mut [f32]) {
     let [sequences, heads, width] = [p.sequences, p.heads, p.head_width].map(|v| v as usize);
     let [queries, keys] = [p.queries as usize, p.keys as usize];
     let row = heads * width;
@@ -200,8 +224,13 @@ pub(crate) fn attention(p: Params, query: &[f32], key: &[f32], value: &[f32], y:
     let query = Rows::new(query, p.query_offset, p.query_stride, sequences * queries, row);
     let key = Rows::new(key, p.key_offset, p.key_stride, key_rows, row);
     let value = Rows::new(value, p.value_offset, p.value_stride, key_rows, row);
-    let blocks = queries.div_ceil(QUERIES);
-    let block = queries.div_ceil(blocks).next_multiple_of(LANES);
+    // A block of queries has keys and values put together anew.
+    let fewest = (2 * rayon::current_num_threads()).div_ceil(sequences * heads);
+    let blocks = match how {
+        How::Gemm => queries.div_ceil(QUERIES),
+        How::Vectors | How::Tiles => fewest.min(queries.div_ceil(2 * LANES)),
+    };
+    let block = queries.div_ceil(blocks).next_multiple_of(2 * LANES);
     let y = Output { start: y.as_mut_ptr(), row };
 
     (0..sequences * heads * blocks).into_par_iter().for_each(|task| {
@@ -217,7 +246,13 @@ pub(crate) fn attention(p: Params, query: &[f32], key: &[f32], value: &[f32], y:
             value: value.from(key_row, column, keys, width),
         };
         // SAFETY: tasks differ in sequence, head or block, so no two touch the same element of `y`.
-        unsafe { of.attend(count, keys, y.from(sequence * queries + start, column), row) };
+        unsafe {
+            let y = y.from(sequence * queries + start, column);
+            match how {
+                How::Gemm => of.attend(count, keys, y, row),
+                How::Vectors | How::Tiles => of.attend_at_once(how, count, keys, y, row),
+            }
+        };
     });
 }
 
@@ -270,188 +305,29 @@ struct Head<'a> {
     value: Rows<'a>,
 }
 
-thread_local! {
-    /// Scores, key by key: the queries of a block stand side by side, so that the softmax needs no sums across lanes.
-    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
 impl Head<'_> {
-    /// Writes `count` rows of `width` at `y`, `row` apart.
+    /// The same with all keys at once, by [`How::Vectors`] or [`How::Tiles`].
     ///
     /// # Safety
-    /// `y` must be valid for those rows, and nothing else may use them meanwhile.
-    unsafe fn attend(&self, count: usize, keys: usize, y: *mut f32, row: usize) {
-        let lanes = count.next_multiple_of(LANES);
-        let step = keys.div_ceil(keys.div_ceil(KEYS));
-        let mut softmax =
-            Softmax { max: [f32::NEG_INFINITY; QUERIES], sum: [0.0; QUERIES], shrink: [0.0; QUERIES] };
-        SCORES.with_borrow_mut(|scores| {
-            scores.resize(scores.len().max(step * lanes), 0.0);
-            for first in (0..keys).step_by(step) {
-                let n = step.min(keys - first);
-                let key = self.key.from(first, 0, n, self.width);
-                let value = self.value.from(first, 0, n, self.width);
-                let scores = &mut scores[..n * lanes];
-                // SAFETY: scores is [n, lanes] with count <= lanes, the operands were cut to their sizes.
-                unsafe {
-                    product(
-                        Size { m: count, n, k: self.width },
-                        Strided { start: scores.as_mut_ptr(), rows: 1, columns: lanes },
-                        Strided { start: self.query.data.as_ptr(), rows: self.query.stride, columns: 1 },
-                        Strided { start: key.data.as_ptr(), rows: 1, columns: key.stride },
-                        false,
-                        self.scale * std::f32::consts::LOG2_E,
-                    );
-                }
-                softmax.take(scores, lanes);
-                if first > 0 {
-                    // SAFETY: the rows that the caller lent.
-                    unsafe { scale_rows(y, row, count, self.width, &softmax.shrink) };
-                }
-                // SAFETY: as above; y as the caller lent it.
-                unsafe {
-                    product(
-                        Size { m: self.width, n: count, k: n },
-                        Strided { start: y, rows: 1, columns: row },
-                        Strided { start: value.data.as_ptr(), rows: 1, columns: value.stride },
-                        Strided { start: scores.as_ptr(), rows: lanes, columns: 1 },
-                        first > 0,
-                        1.0,
-                    );
-                }
-            }
-        });
-        // SAFETY: the rows that the caller lent.
-        unsafe { scale_rows(y, row, count, self.width, &softmax.sum.map(f32::recip)) };
-    }
-}
-
-/// What is carried from one block of keys to the next, for each query.
-struct Softmax {
-    max: [f32; QUERIES],
-    sum: [f32; QUERIES],
-    /// What earlier sums and outputs are multiplied by because the maximum has grown.
-    shrink: [f32; QUERIES],
-}
-
-impl Softmax {
-    /// Turns scores, rows of `lanes` queries, into exponentials.
-    fn take(&mut self, scores: &mut [f32], lanes: usize) {
-        math::simd(
-            #[inline(always)]
-            || {
-                for lane in (0..lanes).step_by(LANES) {
-                    self.strip(scores, lanes, lane);
-                }
-            },
-        );
-    }
-
-    #[inline(always)]
-    fn strip(&mut self, scores: &mut [f32], lanes: usize, lane: usize) {
-        let mut max = [f32::NEG_INFINITY; LANES];
-        max.copy_from_slice(&self.max[lane..lane + LANES]);
-        for row in scores.chunks_exact(lanes) {
-            let row = &row[lane..lane + LANES];
-            for i in 0..LANES {
-                max[i] = if row[i] > max[i] { row[i] } else { max[i] };
-            }
+    /// As there, and the processor has them.
+    unsafe fn attend_at_once(&self, how: How, count: usize, keys: usize, y: *mut f32, row: usize) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let operands = [self.query, self.key, self.value];
+            let operands = operands.map(|Rows { data, stride }| migm_products::Rows { data, stride });
+            let attend = match how {
+                How::Tiles => migm_products::attend_by_tiles,
+                How::Vectors | How::Gemm => migm_products::attend,
+            };
+            // SAFETY: the rows that the caller lent.
+            unsafe { attend(operands, [count, keys, self.width], self.scale, (y, row)) };
         }
-        let mut sum = [0.0; LANES];
-        for i in 0..LANES {
-            self.shrink[lane + i] = exp2_of_negative(self.max[lane + i] - max[i]);
-            sum[i] = self.sum[lane + i] * self.shrink[lane + i];
-        }
-        for row in scores.chunks_exact_mut(lanes) {
-            let row = &mut row[lane..lane + LANES];
-            for i in 0..LANES {
-                row[i] = exp2_of_negative(row[i] - max[i]);
-                sum[i] += row[i];
-            }
-        }
-        self.max[lane..lane + LANES].copy_from_slice(&max);
-        self.sum[lane..lane + LANES].copy_from_slice(&sum);
-    }
-}
-
-/// 2^x to 2 ulp for x in [-126, 0], and 2^-126 below: half the instructions of [`math::exp`], a sixth of the twin's time.
-#[inline(always)]
-fn exp2_of_negative(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23, as in `math::exp`
-    let x = if x < -126.0 { -126.0 } else { x };
-    let shifted = x + ROUND;
-    let f = x - (shifted - ROUND);
-    let p = 1.327_647_2e-3_f32;
-    let p = p * f + 9.675_541e-3;
-    let p = p * f + 5.550_713e-2;
-    let p = p * f + 0.240_221_2;
-    let p = p * f + 0.693_146_94;
-    let p = p * f + 1.0;
-    // The low bits of the shifted number are the integer; shifted up, they add to p's exponent.
-    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
-}
-
-/// # Safety
-/// `y` must be valid for `count` rows of `width`, `row` apart, and nothing else may use them meanwhile.
-unsafe fn scale_rows(y: *mut f32, row: usize, count: usize, width: usize, factors: &[f32; QUERIES]) {
-    for (i, factor) in factors[..count].iter().enumerate() {
-        // SAFETY: as the caller promises.
-        let y = unsafe { std::slice::from_raw_parts_mut(y.add(i * row), width) };
-        y.iter_mut().for_each(|v| *v *= factor);
-    }
-}
-
-/// `[m, k]` times `[k, n]`.
-#[derive(Clone, Copy)]
-struct Size {
-    m: usize,
-    n: usize,
-    k: usize,
-}
-
-/// A matrix by its first element and the distances between rows and between columns.
-#[derive(Clone, Copy)]
-struct Strided<P> {
-    start: P,
-    rows: usize,
-    columns: usize,
-}
-
-/// `y = a b * factor`, or `y += a b * factor` if `add`.
-///
-/// # Safety
-/// The pointers must be valid for the matrices that size and strides describe, and `y` must be no part of the others.
-unsafe fn product(
-    size: Size,
-    y: Strided<*mut f32>,
-    a: Strided<*const f32>,
-    b: Strided<*const f32>,
-    add: bool,
-    factor: f32,
-) {
-    // SAFETY: as the caller promises.
-    unsafe {
-        gemm::gemm(
-            size.m,
-            size.n,
-            size.k,
-            y.start,
-            y.columns as isize,
-            y.rows as isize,
-            add,
-            a.start,
-            a.columns as isize,
-            a.rows as isize,
-            b.start,
-            b.columns as isize,
-            b.rows as isize,
-            1.0,
-            factor,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+        #[cfg(not(target_arch = "x86_64"))]
+        // SAFETY: the caller's.
+        unsafe {
+            let _ = how;
+            self.attend(count, keys, y, row);
+        };
     }
 }
 

@@ -467,6 +467,7 @@ pub struct Buffers<'a> {
     read: [Option<&'a [f32]>; MAX_BINDINGS],
     write: [Option<&'a mut [f32]>; MAX_BINDINGS],
     packed: Option<&'a Packed>,
+    in_bf16: bool,
 }
 
 /// Binding 0 is the parameter block, then at most eight storage buffers: WebGPU's default limit.
@@ -479,6 +480,15 @@ impl<'a> Buffers<'a> {
 
     pub(crate) fn bind_packed(&mut self, packed: Option<&'a Packed>) {
         self.packed = packed;
+    }
+
+    pub(crate) fn round_to_bf16(&mut self, rounds: bool) {
+        self.in_bf16 = rounds;
+    }
+
+    /// Whether products may be of operands rounded to bf16.
+    pub(crate) fn in_bf16(&self) -> bool {
+        self.in_bf16
     }
 
     /// [`Kernel::multiplies_by`], if it is packed.

@@ -325,7 +325,9 @@ def test_a_base_learns_the_order_of_words(run, tmp_path):
     for name in ("tokens", "tokenizer.safetensors"):
         (shutil.copytree if name == "tokens" else shutil.copy)(run / name, tmp_path / name)
     call("base.py", "--arch", "dimoo", "--out", str(tmp_path), "--bind", "0.8", "--steps", "12", *OPTIONS)
-    assert all(0 < share <= 1 for share in column(tmp_path / "base-dimoo.csv", "sides"))
+    for name in ("sides", "colours"):
+        shares = column(tmp_path / "base-dimoo.csv", name)
+        assert shares and all(0 <= share <= 1 for share in shares), name
     with pytest.raises(subprocess.CalledProcessError):
         call("base.py", "--arch", "maskgit", "--out", str(tmp_path), "--bind", "0.8", "--steps", "1", *OPTIONS)
 
@@ -356,6 +358,21 @@ def test_two_processes_take_the_steps_of_one(run, tmp_path):
     assert refused.returncode != 0 and "tokenizer-codes trains in one process" in refused.stderr
 
 
+def test_two_processes_train_a_shortcut_on_runs_of_their_own(run, tmp_path):
+    for name in ("tokenizer.safetensors", "base-dimoo.safetensors"):
+        shutil.copy(run / name, tmp_path)
+    shutil.copytree(run / "tokens", tmp_path / "tokens")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(TRAINING / "shortcut.py"), "--arch", "dimoo", "--out", str(tmp_path), "--batch", "4", *OPTIONS]
+    for steps in ("6", "12"):
+        told = subprocess.run([*command, "--steps", steps], timeout=900, capture_output=True, text=True)
+        assert told.returncode == 0, told.stderr
+        assert told.stdout.count(f"shortcut-dimoo: step {steps}") == 1, "one of them speaks"
+    assert all(np.isfinite(column(tmp_path / "shortcut-dimoo.csv", "loss")))
+    ours, reuse = (column(tmp_path / "shortcut-dimoo.csv", f"held_mse_{name}")[-1] for name in ("shortcut", "reuse"))
+    assert 0 < ours < 1.02 * reuse, "at its first steps it is hardly more than reuse, and not less"
+
+
 def test_nearly_all_is_masked_more_often_than_a_sampler_does():
     torch.manual_seed(0)
     codes = torch.zeros(2000, 64, dtype=torch.long)
@@ -363,6 +380,28 @@ def test_nearly_all_is_masked_more_often_than_a_sampler_does():
         shares = [base.masked(codes, arch, 9, biased)[1].float().mean(1) for biased in (True, False)]
         assert shares[0].mean() > shares[1].mean() + 0.1
         assert shares[0].min() >= 1 / 64 and (shares[0] < 0.5).float().mean() > 0.05
+
+
+def test_what_a_run_knows_first_is_masked_least():
+    torch.manual_seed(0)
+    labels = np.zeros((400, 16), np.int16)
+    labels[:, scenes.FIRST], labels[:, scenes.LAST] = 4 * 16 + 5, 11 * 16 + 10
+    places = torch.arange(256).expand(400, -1)
+    order = base.as_revealed(labels, places, 16).argsort(1).argsort(1)
+    mask = (order < 64).view(-1, 16, 16).float()
+    inside = mask[:, 4:12, 5:11].mean((1, 2))
+    assert inside.mean() > 1.5 * 64 / 256, "things stay masked longest"
+    assert inside.min() < 64 / 256 < inside.max(), "but not always"
+    alike = (mask[:, :, 1:] == mask[:, :, :-1]).float().mean()
+    assert alike > 0.75 > 1 - 2 * 0.25 * 0.75, "neighbours are known together more often than by chance"
+    left, right = mask[:, 4:12, 5:7].mean((1, 2)), mask[:, 4:12, 9:11].mean((1, 2))
+    assert (left > right + 0.3).sum() > 40 and (right > left + 0.3).sum() > 40, "some side of things is known first"
+    window = torch.arange(256).expand(400, -1)[:, 64:192]
+    assert base.as_revealed(labels, window, 16).shape == (400, 128)
+    codes = torch.zeros(400, 256, dtype=torch.long)
+    by_chance, half = (base.masked(codes, "dimoo", 9, True, *how)[1].float() for how in ((), (labels, places, 16)))
+    of = lambda mask: (mask.view(-1, 16, 16)[:, 4:12, 5:11].mean() / mask.mean()).item()  # noqa: E731
+    assert abs(of(by_chance) - 1) < 0.02 and of(half) > 1.1
 
 
 def test_a_judge_is_asked_for_what_was_said_alone():

@@ -2,6 +2,7 @@
 
 use super::super::Symbol;
 use super::super::linear::testing::{fastest_ms, validate, values};
+use super::by_gemm::exp2_of_negative;
 use super::*;
 
 /// Where the operands lie.
@@ -59,15 +60,9 @@ fn buffers(k: &Attention, size: f32) -> Vec<Vec<f32>> {
     buffers
 }
 
-fn run(k: &Attention, data: &[Vec<f32>], y: &mut [f32]) {
-    let mut io = Buffers::default();
-    for binding in k.bindings() {
-        if binding.access == super::super::Access::Read {
-            io.bind_read(binding.index, &data[binding.slot.0 as usize]);
-        }
-    }
-    io.bind_write(4, y);
-    k.run(&StepValues::default(), &mut io);
+fn run(k: &Attention, how: How, data: &[Vec<f32>], y: &mut [f32]) {
+    let [query, key, value] = [k.query, k.key, k.value].map(|operand| &data[operand.slot.0 as usize]);
+    attention(k.at(&StepValues::default()), how, query, key, value, y);
 }
 
 fn naive(k: &Attention, data: &[Vec<f32>], sequence: u32, query: u32, head: u32) -> Vec<f64> {
@@ -89,12 +84,21 @@ fn naive(k: &Attention, data: &[Vec<f32>], sequence: u32, query: u32, head: u32)
     (0..k.head_width).map(column).collect()
 }
 
+/// By all ways in f32 that this processor has for it.
 fn check(k: &Attention, size: f32, tolerance: f64) {
+    check_by(k, How::Gemm, size, tolerance);
+    let best = How::of(&k.at(&StepValues::default()), false);
+    if best != How::Gemm {
+        check_by(k, best, size, tolerance);
+    }
+}
+
+fn check_by(k: &Attention, how: How, size: f32, tolerance: f64) {
     let data = buffers(k, size);
     let row = k.heads * k.head_width;
     let len = (k.sequences * k.queries.max() * row) as usize;
     let mut y = vec![7.0; len + 5];
-    run(k, &data, &mut y);
+    run(k, how, &data, &mut y);
     assert_eq!(y[len..], [7.0; 5], "{}: wrote past the end", k.describe());
     // Long sequences are checked at some of their queries.
     let step = (k.queries.max() / 40).max(1);
@@ -122,6 +126,23 @@ fn twin_agrees_with_a_plain_loop() {
 }
 
 #[test]
+fn tiles_agree_with_a_plain_loop() {
+    if !migm_products::has_tiles() {
+        println!("this processor has no tiles of bf16: nothing to compare");
+        return;
+    }
+    for width in [1, 12, 32, 48, 65, 128] {
+        for tokens in [1, 2, 65, 257] {
+            check_by(&kernel(Packing::One, [2, 2], tokens, tokens, 2, width), How::Tiles, 1.0, 1e-2);
+        }
+    }
+    for packing in [Packing::KeysWithValues, Packing::Three] {
+        check_by(&kernel(packing, [4, 2], 65, 7, 3, 24), How::Tiles, 4.0, 2e-2);
+    }
+    check_by(&kernel(Packing::One, [1, 1], 1025, 1025, 1, 48), How::Tiles, 1.0, 1e-2);
+}
+
+#[test]
 fn queries_may_read_shared_keys_of_another_number() {
     for packing in [Packing::KeysWithValues, Packing::Three] {
         for (queries, keys) in [(65, 7), (3, 129), (257, 1)] {
@@ -142,7 +163,7 @@ fn without_keys_the_output_is_zero() {
         ..kernel(Packing::KeysWithValues, [2, 1], 5, 9, 2, 8)
     };
     let mut y = vec![f32::NAN; 2 * 5 * 16];
-    run(&k, &[vec![1.0; 160], vec![f32::NAN; 9 * 32]], &mut y);
+    run(&k, How::Gemm, &[vec![1.0; 160], vec![f32::NAN; 9 * 32]], &mut y);
     assert!(y.iter().all(|&v| v == 0.0), "{y:?}");
 }
 
@@ -152,9 +173,13 @@ fn extreme_scores_stay_finite() {
     for width in [8, 128] {
         let k = kernel(Packing::Three, [1, 1], 70, 70, 1, width);
         let data = buffers(&k, 100.0);
-        let mut y = vec![0.0; (70 * width) as usize];
-        run(&k, &data, &mut y);
-        assert!(y.iter().all(|v| v.abs() <= 100.0), "{y:?}");
+        for in_bf16 in [false, true] {
+            for how in [How::Gemm, How::of(&k.at(&StepValues::default()), in_bf16)] {
+                let mut y = vec![0.0; (70 * width) as usize];
+                run(&k, how, &data, &mut y);
+                assert!(y.iter().all(|v| v.abs() <= 100.5), "{how:?}: {y:?}");
+            }
+        }
     }
 }
 
@@ -192,8 +217,12 @@ fn timings() {
         let k = kernel(Packing::KeysWithValues, [sequences, sequences], tokens, keys, heads, width);
         let data = buffers(&k, 1.0);
         let mut y = vec![0.0; (sequences * tokens * heads * width) as usize];
-        let [ms] = fastest_ms([&mut || run(&k, &data, &mut y)]);
+        let mut other = y.clone();
+        let own = How::of(&k.at(&StepValues::default()), false);
+        let run_by = |how, y: &mut Vec<f32>| run(&k, how, &data, y);
+        let ms = fastest_ms([&mut || run_by(How::Gemm, &mut y), &mut || run_by(own, &mut other)]);
         let flops = k.cost(&StepValues::default()).flops as f64;
-        println!("{}: {ms:.2} ms, {:.0} GFLOP/s", k.describe(), flops / ms / 1e6);
+        let speeds = ms.map(|ms| format!("{ms:.2} ms, {:.0} GFLOP/s", flops / ms / 1e6));
+        println!("{}: by gemm {}, {own:?} {}", k.describe(), speeds[0], speeds[1]);
     }
 }
