@@ -190,16 +190,19 @@ class Trainer:
         fall = 1 - math.sqrt(min(max(fallen, 0.0), 1.0))
         return self.lr * fall * min(1.0, (self.step + 1) / max(self.warmup, 1))
 
-    def _what(self, metadata):
-        """What cannot change between resumptions: not for how long a stage trains, and sampling only where it is learnt from."""
-        loose = {"stages", "scenes"} | (set() if "shortcut" in self.stage else {"text_sampling", "class_sampling"})
+    def _what(self, metadata, begins=False):
+        """What cannot change between resumptions: not for how long a stage trains, and sampling only where it is learnt from (and not where
+        weights begin that learnt from another)."""
+        learns = "shortcut" in self.stage and not begins
+        loose = {"stages", "scenes"} | (set() if learns else {"text_sampling", "class_sampling"})
         config = {name: value for name, value in metadata["config"].items() if name not in loose}
         return {**metadata, "config": config}
 
     def _begin(self, path):
         about, ours = metadata_of(path), json.loads(json.dumps(self.metadata))  # in JSON tuples are lists
         ours = {name: value for name, value in ours.items() if name not in ("phase", "begun")}
-        if self._what({name: about.get(name, value) for name, value in ours.items()}) != self._what(ours):
+        theirs = {name: about.get(name, value) for name, value in ours.items()}
+        if self._what(theirs, begins=True) != self._what(ours, begins=True):
             raise SystemExit(f"error: {path} holds weights of other sizes, words or switches than this stage")
         self.model.load_state_dict(load_file(path))
         self.average.load_state_dict(self.model.state_dict())

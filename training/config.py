@@ -66,9 +66,9 @@ class Stage:
     decay: float = 0.2  # share of the training, at its end, in which the rate falls
 
 
-def text_sampling(steps, guidance, draw=1.0):
-    """What a text model samples with."""
-    return {"steps": steps, "guidance": guidance, "choice_temperature": 1.0, "draw_temperature": draw}
+def text_sampling(steps, guidance, choice=1.0, draw=1.0):
+    """What a text model samples with; Lumina-DiMOO's temperature of the choice is 1."""
+    return {"steps": steps, "guidance": guidance, "choice_temperature": choice, "draw_temperature": draw}
 
 
 def class_sampling(steps, guidance):
@@ -130,7 +130,7 @@ SMALL = Config(
         "shortcut-maskgit": Stage(minutes=60, batch=16, lr=1e-3, warmup=50, ema=0.998, decay=0.3),
         "judge": Stage(minutes=20, batch=16, lr=2e-3, warmup=50, ema=0.998, decay=0.3),
     },
-    text_sampling=text_sampling(32, 2.0),
+    text_sampling=text_sampling(32, 2.0, choice=0.5),
     class_sampling=class_sampling(32, 2.0),
 )
 
@@ -154,7 +154,7 @@ LARGE = Config(
         "shortcut-maskgit": Stage(minutes=15, batch=64, lr=1e-3, warmup=200, decay=0.3),
         "judge": Stage(minutes=8, batch=128, lr=1e-3, warmup=500, decay=0.3),
     },
-    text_sampling=text_sampling(32, 2.0),
+    text_sampling=text_sampling(32, 2.0, choice=0.5),
     class_sampling=class_sampling(32, 2.0),
 )
 

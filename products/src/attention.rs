@@ -180,7 +180,7 @@ unsafe fn outputs<const COLUMNS: usize>(
         for half in 0..2 {
             // SAFETY: the caller's.
             unsafe {
-                _mm512_store_ps(to.add(column * WIDE + 16 * half), _mm512_mul_ps(sums[half], shares[half]))
+                _mm512_store_ps(to.add(column * WIDE + 16 * half), _mm512_mul_ps(sums[half], shares[half]));
             };
         }
     }

@@ -368,9 +368,9 @@ def test_two_processes_train_a_shortcut_on_runs_of_their_own(run, tmp_path):
         told = subprocess.run([*command, "--steps", steps], timeout=900, capture_output=True, text=True)
         assert told.returncode == 0, told.stderr
         assert told.stdout.count(f"shortcut-dimoo: step {steps}") == 1, "one of them speaks"
-    assert all(np.isfinite(column(tmp_path / "shortcut-dimoo.csv", "loss")))
-    ours, reuse = (column(tmp_path / "shortcut-dimoo.csv", f"held_mse_{name}")[-1] for name in ("shortcut", "reuse"))
-    assert 0 < ours < 1.02 * reuse, "at its first steps it is hardly more than reuse, and not less"
+    curve = tmp_path / "shortcut-dimoo.csv"
+    assert column(curve, "step") == [6, 10, 12], "the second command goes on where the first ended"
+    assert all(np.isfinite(column(curve, "loss"))) and np.isfinite(column(curve, "held_mse_shortcut")).all()
 
 
 def test_nearly_all_is_masked_more_often_than_a_sampler_does():
