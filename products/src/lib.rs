@@ -132,6 +132,7 @@ pub struct Packed {
     outer: usize,
     panels: Panels,
     /// Whether pairs are multiplied by AMX.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "nothing multiplies there"))]
     tiles: bool,
 }
 
