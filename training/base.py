@@ -5,12 +5,10 @@ positions. `MaskGIT` (arXiv 2202.04200) is the PyTorch port of valeoai: a grid o
 names and mathematics are the official ones, so that `migm` opens what `export.py` writes.
 
 What they learn from is written by `tokens.py`, which runs beside them. A batch holds captions of one length, because the model
-knows no padding; one batch in ten has no prompt (no class), for guidance. The loss is cross-entropy at masked tokens. How much is
-masked is mostly drawn so that nearly everything is (eMIGM, arXiv 2503.07197), which is where a run decides what to show, and
-otherwise along the schedule that sampling uses, so that its last steps have been seen as well. Which tokens are masked is by chance in half of the
-scenes, and in the others as a run has it, which knows what is around things before it knows them, and one before the other. The class model learns from
-scenes of one thing. With `--window` it is mostly what stands around things that is learnt from, tokens elsewhere being left out of
-the sequence: at half of the tokens a step costs half. The last part of a training has to be without.
+knows no padding; one batch in ten has no prompt (no class), for guidance. The loss is cross-entropy at masked tokens, which `masks.py`
+chooses. The class model learns from scenes of one thing. With `--window` it is mostly what stands around things that is learnt
+from, tokens elsewhere being left out of the sequence: at half of the tokens a step costs half. The last part of a training has
+to be without.
 
 Train one: `python training/base.py --arch dimoo --config small --out runs/small`.
 """
@@ -24,6 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import common
+import masks
 import scenes
 import tokenizer
 import tokens
@@ -33,9 +32,6 @@ UNCONDITIONAL = 0.1
 BINDING = 0.1  # of the loss of `--bind` that tells captions apart, in nats a scene, beside that of a token
 BINDING_TOKENS = 40  # of a scene, with `--bind`
 WHOLE = 0.1  # share of batches that are whole scenes with `--window`
-NEARLY_ALL = 0.7  # share of scenes that are masked as eMIGM does; the others as sampling does
-AS_REVEALED = 0.5  # share of scenes in which what is masked is what a run would have masked
-LEAST, STEEPNESS = 0.2, 5.0  # of eMIGM: 1 - exp(-5 u), u from 0.2 to 1
 
 
 def attend(q, k, v):
@@ -325,47 +321,6 @@ def new_base(arch, config, header):
 # -------------------------------------------------------------------------------------------------------------- training
 
 
-def masked(codes, arch, codebook, biased=True, labels=None, places=None, columns=0):
-    """Codes `[B, N]` with some masked, and which: at least one; see the top of this file for how many. With `labels` of the scenes, and where
-    in rows of `columns` the codes stand, which ones is in part of the scenes by `as_revealed`, and in the others by chance."""
-    u = torch.rand(codes.shape[0], 1, device=codes.device)
-    share = torch.acos(u) / (math.pi / 2) if arch == "maskgit" else torch.cos(u * math.pi / 2)
-    scores = torch.rand(codes.shape, device=codes.device)
-    usual = torch.ones_like(u, dtype=torch.bool)
-    if labels is not None:
-        usual = torch.rand_like(u) >= AS_REVEALED
-        scores = torch.where(usual, scores, as_revealed(labels, places, columns))
-    if biased:
-        most = 1 - torch.exp(-STEEPNESS * (LEAST + (1 - LEAST) * torch.rand_like(u)))
-        share = torch.where(usual & (torch.rand_like(u) < NEARLY_ALL), most, share)
-    count = (share * codes.shape[1]).ceil().clamp(min=1)
-    order = scores.argsort(1).argsort(1)
-    mask = order < count
-    return torch.where(mask, codebook, codes), mask
-
-
-def as_revealed(labels, places, columns):
-    """Scores `[B, N]` of tokens at `places`: the lower, the longer they stay masked. A run reveals what is around things first, and then a thing
-    from some side on: here by how far a token is from all things, along some direction, and by chance, each for more or less."""
-    device = places.device
-    rows = torch.from_numpy(labels.astype(np.int64)).to(device)
-    away = torch.zeros(places.shape, device=device)
-    along = torch.zeros_like(away)
-    angle = 2 * math.pi * torch.rand(len(places), 1, device=device)
-    for step, (at, first, last) in zip(
-        (angle.sin(), angle.cos()),
-        (
-            (places // columns, rows[:, [scenes.FIRST]] // columns, rows[:, [scenes.LAST]] // columns),
-            (places % columns, rows[:, [scenes.FIRST]] % columns, rows[:, [scenes.LAST]] % columns),
-        ),
-        strict=True,
-    ):
-        away = torch.maximum(away, torch.maximum(first - at, at - last).float())
-        along = along + step * at
-    weights = torch.rand(3, len(places), 1, device=device)
-    return (4 * weights[0] * away + weights[1] * along + weights[2] * columns / 2 * torch.rand_like(away)) / columns
-
-
 def condition_of(arch, model, part, vocabulary, device, drop=False):
     """What a base is told of scenes: prompt ids `[B, P]`, or class ids `[B]`; with `drop`, what stands for nothing."""
     if arch == "dimoo":
@@ -481,7 +436,8 @@ def main():
         codes = torch.from_numpy(part.codes.astype(np.int64)).to(args.device)
         places = torch.arange(codes.shape[1], device=args.device).expand_as(codes) if window is None else window.to(args.device)
         wanted = codes.gather(1, places)
-        inputs, mask = masked(wanted, arch, codebook, biased, part.labels if biased else None, places, config.grid)
+        scene = (part.labels, places, config.grid) if biased else ()
+        inputs, mask = masks.masked(wanted, arch, codebook, biased, *scene)
         codes, total = codes.scatter(1, places, inputs), mask.sum()
         part, codes, places, wanted, mask = part.of(own), codes[own], places[own], wanted[own], mask[own]
         condition = condition_of(arch, owner, part, vocabulary, args.device, drop)

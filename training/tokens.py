@@ -76,17 +76,24 @@ def write(path, part):
     common.write_whole(path, save)
 
 
+def away(labels, places, columns, weights=1.0):
+    """How far tokens at `places` `[B, N]`, in rows of `columns`, are from the things of their scenes: in rows or in columns, whichever is more, and 0
+    between them. `weights` `[2, 2, B, 1]` make some sides count more: above, below, left and right."""
+    weights = torch.as_tensor(weights, device=places.device).expand(2, 2, len(places), 1)
+    first, last = (torch.from_numpy(labels[:, [field]].astype(np.int64)).to(places.device) for field in (scenes.FIRST, scenes.LAST))
+    rows = weights[0, 0] * (first // columns - places // columns), weights[0, 1] * (places // columns - last // columns)
+    across = weights[1, 0] * (first % columns - places % columns), weights[1, 1] * (places % columns - last % columns)
+    return torch.stack((*rows, *across)).amax(0).clamp(min=0)
+
+
 def windows(labels, count, rows, columns):
     """So many tokens of each scene's grid, in order, `[B, count]`: what is nearest to its things, to some sides more than to others.
 
     Skies and grounds are learnt soon; what things look like takes all the scenes that there are.
     """
-    first, last = (divmod(labels[:, [field]].astype(np.int64), columns) for field in (scenes.FIRST, scenes.LAST))
-    far = np.zeros((len(labels), rows * columns))
-    for at, start, end in zip(divmod(np.arange(rows * columns), columns), first, last, strict=True):
-        before, behind = np.exp(np.random.uniform(-1, 1, (2, len(labels), 1)))
-        far = np.maximum(far, np.maximum(before * (start - at), behind * (at - end)))
-    far += 1e-3 * np.random.rand(*far.shape)
+    places = torch.arange(rows * columns).expand(len(labels), -1)
+    far = away(labels, places, columns, np.exp(np.random.uniform(-1, 1, (2, 2, len(labels), 1)))).numpy()
+    far = far + 1e-3 * np.random.rand(*far.shape)
     return torch.from_numpy(np.sort(np.argsort(far, 1)[:, :count], 1))
 
 
@@ -169,7 +176,8 @@ class Batches:
     """Batches of scenes whose captions have one length, over one shard after the other.
 
     What does not fill a batch waits for the next shard, so that captions of every length come as often as they are. `single`
-    takes scenes of one thing only, `pairs` those whose captions mean another scene when two of their words are exchanged (`exchanged`).
+    takes scenes of one thing only, `pairs` those whose captions mean another scene when two of their words are exchanged (`exchanged`),
+    of sides few, which are learnt soon (`SIDES_KEPT`).
     `state_dict` is enough to go on from where it was.
     """
 

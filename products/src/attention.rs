@@ -4,7 +4,8 @@
 //! weights are. All scores of these queries stand in the cache, key by key, so that a softmax needs no sums across lanes.
 
 use super::aligned::Aligned;
-use super::{Rows, TALL, WIDE, available};
+use super::x86::{by_rows, sums};
+use super::{Rows, TALL, WIDE};
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 
@@ -25,27 +26,13 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// `y = softmax(query . key * scale) value` of `queries` rows of `width`, on `keys` rows of both others.
-///
-/// # Panics
-/// The processor has no AVX-512, an operand is too short, or there are no keys.
+/// [`super::attend`] in f32.
 ///
 /// # Safety
-/// `queries` rows of `width` can be written at `y`, `stride` apart, and nothing else uses them meanwhile.
-pub unsafe fn attend(
-    [query, key, value]: [Rows<'_>; 3],
-    [queries, keys, width]: [usize; 3],
-    scale: f32,
-    (y, stride): (*mut f32, usize),
-) {
-    assert!(available() && keys > 0 && width > 0, "attention of {queries} x {keys} x {width}");
-    for (rows, count) in [(query, queries), (key, keys), (value, keys)] {
-        assert!(count == 0 || rows.data.len() >= (count - 1) * rows.stride + width, "an operand is short");
-    }
-    SCRATCH.with_borrow_mut(|scratch| {
-        // SAFETY: the processor has AVX-512; operands are long enough; `y` is as the caller says.
-        unsafe { scratch.attend([query, key, value], [queries, keys, width], scale, (y, stride)) };
-    });
+/// As there; the processor has AVX-512, operands are long enough, and there are keys.
+pub(super) unsafe fn attend(operands: [Rows<'_>; 3], sizes: [usize; 3], scale: f32, y: (*mut f32, usize)) {
+    // SAFETY: the caller's.
+    SCRATCH.with_borrow_mut(|scratch| unsafe { scratch.attend(operands, sizes, scale, y) });
 }
 
 impl Scratch {
@@ -83,7 +70,7 @@ impl Scratch {
                     let count = (keys - at).min(TALL);
                     let x = keys_at.add(at * width);
                     let to = self.scores.as_mut_ptr().add(at * WIDE);
-                    SCORES[count - 1](width, (x, width), self.queries.as_ptr(), to, &mut max);
+                    SCORES[count - 1](width, x, self.queries.as_ptr(), to, &mut max);
                 }
                 let sums = softmax(&mut self.scores[..keys * WIDE], max);
                 let shares = [
@@ -107,9 +94,9 @@ impl Scratch {
     }
 }
 
-/// How many numbers are summed, the rows and how far apart they are, what 32 queries have, where results go, the greatest scores so far.
-type Scores = unsafe fn(usize, (*const f32, usize), *const f32, *mut f32, &mut [__m512; 2]);
-/// The same, and what results are multiplied by.
+/// The width, keys, what 32 queries have, where results go, the greatest scores so far.
+type Scores = unsafe fn(usize, *const f32, *const f32, *mut f32, &mut [__m512; 2]);
+/// How many keys, their values and how far apart these are, what 32 queries have, where results go, what they are multiplied by.
 type Outputs = unsafe fn(usize, (*const f32, usize), *const f32, *mut f32, [__m512; 2]);
 /// By the number of keys, from one on.
 const SCORES: [Scores; TALL] = by_rows!(scores);
@@ -119,33 +106,23 @@ const OUTPUTS: [Outputs; TALL] = by_rows!(outputs);
 /// Scores of `KEYS` keys, and the greatest so far of each query.
 ///
 /// # Safety
-/// The processor has AVX-512; keys of `width` are at `x`, `[width, 32]` aligned numbers at `queries`, and place for as many rows at `to`.
+/// The processor has AVX-512; keys of `width` are at `x`, one after the other, `[width, 32]` numbers at `queries`, and place for as many
+/// aligned rows at `to`.
 #[target_feature(enable = "avx512f")]
 unsafe fn scores<const KEYS: usize>(
     width: usize,
-    (x, stride): (*const f32, usize),
+    x: *const f32,
     queries: *const f32,
     to: *mut f32,
     max: &mut [__m512; 2],
 ) {
-    let mut sums = [[_mm512_setzero_ps(); 2]; KEYS];
-    for i in 0..width {
-        // SAFETY: the caller's.
-        unsafe {
-            let (low, high) =
-                (_mm512_load_ps(queries.add(i * WIDE)), _mm512_load_ps(queries.add(i * WIDE + 16)));
-            for (key, sums) in sums.iter_mut().enumerate() {
-                let own = _mm512_set1_ps(*x.add(key * stride + i));
-                sums[0] = _mm512_fmadd_ps(own, low, sums[0]);
-                sums[1] = _mm512_fmadd_ps(own, high, sums[1]);
+    // SAFETY: the caller's.
+    unsafe {
+        for (key, sums) in sums::<KEYS>(width, (x, width, 1), queries).iter().enumerate() {
+            for half in 0..2 {
+                max[half] = _mm512_max_ps(max[half], sums[half]);
+                _mm512_store_ps(to.add(key * WIDE + 16 * half), sums[half]);
             }
-        }
-    }
-    for (key, sums) in sums.iter().enumerate() {
-        for half in 0..2 {
-            max[half] = _mm512_max_ps(max[half], sums[half]);
-            // SAFETY: the caller's.
-            unsafe { _mm512_store_ps(to.add(key * WIDE + 16 * half), sums[half]) };
         }
     }
 }
@@ -153,7 +130,7 @@ unsafe fn scores<const KEYS: usize>(
 /// `COLUMNS` columns of outputs, times `shares`.
 ///
 /// # Safety
-/// The processor has AVX-512; `keys` values of so many columns are at `x`, `[keys, 32]` aligned numbers at `powers`, and place for as many
+/// The processor has AVX-512; `keys` values of so many columns are at `x`, `[keys, 32]` numbers at `powers`, and place for as many aligned
 /// rows at `to`.
 #[target_feature(enable = "avx512f")]
 unsafe fn outputs<const COLUMNS: usize>(
@@ -163,25 +140,13 @@ unsafe fn outputs<const COLUMNS: usize>(
     to: *mut f32,
     shares: [__m512; 2],
 ) {
-    let mut sums = [[_mm512_setzero_ps(); 2]; COLUMNS];
-    for i in 0..keys {
-        // SAFETY: the caller's.
-        unsafe {
-            let (low, high) =
-                (_mm512_load_ps(powers.add(i * WIDE)), _mm512_load_ps(powers.add(i * WIDE + 16)));
-            for (column, sums) in sums.iter_mut().enumerate() {
-                let own = _mm512_set1_ps(*x.add(i * stride + column));
-                sums[0] = _mm512_fmadd_ps(own, low, sums[0]);
-                sums[1] = _mm512_fmadd_ps(own, high, sums[1]);
+    // SAFETY: the caller's.
+    unsafe {
+        for (column, sums) in sums::<COLUMNS>(keys, (x, 1, stride), powers).iter().enumerate() {
+            for half in 0..2 {
+                let output = _mm512_mul_ps(sums[half], shares[half]);
+                _mm512_store_ps(to.add(column * WIDE + 16 * half), output);
             }
-        }
-    }
-    for (column, sums) in sums.iter().enumerate() {
-        for half in 0..2 {
-            // SAFETY: the caller's.
-            unsafe {
-                _mm512_store_ps(to.add(column * WIDE + 16 * half), _mm512_mul_ps(sums[half], shares[half]));
-            };
         }
     }
 }
@@ -207,10 +172,12 @@ unsafe fn softmax(scores: &mut [f32], max: [__m512; 2]) -> [__m512; 2] {
     sums
 }
 
-/// 2^x to 2 ulp for x in [-126, 0], and 2^-126 below: smaller powers are no normal numbers, and take a processor a hundred times as long.
+/// 2^x to 2 ulp for x in [-126, 0], and 2^-126 below: smaller powers are no normal numbers, and take a processor a hundred times as long. What
+/// is no number stays none.
 #[target_feature(enable = "avx512f")]
 pub(super) fn power(x: __m512) -> __m512 {
-    let x = _mm512_max_ps(x, _mm512_set1_ps(-126.0));
+    // Of two, one of which is no number, this takes the second.
+    let x = _mm512_max_ps(_mm512_set1_ps(-126.0), x);
     let whole = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
     let f = _mm512_sub_ps(x, whole);
     let p = _mm512_fmadd_ps(_mm512_set1_ps(1.327_647_2e-3), f, _mm512_set1_ps(9.675_541e-3));

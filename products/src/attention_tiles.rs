@@ -5,7 +5,8 @@
 
 use super::aligned::Aligned;
 use super::attention::power;
-use super::{Rows, TILE_ROWS, WIDE, amx, has_tiles, pairs_of};
+use super::x86::{lanes, narrow};
+use super::{Rows, TILE_ROWS, WIDE, amx, pairs_of};
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 
@@ -28,28 +29,13 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// `y = softmax(query . key * scale) value` of `queries` rows of `width`, on `keys` rows of both others. Operands and probabilities are rounded to
-/// bf16; a query without keys is not allowed.
-///
-/// # Panics
-/// The processor has no tiles ([`has_tiles`]), an operand is too short, or there are no keys.
+/// [`super::attend`] by tiles.
 ///
 /// # Safety
-/// `queries` rows of `width` can be written at `y`, `stride` apart, and nothing else uses them meanwhile.
-pub unsafe fn attend_by_tiles(
-    [query, key, value]: [Rows<'_>; 3],
-    [queries, keys, width]: [usize; 3],
-    scale: f32,
-    (y, stride): (*mut f32, usize),
-) {
-    assert!(has_tiles() && keys > 0 && width > 0, "attention by tiles of {queries} x {keys} x {width}");
-    for (rows, count) in [(query, queries), (key, keys), (value, keys)] {
-        assert!(count == 0 || rows.data.len() >= (count - 1) * rows.stride + width, "an operand is short");
-    }
-    SCRATCH.with_borrow_mut(|scratch| {
-        // SAFETY: the processor has tiles, and with them all of AVX-512 that is used; operands are long enough; `y` is as the caller says.
-        unsafe { scratch.attend([query, key, value], [queries, keys, width], scale, (y, stride)) };
-    });
+/// As there; the processor has tiles, operands are long enough, and there are keys.
+pub(super) unsafe fn attend(operands: [Rows<'_>; 3], sizes: [usize; 3], scale: f32, y: (*mut f32, usize)) {
+    // SAFETY: the caller's; a processor with tiles has all of AVX-512 that is used.
+    SCRATCH.with_borrow_mut(|scratch| unsafe { scratch.attend(operands, sizes, scale, y) });
 }
 
 impl Scratch {
@@ -102,30 +88,6 @@ impl Scratch {
                     }
                 }
             }
-        }
-    }
-}
-
-/// The lowest `count` of sixteen lanes.
-fn lanes(count: usize) -> __mmask16 {
-    ((1_u32 << count.min(16)) - 1) as __mmask16
-}
-
-/// Numbers times `scale` as pairs, zeros behind the last.
-#[target_feature(enable = "avx512f,avx512bf16,avx512bw")]
-unsafe fn narrow(from: &[f32], scale: f32, to: &mut [u32]) {
-    let factor = _mm512_set1_ps(scale);
-    for (i, to) in to.chunks_exact_mut(16).enumerate() {
-        let [low, high] = [32 * i, 32 * i + 16].map(|at| {
-            let left = from.len().saturating_sub(at);
-            // SAFETY: what the mask leaves out is not read.
-            unsafe { _mm512_maskz_loadu_ps(lanes(left), from.as_ptr().wrapping_add(at)) }
-        });
-        let [low, high] = [low, high].map(|half| _mm512_mul_ps(half, factor));
-        // SAFETY: vectors of bits are of one size, and 16 pairs are at `to`.
-        unsafe {
-            let pairs: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
-            _mm512_storeu_si512(to.as_mut_ptr().cast(), pairs);
         }
     }
 }

@@ -115,7 +115,6 @@ fn tasks_are_whole_tiles_and_enough_for_all_threads() {
 }
 
 #[test]
-#[cfg(target_arch = "x86_64")]
 fn attention_is_that_of_the_operands_over_odd_shapes() {
     for (by_tiles, found) in [(false, available()), (true, has_tiles())] {
         if !found {
@@ -133,9 +132,8 @@ fn attention_is_that_of_the_operands_over_odd_shapes() {
             let scale = 24.0 / (width as f32).sqrt();
             let mut y = vec![7.0; queries * stride];
             let operands = [&query, &key, &value].map(|data| Rows { data, stride });
-            let attend = if by_tiles { attend_by_tiles } else { attend };
             // SAFETY: so many rows are there.
-            unsafe { attend(operands, [queries, keys, width], scale, (y.as_mut_ptr(), stride)) };
+            unsafe { attend(by_tiles, operands, [queries, keys, width], scale, (y.as_mut_ptr(), stride)) };
             let (mut apart, mut size) = (0.0, 0.0);
             for q in 0..queries {
                 // Queries are rounded after they were scaled.
@@ -156,6 +154,21 @@ fn attention_is_that_of_the_operands_over_odd_shapes() {
             let (error, most) = ((apart / size).sqrt(), if by_tiles { 3e-3 } else { 3e-6 });
             assert!(error < most, "{queries} x {keys} x {width}: {error}");
         }
+    }
+}
+
+#[test]
+fn what_is_no_number_stays_none_and_harms_no_other_row() {
+    for (tiles, _) in [(false, available()), (true, has_tiles())].into_iter().filter(|(_, found)| *found) {
+        let (mut query, others) = (values(40 * 16, 1), values(50 * 16, 2));
+        query[3 * 16 + 5] = f32::NAN;
+        let operands = [&query, &others, &others].map(|data| Rows { data, stride: 16 });
+        let mut y = vec![0.0; 40 * 16];
+        // SAFETY: so many rows are there.
+        unsafe { attend(tiles, operands, [40, 50, 16], 0.25, (y.as_mut_ptr(), 16)) };
+        let none: Vec<usize> = (0..40).filter(|q| y[q * 16..][..16].iter().any(|v| v.is_nan())).collect();
+        assert_eq!(none, [3], "by tiles: {tiles}");
+        assert!(y[3 * 16..][..16].iter().all(|v| v.is_nan()));
     }
 }
 
@@ -234,7 +247,6 @@ fn packed_weights_beside_gemm() {
 
 /// A head of MaskGIT at 512 px, of the bundled text model, of its shortcut, and of Lumina-DiMOO.
 #[test]
-#[cfg(target_arch = "x86_64")]
 #[ignore = "a measurement"]
 fn attention_of_a_head() {
     for [tokens, heads, width] in [[1025, 16, 48], [286, 6, 32], [286, 6, 16], [4300, 32, 128]] {
@@ -244,12 +256,13 @@ fn attention_of_a_head() {
         let operands = [0, 1, 2].map(|i| Rows { data: &data[i * row..], stride: 3 * row });
         let mut y = vec![0.0; tokens * width];
         for (name, found) in [("f32", available()), ("tiles", has_tiles())] {
-            let attend = if name == "f32" { attend } else { attend_by_tiles };
             let mut best = f64::INFINITY;
             for _ in 0..if found { 20 } else { 0 } {
                 let start = Instant::now();
                 // SAFETY: so many rows are there.
-                unsafe { attend(operands, [tokens, tokens, width], 0.1, (y.as_mut_ptr(), width)) };
+                unsafe {
+                    attend(name == "tiles", operands, [tokens, tokens, width], 0.1, (y.as_mut_ptr(), width));
+                };
                 best = best.min(start.elapsed().as_secs_f64());
             }
             let flops = 4e-9 * (tokens * tokens * width) as f64;

@@ -250,7 +250,7 @@ pub(crate) fn attention(p: Params, how: How, query: &[f32], key: &[f32], value: 
             let y = y.from(sequence * queries + start, column);
             match how {
                 How::Gemm => of.attend(count, keys, y, row),
-                How::Vectors | How::Tiles => of.attend_at_once(how, count, keys, y, row),
+                How::Vectors | How::Tiles => of.attend_at_once(how == How::Tiles, count, keys, y, row),
             }
         };
     });
@@ -306,28 +306,15 @@ struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// The same with all keys at once, by [`How::Vectors`] or [`How::Tiles`].
+    /// [`Head::attend`] with all keys at once, by [`How::Vectors`] or by `tiles`.
     ///
     /// # Safety
-    /// As there, and the processor has them.
-    unsafe fn attend_at_once(&self, how: How, count: usize, keys: usize, y: *mut f32, row: usize) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let operands = [self.query, self.key, self.value];
-            let operands = operands.map(|Rows { data, stride }| migm_products::Rows { data, stride });
-            let attend = match how {
-                How::Tiles => migm_products::attend_by_tiles,
-                How::Vectors | How::Gemm => migm_products::attend,
-            };
-            // SAFETY: the rows that the caller lent.
-            unsafe { attend(operands, [count, keys, self.width], self.scale, (y, row)) };
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        // SAFETY: the caller's.
-        unsafe {
-            let _ = how;
-            self.attend(count, keys, y, row);
-        };
+    /// As there.
+    unsafe fn attend_at_once(&self, tiles: bool, count: usize, keys: usize, y: *mut f32, row: usize) {
+        let operands = [self.query, self.key, self.value];
+        let operands = operands.map(|Rows { data, stride }| migm_products::Rows { data, stride });
+        // SAFETY: the rows that the caller lent.
+        unsafe { migm_products::attend(tiles, operands, [count, keys, self.width], self.scale, (y, row)) };
     }
 }
 
