@@ -30,7 +30,7 @@ import tokens
 SPECIAL = ["[UNK]", "<uncondition>", "<mask>", "<newline>", "<boa>", "<boi>", "<eoi>", "<eoa>"]
 UNCONDITIONAL = 0.1
 BINDING = 0.1  # of the loss of `--bind` that tells captions apart, in nats a scene, beside that of a token
-BINDING_TOKENS = 40  # of a scene, with `--bind`
+BINDING_TOKENS = 40  # of a scene that is all masked, with `--bind`
 WHOLE = 0.1  # share of batches that are whole scenes with `--window`
 
 
@@ -364,20 +364,32 @@ class Through:
         return getattr(self.owner, name)
 
 
-def binding(model, part, other, places, vocabulary, device):
-    """With everything masked, the loss of scenes under their captions, and of telling these from the captions `other` `[B, P]` of the
+def binding(model, part, other, places, hidden, vocabulary, device):
+    """The loss of the masked tokens of scenes under their captions, and of telling these from the captions `other` `[B, P]` of the
     same words: a model learns places, lights and things from the words as they come, and what their order says so late that
     178,000 scenes did not teach it. Also the share of scenes that are likelier under their own.
 
-    Where all tokens are masked they say nothing of each other, so that `places` `[B, N]` can be few."""
+    Of each scene it is given the tokens at `places` `[B, N]`, of which those are masked where `hidden` is true. Where all tokens are masked
+    they say nothing of each other, so that they can be few."""
     places, codes = places.to(device).tile(2, 1), torch.from_numpy(part.codes.astype(np.int64)).to(device).tile(2, 1)
+    hidden, wanted = hidden.to(device).tile(2, 1), codes.gather(1, places)
     condition = torch.from_numpy(np.concatenate((part.ids, other)).astype(np.int64)).to(device)
-    nothing = torch.full_like(codes, model.codebook)
-    logits = model.logits(features_of(model, "dimoo", nothing, condition, vocabulary, places))
-    losses = F.cross_entropy(logits.float().mT, codes.gather(1, places), reduction="none")
+    inputs = codes.scatter(1, places, torch.where(hidden, model.codebook, wanted))
+    logits = model.logits(features_of(model, "dimoo", inputs, condition, vocabulary, places))
+    losses = F.cross_entropy(logits.float().mT, wanted, reduction="none") * hidden
     right, wrong = losses.sum(1).chunk(2)
-    loss = right.mean() / places.shape[1] + BINDING * F.softplus(right - wrong).mean()
+    loss = right.sum() / hidden.chunk(2)[0].sum() + BINDING * F.softplus(right - wrong).mean()
     return loss, (right < wrong).float().mean()
+
+
+def bound(part, count, codebook, columns):
+    """Where `binding` looks at scenes: at a few of the `count` tokens around things, all masked, or (half of the time) at all of these,
+    masked as they are elsewhere: things stay what the caption calls them when one of them is known."""
+    places = tokens.windows(part.labels, count, columns, columns)
+    if np.random.rand() < 0.5:
+        places = places.gather(1, torch.rand(places.shape).argsort(1)[:, :BINDING_TOKENS].sort(1).values)
+        return places, torch.ones_like(places, dtype=torch.bool)
+    return places, masks.masked(places, "dimoo", codebook, True, part.labels, places, columns)[1]
 
 
 def of_one_thing(part):
@@ -452,11 +464,11 @@ def main():
             part = common.from_first(pairs.take)
             trainer.position += len(part)
             other = tokens.exchanged(part, folder.header)
-            window = tokens.windows(part.labels, args.window or model.tokens, config.grid, config.grid)
-            few = torch.rand(window.shape).argsort(1)[:, :BINDING_TOKENS].sort(1).values
+            places, hidden = bound(part, args.window or model.tokens, codebook, config.grid)
             own = common.share(len(part))
             with common.autocast(args):
-                loss, told = binding(Through(net, model), part.of(own), other[own], window.gather(1, few)[own], vocabulary, args.device)
+                through = Through(net, model)
+                loss, told = binding(through, part.of(own), other[own], places[own], hidden[own], vocabulary, args.device)
             return loss, {"told": told}
         part = common.from_first(batches.take)
         trainer.position += len(part)

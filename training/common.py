@@ -191,9 +191,10 @@ class Trainer:
         return self.lr * fall * min(1.0, (self.step + 1) / max(self.warmup, 1))
 
     def _what(self, metadata, begins=False):
-        """What cannot change between resumptions: not for how long a stage trains, and sampling only where it is learnt from (and not where
-        weights begin that learnt from another)."""
+        """What cannot change between resumptions: not for how long a stage trains, and sampling only where it is learnt from. Weights can
+        begin that learnt from another, and by another loss."""
         learns = "shortcut" in self.stage and not begins
+        metadata = {name: value for name, value in metadata.items() if not (begins and name in ("kl", "masked", "rollout", "unroll"))}
         loose = {"stages", "scenes"} | (set() if learns else {"text_sampling", "class_sampling"})
         config = {name: value for name, value in metadata["config"].items() if name not in loose}
         return {**metadata, "config": config}

@@ -20,7 +20,8 @@ import numpy as np
 CHUNK = 4096
 # Fields of `labels`. FIRST and LAST are the tokens, top left and bottom right, between which all things stand.
 KIND, NOUN_A, NOUN_B, COUNT, RELATION, LEFTMOST, RIGHTMOST, PLACE, LIGHT, COLOUR_A, COLOUR_B, STATED, HELD_OUT, TORN, FIRST, LAST = range(16)
-STATES_COLOURS = 4 + 8  # bits of STATED
+STATES_COLOUR = 4, 8  # bits of STATED, of the first thing and of the second
+STATES_COLOURS = sum(STATES_COLOUR)
 SIDES, AND = (0, 1), 2  # relations that say which is on which side, and the one that does not
 NO_WORD = 65535
 

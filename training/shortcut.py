@@ -2,14 +2,17 @@
 
 MIGM-Shortcut (arXiv 2602.23996), with the official tensor names: cross-attention from the last features to the tokens just
 revealed, self-attention, a scale-shift by the mask ratio, and a residual onto the features. The frozen base makes
-trajectories with the product's sampler while training goes on; an example is a chain of up to `--unroll` pairs of consecutive
-steps of one trajectory, along which the shortcut goes on from its own features, as it does between two full steps when pictures
-are made; tokens and targets stay those of the trajectory, so that the base runs no more often. Each trajectory is used a few
-times. The loss is the mean squared error of features, mostly (`--masked`) at masked tokens, which the next steps draw; the rest
-has been drawn already. The shortcut begins as plain reuse of the features: its last projection is zero. What it is worth is
-validated on runs that it does not learn from, between four full steps of each (`held_...` in the curve).
+trajectories with the product's sampler while training goes on, half of them in half as many steps; an example is a chain of up to
+`--unroll` pairs of consecutive steps of one trajectory, along which the shortcut goes on from its own features, as it does between two
+full steps when pictures are made; tokens and targets stay those of the trajectory, so that the base runs no more often. Each trajectory
+is used a few times. The loss is mostly (`--kl`) the divergence of the distributions that the tokens of a
+step are drawn from, with guidance and without, which is what is taken from features: two directions of them that are as large are not
+worth as much, guidance is a difference of features, in which errors of both add up, and most masked tokens wait for another step.
+Beside it stands the mean squared error of features, and (`--masked`) of those at masked tokens. The shortcut begins as plain reuse of
+the features: its last projection is zero. What it is worth is validated on runs that it does not learn from, between four full steps
+of each (`held_...` in the curve).
 
-`--rollout K` has the shortcut choose the tokens as well, for one full step of the base an example. `--unroll 1 --masked 0 --lr 1e-4
+`--rollout K` has the shortcut choose the tokens as well, for one full step of the base an example. `--unroll 1 --masked 0 --kl 0 --lr 1e-4
 --decay 0.5` is what the paper does, as near as the schedule goes. Ablations: `--no-cross-attention`, `--no-time`, `--ratio`,
 `--blocks`, `--kl WEIGHT`.
 
@@ -32,6 +35,7 @@ import tokens
 from config import Shortcut, replace, revive
 
 POOL = 6  # trajectories that batches are drawn from
+OTHERS, OTHERS_WEIGHT = 24, 0.1  # masked tokens that a step does not reveal, of each picture: their confidence keeps them back
 HELD = 8  # pictures whose runs it is validated on
 HELD_BUDGET = 4  # full steps of those
 
@@ -144,8 +148,20 @@ class Step:
         self.inputs = [(f, ids, rows) for f, (ids, rows) in zip(before, run.new(), strict=True)]
         self.targets = after
         self.positions, ratio = run.masked()
+        self.guidance, _ = sampling.numbers(run.arch, run.settings, run.step, run.steps)
         self.ratio = torch.full((run.batch,), ratio, device=run.device)
         self.rows = run.rows(self.positions)
+        self.usual = run.model.tokens / run.steps  # tokens a step
+        self.drawn = None
+
+    def reveals(self, positions):
+        """Takes note which of the masked tokens this step reveals, at these places `[B, n]`."""
+        (self.drawn,) = (self.positions[..., None] == positions[:, None]).any(-1).nonzero()[:, 1:].T
+        self.drawn = self.drawn.reshape(len(positions), -1)
+
+    def at_masked(self, sequences):
+        """Of the features of both sequences those at masked tokens."""
+        return [f.gather(1, rows[..., None].expand(-1, -1, f.shape[-1])) for f, rows in zip(sequences, self.rows, strict=True)]
 
 
 @torch.no_grad()
@@ -162,6 +178,8 @@ def trajectory(args, owner, arch, condition, vocabulary, settings):
             steps.append(Step(run, before, after))
         before = after
         run.reveal()
+        if steps:
+            steps[-1].reveals(run.new_positions)
     return steps
 
 
@@ -188,45 +206,61 @@ def rollout(args, owner, arch, condition, vocabulary, settings, student, depth):
             run.reveal()
         before = run.features
         run.full()
-        return Step(run, before, run.features)
+        step = Step(run, before, run.features)
+        run.reveal()
+        step.reveals(run.new_positions)
+        return step
 
 
-def loss_of_chain(chain, student, owner, arch, kl, extra):
-    """Mean squared error over both sequences of consecutive steps, and the figures that show what the shortcut is worth.
+def divergence(owner, step, ours, theirs, guidance, some):
+    """How far the distributions that tokens are drawn from are apart `[B, n]`, at those of the masked tokens that `some` `[B, n]` counts: `ours`
+    and `theirs` are features at all of them, of both sequences.
 
-    After the first step the student goes on from its own features. `reuse` is what the loss would be of the features at the
-    chain's beginning; the other figures are of masked tokens alone.
+    In f32, as guidance multiplies what rounding leaves; its sum goes before the head, which is linear.
+    """
+    with torch.autocast(some.device.type, enabled=False):
+        at = some[..., None].expand(-1, -1, owner.width)
+        picked = ([features.float().gather(1, at) for features in pair] for pair in (ours, theirs))
+        guided = ((1 + guidance) * told - guidance * untold for told, untold in picked)
+        positions = step.positions.gather(1, some)
+        own, teacher = (owner.logits(features, positions).log_softmax(-1) for features in guided)
+    return F.kl_div(own, teacher, log_target=True, reduction="none").sum(-1)
+
+
+def loss_of_chain(chain, student, owner, arch, extra, kl, told=False):
+    """The mean squared error of both sequences over consecutive steps, `extra` times that at masked tokens, and `kl` times the divergence of
+    what tokens are drawn from; and the figures that show what the shortcut is worth, divergences where they are `told`.
+
+    After the first step the student goes on from its own features. `reuse` is what the squared errors would be of the features at the
+    chain's beginning; the other figures are of masked tokens alone, and divergences in nats a token, in the mean over a whole run.
     """
     losses, figures = [], {}
     present = first = [f.float() for f, _, _ in chain[0].inputs]
+    mean = lambda of, *pairs: sum(map(of, *pairs)) / 2  # noqa: E731
     for step in chain:
-        moved = []
-        for i, (_, ids, rows) in enumerate(step.inputs):
-            target, masked, reused = step.targets[i].float(), step.rows[i], first[i]
-            predicted = student(present[i], owner, ids, rows, step.ratio).float()
-            pick = lambda f: f.gather(1, masked[..., None].expand(-1, -1, f.shape[-1]))  # noqa: B023, E731
-            ours, theirs, last = pick(predicted), pick(target), pick(reused)
-            loss = F.mse_loss(ours, theirs) if arch == "maskgit" else F.mse_loss(predicted, target)
-            if extra:
-                loss = loss + extra * F.mse_loss(ours, theirs)
-            if kl:
-                teacher = owner.logits(theirs, step.positions).float().log_softmax(-1)
-                own = owner.logits(ours, step.positions).float().log_softmax(-1)
-                loss = loss + kl * F.kl_div(own, teacher, log_target=True, reduction="none").sum(-1).mean()
-            losses.append(loss)
-            moved.append(predicted)
-            with torch.no_grad():
-                found = {
-                    "reuse": extra * F.mse_loss(last, theirs)
-                    + (F.mse_loss(last, theirs) if arch == "maskgit" else F.mse_loss(reused, target)),
-                    "cos_reuse": F.cosine_similarity(last, theirs, dim=-1).mean(),
-                    "cos_shortcut": F.cosine_similarity(ours, theirs, dim=-1).mean(),
-                    "mse_reuse": F.mse_loss(last, theirs),
-                    "mse_shortcut": F.mse_loss(ours, theirs),
-                }
+        targets = [target.float() for target in step.targets]
+        inputs = zip(present, step.inputs, strict=True)
+        present = [student(features, owner, ids, rows, step.ratio).float() for features, (_, ids, rows) in inputs]
+        ours, theirs, reused = map(step.at_masked, (present, targets, first))
+        apart, kept = ((ours, reused) if arch == "maskgit" else (present, first))
+        wanted = theirs if arch == "maskgit" else targets
+        loss = mean(F.mse_loss, apart, wanted) + extra * mean(F.mse_loss, ours, theirs)
+        if kl:
+            # Half of the time as it is outside of an interval of guidance.
+            guidance, count = random.choice((step.guidance, 0.0)), step.drawn.shape[1]
+            others = torch.randint(step.positions.shape[1], (len(step.drawn), OTHERS), device=step.drawn.device)
+            found = divergence(owner, step, ours, theirs, guidance, torch.cat((step.drawn, others), 1))
+            loss = loss + kl * (found[:, :count].sum(1).mean() / step.usual + OTHERS_WEIGHT * found[:, count:].mean())
+        losses.append(loss)
+        with torch.no_grad():
+            found = {"reuse": mean(F.mse_loss, kept, wanted) + extra * mean(F.mse_loss, reused, theirs)}
+            for name, pair in (("reuse", reused), ("shortcut", ours)):
+                found[f"cos_{name}"] = mean(lambda a, b: F.cosine_similarity(a, b, dim=-1).mean(), pair, theirs)
+                found[f"mse_{name}"] = mean(F.mse_loss, pair, theirs)
+                if told:
+                    found[f"kl_{name}"] = divergence(owner, step, pair, theirs, step.guidance, step.drawn).sum(1).mean() / step.usual
             for name, value in found.items():
-                figures[name] = figures.get(name, 0.0) + value.detach() / (2 * len(chain))
-        present = moved
+                figures[name] = figures.get(name, 0.0) + value.detach() / len(chain)
     return sum(losses) / len(losses), figures
 
 
@@ -238,8 +272,8 @@ def main():
     parser.add_argument("--no-time", action="store_true", help="without the scale-shift by the mask ratio")
     parser.add_argument("--ratio", type=int, help="width of the base over the width inside")
     parser.add_argument("--blocks", type=int)
-    parser.add_argument("--kl", type=float, default=0.0, metavar="WEIGHT", help="add the divergence of the codes' distributions")
-    parser.add_argument("--masked", type=float, default=6.0, metavar="WEIGHT", help="add the error at masked tokens alone (default: 6)")
+    parser.add_argument("--kl", type=float, default=3.0, metavar="WEIGHT", help="add the divergence at the tokens of a step (default: 3)")
+    parser.add_argument("--masked", type=float, default=1.0, metavar="WEIGHT", help="add the error at masked tokens alone (default: 1)")
     parser.add_argument("--rollout", type=int, default=1, metavar="K", help="learn up to K steps deep on its own predictions")
     parser.add_argument("--replays", type=int, default=4, metavar="K", help="learn from each trajectory so often (default: 4)")
     parser.add_argument("--unroll", type=int, default=6, metavar="K", help="chains of up to K steps from its own features (default: 6)")
@@ -270,6 +304,11 @@ def main():
     settings = config.text_sampling if arch == "dimoo" else config.class_sampling
     prompts = tokens.Batches(tokens.Folder(args.out), batch, args.seed + 1 + common.rank()) if arch == "dimoo" else None
     runs = base.Through(torch.compile(owner, dynamic=True), owner) if args.compile else owner
+    learner = torch.compile(student, dynamic=True) if args.compile else student
+
+    def settings_now():
+        """Of half of the runs, half of the steps: the fewer they are, the more tokens a step brings."""
+        return {**settings, "steps": settings["steps"] // random.choice((1, 2))}
 
     def condition():
         if arch == "maskgit":
@@ -284,7 +323,7 @@ def main():
             depth = 1 + turn[0] % args.rollout
             return [rollout(args, runs, arch, condition(), vocabulary, settings, student, depth)]
         if len(pool) < POOL * settings["steps"] * args.replays // 2 // args.unroll:
-            made = trajectory(args, runs, arch, condition(), vocabulary, settings)
+            made = trajectory(args, runs, arch, condition(), vocabulary, settings_now())
             for _ in range(args.replays):
                 # Chains of one length but for the last, from another place each time.
                 cuts = range(random.randrange(args.unroll) - args.unroll + 1, len(made), args.unroll)
@@ -295,7 +334,7 @@ def main():
     def loss_of():
         chain = next_chain()
         with common.autocast(args):
-            return loss_of_chain(chain, student, owner, arch, args.kl, args.masked)
+            return loss_of_chain(chain, learner, owner, arch, args.masked, args.kl)
 
     def held_condition():
         if arch == "maskgit":
@@ -311,8 +350,9 @@ def main():
         if not held:  # a stage that is done needs none
             held.extend(held_chains(args, owner, arch, held_condition(), vocabulary, settings))
         with common.autocast(args):
-            found = [loss_of_chain(chain, trainer.average, owner, arch, 0.0, args.masked)[1] for chain in held]
-        return {f"held_{name}": sum(f[name] for f in found) / len(found) for name in ("mse_reuse", "mse_shortcut")}
+            found = [loss_of_chain(chain, trainer.average, owner, arch, args.masked, 0.0, told=True)[1] for chain in held]
+        names = ("mse_reuse", "mse_shortcut", "kl_reuse", "kl_shortcut")
+        return {f"held_{name}": sum(f[name] for f in found) / len(found) for name in names}
 
     trainer.run(loss_of, validate, every=300)
 

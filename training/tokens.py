@@ -121,6 +121,28 @@ def colours_exchanged(ids, header):
     return ids
 
 
+def stating_colours(part, header):
+    """The same scenes under captions that state both colours, where they show two things of two colours: what is known of three times as
+    many scenes as say it."""
+    labels, ids = part.labels.copy(), part.ids.copy()
+    number = {word: i for i, word in enumerate(header["words"])}
+    shown = labels[:, [scenes.COLOUR_A, scenes.COLOUR_B]]
+    two = (labels[:, scenes.KIND] == 1) & (shown > 0).all(1) & (shown[:, 0] != shown[:, 1])
+    for at in np.flatnonzero(two):
+        words = list(ids[at][ids[at] != scenes.NO_WORD])
+        # From the end, so that the first thing's place stays: the second's follows "of" or "and".
+        behind = next(i for i, word in enumerate(words) if word in (number.get("of"), number.get("and")))
+        for thing, article in ((1, behind + 1), (0, 0)):
+            if not labels[at, scenes.STATED] & scenes.STATES_COLOUR[thing]:
+                colour = header["colours"][shown[at, thing]]
+                if words[article] != number.get("some"):
+                    words[article] = number["an" if colour == "orange" else "a"]
+                words.insert(article + 1, number[colour])
+        ids[at, : len(words)] = words
+    labels[two, scenes.STATED] |= scenes.STATES_COLOURS
+    return Part(part.codes, labels, ids)
+
+
 EXCHANGED = sides_exchanged, colours_exchanged  # in the order of `exchangeable`
 
 
@@ -176,8 +198,8 @@ class Batches:
     """Batches of scenes whose captions have one length, over one shard after the other.
 
     What does not fill a batch waits for the next shard, so that captions of every length come as often as they are. `single`
-    takes scenes of one thing only, `pairs` those whose captions mean another scene when two of their words are exchanged (`exchanged`),
-    of sides few, which are learnt soon (`SIDES_KEPT`).
+    takes scenes of one thing only, `pairs` those whose captions mean another scene when two of their words are exchanged (`exchanged`):
+    with both colours stated (`stating_colours`), and of sides alone few, which are learnt soon (`SIDES_KEPT`).
     `state_dict` is enough to go on from where it was.
     """
 
@@ -221,6 +243,7 @@ class Batches:
             part = part.of(part.labels[:, scenes.KIND] == 0)
         random = np.random.default_rng((self.seed, self.turn))
         if self.pairs:
+            part = stating_colours(part, self.folder.header)
             sides, colours = exchangeable(part.labels)
             part = part.of(colours | sides & (random.random(len(part)) < SIDES_KEPT))
         if self.waiting:

@@ -3,12 +3,14 @@
 
 use super::{CliError, Place};
 use crate::generate::GenerateError;
-use crate::generate::calibrate::{FILE, Measured, Schedules, measure};
+use crate::generate::calibrate::{Calibration, FILE, Measured, Schedules, measure};
+use crate::generate::divergence::Heads;
 use crate::generate::model::Model;
 use crate::generate::picture::write_whole;
 use crate::generate::predict::Predictor;
 use crate::generate::recipe::Subject;
 use crate::generate::refresh::Refresh;
+use crate::generate::sampling::Sampling;
 use crate::generate::session::{Session, Settings, Shape};
 use crate::models::{Batch, Condition};
 use crate::output::{self, Format, Output};
@@ -33,6 +35,9 @@ pub(super) struct Arguments {
     /// Steps (default: the model's)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     steps: Option<u32>,
+    /// Mask ratios between which the runs have guidance, as LOW,HIGH (default: the model's)
+    #[arg(long, value_name = "LOW,HIGH", value_parser = super::generate::interval)]
+    guidance_interval: Option<[f32; 2]>,
     /// A prompt of the runs, for text models; repeat it for several (default: a thing of each of the model's words)
     #[arg(long = "prompt", value_name = "TEXT")]
     prompts: Vec<String>,
@@ -53,11 +58,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     output::check(&[Output::file("--out", &path, Format::Json)])?;
     let runs = runs(arguments, &model)?;
     let sampling = model.config.sampling;
-    let settings = Settings {
-        sampling: sampling.with_steps(arguments.steps.unwrap_or(sampling.steps)),
-        refresh: Refresh::Every,
-        predictor: arguments.predictor,
+    let sampling = Sampling {
+        guidance_interval: arguments.guidance_interval.unwrap_or(sampling.guidance_interval),
+        ..sampling.with_steps(arguments.steps.unwrap_or(sampling.steps))
     };
+    let settings = Settings { sampling, refresh: Refresh::Every, predictor: arguments.predictor };
     let steps = settings.plan(model.family().tokens())?.len();
     if steps != settings.sampling.steps as usize {
         let message = format!("only {steps} of the steps reveal a token; ask for {steps} or fewer");
@@ -76,20 +81,28 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         let batch = Batch::of(condition, 1, settings.sampling.guided());
         let shape = Shape { decoder: false, ..Shape::new(batch, Some(settings.predictor)) };
         let mut session = Session::new(&model, shape, &device)?;
+        let mut heads = Heads::new(&model, batch, &device)?;
         for run in group {
             let run = std::slice::from_ref(run);
-            let found = block_on(measure(&mut session, &settings, run, &mut || bar.inc(1)))?;
+            let found = block_on(measure(&mut session, &mut heads, &settings, run, &mut || bar.inc(1)))?;
             let share = 1.0 / runs.len() as f64;
             measured.add(&found, share);
             halves[(run[0].1 % 2) as usize].add(&found, share);
-            hindsight.add(&Schedules::new(&settings.predictor, 1, found), share);
+            hindsight.add(&Schedules::new(&settings, 1, found), share);
         }
     }
     bar.finish_and_clear();
-    let schedules = Schedules::new(&settings.predictor, runs.len() as u32, measured);
-    write_whole(&path, serde_json::to_string(&schedules).unwrap_or_default().as_bytes())?;
-    let halves = halves.map(|half| Schedules::new(&settings.predictor, 0, half));
-    print(&schedules, &halves, &hindsight, &settings, &path)
+    let schedules = Schedules::new(&settings, runs.len() as u32, measured);
+    let mut all = known(&path);
+    all.insert(schedules.clone());
+    write_whole(&path, serde_json::to_string(&all).unwrap_or_default().as_bytes())?;
+    let halves = halves.map(|half| Schedules::new(&settings, 0, half));
+    print(&schedules, &halves, &hindsight, &path)
+}
+
+/// What the file holds that is written to, for other predictors and other steps; nothing where there is none that can be read.
+fn known(path: &std::path::Path) -> Calibration {
+    std::fs::read(path).ok().and_then(|bytes| Calibration::read(&bytes).ok()).unwrap_or_default()
 }
 
 /// What the best plan of each run alone would leave, by budget from 1, in the mean over runs: no rule that decides which steps are
@@ -138,7 +151,6 @@ fn print(
     schedules: &Schedules,
     halves: &[Schedules; 2],
     hindsight: &Hindsight,
-    settings: &Settings,
     path: &std::path::Path,
 ) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
@@ -150,7 +162,7 @@ fn print(
         "budget", "best", "even", "less by", "on other runs by", "in hindsight by"
     )?;
     for budget in 1..=steps.div_ceil(2) {
-        let plan = schedules.plan(settings, budget)?;
+        let plan = schedules.plan(budget)?;
         let even = Refresh::Uniform(budget).full_steps(*steps as usize, *steps)?;
         let even: Vec<u32> = (0..).zip(even).filter(|(_, full)| *full).map(|(step, _)| step).collect();
         let less = |best: f64, even: f64| if even > 0.0 { 100.0 * (1.0 - best / even) } else { 0.0 };
@@ -166,12 +178,12 @@ fn print(
         let bound = hindsight.0.get(budget as usize - 1).map_or(0.0, |least| less(*least, uniform));
         writeln!(
             out,
-            "{budget:>6} {best:>12.3e} {uniform:>12.3e} {saved:>7.1} % {other:>14.1} % {bound:>14.1} %  {plan:?}"
+            "{budget:>6} {best:>12.2} {uniform:>12.2} {saved:>7.1} % {other:>14.1} % {bound:>14.1} %  {plan:?}"
         )?;
     }
     writeln!(
         out,
-        "best is the mean over all runs; in hindsight, each run has its own best steps, and no rule wins more"
+        "best is the mean over all runs, in nats a picture that what tokens are drawn from is apart; in hindsight, each run has its own best steps, and no rule wins more"
     )?;
     writeln!(out, "wrote {}; use it by --refresh optimal:B", path.display())?;
     Ok(())

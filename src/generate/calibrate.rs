@@ -2,28 +2,101 @@
 //! sum, found by dynamic programming.
 //!
 //! Along each run of vanilla the features of every step are kept. From every step the predictor then goes on alone, given the tokens
-//! that vanilla revealed (teacher forcing), and its features are held against vanilla's. The error of a plan is the sum over its
-//! predicted steps, each weighted by the share of tokens that it reveals; a plan of `B` full steps is a path through the steps, so
+//! that vanilla revealed (teacher forcing), and its features are held against vanilla's: by how far apart the distributions are that
+//! the step's tokens are drawn from ([`divergence`](super::divergence)). The error of a plan is the sum over its
+//! predicted steps, in nats a picture; a plan of `B` full steps is a path through the steps, so
 //! the best one is found exactly. It bounds what any rule can win that decides during a run from the same predictor.
 
 use super::GenerateError;
+use super::divergence::{Heads, divergence, feature_states};
 use super::predict::Predictor;
+use super::sampling::everywhere;
 use super::session::{Session, Settings};
 use crate::exec::{read_f32, write_f32};
 use crate::models::{Condition, states};
 use serde::{Deserialize, Serialize};
 
-/// What `migm calibrate` measured, as it stands in a folder's `schedules.json`.
+/// All that `migm calibrate` measured of a model, as it stands in a folder's `schedules.json`: of each predictor, number of steps and
+/// interval of guidance the last.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Calibration(Vec<Schedules>);
+
+impl Calibration {
+    /// From the bytes of a file, which holds a list, or (as it did first) one alone.
+    ///
+    /// # Errors
+    /// It holds neither.
+    pub fn read(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            return serde_json::from_slice(bytes).map(Self);
+        }
+        Ok(Self(vec![serde_json::from_slice(bytes)?]))
+    }
+
+    /// Takes in what was measured now, in the place of what was of the same settings.
+    pub fn insert(&mut self, measured: Schedules) {
+        let key = |of: &Schedules| (of.predictor.clone(), of.steps, of.guidance_interval.map(f32::to_bits));
+        self.0.retain(|known| key(known) != key(&measured));
+        self.0.push(measured);
+    }
+
+    /// What was measured, the latest last.
+    pub fn iter(&self) -> impl Iterator<Item = &Schedules> {
+        self.0.iter()
+    }
+
+    /// What was measured of the predictor of these settings: in as many steps if it was, else in any, and of these with guidance in the same
+    /// interval if there are such.
+    pub fn of(&self, settings: &Settings) -> Option<&Schedules> {
+        let predictor = settings.predictor.to_string();
+        let (steps, interval) = (settings.sampling.steps, settings.sampling.guidance_interval);
+        let alike = |known: &Schedules| (known.steps == steps, known.guidance_interval == interval);
+        // Of equals the first, which is why the order is turned.
+        self.0.iter().rev().filter(|known| known.predictor == predictor).max_by_key(|known| alike(known))
+    }
+
+    /// The best plan of a budget.
+    ///
+    /// # Errors
+    /// Nothing was measured of these settings, or there is no such budget.
+    pub fn plan(&self, settings: &Settings, budget: u32) -> Result<Vec<u32>, GenerateError> {
+        let steps = settings.sampling.steps;
+        match self.of(settings).filter(|known| known.steps == steps) {
+            Some(known) => known.plan(budget),
+            None => {
+                let each: Vec<_> = self
+                    .0
+                    .iter()
+                    .map(|known| format!("{} in {} steps", known.predictor, known.steps))
+                    .collect();
+                let (predictor, known) = (settings.predictor, each.join(" and "));
+                Err(GenerateError::Setting(format!(
+                    "the model was calibrated for {known}, not for {predictor} in {steps}; run migm calibrate for these"
+                )))
+            }
+        }
+    }
+}
+
+/// What was measured of a predictor in so many steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedules {
     /// The predictor that was measured, as the command line takes it.
     pub predictor: String,
     /// Steps of the runs.
     pub steps: u32,
+    /// Between which mask ratios they had guidance.
+    #[serde(default = "everywhere")]
+    pub guidance_interval: [f32; 2],
     /// Runs that were measured.
     pub runs: u32,
-    /// By start and length, from 1: the weighted squared error of the features, as a share of their own square.
+    /// By start and length, from 1: the squared error of the features, as a share of their own square, weighted by the share of tokens
+    /// that the step reveals.
     pub errors: Vec<Vec<f64>>,
+    /// By start and length, from 1: the divergence of what the step's tokens are drawn from, in nats. (Empty in files that are older.)
+    #[serde(default)]
+    pub divergences: Vec<Vec<f64>>,
     /// For every budget from 1: the full steps of the best plan.
     pub plans: Vec<Vec<u32>>,
     /// By tenths of the mask ratio at which a stretch of predicted steps ends, from 0 on: what the relative error of features is of the
@@ -55,6 +128,8 @@ impl Factor {
 pub struct Measured {
     /// By start and length, from 1: see [`Schedules::errors`].
     pub errors: Vec<Vec<f64>>,
+    /// The same: see [`Schedules::divergences`].
+    pub divergences: Vec<Vec<f64>>,
     /// By tenths of the mask ratio.
     pub factors: [Factor; 10],
 }
@@ -62,10 +137,12 @@ pub struct Measured {
 impl Measured {
     /// Takes in what was measured along other runs, which are such a share of all.
     pub fn add(&mut self, other: &Self, share: f64) {
-        self.errors.resize(other.errors.len(), Vec::new());
-        for (sums, found) in self.errors.iter_mut().zip(&other.errors) {
-            sums.resize(found.len(), 0.0);
-            sums.iter_mut().zip(found).for_each(|(sum, value)| *sum += share * value);
+        for (all, found) in [(&mut self.errors, &other.errors), (&mut self.divergences, &other.divergences)] {
+            all.resize(found.len(), Vec::new());
+            for (sums, found) in all.iter_mut().zip(found) {
+                sums.resize(found.len(), 0.0);
+                sums.iter_mut().zip(found).for_each(|(sum, value)| *sum += share * value);
+            }
         }
         for (factor, found) in self.factors.iter_mut().zip(other.factors) {
             factor.sums.iter_mut().zip(found.sums).for_each(|(sum, value)| *sum += value);
@@ -77,37 +154,35 @@ impl Measured {
 pub const FILE: &str = "schedules.json";
 
 impl Schedules {
-    /// From errors by start and length.
-    pub fn new(predictor: &Predictor, runs: u32, measured: Measured) -> Self {
-        let Measured { errors, factors } = measured;
-        let (plans, steps) = (best_plans(&errors), errors.len() as u32);
+    /// From what was measured by start and length.
+    pub fn new(settings: &Settings, runs: u32, measured: Measured) -> Self {
+        let Measured { errors, divergences, factors } = measured;
+        let (plans, steps) = (best_plans(&divergences), errors.len() as u32);
         let factors = factors.into_iter().map(Factor::value).collect();
-        Self { predictor: predictor.to_string(), steps, runs, errors, plans, factors }
+        let guidance_interval = settings.sampling.guidance_interval;
+        let predictor = settings.predictor.to_string();
+        Self { predictor, steps, guidance_interval, runs, errors, divergences, plans, factors }
     }
 
     /// The best plan of a budget.
     ///
     /// # Errors
-    /// It was made for other settings, or has no such budget.
-    pub fn plan(&self, settings: &Settings, budget: u32) -> Result<Vec<u32>, GenerateError> {
-        let refuse = |message: String| Err(GenerateError::Setting(message));
-        let (predictor, steps) = (settings.predictor.to_string(), settings.sampling.steps);
-        if (self.predictor.as_str(), self.steps) != (predictor.as_str(), steps) {
-            return refuse(format!(
-                "the model was calibrated for {} in {} steps, not for {predictor} in {steps}; run migm calibrate for these",
-                self.predictor, self.steps
-            ));
-        }
-        match (budget as usize).checked_sub(1).and_then(|index| self.plans.get(index)) {
-            Some(plan) => Ok(plan.clone()),
-            None => refuse(format!("a refresh budget of {budget} is not between 1 and the {steps} steps")),
-        }
+    /// There is no such budget.
+    pub fn plan(&self, budget: u32) -> Result<Vec<u32>, GenerateError> {
+        let found = (budget as usize).checked_sub(1).and_then(|index| self.plans.get(index));
+        found.cloned().ok_or_else(|| {
+            let steps = self.steps;
+            GenerateError::Setting(format!(
+                "a refresh budget of {budget} is not between 1 and the {steps} steps"
+            ))
+        })
     }
 
-    /// The error of a plan: the sum over its predicted steps.
+    /// The error of a plan: the divergences of its predicted steps, in nats (of an older file, their weighted squared errors).
     pub fn error(&self, plan: &[u32]) -> f64 {
+        let errors = if self.divergences.is_empty() { &self.errors } else { &self.divergences };
         let ends = plan.iter().skip(1).copied().chain([self.steps]);
-        plan.iter().zip(ends).map(|(&start, end)| stretch(&self.errors, start as usize, end as usize)).sum()
+        plan.iter().zip(ends).map(|(&start, end)| stretch(errors, start as usize, end as usize)).sum()
     }
 }
 
@@ -155,13 +230,14 @@ fn best_plans(errors: &[Vec<f64>]) -> Vec<Vec<u32>> {
     (1..=steps).map(path).collect()
 }
 
-/// Measures errors along runs of vanilla, one a condition and seed; the session's shape has the predictor, and one image. `tick` is
-/// called after every run.
+/// Measures errors along runs of vanilla, one a condition and seed; the session's shape has the predictor, and one image, and `heads` are
+/// of as many prompt tokens. `tick` is called after every run.
 ///
 /// # Errors
 /// A predictor whose features depend on more than the last full step and the tokens since, or the device failed.
 pub async fn measure(
     session: &mut Session,
+    heads: &mut Heads,
     settings: &Settings,
     runs: &[(Condition, u64)],
     tick: &mut dyn FnMut(),
@@ -173,53 +249,56 @@ pub async fn measure(
         );
         return Err(GenerateError::Setting(message));
     }
-    let batch = session.shape().batch;
-    let sizes = |session: &Session| -> Vec<(String, usize)> {
-        let family = session.family();
-        let networks = family.networks(batch);
-        let size = |rows: u32| (rows * family.width()) as usize;
-        networks
-            .iter()
-            .map(|network| (network.name(states::FEATURES), size(network.sequences() * network.length())))
-            .collect()
-    };
-    let (features, tokens) = (sizes(session), session.family().tokens());
+    let features = feature_states(session.family(), session.shape().batch);
+    let tokens = session.family().tokens();
     let mut sums: Vec<Vec<f64>> = Vec::new();
+    let mut apart: Vec<Vec<f64>> = Vec::new();
     let mut factors = [Factor::default(); 10];
     for (condition, seed) in runs {
         let plan = session.configure(&settings.vanilla())?.to_vec();
+        heads.plan(&plan)?;
         session.start(std::slice::from_ref(condition), &[*seed])?;
-        let (mut kept, mut revealed) = (Vec::new(), Vec::new());
-        for _ in &plan {
+        let (mut kept, mut revealed, mut drawn_from) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, step) in plan.iter().enumerate() {
             session.step()?;
             let executor = session.executor();
             let mut all = Vec::new();
             for (state, len) in &features {
                 all.push(read_f32(executor, state, *len).await?);
             }
-            kept.push(all);
             let new = [states::NEW_IDS, states::NEW_POSITIONS];
             let mut lists = Vec::new();
             for state in new {
                 lists.push(executor.read(state, tokens as usize).await?);
             }
+            let places = &lists[1][..step.values.reveal as usize];
+            drawn_from.push(heads.log_probabilities(index, &all, places).await?);
+            kept.push(all);
             revealed.push(lists);
         }
         sums.resize(plan.len(), Vec::new());
+        apart.resize(plan.len(), Vec::new());
         for start in 0..plan.len() {
             for ((state, _), values) in features.iter().zip(&kept[start]) {
                 write_f32(session.executor(), state, values)?;
             }
             sums[start].resize(plan.len() - start - 1, 0.0);
+            apart[start].resize(plan.len() - start - 1, 0.0);
             let (mut before, mut velocity) = (kept[start][0].clone(), 0.0);
             for step in start + 1..plan.len() {
                 let lists = &revealed[step - 1];
                 session.executor().write(states::NEW_IDS, &lists[0])?;
                 session.executor().write(states::NEW_POSITIONS, &lists[1])?;
                 session.move_features(step)?;
-                let (state, len) = &features[0];
-                let found = read_f32(session.executor(), state, *len).await?;
+                let mut all = Vec::new();
+                for (state, len) in &features {
+                    all.push(read_f32(session.executor(), state, *len).await?);
+                }
                 let values = &plan[step].values;
+                let places = &revealed[step][1][..values.reveal as usize];
+                let by_these = heads.log_probabilities(step, &all, places).await?;
+                apart[start][step - start - 1] += divergence(&drawn_from[step], &by_these);
+                let found = all.swap_remove(0);
                 let share = f64::from(values.reveal) / f64::from(tokens);
                 sums[start][step - start - 1] += share * relative_square(&found, &kept[step][0]);
                 velocity += relative_distance(&found, &before);
@@ -231,8 +310,8 @@ pub async fn measure(
         tick();
     }
     let count = runs.len().max(1) as f64;
-    sums.iter_mut().flatten().for_each(|sum| *sum /= count);
-    Ok(Measured { errors: sums, factors })
+    sums.iter_mut().chain(&mut apart).flatten().for_each(|sum| *sum /= count);
+    Ok(Measured { errors: sums, divergences: apart, factors })
 }
 
 /// The distance from `wanted` as a share of its size, in L1 as an adaptive run has it (there of masked tokens alone).
@@ -255,6 +334,7 @@ mod tests {
     use crate::generate::model::Device;
     use crate::generate::predict::Taylor;
     use crate::generate::refresh::Refresh;
+    use crate::generate::sampling::Sampling;
     use crate::generate::session::Shape;
     use crate::models::Batch;
     use pollster::block_on;
@@ -280,8 +360,9 @@ mod tests {
         ) {
             let errors: Vec<Vec<f64>> =
                 (0..steps).map(|start| values[start * 7..][..steps - start - 1].to_vec()).collect();
-            let measured = Measured { errors: errors.clone(), ..Measured::default() };
-            let schedules = Schedules::new(&Predictor::Reuse, 1, measured);
+            let measured = Measured { errors: errors.clone(), divergences: errors.clone(), ..Measured::default() };
+            let reuse = Settings { sampling: Sampling::DIMOO, refresh: Refresh::Every, predictor: Predictor::Reuse };
+            let schedules = Schedules::new(&reuse, 1, measured);
             prop_assert_eq!(schedules.plans.len(), steps);
             for (index, plan) in schedules.plans.iter().enumerate() {
                 prop_assert_eq!((plan.len(), plan[0]), (index + 1, 0));
@@ -303,7 +384,8 @@ mod tests {
                 let mut session = Session::new(&model, shape, &Device::Cpu).unwrap();
                 let settings = Settings { sampling, refresh: Refresh::Every, predictor };
                 let runs = [(condition.clone(), 3), (condition.clone(), 4)];
-                block_on(measure(&mut session, &settings, &runs, &mut || {}))
+                let mut heads = Heads::new(&model, session.shape().batch, &Device::Cpu).unwrap();
+                block_on(measure(&mut session, &mut heads, &settings, &runs, &mut || {}))
             };
             let measured = of(Predictor::Reuse).unwrap();
             let errors = measured.errors.clone();
@@ -336,15 +418,40 @@ mod tests {
             let error = of(Predictor::Taylor(Taylor::LINEAR)).unwrap_err().to_string();
             assert!(error.contains("only shortcut and reuse"), "{error}");
             // A plan is of the predictor and the steps that it was measured for.
-            let schedules = Schedules::new(&Predictor::Reuse, 2, measured);
-            assert_eq!(schedules.plan(&settings, 5).unwrap(), [0, 1, 2, 3, 4]);
+            let schedules = Schedules::new(&settings, 2, measured);
+            let mut all = Calibration::default();
+            all.insert(Schedules { plans: Vec::new(), ..schedules.clone() });
+            all.insert(schedules.clone());
+            assert_eq!(all.plan(&settings, 5).unwrap(), [0, 1, 2, 3, 4]);
+            // A file holds all, and held one alone at first.
+            let (list, one) = (serde_json::to_vec(&all).unwrap(), serde_json::to_vec(&schedules).unwrap());
+            for bytes in [list, one] {
+                let read = Calibration::read(&bytes).unwrap();
+                assert_eq!(read.of(&settings).unwrap().plans, schedules.plans);
+                assert_eq!(read.iter().count(), 1);
+            }
+            let other = Settings { sampling: sampling.with_steps(6), ..settings.clone() };
+            assert_eq!(
+                all.of(&other),
+                Some(&schedules),
+                "factors of another number of steps are better than none"
+            );
+            all.insert(Schedules { steps: 6, ..schedules.clone() });
+            assert_eq!((all.of(&settings).unwrap().steps, all.of(&other).unwrap().steps), (5, 6));
+            // Guidance in an interval has plans of its own, if they were measured.
+            let partly = Sampling { guidance_interval: [0.1, 0.6], ..sampling };
+            let partly = Settings { sampling: partly, ..settings.clone() };
+            assert_eq!(all.of(&partly), Some(&schedules));
+            all.insert(Schedules { guidance_interval: [0.1, 0.6], ..schedules.clone() });
+            assert_eq!(all.of(&partly).unwrap().guidance_interval, [0.1, 0.6]);
+            assert_eq!(all.of(&settings), Some(&schedules));
             for (settings, budget, words) in [
                 (settings.clone(), 6, "not between 1 and the 5"),
                 (settings.clone(), 0, "not between 1 and the 5"),
                 (Settings { predictor: Predictor::Shortcut, ..settings.clone() }, 2, "not for shortcut"),
-                (Settings { sampling: sampling.with_steps(6), ..settings }, 2, "in 6"),
+                (Settings { sampling: sampling.with_steps(7), ..settings }, 2, "in 7"),
             ] {
-                let error = schedules.plan(&settings, budget).unwrap_err().to_string();
+                let error = all.plan(&settings, budget).unwrap_err().to_string();
                 assert!(error.contains(words), "{error}");
             }
         }

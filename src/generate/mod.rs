@@ -14,6 +14,7 @@ mod deciding;
 #[cfg(test)]
 mod deciding_tests;
 mod device;
+pub mod divergence;
 mod drawing;
 pub mod edit;
 pub mod encode;

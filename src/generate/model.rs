@@ -1,7 +1,7 @@
 //! A model folder ready to generate: its sizes, its sampling defaults, and its weights, all accounted for.
 
 use super::GenerateError;
-use super::calibrate::{self, Schedules};
+use super::calibrate::{self, Calibration};
 pub use super::device::Device;
 use super::published;
 use super::recipe::Subject;
@@ -101,7 +101,7 @@ pub struct Model {
     folder: Option<ModelFolder>,
     prompts: Option<PromptEncoder>,
     formats: Formats,
-    schedules: Option<Schedules>,
+    calibration: Option<Calibration>,
 }
 
 /// A word that a model has never seen.
@@ -198,27 +198,27 @@ impl Model {
                 formats.quantize = stored_quantization(&checkpoint, &expected);
             }
         }
-        let schedules = match folder.find(calibrate::FILE)? {
+        let calibration = match folder.find(calibrate::FILE)? {
             None => None,
             Some(bytes) => {
                 let wrong = |e: serde_json::Error| GenerateError::Config {
                     model: name.clone(),
                     what: format!(
-                        "{} beside it cannot be read: {e}; migm calibrate makes it anew",
+                        "{} beside it cannot be read: {e}; remove it, and migm calibrate makes it anew",
                         calibrate::FILE
                     ),
                 };
-                Some(serde_json::from_slice(&bytes).map_err(wrong)?)
+                Some(Calibration::read(&bytes).map_err(wrong)?)
             }
         };
-        Ok(Self { name, config, folder: Some(folder), prompts, formats, schedules })
+        Ok(Self { name, config, folder: Some(folder), prompts, formats, calibration })
     }
 
     /// A published model by its name alone: see [`published::NAMES`]. Published weights are in half precision.
     pub fn published(name: &str) -> Option<Self> {
         let config = published::config(name)?;
         let name = name.to_owned();
-        Some(Self { name, config, folder: None, prompts: None, formats: Formats::F16, schedules: None })
+        Some(Self { name, config, folder: None, prompts: None, formats: Formats::F16, calibration: None })
     }
 
     /// Whether there are weights.
@@ -292,8 +292,8 @@ impl Model {
     }
 
     /// What `migm calibrate` measured of it, if it did.
-    pub fn schedules(&self) -> Option<&Schedules> {
-        self.schedules.as_ref()
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.calibration.as_ref()
     }
 
     /// The settings with [`Refresh::Optimal`] replaced by the steps that were measured to be best; others stay as they are.
@@ -303,18 +303,17 @@ impl Model {
     pub fn resolve(&self, settings: Settings) -> Result<Settings, GenerateError> {
         settings.check(self.family())?;
         let Refresh::Optimal(budget) = settings.refresh else { return Ok(settings) };
-        let Some(schedules) = &self.schedules else {
+        let Some(calibration) = &self.calibration else {
             let message =
                 format!("{} is not calibrated; migm calibrate {0} measures its best full steps", self.name);
             return Err(GenerateError::Setting(message));
         };
-        Ok(Settings { refresh: Refresh::List(schedules.plan(&settings, budget)?), ..settings })
+        Ok(Settings { refresh: Refresh::List(calibration.plan(&settings, budget)?), ..settings })
     }
 
     /// What errors of a predictor are of the velocity that it accumulated, by parts of the mask ratio from 0 on, where that was measured.
     pub fn prior(&self, settings: &Settings) -> Vec<f32> {
-        let measured =
-            self.schedules.as_ref().filter(|known| known.predictor == settings.predictor.to_string());
+        let measured = self.calibration.as_ref().and_then(|known| known.of(settings));
         measured.map(|known| known.factors.clone()).unwrap_or_default()
     }
 

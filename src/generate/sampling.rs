@@ -123,7 +123,7 @@ impl std::str::FromStr for Reveal {
 }
 
 /// No interval at all.
-fn everywhere() -> [f32; 2] {
+pub(super) fn everywhere() -> [f32; 2] {
     [0.0, 1.0]
 }
 

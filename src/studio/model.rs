@@ -1,6 +1,6 @@
 //! A model as the window knows it.
 
-use crate::generate::calibrate::Schedules;
+use crate::generate::calibrate::Calibration;
 use crate::generate::model::Model;
 use crate::generate::predict::Predictor;
 use crate::generate::recipe::{Recipe, Subject};
@@ -40,7 +40,7 @@ pub struct ModelInfo {
     /// Whether it makes its pictures in one full step: there is nothing to guide, to save or to predict.
     pub one_step: bool,
     /// What was measured of it, if it was calibrated.
-    pub schedules: Option<Schedules>,
+    pub calibration: Option<Calibration>,
     /// Whether its weights are stored in f16, those aside that are quantised; else in f32.
     pub stored_half: bool,
     /// How they are stored quantised, if they are.
@@ -70,7 +70,7 @@ impl ModelInfo {
             draw: model.config.sampling,
             has_shortcut: family.has_shortcut(),
             one_step: family.is_one_step(),
-            schedules: model.schedules().cloned(),
+            calibration: model.calibration().cloned(),
             stored_half: model.formats().half,
             stored_quantized: model.formats().quantize,
         }

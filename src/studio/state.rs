@@ -385,7 +385,7 @@ impl State {
         let Some(recipe) = &self.recipe else { return Vec::new() };
         let steps = recipe.draw.steps;
         if let (Refresh::Optimal(budget), Some(model)) = (&recipe.refresh, &self.model) {
-            let measured = model.schedules.as_ref();
+            let measured = model.calibration.as_ref();
             return measured
                 .and_then(|known| known.plan(&recipe.settings(), *budget).ok())
                 .unwrap_or_default();

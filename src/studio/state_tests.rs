@@ -18,7 +18,7 @@ fn info(source: &str, is_text: bool) -> ModelInfo {
         draw: if is_text { Sampling::DIMOO } else { class },
         has_shortcut: true,
         one_step: false,
-        schedules: None,
+        calibration: None,
         stored_half: true,
         stored_quantized: None,
     }

@@ -206,6 +206,17 @@ fn a_model_is_calibrated_and_its_best_steps_are_taken() {
     let other =
         ["generate", "w5", "--model", "text", "--steps", "5", "--refresh", "optimal:2", "--backend", "cpu"];
     fails(&migm(folder.path(), &other), 1, &["calibrated for shortcut in 6 steps"]);
+    // Other steps stand beside these, and the same in their place.
+    for _ in 0..2 {
+        let fewer =
+            ["calibrate", "text", "--steps", "5", "--count", "1", "--backend", "cpu", "--prompt", "w9"];
+        succeeds(&migm(folder.path(), &fewer));
+        succeeds(&migm(folder.path(), &[&other[..], &["--no-compare", "--out", "y.png"]].concat()));
+        succeeds(&generate("optimal:2"));
+    }
+    let held = std::fs::read(folder.path().join("text/schedules.json")).unwrap();
+    let held: Vec<serde_json::Value> = serde_json::from_slice(&held).unwrap();
+    assert_eq!(held.iter().map(|one| one["steps"].as_u64()).collect::<Vec<_>>(), [Some(6), Some(5)]);
     std::fs::write(folder.path().join("text/schedules.json"), "{").unwrap();
     fails(&generate("every"), 1, &["schedules.json", "calibrate"]);
 }

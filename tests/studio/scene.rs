@@ -36,7 +36,7 @@ pub(crate) fn text_model() -> ModelInfo {
         draw: Sampling { steps: STEPS, ..Sampling::DIMOO },
         has_shortcut: true,
         one_step: false,
-        schedules: None,
+        calibration: None,
         stored_half: true,
         stored_quantized: None,
     }

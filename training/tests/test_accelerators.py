@@ -7,6 +7,7 @@ import accelerators
 import base
 import orders
 import sampling
+import shortcut
 
 WORDS = [f"w{i}" for i in range(12)]
 SETTINGS = {"steps": 7, "guidance": 2.0, "choice_temperature": 3.0, "schedule": "arccos"}
@@ -126,3 +127,25 @@ def test_a_halton_order_covers_every_token_and_spreads():
     # Sixteen tokens of 64 along the sequence: in nearly every block of two by two one.
     blocks = {(int(at) // 8 // 2, int(at) % 8 // 2) for at in ranks.argsort()[:16]}
     assert len(blocks) > 12
+
+
+@torch.no_grad()
+def test_a_shortcut_learns_what_the_sampler_draws_from(new):
+    """The divergence that it learns from is of the distributions that the sampler has at masked tokens, with guidance and without."""
+    for guided in (True, False):
+        run = new() if guided else new(guidance=0.0)
+        before = run.full()
+        run.reveal()
+        after = run.full()
+        step = shortcut.Step(run, before, after)
+        assert (step.guidance != 0) == guided
+        teacher = run.logits(step.positions).log_softmax(-1)
+        run.features = before
+        own = run.logits(step.positions).log_softmax(-1)
+        expected = (teacher.exp() * (teacher - own)).sum(-1)
+        run.features = after
+        run.reveal()
+        step.reveals(run.new_positions)
+        assert torch.equal(step.positions.gather(1, step.drawn), run.new_positions)
+        found = shortcut.divergence(run.model, step, step.at_masked(before), step.at_masked(after), step.guidance, step.drawn)
+        assert torch.allclose(found, expected.gather(1, step.drawn), rtol=1e-3, atol=1e-6) and found.max() > 1e-4

@@ -28,6 +28,15 @@ def test_captions_are_exchanged_where_they_then_mean_another_scene():
     first = ("a red fox to the right of an owl", "a fox to the left of an owl", "a red fox and an orange owl")
     assert seen == {(*first, "a red fox to the left of an orange owl"), (*first, "an orange fox to the right of a red owl")}
 
+    # What scenes show can be said of those that do not say it, and of no others.
+    shown = labels.copy()
+    shown[[0, 5], scenes.COLOUR_B], shown[3, scenes.COLOUR_A] = 2, 2
+    stated = tokens.stating_colours(tokens.Part(np.zeros((7, 1), int), shown, ids), header)
+    now = list(captions)
+    now[0], now[3] = "a red fox to the left of an orange owl", "an orange fox and a red owl"
+    assert [words(row) for row in stated.ids] == now
+    assert tokens.exchangeable(stated.labels)[1].tolist() == [True, False, True, True, True, False, False]
+
 
 def test_nearly_all_is_masked_more_often_than_a_sampler_does():
     torch.manual_seed(0)

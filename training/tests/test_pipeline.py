@@ -294,8 +294,8 @@ def test_a_base_learns_the_order_of_words(run, tmp_path):
     seen = []
     for _ in range(150):
         other = tokens.exchanged(part, folder.header)
-        places = torch.rand(len(part), model.tokens).argsort(1)[:, :12].sort(1).values
-        loss, told = base.binding(model, part, other, places, vocabulary, "cpu")
+        places, hidden = base.bound(part, 12, model.codebook, CONFIGS["toy"].grid)
+        loss, told = base.binding(model, part, other, places, hidden, vocabulary, "cpu")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

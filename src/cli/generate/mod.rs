@@ -144,7 +144,7 @@ pub(super) struct Arguments {
     place: Place,
 }
 
-fn interval(text: &str) -> Result<[f32; 2], String> {
+pub(super) fn interval(text: &str) -> Result<[f32; 2], String> {
     let (low, high) = text.split_once(',').ok_or("an interval is two shares, as 0.2,0.8")?;
     Ok([share(low)?, share(high)?])
 }

@@ -312,8 +312,7 @@ struct Calibration {
 }
 
 fn calibration(model: &Model, settings: &Settings) -> Result<Option<Calibration>, FigureError> {
-    let known = model.schedules().filter(|known| known.predictor == settings.predictor.to_string());
-    let Some(known) = known else { return Ok(None) };
+    let Some(known) = model.calibration().and_then(|known| known.of(settings)) else { return Ok(None) };
     // As calibration plans its runs: squares are weighted by what each of their steps reveals.
     let sampling = model.config.sampling.with_steps(known.steps);
     let vanilla = Settings { sampling, ..settings.clone() }.vanilla();

@@ -1,6 +1,7 @@
 //! Sets of methods by name: what `migm eval --methods` compares.
 
 use super::makers::Method;
+use crate::generate::calibrate::Calibration;
 use crate::generate::model::Model;
 use crate::generate::order::Order;
 use crate::generate::predict::Predictor;
@@ -113,8 +114,10 @@ fn has(model: &Model, predictor: Predictor) -> Result<(), String> {
 
 /// What the model was calibrated for, if for so many steps.
 fn schedules(model: &Model, steps: u32) -> Result<Predictor, String> {
-    let calibrated = model.schedules().map(|schedules| schedules.predictor.as_str());
-    let predictor = calibrated.and_then(Predictor::named).unwrap_or_default();
+    let known = model.calibration().into_iter().flat_map(Calibration::iter);
+    let calibrated =
+        known.filter(|known| known.steps == steps).find_map(|known| Predictor::named(&known.predictor));
+    let predictor = calibrated.unwrap_or_default();
     let (sampling, refresh) = (model.config.sampling.with_steps(steps), Refresh::Optimal(1));
     let resolved = model.resolve(Settings { sampling, refresh, predictor });
     resolved.map(|_| predictor).map_err(|error| error.to_string())

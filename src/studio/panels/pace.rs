@@ -73,9 +73,10 @@ pub fn choose(ui: &mut Ui, model: &ModelInfo, recipe: &mut Recipe, budget: u32) 
         .show_ui(ui, |ui| {
             let is_offered = |other: &Choice| match other {
                 Choice::Even | Choice::Adaptive | Choice::Warm => true,
-                Choice::Measured => model.schedules.as_ref().is_some_and(|known| {
-                    known.predictor == recipe.predictor.to_string() && known.steps == recipe.draw.steps
-                }),
+                Choice::Measured => {
+                    let known = model.calibration.as_ref().and_then(|known| known.of(&recipe.settings()));
+                    known.is_some_and(|known| known.steps == recipe.draw.steps)
+                }
                 Choice::Picked | Choice::Decided => *other == before,
             };
             let all = [
