@@ -4,25 +4,32 @@
 #   sh benches/methods.sh [MIGM]
 # The machine should do nothing else for the first minutes, in which methods are timed; an hour and a half on two cores.
 # 640 pictures at the points of interest, 64 elsewhere. Nothing here was chosen by these prompts: optimal:B and the factors of
-# adaptive runs come from `migm calibrate`, which has prompts and seeds of its own, the rest is as published or the program's default.
+# adaptive runs come from `migm calibrate` (benches/calibrate.sh), which has prompts and seeds of its own, the rest is as published or the program's default.
 #   POINTS=64 sh benches/methods.sh [MIGM]
-# has so many pictures of README's rows alone, in a few minutes (benches/results/methods-points.*).
+# has so many pictures of README's rows alone, in a few minutes (benches/results/methods-points.*); BACKEND=cpu-bf16 before it computes in
+# bf16, of which 640 take half an hour where the processor multiplies by tiles.
 set -eu
 migm=${1:-migm}
 few="pictures=64"
 count=${POINTS:-640}
 results=benches/results/methods
 [ -z "${POINTS:-}" ] || results=benches/results/methods-points
+backend=${BACKEND:-cpu}
+# Threads of bf16 work on one picture together.
+workers="--workers 2"
+[ "$backend" = cpu ] || workers=
 set -- --method "vanilla steps=7" \
+    --method "vanilla steps=5" \
+    --method "vanilla steps=4" \
     --method "shortcut refresh=uniform:4" \
     --method "reuse refresh=uniform:4" \
     --method "shortcut refresh=optimal:4 guidance=0.1,0.6" \
-    --method "shortcut refresh=optimal:3 guidance=0.1,0.6" \
+    --method "shortcut steps=16 refresh=optimal:4 guidance=0.1,0.6" \
+    --method "reuse steps=16 refresh=optimal:4 guidance=0.1,0.6" \
     --method "recap refresh=uniform:4 $few" \
     --method "ml-cache $few"
 [ -n "${POINTS:-}" ] || set -- "$@" --refreshes \
     --method "vanilla steps=16 $few" \
-    --method "vanilla steps=4 $few" \
     --method "vanilla order=halton schedule=halton $few" \
     --method "vanilla spread=1.5 $few" \
     --method "vanilla guidance=0.1,0.6 $few" \
@@ -38,5 +45,5 @@ set -- --method "vanilla steps=7" \
     --method "taylorseer:1 refresh=uniform:4 $few" \
     --method "dllm-cache $few" \
     --method "ml-cache refresh=uniform:4 $few"
-exec "$migm" eval --model assets/models/scenes-text --backend cpu --seed 7 --count "$count" --time-apart 3 --workers 2 \
+exec "$migm" eval --model assets/models/scenes-text --backend "$backend" --seed 7 --count "$count" --time-apart 3 $workers \
     --report "$results.json" --plot "$results.svg" --plot-by flops "$@"

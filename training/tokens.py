@@ -136,7 +136,7 @@ def stating_colours(part, header):
             if not labels[at, scenes.STATED] & scenes.STATES_COLOUR[thing]:
                 colour = header["colours"][shown[at, thing]]
                 if words[article] != number.get("some"):
-                    words[article] = number["an" if colour == "orange" else "a"]
+                    words[article] = number.get("an", number["a"]) if colour == "orange" else number["a"]
                 words.insert(article + 1, number[colour])
         ids[at, : len(words)] = words
     labels[two, scenes.STATED] |= scenes.STATES_COLOURS

@@ -29,19 +29,29 @@ pub enum Kind {
     EqualFullSteps,
 }
 
-/// Every accelerated method but plain reuse against vanilla of as many seconds and against reuse of as many full steps.
-/// `right` is by row and picture.
+/// Every accelerated method but reuse against vanilla of as many seconds and against reuse of as many full steps: of such, that in as many
+/// steps and with whatever else the method has, if there is one. `right` is by row and picture.
 pub fn comparisons(rows: &[Row], right: &[Vec<bool>]) -> Vec<Comparison> {
     let mut found = Vec::new();
+    fn parts(row: &Row) -> (&str, &str) {
+        row.method.split_once(' ').unwrap_or((&row.method, ""))
+    }
     // Vanilla in another order, or guided elsewhere, is a method of its own.
-    let accelerated = |row: &Row| !matches!(row.method.as_str(), "vanilla" | "reuse");
+    let accelerated = |row: &Row| row.method != "vanilla" && parts(row).0 != "reuse";
     for (index, row) in rows.iter().enumerate().filter(|(_, row)| accelerated(row)) {
         // By ratio: twice as long is as far as half as long.
         let apart = |other: &Row| (other.seconds_per_image / row.seconds_per_image).ln().abs();
         let vanilla = rows.iter().enumerate().filter(|(_, other)| other.method == "vanilla");
         let in_time = vanilla.min_by(|a, b| apart(a.1).total_cmp(&apart(b.1))).map(|(other, _)| other);
-        let reuse = |other: &Row| other.method == "reuse" && other.full_steps == row.full_steps;
-        let reuse = rows.iter().position(reuse);
+        let reuse = rows.iter().enumerate().filter(|(_, other)| {
+            let (predictor, own) = parts(other);
+            // Plain, or as the method.
+            predictor == "reuse"
+                && other.full_steps == row.full_steps
+                && (own.is_empty() || own == parts(row).1)
+        });
+        let alike = |other: &Row| (other.steps == row.steps, parts(other).1 == parts(row).1);
+        let reuse = reuse.rev().max_by_key(|(_, other)| alike(other)).map(|(other, _)| other);
         for (kind, against) in [(Kind::EqualTime, in_time), (Kind::EqualFullSteps, reuse)] {
             let paired = against.and_then(|other| Paired::of(right.get(index)?, right.get(other)?));
             if let Some((against, paired)) = against.zip(paired) {
@@ -122,6 +132,26 @@ mod tests {
         ];
         assert_eq!(pairs, wanted);
         assert_eq!(Some(found[0].paired), Paired::of(&right[4], &right[1]));
+    }
+
+    #[test]
+    fn reuse_is_that_of_the_same_steps_and_guidance() {
+        let of = |method: &str, steps: usize| row(method, steps, 4, 0.1, 0.9);
+        let rows = [
+            of("vanilla", 32),
+            of("reuse", 32),
+            of("shortcut guided 0.1-0.6 optimal", 16),
+            of("reuse guided 0.1-0.6 optimal", 32),
+            of("reuse guided 0.1-0.6 optimal", 16),
+            of("shortcut", 16),
+        ];
+        let found = comparisons(&rows, &vec![vec![true, false]; rows.len()]);
+        let pairs: Vec<_> = found
+            .iter()
+            .filter(|of| of.kind == Kind::EqualFullSteps)
+            .map(|of| (of.row, of.against))
+            .collect();
+        assert_eq!(pairs, [(2, 4), (5, 1)]);
     }
 
     #[test]
