@@ -15,6 +15,7 @@ use super::session::{Session, Settings};
 use crate::exec::{read_f32, write_f32};
 use crate::models::{Condition, states};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// All that `migm calibrate` measured of a model, as it stands in a folder's `schedules.json`: of each predictor, number of steps and
 /// interval of guidance the last.
@@ -65,12 +66,13 @@ impl Calibration {
         match self.of(settings).filter(|known| known.steps == steps) {
             Some(known) => known.plan(budget),
             None => {
-                let each: Vec<_> = self
+                let each: BTreeSet<_> = self
                     .0
                     .iter()
                     .map(|known| format!("{} in {} steps", known.predictor, known.steps))
                     .collect();
-                let (predictor, known) = (settings.predictor, each.join(" and "));
+                let (predictor, known) =
+                    (settings.predictor, each.into_iter().collect::<Vec<_>>().join(" and "));
                 Err(GenerateError::Setting(format!(
                     "the model was calibrated for {known}, not for {predictor} in {steps}; run migm calibrate for these"
                 )))
