@@ -7,7 +7,7 @@
 # adaptive runs come from `migm calibrate` (benches/calibrate.sh), which has prompts and seeds of its own, the rest is as published or the program's default.
 #   POINTS=64 sh benches/methods.sh [MIGM]
 # has so many pictures of README's rows alone, in a few minutes (benches/results/methods-points.*); BACKEND=cpu-bf16 before it computes in
-# bf16, of which 640 take half an hour where the processor multiplies by tiles.
+# bf16 (256 of them: half an hour on a Xeon with AMX, beside other work).
 set -eu
 migm=${1:-migm}
 few="pictures=64"

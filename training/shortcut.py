@@ -35,7 +35,7 @@ import tokens
 from config import Shortcut, replace, revive
 
 POOL = 6  # trajectories that batches are drawn from
-OTHERS, OTHERS_WEIGHT = 24, 0.1  # masked tokens that a step does not reveal, of each picture: their confidence keeps them back
+OTHERS, OTHERS_WEIGHT = 24, 0.1  # of each picture, any masked tokens beside those that a step reveals: their confidence keeps them back
 HELD = 8  # pictures whose runs it is validated on
 HELD_BUDGET = 4  # full steps of those
 

@@ -24,7 +24,7 @@ def test_the_notebook_runs(capsys):
     codes = names["vanilla"].codes
     another = (codes[0] == codes[1]).mean()
     for budget in (6, 3, 2):
-        assert (names["found"][budget, "shortcut"].codes == codes).mean() > 2 * another, budget
+        assert (names["found"][budget, "shortcut"].codes == codes).mean() > 2 * another + 0.05, budget
     # And with every step in full there is nothing to lose.
     steps, prompt = names["STEPS"], names["PROMPT"]
     whole = names["model"].generate(prompt, seeds=1, steps=steps, budget=steps, predictor="shortcut")

@@ -212,10 +212,14 @@ def call(i):
 # What is made once and kept.
 for i in range(150):
     call(i)
-before = resident()
-for i in range(1000):
-    call(i)
-print(resident() - before)
+# An allocator takes more now and then, by which thread asks it; what leaks takes more in every round.
+rounds = []
+for _ in range(4):
+    before = resident()
+    for i in range(250):
+        call(i)
+    rounds.append(resident() - before)
+print(min(rounds))
 """
 
 
@@ -223,7 +227,7 @@ print(resident() - before)
 def test_memory_stays_flat_over_a_thousand_calls():
     # A process of its own, where nothing else comes and goes.
     told = subprocess.run([sys.executable, "-c", CALLS, FIXTURE], check=True, capture_output=True, text=True)
-    assert int(told.stdout) < 8 << 20
+    assert int(told.stdout) < 2 << 20
 
 
 def test_pictures_show_themselves_in_a_notebook(classes):

@@ -11,7 +11,7 @@ use crate::generate::predict::Predictor;
 use crate::generate::recipe::Subject;
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
-use crate::generate::session::{Session, Settings, Shape};
+use crate::generate::session::{Session, Settings, Shape, StepKind};
 use crate::models::{Batch, Condition};
 use crate::output::{self, Format, Output};
 use pollster::block_on;
@@ -97,7 +97,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     all.insert(schedules.clone());
     write_whole(&path, serde_json::to_string(&all).unwrap_or_default().as_bytes())?;
     let halves = halves.map(|half| Schedules::new(&settings, 0, half));
-    print(&schedules, &halves, &hindsight, &path)
+    print(&schedules, &halves, &hindsight, (&settings, model.family().tokens()), &path)
 }
 
 /// What the file holds that is written to, for other predictors and other steps; nothing where there is none that can be read.
@@ -151,8 +151,15 @@ fn print(
     schedules: &Schedules,
     halves: &[Schedules; 2],
     hindsight: &Hindsight,
+    (settings, tokens): (&Settings, u32),
     path: &std::path::Path,
 ) -> Result<(), CliError> {
+    // As it is run: where guidance begins at a step of its own, that step is full beside those that are asked for.
+    let as_run = |refresh| -> Result<Vec<u32>, GenerateError> {
+        let plan = Settings { refresh, ..settings.clone() }.plan(tokens)?;
+        let full = plan.iter().filter(|step| step.kind == StepKind::Full);
+        Ok(full.map(|step| step.values.step).collect())
+    };
     let mut out = std::io::stdout().lock();
     let Schedules { predictor, steps, runs, .. } = schedules;
     writeln!(out, "{predictor} in {steps} steps, along {runs} runs of vanilla")?;
@@ -163,8 +170,10 @@ fn print(
     )?;
     for budget in 1..=steps.div_ceil(2) {
         let plan = schedules.plan(budget)?;
-        let even = Refresh::Uniform(budget).full_steps(*steps as usize, *steps)?;
-        let even: Vec<u32> = (0..).zip(even).filter(|(_, full)| *full).map(|(step, _)| step).collect();
+        let mut even = as_run(Refresh::Uniform(budget))?;
+        if even.len() > plan.len() && budget > 1 {
+            even = as_run(Refresh::Uniform(budget - 1))?;
+        }
         let less = |best: f64, even: f64| if even > 0.0 { 100.0 * (1.0 - best / even) } else { 0.0 };
         let (best, uniform) = (schedules.error(&plan), schedules.error(&even));
         let mut apart = [0.0; 2];

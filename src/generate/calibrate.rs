@@ -8,10 +8,11 @@
 //! the best one is found exactly. It bounds what any rule can win that decides during a run from the same predictor.
 
 use super::GenerateError;
-use super::divergence::{Heads, divergence, feature_states};
+use super::divergence::{Heads, divergence};
 use super::predict::Predictor;
+use super::refresh::Refresh;
 use super::sampling::everywhere;
-use super::session::{Session, Settings};
+use super::session::{Session, Settings, StepKind};
 use crate::exec::{read_f32, write_f32};
 use crate::models::{Condition, states};
 use serde::{Deserialize, Serialize};
@@ -47,14 +48,13 @@ impl Calibration {
         self.0.iter()
     }
 
-    /// What was measured of the predictor of these settings: in as many steps if it was, else in any, and of these with guidance in the same
-    /// interval if there are such.
+    /// What was measured of the predictor of these settings, the latest: in as many steps if it was, else in any, and of these with guidance in
+    /// the same interval if there are such.
     pub fn of(&self, settings: &Settings) -> Option<&Schedules> {
         let predictor = settings.predictor.to_string();
         let (steps, interval) = (settings.sampling.steps, settings.sampling.guidance_interval);
         let alike = |known: &Schedules| (known.steps == steps, known.guidance_interval == interval);
-        // Of equals the first, which is why the order is turned.
-        self.0.iter().rev().filter(|known| known.predictor == predictor).max_by_key(|known| alike(known))
+        self.0.iter().filter(|known| known.predictor == predictor).max_by_key(|known| alike(known))
     }
 
     /// The best plan of a budget.
@@ -134,6 +134,8 @@ pub struct Measured {
     pub divergences: Vec<Vec<f64>>,
     /// By tenths of the mask ratio.
     pub factors: [Factor; 10],
+    /// Steps that are full whatever the plan: the first, and where guidance begins.
+    pub always: Vec<u32>,
 }
 
 impl Measured {
@@ -146,6 +148,7 @@ impl Measured {
                 sums.iter_mut().zip(found).for_each(|(sum, value)| *sum += share * value);
             }
         }
+        self.always.clone_from(&other.always);
         for (factor, found) in self.factors.iter_mut().zip(other.factors) {
             factor.sums.iter_mut().zip(found.sums).for_each(|(sum, value)| *sum += value);
         }
@@ -158,8 +161,8 @@ pub const FILE: &str = "schedules.json";
 impl Schedules {
     /// From what was measured by start and length.
     pub fn new(settings: &Settings, runs: u32, measured: Measured) -> Self {
-        let Measured { errors, divergences, factors } = measured;
-        let (plans, steps) = (best_plans(&divergences), errors.len() as u32);
+        let Measured { errors, divergences, factors, always } = measured;
+        let (plans, steps) = (best_plans(&divergences, &always), errors.len() as u32);
         let factors = factors.into_iter().map(Factor::value).collect();
         let guidance_interval = settings.sampling.guidance_interval;
         let predictor = settings.predictor.to_string();
@@ -194,8 +197,8 @@ fn stretch(errors: &[Vec<f64>], start: usize, end: usize) -> f64 {
 }
 
 /// For every number of full steps the ones that make the least error, the first always among them. `errors` has a row a step, with
-/// an entry for every step after it.
-fn best_plans(errors: &[Vec<f64>]) -> Vec<Vec<u32>> {
+/// an entry for every step after it. The steps `always` are among those of every plan, which has more than its budget where they are more.
+fn best_plans(errors: &[Vec<f64>], always: &[u32]) -> Vec<Vec<u32>> {
     let steps = errors.len();
     // By full steps and the last of them: the error of all predicted steps before it, and the full step before.
     let mut least = vec![vec![(f64::INFINITY, 0); steps + 1]; steps + 1];
@@ -215,10 +218,16 @@ fn best_plans(errors: &[Vec<f64>]) -> Vec<Vec<u32>> {
                 if error < least[of][end].0 {
                     least[of][end] = (error, start);
                 }
+                if always.contains(&(end as u32)) {
+                    break;
+                }
             }
         }
     }
     let path = |full: usize| {
+        if least[full][steps].0.is_infinite() {
+            return always.to_vec();
+        }
         let mut plan = Vec::with_capacity(full);
         let (mut at, mut left) = (least[full][steps].1, full);
         while left > 0 {
@@ -251,7 +260,7 @@ pub async fn measure(
         );
         return Err(GenerateError::Setting(message));
     }
-    let features = feature_states(session.family(), session.shape().batch);
+    let features = session.family().feature_states(session.shape().batch);
     let tokens = session.family().tokens();
     let mut sums: Vec<Vec<f64>> = Vec::new();
     let mut apart: Vec<Vec<f64>> = Vec::new();
@@ -313,7 +322,10 @@ pub async fn measure(
     }
     let count = runs.len().max(1) as f64;
     sums.iter_mut().chain(&mut apart).flatten().for_each(|sum| *sum /= count);
-    Ok(Measured { errors: sums, divergences: apart, factors })
+    let least = Settings { refresh: Refresh::Uniform(1), ..settings.clone() }.plan(tokens)?;
+    let full = least.iter().filter(|step| step.kind == StepKind::Full);
+    let always = full.map(|step| step.values.step).collect();
+    Ok(Measured { errors: sums, divergences: apart, factors, always })
 }
 
 /// The distance from `wanted` as a share of its size, in L1 as an adaptive run has it (there of masked tokens alone).
@@ -335,7 +347,6 @@ mod tests {
     use crate::generate::fixtures::{fixture, prompt, text_fixture};
     use crate::generate::model::Device;
     use crate::generate::predict::Taylor;
-    use crate::generate::refresh::Refresh;
     use crate::generate::sampling::Sampling;
     use crate::generate::session::Shape;
     use crate::models::Batch;
@@ -343,9 +354,10 @@ mod tests {
     use proptest::prelude::*;
 
     /// Every plan of a budget, by brute force.
-    fn least_by_trying(errors: &[Vec<f64>], budget: usize) -> f64 {
+    fn least_by_trying(errors: &[Vec<f64>], always: u32, budget: usize) -> f64 {
         let steps = errors.len();
-        let plans = (0_u32..1 << steps).filter(|set| set & 1 == 1 && set.count_ones() as usize == budget);
+        let plans =
+            (0_u32..1 << steps).filter(|set| set & always == always && set.count_ones() as usize == budget);
         let of = |set: u32| {
             let full: Vec<usize> = (0..steps).filter(|step| set >> step & 1 == 1).collect();
             let ends = full.iter().skip(1).copied().chain([steps]);
@@ -359,17 +371,23 @@ mod tests {
         fn no_plan_is_better_than_the_one_that_is_found(
             steps in 1_usize..9,
             values in prop::collection::vec(0.0_f64..5.0, 64),
+            also in 0_usize..9,
         ) {
             let errors: Vec<Vec<f64>> =
                 (0..steps).map(|start| values[start * 7..][..steps - start - 1].to_vec()).collect();
-            let measured = Measured { errors: errors.clone(), divergences: errors.clone(), ..Measured::default() };
+            // The first step is always full, and often one more.
+            let always = if also < steps { 1 | 1 << also } else { 1_u32 };
+            let listed: Vec<u32> = (0..9).filter(|step| always >> step & 1 == 1).collect();
+            let measured =
+                Measured { errors: errors.clone(), divergences: errors.clone(), always: listed.clone(), ..Measured::default() };
             let reuse = Settings { sampling: Sampling::DIMOO, refresh: Refresh::Every, predictor: Predictor::Reuse };
             let schedules = Schedules::new(&reuse, 1, measured);
             prop_assert_eq!(schedules.plans.len(), steps);
             for (index, plan) in schedules.plans.iter().enumerate() {
-                prop_assert_eq!((plan.len(), plan[0]), (index + 1, 0));
+                prop_assert_eq!((plan.len(), plan[0]), ((index + 1).max(listed.len()), 0));
+                prop_assert!(listed.iter().all(|step| plan.contains(step)), "{:?}", plan);
                 prop_assert!(plan.is_sorted_by(|a, b| a < b), "{:?}", plan);
-                let least = least_by_trying(&errors, index + 1);
+                let least = least_by_trying(&errors, always, plan.len());
                 prop_assert!((schedules.error(plan) - least).abs() < 1e-9, "{:?}: {} and {}", plan, schedules.error(plan), least);
             }
         }
@@ -447,6 +465,9 @@ mod tests {
             all.insert(Schedules { guidance_interval: [0.1, 0.6], ..schedules.clone() });
             assert_eq!(all.of(&partly).unwrap().guidance_interval, [0.1, 0.6]);
             assert_eq!(all.of(&settings), Some(&schedules));
+            // Older files know squared errors alone.
+            let older = Schedules { divergences: Vec::new(), ..schedules.clone() };
+            assert!((older.error(&[0, 3]) - errors[0][0] - errors[0][1] - errors[3][0]).abs() < 1e-12);
             for (settings, budget, words) in [
                 (settings.clone(), 6, "not between 1 and the 5"),
                 (settings.clone(), 0, "not between 1 and the 5"),

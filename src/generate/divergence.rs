@@ -5,12 +5,13 @@
 //! at the tokens that are drawn next. Over the steps of a run they add up to that of the pictures, were tokens of a step independent.
 
 use super::GenerateError;
+use super::likelihood::log_sum;
 use super::model::{Device, Model};
 use super::settings::PlannedStep;
 use crate::exec::{Executor, read_f32, write_f32};
 use crate::kernels::combine::Combine;
 use crate::kernels::{Extent, RowRange, StepValues, Symbol};
-use crate::models::{self, Batch, Family, Known, states};
+use crate::models::{self, Batch, Known, states};
 use crate::program::Element;
 
 /// A base's head alone, with guidance: from features to what tokens are drawn from.
@@ -26,14 +27,6 @@ impl std::fmt::Debug for Heads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Heads").field("steps", &self.steps.len()).finish_non_exhaustive()
     }
-}
-
-/// The states that hold features of a batch, and how many numbers each has.
-pub(super) fn feature_states(family: &dyn Family, batch: Batch) -> Vec<(String, usize)> {
-    let networks = family.networks(batch);
-    let size = |rows: u32| (rows * family.width()) as usize;
-    let each = networks.iter();
-    each.map(|of| (of.name(states::FEATURES), size(of.sequences() * of.length()))).collect()
 }
 
 impl Heads {
@@ -53,7 +46,7 @@ impl Heads {
         Ok(Self {
             executor,
             family: family.clone(),
-            features: feature_states(&**family, batch),
+            features: family.feature_states(batch),
             steps: Vec::new(),
         })
     }
@@ -97,9 +90,7 @@ impl Heads {
 
 fn log_softmax(row: &mut [f32], scale: f32) {
     row.iter_mut().for_each(|logit| *logit *= scale);
-    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f32 = row.iter().map(|logit| (logit - largest).exp()).sum();
-    let all = largest + sum.ln();
+    let all = log_sum(row) as f32;
     row.iter_mut().for_each(|logit| *logit -= all);
 }
 
@@ -144,7 +135,7 @@ mod tests {
                 for (index, step) in plan.iter().enumerate() {
                     session.step().unwrap();
                     let mut features = Vec::new();
-                    for (state, len) in feature_states(model.family(), batch) {
+                    for (state, len) in model.family().feature_states(batch) {
                         features.push(block_on(read_f32(session.executor(), &state, len)).unwrap());
                     }
                     let count = step.values.reveal as usize;

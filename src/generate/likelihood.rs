@@ -144,10 +144,15 @@ impl Likelihood {
 
 /// The logarithm of the probability of `code` by logits.
 pub(crate) fn log_softmax(logits: &[f32], code: usize) -> f64 {
+    // A code that the base does not have is never drawn.
+    logits.get(code).map_or(f64::NEG_INFINITY, |&logit| f64::from(logit) - log_sum(logits))
+}
+
+/// The logarithm of the sum of what logits stand for.
+pub(crate) fn log_sum(logits: &[f32]) -> f64 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum();
-    // A code that the base does not have is never drawn.
-    logits.get(code).map_or(f64::NEG_INFINITY, |&logit| f64::from(logit - largest) - sum.ln())
+    f64::from(largest) + sum.ln()
 }
 
 /// `count` of `0 .. tokens`, each choice as likely, in ascending order.

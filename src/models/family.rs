@@ -141,6 +141,14 @@ pub trait Family: std::fmt::Debug + Send + Sync {
     fn check(&self) -> Result<(), String>;
     /// What goes from ids to features: all sequences at once, or those of one length each.
     fn networks(&self, batch: Batch) -> Vec<Box<dyn Network + '_>>;
+    /// The states that hold a batch's features, and how many numbers each has: one a network.
+    fn feature_states(&self, batch: Batch) -> Vec<(String, usize)> {
+        let networks = self.networks(batch);
+        let size = |rows: u32| (rows * self.width()) as usize;
+        let each = networks.iter();
+        each.map(|of| (of.name(states::FEATURES), size(of.sequences() * of.length()))).collect()
+    }
+
     /// Appends the head of every sequence at places of each image: from features to logits `[sequences * places, codebook]`.
     fn logits_at(&self, b: &mut Builder, batch: Batch, places: Places) -> Slot;
     /// Appends the head over rows that are at hand, one a place of each image: logits `[images * places, codebook]`.

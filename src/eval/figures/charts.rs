@@ -1,7 +1,7 @@
 //! Figures laid out as drawings, with the table of each.
 
 use super::trace::Traced;
-use super::{Attended, Calibration, Candidate, Figure, NAMES, Title, TokenAt};
+use super::{Attended, CalibratedErrors, Candidate, Figure, NAMES, Title, TokenAt};
 use crate::eval::motion::{
     Histogram, LipschitzOver, OfChain, Paths, Refreshed, Similarity, by_chain, calibrated_by_chain, median,
 };
@@ -226,7 +226,7 @@ pub(super) fn errors(
     title: &Title,
     settings: &Settings,
     refreshed: &[Refreshed],
-    calibration: Option<&Calibration>,
+    calibration: Option<&CalibratedErrors>,
 ) -> Vec<Figure> {
     if refreshed.is_empty() && calibration.is_none() {
         return Vec::new();

@@ -305,13 +305,13 @@ fn title(recipe: &Recipe, settings: &Settings, run: &Traced) -> Title {
 }
 
 /// What `migm calibrate` measured of this model with this predictor.
-struct Calibration {
+struct CalibratedErrors {
     errors: Vec<Calibrated>,
     /// Steps of those runs.
     steps: u32,
 }
 
-fn calibration(model: &Model, settings: &Settings) -> Result<Option<Calibration>, FigureError> {
+fn calibration(model: &Model, settings: &Settings) -> Result<Option<CalibratedErrors>, FigureError> {
     let Some(known) = model.calibration().and_then(|known| known.of(settings)) else { return Ok(None) };
     // As calibration plans its runs: squares are weighted by what each of their steps reveals.
     let sampling = model.config.sampling.with_steps(known.steps);
@@ -319,7 +319,7 @@ fn calibration(model: &Model, settings: &Settings) -> Result<Option<Calibration>
     let tokens = model.family().tokens();
     let share = |step: &PlannedStep| f64::from(step.values.reveal) / f64::from(tokens);
     let shares: Vec<f64> = vanilla.plan(tokens)?.iter().map(share).collect();
-    Ok(Some(Calibration { errors: calibrated(&known.errors, &shares), steps: known.steps }))
+    Ok(Some(CalibratedErrors { errors: calibrated(&known.errors, &shares), steps: known.steps }))
 }
 
 #[cfg(test)]

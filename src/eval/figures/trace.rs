@@ -125,14 +125,7 @@ pub(crate) async fn revealed(session: &mut Session, step: &PlannedStep) -> Resul
 
 /// Features of all sequences as they are now.
 pub(crate) async fn all(session: &mut Session) -> Result<Held, GenerateError> {
-    let (batch, family) = (session.shape().batch, session.family());
-    let networks = family.networks(batch);
-    let size = |rows: u32| (rows * family.width()) as usize;
-    let sizes: Vec<(String, usize)> = networks
-        .iter()
-        .map(|network| (network.name(states::FEATURES), size(network.sequences() * network.length())))
-        .collect();
-    drop(networks);
+    let sizes = session.family().feature_states(session.shape().batch);
     let mut held = Held::new();
     for (state, len) in sizes {
         let values = read_f32(session.executor(), &state, len).await?;
