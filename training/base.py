@@ -15,6 +15,7 @@ Train one: `python training/base.py --arch dimoo --config small --out runs/small
 
 import argparse
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,8 +30,6 @@ import tokens
 
 SPECIAL = ["[UNK]", "<uncondition>", "<mask>", "<newline>", "<boa>", "<boi>", "<eoi>", "<eoa>"]
 UNCONDITIONAL = 0.1
-BINDING = 0.1  # of the loss of `--bind` that tells captions apart, in nats a scene, beside that of a token
-BINDING_TOKENS = 40  # of a scene that is all masked, with `--bind`
 WHOLE = 0.1  # share of batches that are whole scenes with `--window`
 
 
@@ -364,34 +363,6 @@ class Through:
         return getattr(self.owner, name)
 
 
-def binding(model, part, other, places, hidden, vocabulary, device):
-    """The loss of the masked tokens of scenes under their captions, and of telling these from the captions `other` `[B, P]` of the
-    same words: a model learns places, lights and things from the words as they come, and what their order says so late that
-    178,000 scenes did not teach it. Also the share of scenes that are likelier under their own.
-
-    Of each scene it is given the tokens at `places` `[B, N]`, of which those are masked where `hidden` is true. Where all tokens are masked
-    they say nothing of each other, so that they can be few."""
-    places, codes = places.to(device).tile(2, 1), torch.from_numpy(part.codes.astype(np.int64)).to(device).tile(2, 1)
-    hidden, wanted = hidden.to(device).tile(2, 1), codes.gather(1, places)
-    condition = torch.from_numpy(np.concatenate((part.ids, other)).astype(np.int64)).to(device)
-    inputs = codes.scatter(1, places, torch.where(hidden, model.codebook, wanted))
-    logits = model.logits(features_of(model, "dimoo", inputs, condition, vocabulary, places))
-    losses = F.cross_entropy(logits.float().mT, wanted, reduction="none") * hidden
-    right, wrong = losses.sum(1).chunk(2)
-    loss = right.sum() / hidden.chunk(2)[0].sum() + BINDING * F.softplus(right - wrong).mean()
-    return loss, (right < wrong).float().mean()
-
-
-def bound(part, count, codebook, columns):
-    """Where `binding` looks at scenes: at a few of the `count` tokens around things, all masked, or (half of the time) at all of these,
-    masked as they are elsewhere: things stay what the caption calls them when one of them is known."""
-    places = tokens.windows(part.labels, count, columns, columns)
-    if np.random.rand() < 0.5:
-        places = places.gather(1, torch.rand(places.shape).argsort(1)[:, :BINDING_TOKENS].sort(1).values)
-        return places, torch.ones_like(places, dtype=torch.bool)
-    return places, masks.masked(places, "dimoo", codebook, True, part.labels, places, columns)[1]
-
-
 def of_one_thing(part):
     """What a class model learns from."""
     return part.of(part.labels[:, scenes.KIND] == 0)
@@ -411,9 +382,17 @@ def main():
         metavar="SHARE",
         help="text: of batches, to tell captions of two things from the same words in another order",
     )
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="FILE",
+        help="class: learn what this text model answers to each class's name, in place of the scenes' own codes",
+    )
     parser.add_argument("--every", type=float, default=10, metavar="MINUTES", help="between validations, each with a sheet of pictures")
     args = parser.parse_args()
-    import watch  # which imports this
+    import binding  # these import this
+    import teacher
+    import watch
 
     config, arch = common.prepare(args), args.arch
     stage = f"base-{arch}"
@@ -426,11 +405,16 @@ def main():
         raise SystemExit(f"error: {folder.path} has no captions of two things, which --bind tells apart")
     if args.window and not held.labels[:, scenes.LAST].any():
         raise SystemExit(f"error: {folder.path} does not say where things stand, as --window has to know; make its tokens anew")
+    if args.teacher and arch != "maskgit":
+        raise SystemExit("error: --teacher is asked for classes; a text model has none")
+    guide = teacher.Teacher(args, folder.first(), folder.header) if args.teacher else None
     if arch == "maskgit":
         held = of_one_thing(held)
     checks = watch.checks(held)
     model = new_base(arch, config, folder.header).to(args.device)
     know_codes(model, vq.quantize.embedding.weight, held.codes)
+    if guide:
+        guide.passes_on(model)
     metadata = {"config": config.as_dict(), "arch": arch, "header": folder.header, "tokens": folder.fingerprint}
     trainer = common.Trainer(args, stage, model, metadata, weight_decay=0.03, shares=True)
     batches = tokens.Batches(folder, trainer.batch, args.seed, single=arch == "maskgit")
@@ -452,10 +436,12 @@ def main():
         inputs, mask = masks.masked(wanted, arch, codebook, biased, *scene)
         codes, total = codes.scatter(1, places, inputs), mask.sum()
         part, codes, places, wanted, mask = part.of(own), codes[own], places[own], wanted[own], mask[own]
-        condition = condition_of(arch, owner, part, vocabulary, args.device, drop)
+        condition, window = condition_of(arch, owner, part, vocabulary, args.device, drop), None if window is None else places
         with common.autocast(args):
-            through = Through(forward, owner)
-            features = features_of(through, arch, codes, condition, vocabulary, None if window is None else places)
+            features = features_of(Through(forward, owner), arch, codes, condition, vocabulary, window)
+            if guide and biased:
+                theirs = guide.features(codes, part.labels[:, scenes.NOUN_A], drop, window)
+                return guide.loss(owner, features[mask], theirs[mask], places[mask]) / total
             logits = owner.logits(features[mask], places[mask])
         return F.cross_entropy(logits.float(), wanted[mask], reduction="sum") / total
 
@@ -464,11 +450,11 @@ def main():
             part = common.from_first(pairs.take)
             trainer.position += len(part)
             other = tokens.exchanged(part, folder.header)
-            places, hidden = bound(part, args.window or model.tokens, codebook, config.grid)
+            places, hidden = binding.places_of(part, args.window or model.tokens, codebook, config.grid)
             own = common.share(len(part))
             with common.autocast(args):
                 through = Through(net, model)
-                loss, told = binding(through, part.of(own), other[own], places[own], hidden[own], vocabulary, args.device)
+                loss, told = binding.loss(through, part.of(own), other[own], places[own], hidden[own], vocabulary, args.device)
             return loss, {"told": told}
         part = common.from_first(batches.take)
         trainer.position += len(part)

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 import base
+import binding
 import common
 import export
 import judge
@@ -108,6 +109,11 @@ def test_ablations_train_under_names_of_their_own(run):
     for arch in ("dimoo", "maskgit"):
         call("shortcut.py", "--arch", arch, "--name", "chain", "--out", str(run), "--steps", "4", "--unroll", "3", *OPTIONS)
         assert column(run / f"shortcut-{arch}-chain.csv", "loss")[-1] > 0
+        # What was learnt by one loss can go on by another, what has other parts cannot.
+        begin = ["--begin", str(run / f"shortcut-{arch}-chain.safetensors"), "--name", "other", "--out", str(run), "--steps", "1", *OPTIONS]
+        call("shortcut.py", "--arch", arch, "--kl", "0", *begin)
+        with pytest.raises(subprocess.CalledProcessError):
+            call("shortcut.py", "--arch", arch, "--no-time", *begin)
     assert (run / "shortcut-maskgit.safetensors").read_bytes() == before
 
 
@@ -294,8 +300,8 @@ def test_a_base_learns_the_order_of_words(run, tmp_path):
     seen = []
     for _ in range(150):
         other = tokens.exchanged(part, folder.header)
-        places, hidden = base.bound(part, 12, model.codebook, CONFIGS["toy"].grid)
-        loss, told = base.binding(model, part, other, places, hidden, vocabulary, "cpu")
+        places, hidden = binding.places_of(part, 12, model.codebook, CONFIGS["toy"].grid)
+        loss, told = binding.loss(model, part, other, places, hidden, vocabulary, "cpu")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
