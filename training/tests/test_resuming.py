@@ -11,7 +11,7 @@ import scenes
 import tokens
 from config import CONFIGS, replace, text_sampling
 from scenes import Scenes, Source
-from test_pipeline import SHAPES
+from toy import SHAPES
 
 
 class ThreeShards:
