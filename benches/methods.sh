@@ -7,13 +7,17 @@
 # adaptive runs come from `migm calibrate` (benches/calibrate.sh), which has prompts and seeds of its own, the rest is as published or the program's default.
 #   POINTS=64 sh benches/methods.sh [MIGM]
 # has so many pictures of README's rows alone, in a few minutes (benches/results/methods-points.*); BACKEND=cpu-bf16 before it computes in
-# bf16 (256 of them: half an hour on a Xeon with AMX, beside other work).
+# bf16 (256 of them: half an hour on a Xeon with AMX, beside other work). MODEL=scenes-class before it measures the class model, SPLIT=held-out
+# combinations that training never shows; results are named after them.
 set -eu
 migm=${1:-migm}
 few="pictures=64"
 count=${POINTS:-640}
+model=${MODEL:-scenes-text}
 results=benches/results/methods
-[ -z "${POINTS:-}" ] || results=benches/results/methods-points
+[ -z "${POINTS:-}" ] || results=$results-points
+[ -z "${SPLIT:-}" ] || results=$results-$SPLIT
+[ "$model" = scenes-text ] || results=$results-$model
 backend=${BACKEND:-cpu}
 # Threads of bf16 work on one picture together.
 workers="--workers 2"
@@ -45,5 +49,5 @@ set -- --method "vanilla steps=7" \
     --method "taylorseer:1 refresh=uniform:4 $few" \
     --method "dllm-cache $few" \
     --method "ml-cache refresh=uniform:4 $few"
-exec "$migm" eval --model assets/models/scenes-text --backend "$backend" --seed 7 --count "$count" --time-apart 3 $workers \
+exec "$migm" eval --model "assets/models/$model" --split "${SPLIT:-seen}" --backend "$backend" --seed 7 --count "$count" --time-apart 3 $workers \
     --report "$results.json" --plot "$results.svg" --plot-by flops "$@"
