@@ -30,6 +30,8 @@ set -- --method "vanilla steps=7" \
     --method "shortcut refresh=optimal:4 guidance=0.1,0.6" \
     --method "shortcut steps=16 refresh=optimal:4 guidance=0.1,0.6" \
     --method "reuse steps=16 refresh=optimal:4 guidance=0.1,0.6" \
+    --method "shortcut steps=16 refresh=optimal:7 guidance=0.1,0.6" \
+    --method "reuse steps=16 refresh=optimal:7 guidance=0.1,0.6" \
     --method "recap refresh=uniform:4 $few" \
     --method "ml-cache $few"
 [ -n "${POINTS:-}" ] || set -- "$@" --refreshes \

@@ -71,13 +71,13 @@ def text_sampling(steps, guidance, choice=1.0, draw=1.0):
     return {"steps": steps, "guidance": guidance, "choice_temperature": choice, "draw_temperature": draw}
 
 
-def class_sampling(steps, guidance):
-    """What a class model samples with: the official schedule and temperatures."""
+def class_sampling(steps, guidance, choice=4.5):
+    """What a class model samples with: the official schedule and temperatures, 4.5 that of the choice."""
     return {
         "steps": steps,
         "schedule": "arccos",
         "guidance": guidance,
-        "choice_temperature": 4.5,
+        "choice_temperature": choice,
         "softmax_temperature": 1.0,
     }
 
@@ -131,7 +131,7 @@ SMALL = Config(
         "judge": Stage(minutes=20, batch=16, lr=2e-3, warmup=50, ema=0.998, decay=0.3),
     },
     text_sampling=text_sampling(32, 2.0, choice=0.5),
-    class_sampling=class_sampling(32, 2.0),
+    class_sampling=class_sampling(32, 2.0, choice=2.0),
 )
 
 LARGE = Config(

@@ -1,6 +1,6 @@
 """Takes the GroupNorms out of the encoder of an exported tokenizer: the begin of one whose codes depend on what is near.
 
-`python training/local.py --config small --model assets/models/scenes-text --out runs/more` puts the mean statistics of scenes in the
+`python training/local.py --config small --model MODEL --out runs/more` puts the mean statistics of scenes in the
 place of each picture's own, and then has the encoder alone learn the latents that it had, for `--minutes` (2). It leaves
 `begin-tokenizer.safetensors`, with the old decoder and codebook, for
 
