@@ -16,6 +16,10 @@ macro_rules! bytes {
     };
 }
 
+/// The tokenizer of both models, which each folder has, file for file.
+#[cfg(feature = "models")]
+static TOKENIZER: &[u8] = bytes!("scenes-text/vq.safetensors");
+
 /// The text-to-image model.
 pub(crate) static TEXT: Bundle = Bundle {
     name: "scenes-text",
@@ -26,7 +30,7 @@ pub(crate) static TEXT: Bundle = Bundle {
         ("dimoo.safetensors", bytes!("scenes-text/dimoo.safetensors")),
         ("schedules.json", bytes!("scenes-text/schedules.json")),
         ("shortcut.safetensors", bytes!("scenes-text/shortcut.safetensors")),
-        ("vq.safetensors", bytes!("scenes-text/vq.safetensors")),
+        ("vq.safetensors", TOKENIZER),
     ],
     #[cfg(not(feature = "models"))]
     files: &[],
@@ -41,7 +45,7 @@ pub(crate) static CLASS: Bundle = Bundle {
         ("maskgit.safetensors", bytes!("scenes-class/maskgit.safetensors")),
         ("schedules.json", bytes!("scenes-class/schedules.json")),
         ("shortcut.safetensors", bytes!("scenes-class/shortcut.safetensors")),
-        ("vq.safetensors", bytes!("scenes-class/vq.safetensors")),
+        ("vq.safetensors", TOKENIZER),
     ],
     #[cfg(not(feature = "models"))]
     files: &[],

@@ -407,7 +407,7 @@ def main():
         raise SystemExit(f"error: {folder.path} does not say where things stand, as --window has to know; make its tokens anew")
     if args.teacher and arch != "maskgit":
         raise SystemExit("error: --teacher is asked for classes; a text model has none")
-    guide = teacher.Teacher(args, folder.first(), folder.header) if args.teacher else None
+    guide = teacher.Teacher(args, folder) if args.teacher else None
     if arch == "maskgit":
         held = of_one_thing(held)
     checks = watch.checks(held)

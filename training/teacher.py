@@ -13,34 +13,35 @@ import torch.nn.functional as F
 import base
 import common
 import scenes
+import tokens
 
 FEATURES = 1.0  # of the loss, the squared error of features, beside a divergence in nats
 
 
-def names_of_classes(part, nouns):
-    """What captions call each of so many classes where they say nothing else: the shortest of a scene of one of these things, `[words]` each."""
-    lengths = part.lengths()
-    found = []
-    for noun in range(nouns):
-        of = np.flatnonzero((part.labels[:, scenes.NOUN_A] == noun) & (part.labels[:, scenes.KIND] == 0))
-        if not len(of):
-            raise SystemExit(f"error: no caption names class {noun} alone, which a text model would have to be asked for")
-        shortest = of[lengths[of].argmin()]
-        found.append(part.ids[shortest, : lengths[shortest]])
-    return found
+def names_of_classes(folder, nouns):
+    """What captions call each of these classes where they say nothing else, `[words]` each; of as many shards as it takes."""
+    found, number = {}, 0
+    while len(found) < len(nouns) and folder.shard(number).exists():
+        part = tokens.read(folder.shard(number))
+        alone = part.of((part.labels[:, scenes.KIND] == 0) & (part.labels[:, scenes.STATED] == 0))
+        found |= {noun: ids[:count] for noun, ids, count in zip(alone.labels[:, scenes.NOUN_A], alone.ids, alone.lengths(), strict=True)}
+        number += 1
+    if missing := [name for noun, name in enumerate(nouns) if noun not in found]:
+        raise SystemExit(f"error: no caption of {folder.path} says {', '.join(missing)} and nothing else, as a text model has to be asked; make more")
+    return [found[noun] for noun in range(len(nouns))]
 
 
 class Teacher:
     """A frozen text model that is asked for scenes by their class."""
 
-    def __init__(self, args, part, header):
-        """`part` are scenes in whose captions classes are named."""
-        self.args = args
+    def __init__(self, args, folder):
+        """`folder` has the scenes in whose captions classes are named."""
+        header = folder.header
         self.model, metadata = common.load_weights(args.teacher, base.build, args.device)
         if metadata["arch"] != "dimoo" or metadata["header"] != header:
             raise SystemExit(f"error: {args.teacher} holds no text model of these scenes' words")
         self.vocabulary = base.Vocabulary(header["words"])
-        self.names = names_of_classes(part, len(header["nouns"]))
+        self.names = names_of_classes(folder, header["nouns"])
         self.net = base.Through(torch.compile(self.model, dynamic=True), self.model) if args.compile else self.model
 
     @torch.no_grad()

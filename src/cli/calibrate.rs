@@ -11,7 +11,7 @@ use crate::generate::predict::Predictor;
 use crate::generate::recipe::Subject;
 use crate::generate::refresh::Refresh;
 use crate::generate::sampling::Sampling;
-use crate::generate::session::{Session, Settings, Shape, StepKind};
+use crate::generate::session::{Session, Settings, Shape, full_steps};
 use crate::models::{Batch, Condition};
 use crate::output::{self, Format, Output};
 use pollster::block_on;
@@ -154,14 +154,14 @@ fn print(
     (settings, tokens): (&Settings, u32),
     path: &std::path::Path,
 ) -> Result<(), CliError> {
-    // As it is run: where guidance begins at a step of its own, that step is full beside those that are asked for.
-    let as_run = |refresh| -> Result<Vec<u32>, GenerateError> {
-        let plan = Settings { refresh, ..settings.clone() }.plan(tokens)?;
-        let full = plan.iter().filter(|step| step.kind == StepKind::Full);
-        Ok(full.map(|step| step.values.step).collect())
-    };
     let mut out = std::io::stdout().lock();
     let Schedules { predictor, steps, runs, .. } = schedules;
+    // As they are run: where guidance begins at a step of its own, that step is full beside those that are asked for.
+    let even = (1..=*steps).map(|budget| {
+        let refresh = Refresh::Uniform(budget);
+        Ok(full_steps(&Settings { refresh, ..settings.clone() }.plan(tokens)?))
+    });
+    let even = even.collect::<Result<Vec<_>, GenerateError>>()?;
     writeln!(out, "{predictor} in {steps} steps, along {runs} runs of vanilla")?;
     writeln!(
         out,
@@ -170,16 +170,18 @@ fn print(
     )?;
     for budget in 1..=steps.div_ceil(2) {
         let plan = schedules.plan(budget)?;
-        let mut even = as_run(Refresh::Uniform(budget))?;
-        if even.len() > plan.len() && budget > 1 {
-            even = as_run(Refresh::Uniform(budget - 1))?;
-        }
+        let best = schedules.error(&plan);
+        // Only plans of as many full steps can be compared; with a step that is always full, some numbers have no even one.
+        let Some(even) = even.iter().find(|even| even.len() == plan.len()) else {
+            writeln!(out, "{budget:>6} {best:>12.2} {0:>12} {0:>9} {0:>16} {0:>16}  {plan:?}", "-")?;
+            continue;
+        };
         let less = |best: f64, even: f64| if even > 0.0 { 100.0 * (1.0 - best / even) } else { 0.0 };
-        let (best, uniform) = (schedules.error(&plan), schedules.error(&even));
+        let uniform = schedules.error(even);
         let mut apart = [0.0; 2];
         for (of, other) in [(&halves[0], &halves[1]), (&halves[1], &halves[0])] {
             if let (Some(plan), true) = (of.plans.get(budget as usize - 1), other.steps == *steps) {
-                apart = [apart[0] + other.error(plan), apart[1] + other.error(&even)];
+                apart = [apart[0] + other.error(plan), apart[1] + other.error(even)];
             }
         }
         let other = less(apart[0], apart[1]);

@@ -12,7 +12,7 @@ use super::divergence::{Heads, divergence};
 use super::predict::Predictor;
 use super::refresh::Refresh;
 use super::sampling::everywhere;
-use super::session::{Session, Settings, StepKind};
+use super::session::{Session, Settings, full_steps};
 use crate::exec::{read_f32, write_f32};
 use crate::models::{Condition, states};
 use serde::{Deserialize, Serialize};
@@ -323,9 +323,7 @@ pub async fn measure(
     let count = runs.len().max(1) as f64;
     sums.iter_mut().chain(&mut apart).flatten().for_each(|sum| *sum /= count);
     let least = Settings { refresh: Refresh::Uniform(1), ..settings.clone() }.plan(tokens)?;
-    let full = least.iter().filter(|step| step.kind == StepKind::Full);
-    let always = full.map(|step| step.values.step).collect();
-    Ok(Measured { errors: sums, divergences: apart, factors, always })
+    Ok(Measured { errors: sums, divergences: apart, factors, always: full_steps(&least) })
 }
 
 /// The distance from `wanted` as a share of its size, in L1 as an adaptive run has it (there of masked tokens alone).

@@ -10,6 +10,7 @@ use super::order::Order;
 use super::picture::{Picture, Pixels};
 use super::predict::Predictor;
 use super::programs::{Programs, Routine, decode_images};
+pub(crate) use super::settings::full_steps;
 pub use super::settings::{PlannedStep, Settings, StepKind};
 use crate::exec::gpu::device::Gpu;
 use crate::exec::{Executor, Memory, read_f32};

@@ -64,10 +64,9 @@ impl Settings {
         if !self.decides() {
             return self.clone();
         }
-        let full = plan.iter().filter(|step| step.kind == StepKind::Full).map(|step| step.values.step);
         let counts = || plan.iter().map(|step| step.values.reveal - step.values.remask).collect();
         let reveal = if self.reveals_freely() { counts() } else { Vec::new() };
-        Self { refresh: Refresh::Decided(Decided { full: full.collect(), reveal }), ..self.clone() }
+        Self { refresh: Refresh::Decided(Decided { full: full_steps(plan), reveal }), ..self.clone() }
     }
 
     /// The same for a part of a picture, such a share of its tokens: fewer steps, and of full ones as large a share. At least four,
@@ -168,4 +167,9 @@ pub struct PlannedStep {
     pub values: StepValues,
     /// Why it runs as it does, where the run decided.
     pub verdict: Option<Verdict>,
+}
+
+/// Which steps of a plan run the full model.
+pub(crate) fn full_steps(plan: &[PlannedStep]) -> Vec<u32> {
+    plan.iter().filter(|step| step.kind == StepKind::Full).map(|step| step.values.step).collect()
 }

@@ -1,5 +1,6 @@
 """What bases learn, and what from: windows of scenes, the order of words, another model; in one process and in two."""
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -144,9 +145,23 @@ def test_a_class_model_learns_what_a_text_model_answers(run, tmp_path):
     """It comes to the features of its teacher, which is asked for nothing but a class's name."""
     folder = tokens.Folder(run)
     words, nouns = folder.header["words"], folder.header["nouns"]
-    names = teacher.names_of_classes(folder.first(), len(nouns))
+    names = teacher.names_of_classes(folder, nouns)
     said = [" ".join(words[i] for i in name) for name in names]
     assert [name.split()[-1] for name in said] == nouns and all(len(name.split()) == 2 for name in said), said
+    with pytest.raises(SystemExit, match="says zebra and nothing else"):
+        teacher.names_of_classes(folder, [*nouns, "zebra"])
+    # With the table that it begins with, a class model that has the teacher's features has nothing to learn.
+    guide = teacher.Teacher(argparse.Namespace(teacher=run / "base-dimoo.safetensors", device="cpu", compile=False), folder)
+    student = base.new_base("maskgit", CONFIGS["toy"], folder.header)
+    guide.passes_on(student)
+    part = base.of_one_thing(folder.held()).of(slice(0, 6))
+    codes = torch.full((6, student.tokens), student.codebook)
+    theirs = guide.features(codes, part.labels[:, scenes.NOUN_A], False, None)
+    places = torch.arange(student.tokens).expand(6, -1)
+    with torch.no_grad():
+        nothing, something = (float(guide.loss(student, f, theirs, places)) for f in (theirs, torch.randn_like(theirs)))
+    assert abs(nothing) < 1e-3 < 1 < something
+    assert not torch.equal(theirs, guide.features(codes, part.labels[:, scenes.NOUN_A], True, None)), "a name is told"
     for name in ("tokens", "tokenizer.safetensors"):
         (shutil.copytree if name == "tokens" else shutil.copy)(run / name, tmp_path / name)
     options = ["--out", str(tmp_path), "--steps", "60", *OPTIONS]

@@ -96,6 +96,7 @@ mod tests {
     use crate::generate::predict::Predictor;
     use crate::generate::sampling::Sampling;
     use crate::generate::session::Settings;
+    use crate::generate::session::full_steps;
 
     fn plan(steps: u32, refresh: Refresh) -> Vec<PlannedStep> {
         let sampling = Sampling::MASKGIT_512.with_steps(steps);
@@ -104,11 +105,7 @@ mod tests {
 
     #[test]
     fn full_steps_of_32_are_the_official_22() {
-        let full: Vec<u32> = plan(32, OFFICIAL)
-            .iter()
-            .filter(|step| step.kind == StepKind::Full)
-            .map(|step| step.values.step)
-            .collect();
+        let full = full_steps(&plan(32, OFFICIAL));
         let wanted: Vec<u32> = (0..12).chain((12..32).step_by(2)).collect();
         assert_eq!(full, wanted);
     }
