@@ -171,8 +171,9 @@ fn print(
     for budget in 1..=steps.div_ceil(2) {
         let plan = schedules.plan(budget)?;
         let best = schedules.error(&plan);
-        // Only plans of as many full steps can be compared; with a step that is always full, some numbers have no even one.
-        let Some(even) = even.iter().find(|even| even.len() == plan.len()) else {
+        // Only plans of as many full steps can be compared; with a step that is always full, some numbers have no even one, and some
+        // one with that step where it falls by itself.
+        let Some(even) = even.iter().rev().find(|even| even.len() == plan.len()) else {
             writeln!(out, "{budget:>6} {best:>12.2} {0:>12} {0:>9} {0:>16} {0:>16}  {plan:?}", "-")?;
             continue;
         };
