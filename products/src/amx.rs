@@ -70,6 +70,10 @@ static SHAPES: Shapes = {
 #[repr(C, align(64))]
 pub(super) struct Sums(pub [[f32; WIDE]; TILE_ROWS]);
 
+impl Sums {
+    pub(super) const ZEROS: Self = Self([[0.0; WIDE]; TILE_ROWS]);
+}
+
 /// This thread's tiles, all of 16 rows of 64 bytes, until it is dropped.
 pub(super) struct Tiles(std::marker::PhantomData<*const ()>);
 
@@ -82,23 +86,11 @@ impl Tiles {
         Self(std::marker::PhantomData)
     }
 
-    /// [`TILE_ROWS`] rows of `pairs` pairs each, one after the other at `x`, by a panel.
+    /// [`TILE_ROWS`] rows of `pairs` pairs each, one after the other at `x`, by a panel, to rows of [`WIDE`] sums at `y`, so far apart.
     ///
     /// # Safety
-    /// `TILE_ROWS * pairs` pairs are at `x` and `pairs * WIDE` at `weights`; `pairs` is a multiple of 16, and not 0.
-    pub(super) unsafe fn product(&self, pairs: usize, x: *const u32, weights: *const u32) -> Sums {
-        let mut sums = std::mem::MaybeUninit::<Sums>::uninit();
-        // SAFETY: the caller's; all of `sums` is written.
-        unsafe {
-            self.product_to(pairs, x, weights, (sums.as_mut_ptr().cast(), WIDE));
-            sums.assume_init()
-        }
-    }
-
-    /// [`Self::product`] to rows of [`WIDE`] sums at `y`, so far apart.
-    ///
-    /// # Safety
-    /// As there, and [`TILE_ROWS`] rows can be written.
+    /// `TILE_ROWS * pairs` pairs are at `x` and `pairs * WIDE` at `weights`; `pairs` is a multiple of 16, and not 0. [`TILE_ROWS`] rows can
+    /// be written.
     pub(super) unsafe fn product_to(
         &self,
         pairs: usize,

@@ -60,6 +60,7 @@ impl Scratch {
             pack_keys(&mut self.keys, key, [keys, width, pairs]);
             pack_values(&mut self.values, value, [keys, width, along]);
             let tiles = amx::Tiles::new();
+            let mut products = amx::Sums::ZEROS;
             for first in (0..queries).step_by(TILE_ROWS) {
                 let some = (queries - first).min(TILE_ROWS);
                 for row in 0..some {
@@ -79,7 +80,7 @@ impl Scratch {
                 }
                 for panel in 0..value_panels {
                     let weights = self.values[panel * along * WIDE..].as_ptr();
-                    let products = tiles.product(along, self.shares.as_ptr(), weights);
+                    tiles.product_to(along, self.shares.as_ptr(), weights, (products.0.as_mut_ptr().cast(), WIDE));
                     let outputs = (width - panel * WIDE).min(WIDE);
                     for (row, (products, sum)) in products.0.iter().zip(&sums).enumerate().take(some) {
                         let to = y.add((first + row) * stride + panel * WIDE);

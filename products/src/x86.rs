@@ -78,6 +78,7 @@ pub(super) fn product(
         }
         // SAFETY: `has_tiles` has said so.
         let tiles = by_tiles.then(|| unsafe { amx::Tiles::new() });
+        let mut sums = amx::Sums::ZEROS;
         for panel in of_panels.clone() {
             let outputs = (outer - panel * WIDE).min(WIDE);
             for row in (first..last).step_by(tall) {
@@ -95,8 +96,12 @@ pub(super) fn product(
                             let x = narrowed[(row - first) * pairs..].as_ptr();
                             let weights = weights[panel * pairs * WIDE..].as_ptr();
                             if let Some(tiles) = &tiles {
-                                let sums = tiles.product(pairs, x, weights);
-                                store_rows(&sums.0[..some], y, outputs, accumulate);
+                                if some == TILE_ROWS && outputs == WIDE && !accumulate {
+                                    tiles.product_to(pairs, x, weights, y);
+                                } else {
+                                    tiles.product_to(pairs, x, weights, (sums.0.as_mut_ptr().cast(), WIDE));
+                                    store_rows(&sums.0[..some], y, outputs, accumulate);
+                                }
                             } else {
                                 IN_BF16[some - 1](pairs, x, weights, y, outputs, accumulate);
                             }

@@ -243,8 +243,8 @@ enum Backend {
     Gpu,
     /// The CPU executor
     Cpu,
-    /// The CPU executor with linear layers in bf16, on processors that multiply it (attention too where they have tiles, AMX): quicker, and
-    /// not the same tokens
+    /// The CPU executor with linear layers and the head in bf16, on processors that multiply it (attention too where they have tiles, AMX):
+    /// quicker, and not the same tokens
     CpuBf16,
 }
 

@@ -35,7 +35,7 @@ pub struct CpuExecutor {
     times: Vec<Option<f64>>,
     memory: Memory,
     counters: Counters,
-    /// Whether linear layers and attention are multiplied in bf16.
+    /// Whether linear layers, the head and attention are multiplied in bf16.
     bf16: bool,
 }
 
@@ -48,8 +48,8 @@ impl CpuExecutor {
         Self::with(programs, weights, false)
     }
 
-    /// The same with linear layers multiplied in bf16 where the processor does ([`multiplies_bf16`]), and attention where it has tiles
-    /// for it (AMX): all else stays f32.
+    /// The same with linear layers and the head multiplied in bf16 where the processor does ([`multiplies_bf16`]), and attention where it
+    /// has tiles for it (AMX): all else stays f32.
     ///
     /// # Errors
     /// A weight cannot be loaded.

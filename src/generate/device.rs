@@ -12,7 +12,7 @@ pub enum Device {
     /// The CPU executor.
     #[default]
     Cpu,
-    /// The same with linear layers in bf16, for processors that multiply it, and attention where they have tiles of it (AMX).
+    /// The same with linear layers and the head in bf16, for processors that multiply it, and attention where they have tiles of it (AMX).
     CpuBf16,
     /// A graphics device.
     Gpu(Box<gpu::device::Gpu>),

@@ -106,7 +106,7 @@ impl Kernel for HeadMax {
 
     fn multiplies_by(&self) -> Option<(Slot, Multiplied)> {
         let Self { weight_row: row, inner, .. } = *self;
-        Some((self.weight, Multiplied { row, inner, outer: self.codes.count, rounds: false }))
+        Some((self.weight, Multiplied { row, inner, outer: self.codes.count, rounds: true }))
     }
 
     fn describe(&self) -> String {

@@ -154,7 +154,7 @@ impl Kernel for MaskedLogits {
 
     fn multiplies_by(&self) -> Option<(Slot, Multiplied)> {
         let (inner, outer) = (self.hidden, self.codes.count);
-        Some((self.table, Multiplied { row: 0, inner, outer, rounds: false }))
+        Some((self.table, Multiplied { row: 0, inner, outer, rounds: true }))
     }
 
     fn describe(&self) -> String {
