@@ -80,7 +80,12 @@ impl Scratch {
                 }
                 for panel in 0..value_panels {
                     let weights = self.values[panel * along * WIDE..].as_ptr();
-                    tiles.product_to(along, self.shares.as_ptr(), weights, (products.0.as_mut_ptr().cast(), WIDE));
+                    tiles.product_to(
+                        along,
+                        self.shares.as_ptr(),
+                        weights,
+                        (products.0.as_mut_ptr().cast(), WIDE),
+                    );
                     let outputs = (width - panel * WIDE).min(WIDE);
                     for (row, (products, sum)) in products.0.iter().zip(&sums).enumerate().take(some) {
                         let to = y.add((first + row) * stride + panel * WIDE);
