@@ -30,7 +30,7 @@ pub enum Kind {
 }
 
 /// Every accelerated method but reuse against vanilla of as many seconds and against reuse of as many full steps: of such, that in as many
-/// steps and with whatever else the method has, if there is one. `right` is by row and picture.
+/// steps and with whatever else the method has, if there is one, and plain reuse, evenly spread over most steps. `right` is by row and picture.
 pub fn comparisons(rows: &[Row], right: &[Vec<bool>]) -> Vec<Comparison> {
     let mut found = Vec::new();
     fn parts(row: &Row) -> (&str, &str) {
@@ -43,16 +43,22 @@ pub fn comparisons(rows: &[Row], right: &[Vec<bool>]) -> Vec<Comparison> {
         let apart = |other: &Row| (other.seconds_per_image / row.seconds_per_image).ln().abs();
         let vanilla = rows.iter().enumerate().filter(|(_, other)| other.method == "vanilla");
         let in_time = vanilla.min_by(|a, b| apart(a.1).total_cmp(&apart(b.1))).map(|(other, _)| other);
-        let reuse = rows.iter().enumerate().filter(|(_, other)| {
-            let (predictor, own) = parts(other);
-            // Plain, or as the method.
-            predictor == "reuse"
-                && other.full_steps == row.full_steps
-                && (own.is_empty() || own == parts(row).1)
-        });
-        let alike = |other: &Row| (other.steps == row.steps, parts(other).1 == parts(row).1);
-        let reuse = reuse.rev().max_by_key(|(_, other)| alike(other)).map(|(other, _)| other);
-        for (kind, against) in [(Kind::EqualTime, in_time), (Kind::EqualFullSteps, reuse)] {
+        let reuse = || {
+            rows.iter().enumerate().filter(|(_, other)| {
+                let (predictor, own) = parts(other);
+                // Plain, or as the method.
+                predictor == "reuse"
+                    && other.full_steps == row.full_steps
+                    && (own.is_empty() || own == parts(row).1)
+            })
+        };
+        let like = |other: &Row| (other.steps == row.steps, parts(other).1 == parts(row).1);
+        let alike = reuse().rev().max_by_key(|(_, other)| like(other)).map(|(other, _)| other);
+        let plain = reuse().filter(|(_, other)| parts(other).1.is_empty());
+        let plain = plain.rev().max_by_key(|(_, other)| other.steps).map(|(other, _)| other);
+        let plain = plain.filter(|_| plain != alike);
+        let pairs = [(Kind::EqualTime, in_time), (Kind::EqualFullSteps, alike), (Kind::EqualFullSteps, plain)];
+        for (kind, against) in pairs {
             let paired = against.and_then(|other| Paired::of(right.get(index)?, right.get(other)?));
             if let Some((against, paired)) = against.zip(paired) {
                 found.push(Comparison { row: index, against, kind, paired });
@@ -135,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn reuse_is_that_of_the_same_steps_and_guidance() {
+    fn reuse_is_that_of_the_same_steps_and_guidance_and_plain() {
         let of = |method: &str, steps: usize| row(method, steps, 4, 0.1, 0.9);
         let rows = [
             of("vanilla", 32),
@@ -151,7 +157,7 @@ mod tests {
             .filter(|of| of.kind == Kind::EqualFullSteps)
             .map(|of| (of.row, of.against))
             .collect();
-        assert_eq!(pairs, [(2, 4), (5, 1)]);
+        assert_eq!(pairs, [(2, 4), (2, 1), (5, 1)]);
     }
 
     #[test]
