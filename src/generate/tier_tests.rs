@@ -88,12 +88,13 @@ fn a_tier_keeps_features_and_most_tokens_of_the_bundled_models() {
     hold_to(&Device::Gpu(Box::new(gpu)), &format!("tier {tier}"), 1, allowed(tier));
 }
 
-/// Of one picture a few or nearly all tokens can differ, by how early the first one does: so the share is of four.
+/// Of one picture a few or nearly all tokens can differ, by how early the first one does: so the share is of eight, and the bound on features is
+/// what tells a wrong product.
 #[test]
 fn bf16_keeps_features_and_most_tokens_of_the_bundled_models() {
     if !multiplies_bf16() {
         println!("this processor multiplies no bf16: nothing to compare");
         return;
     }
-    hold_to(&Device::CpuBf16, "bf16", 4, (1e-2, 0.85));
+    hold_to(&Device::CpuBf16, "bf16", 8, (1e-2, 0.75));
 }

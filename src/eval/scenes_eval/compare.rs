@@ -57,7 +57,8 @@ pub fn comparisons(rows: &[Row], right: &[Vec<bool>]) -> Vec<Comparison> {
         let plain = reuse().filter(|(_, other)| parts(other).1.is_empty());
         let plain = plain.rev().max_by_key(|(_, other)| other.steps).map(|(other, _)| other);
         let plain = plain.filter(|_| plain != alike);
-        let pairs = [(Kind::EqualTime, in_time), (Kind::EqualFullSteps, alike), (Kind::EqualFullSteps, plain)];
+        let pairs =
+            [(Kind::EqualTime, in_time), (Kind::EqualFullSteps, alike), (Kind::EqualFullSteps, plain)];
         for (kind, against) in pairs {
             let paired = against.and_then(|other| Paired::of(right.get(index)?, right.get(other)?));
             if let Some((against, paired)) = against.zip(paired) {
