@@ -77,8 +77,7 @@ pub(super) fn product(
             }
         }
         // SAFETY: `has_tiles` has said so.
-        let tiles = by_tiles.then(|| unsafe { amx::Tiles::new() });
-        let mut sums = amx::Sums::ZEROS;
+        let mut tiles = by_tiles.then(|| (unsafe { amx::Tiles::new() }, amx::Sums::ZEROS));
         for panel in of_panels.clone() {
             let outputs = (outer - panel * WIDE).min(WIDE);
             for row in (first..last).step_by(tall) {
@@ -95,7 +94,7 @@ pub(super) fn product(
                         Panels::Bf16(weights) => {
                             let x = narrowed[(row - first) * pairs..].as_ptr();
                             let weights = weights[panel * pairs * WIDE..].as_ptr();
-                            if let Some(tiles) = &tiles {
+                            if let Some((tiles, sums)) = &mut tiles {
                                 if some == TILE_ROWS && outputs == WIDE && !accumulate {
                                     tiles.product_to(pairs, x, weights, y);
                                 } else {

@@ -46,7 +46,7 @@ class Model:
     def open(cls, source: str | os.PathLike = "scenes-text", device: str = "auto", exact: bool = False) -> Model:
         """Opens a bundled model (`scenes-text`, `scenes-class`) by name, or a model folder.
 
-        `device` is `auto` (a graphics device if there is one in hardware, else the CPU), `cpu`, `cpu-bf16` (linear layers in bf16, on
+        `device` is `auto` (a graphics device if there is one in hardware, else the CPU), `cpu`, `cpu-bf16` (linear layers and head in bf16, on
         processors that multiply it: quicker, and not the same tokens), `gpu`, or part of an adapter's name.
         `exact` keeps a GPU to f32, so that a seed gives the same tokens on every device.
 

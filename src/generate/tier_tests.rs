@@ -31,13 +31,20 @@ struct Run {
     features: Vec<f32>,
 }
 
-/// A run of so many seeds, then a full step on every other token of `known`, or of what the run has made.
-fn run(model: &Model, condition: &Condition, device: &Device, seeds: u64, known: Option<&[u32]>) -> Run {
+/// A run of so many seeds, in the model's steps or in so many, then a full step on every other token of `known`, or of what the run has made.
+fn run(
+    model: &Model,
+    condition: &Condition,
+    device: &Device,
+    (seeds, steps): (u64, Option<u32>),
+    known: Option<&[u32]>,
+) -> Run {
+    let sampling = model.config.sampling;
     let shape = Shape::new(Batch::of(condition, seeds as u32, true), Some(Predictor::Shortcut));
     let mut session = Session::new(model, shape, device).unwrap();
     let settings = Settings {
-        sampling: model.config.sampling,
-        refresh: Refresh::Uniform(4),
+        sampling: steps.map_or(sampling, |steps| sampling.with_steps(steps)),
+        refresh: Refresh::Uniform(steps.map_or(4, |steps| steps.min(4))),
         predictor: Predictor::Shortcut,
     };
     session.configure(&settings).unwrap();
@@ -55,8 +62,8 @@ fn run(model: &Model, condition: &Condition, device: &Device, seeds: u64, known:
     Run { codes, features }
 }
 
-/// Compares both bundled models on a device with the CPU executor, in pictures of so many seeds.
-fn hold_to(device: &Device, called: &str, seeds: u64, (most, least): (f64, f64)) {
+/// What both bundled models are asked for.
+fn each_bundled(mut then: impl FnMut(&str, &Model, &Condition)) {
     for name in ["scenes-text", "scenes-class"] {
         let model =
             Model::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/models").join(name)).unwrap();
@@ -64,10 +71,22 @@ fn hold_to(device: &Device, called: &str, seeds: u64, (most, least): (f64, f64))
             "scenes-text" => prompt(&model, "two foxes in the snow"),
             _ => Condition::Class(Some(3)),
         };
-        let wanted = run(&model, &condition, &Device::Cpu, seeds, None);
-        let got = run(&model, &condition, device, seeds, Some(&wanted.codes));
-        let equal = got.codes.iter().zip(&wanted.codes).filter(|(a, b)| a == b).count();
-        let share = equal as f64 / wanted.codes.len() as f64;
+        then(name, &model, &condition);
+    }
+}
+
+/// How many tokens are equal, and which share of them.
+fn equal(ours: &[u32], wanted: &[u32]) -> (usize, f64) {
+    let equal = ours.iter().zip(wanted).filter(|(a, b)| a == b).count();
+    (equal, equal as f64 / wanted.len() as f64)
+}
+
+/// Compares both bundled models on a device with the CPU executor, in pictures of so many seeds.
+fn hold_to(device: &Device, called: &str, seeds: u64, (most, least): (f64, f64)) {
+    each_bundled(|name, model, condition| {
+        let wanted = run(model, condition, &Device::Cpu, (seeds, None), None);
+        let got = run(model, condition, device, (seeds, None), Some(&wanted.codes));
+        let (equal, share) = equal(&got.codes, &wanted.codes);
         let squares =
             |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
         let error = squares(&mut wanted.features.iter().zip(&got.features).map(|(a, b)| a - b));
@@ -78,7 +97,7 @@ fn hold_to(device: &Device, called: &str, seeds: u64, (most, least): (f64, f64))
         );
         assert!(error <= most, "{name}: features differ by {error:.1e}, at most {most:.0e} is allowed");
         assert!(share >= least, "{name}: {share:.3} of the tokens are equal, at least {least} must be");
-    }
+    });
 }
 
 #[test]
@@ -88,8 +107,8 @@ fn a_tier_keeps_features_and_most_tokens_of_the_bundled_models() {
     hold_to(&Device::Gpu(Box::new(gpu)), &format!("tier {tier}"), 1, allowed(tier));
 }
 
-/// Of one picture a few or nearly all tokens can differ, by how early the first one does: so the share is of eight, and the bound on features is
-/// what tells a wrong product.
+/// Of one picture a few or nearly all tokens can differ, by how early the first one does: so the share is of eight, and its bound is a low one.
+/// What rounding does to draws shows in those of one step.
 #[test]
 fn bf16_keeps_features_and_most_tokens_of_the_bundled_models() {
     if !multiplies_bf16() {
@@ -97,4 +116,20 @@ fn bf16_keeps_features_and_most_tokens_of_the_bundled_models() {
         return;
     }
     hold_to(&Device::CpuBf16, "bf16", 8, (1e-2, 0.75));
+}
+
+/// All tokens at once, so that none follows from another.
+#[test]
+fn bf16_draws_what_f32_does_from_the_same_tokens() {
+    if !multiplies_bf16() {
+        println!("this processor multiplies no bf16: nothing to compare");
+        return;
+    }
+    each_bundled(|name, model, condition| {
+        let draw = |device| run(model, condition, device, (8, Some(1)), None).codes;
+        let (wanted, got) = (draw(&Device::Cpu), draw(&Device::CpuBf16));
+        let (equal, share) = equal(&got, &wanted);
+        println!("{name}, bf16: {equal} of {} draws of one step equal", wanted.len());
+        assert!(share >= 0.98, "{name}: {share:.3} of the draws are equal, at least 0.98 must be");
+    });
 }

@@ -95,8 +95,7 @@ mod tests {
     use super::*;
     use crate::generate::predict::Predictor;
     use crate::generate::sampling::Sampling;
-    use crate::generate::session::Settings;
-    use crate::generate::session::full_steps;
+    use crate::generate::session::{Settings, full_steps};
 
     fn plan(steps: u32, refresh: Refresh) -> Vec<PlannedStep> {
         let sampling = Sampling::MASKGIT_512.with_steps(steps);
