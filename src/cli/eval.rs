@@ -58,8 +58,9 @@ pub(super) struct Arguments {
     )]
     names: Vec<String>,
     /// A method beside these: vanilla or a predictor, then any of steps=N, refresh=RULE, order=NAME, schedule=NAME, spread=CELLS, reveal=RULE,
-    /// corrector=SHARE, guidance=LOW,HIGH, pictures=N, as "taylor:1 refresh=uniform:4 order=halton"; repeat it for several. Without
-    /// --budgets and --methods only these are compared with vanilla
+    /// corrector=SHARE, weight=W (of guidance), guidance=LOW,HIGH, draw=TEMPERATURE, choice=TEMPERATURE, pictures=N, as
+    /// "taylor:1 refresh=uniform:4 order=halton"; repeat it for several. Without --budgets and --methods only these are compared with
+    /// vanilla
     #[arg(long = "method", value_name = "METHOD")]
     methods: Vec<String>,
     /// Pictures of each method

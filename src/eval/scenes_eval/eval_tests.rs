@@ -9,6 +9,7 @@ use crate::generate::engine::Engine;
 use crate::generate::fixtures::{class_fixture, fixture, prompt, sizes, text_fixture};
 use crate::generate::model::{Device, Model};
 use crate::generate::recipe::Subject;
+use crate::generate::sampling::Sampling;
 use crate::generate::session::{Session, Settings, Shape};
 use crate::models::{self, Batch};
 use crate::program::Formats;
@@ -303,6 +304,22 @@ fn methods_of_one_predictor_follow_each_other_and_none_is_run_twice() {
     let labels: Vec<String> = plan.methods().unwrap().iter().map(Method::file_name).collect();
     let wanted = ["vanilla-16", "vanilla-8", "vanilla-5", "vanilla-4", "vanilla-halton-16"];
     assert_eq!(labels, [&wanted[..], &["reuse-16-4", "ml-cache-interval-0.3-5-16"]].concat());
+}
+
+#[test]
+fn a_method_samples_as_it_says_and_else_as_its_model() {
+    let model = fixture();
+    let own = model.config.sampling;
+    let judge = a_judge(64, &sizes(&model).labels);
+    let pictures = class_pictures(sizes(&model), &judge.config, 1).unwrap();
+    let mut engine = Engine::of(model, Device::Cpu);
+    let maker = Maker::new(&mut engine, pictures, 5, 1).unwrap();
+    let sampling = |text: &str| maker.settings(&Method::parse(text, own.steps).unwrap()).unwrap().sampling;
+    assert_eq!(sampling("vanilla"), own);
+    let asked = sampling("reuse weight=0.5 guidance=0.1,0.6 draw=0.9 choice=3");
+    let wanted = Sampling { guidance: 0.5, guidance_interval: [0.1, 0.6], ..own };
+    assert_eq!(asked, Sampling { draw_temperature: 0.9, choice_temperature: 3.0, ..wanted });
+    assert!(asked != own && !sampling("vanilla weight=0").guided());
 }
 
 /// Methods of lesser interest are of the first prompts alone, and hold to what the others made of these.

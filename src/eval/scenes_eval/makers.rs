@@ -34,8 +34,14 @@ pub struct Method {
     pub reveal: Option<Reveal>,
     /// The share of known tokens that full steps mask again.
     pub corrector: Option<f32>,
+    /// The weight of guidance.
+    pub weight: Option<f32>,
     /// The mask ratios between which there is guidance.
     pub guidance_interval: Option<[f32; 2]>,
+    /// The temperature of the draw.
+    pub draw: Option<f32>,
+    /// The temperature of the choice.
+    pub choice: Option<f32>,
     /// Of how many of the prompts, the first ones; of all where it says nothing.
     pub pictures: Option<u32>,
 }
@@ -58,7 +64,8 @@ impl Method {
     }
 
     /// From words: `vanilla` or a predictor, and then any of `steps=N`, `refresh=RULE`, `order=NAME`, `schedule=NAME`,
-    /// `spread=CELLS`, `reveal=RULE`, `corrector=SHARE`, `guidance=LOW,HIGH` and `pictures=N`. `steps` is for those that do not say.
+    /// `spread=CELLS`, `reveal=RULE`, `corrector=SHARE`, `weight=W` of guidance, `guidance=LOW,HIGH`, `draw=TEMPERATURE`,
+    /// `choice=TEMPERATURE` and `pictures=N`. `steps` is for those that do not say.
     ///
     /// # Errors
     /// A sentence on the word that is not understood.
@@ -76,7 +83,7 @@ impl Method {
         for word in words {
             let wrong = || {
                 format!(
-                    "{word:?} is none of steps=N, refresh=RULE, order=NAME, schedule=NAME, spread=CELLS, reveal=RULE, corrector=SHARE, guidance=LOW,HIGH, pictures=N"
+                    "{word:?} is none of steps=N, refresh=RULE, order=NAME, schedule=NAME, spread=CELLS, reveal=RULE, corrector=SHARE, weight=W, guidance=LOW,HIGH, draw=TEMPERATURE, choice=TEMPERATURE, pictures=N"
                 )
             };
             let (key, value) = word.split_once('=').ok_or_else(wrong)?;
@@ -93,6 +100,9 @@ impl Method {
                 "reveal" => method.reveal = Some(value.parse()?),
                 "corrector" => method.corrector = Some(number(value)?),
                 "spread" => method.spread = Some(number(value)?),
+                "weight" => method.weight = Some(number(value)?),
+                "draw" => method.draw = Some(number(value)?),
+                "choice" => method.choice = Some(number(value)?),
                 "guidance" => {
                     let (low, high) = value.split_once(',').ok_or_else(wrong)?;
                     method.guidance_interval = Some([number(low)?, number(high)?]);
@@ -144,8 +154,16 @@ impl Method {
         if let Some(share) = self.corrector {
             label += &format!(" corrector {share}");
         }
+        if let Some(weight) = self.weight {
+            label += &format!(" weight {weight}");
+        }
         if let Some([low, high]) = self.guidance_interval {
             label += &format!(" guided {low}-{high}");
+        }
+        for (name, temperature) in [("draw", self.draw), ("choice", self.choice)] {
+            if let Some(temperature) = temperature {
+                label += &format!(" {name} {temperature}");
+            }
         }
         match &self.refresh {
             Refresh::Every | Refresh::Uniform(_) => label,
@@ -307,8 +325,10 @@ impl<'a> Maker<'a> {
             let mut warm = None;
             for (method, clock) in methods.iter().zip(&mut clocks) {
                 let settings = self.settings(method)?;
-                // A session is made for a predictor, and for runs that decide or correct.
-                let kind = (method.predictor, settings.decides(), settings.sampling.corrector > 0.0);
+                // A session is made for a predictor, and for runs that are guided, decide or correct.
+                let sampling = &settings.sampling;
+                let kind =
+                    (method.predictor, sampling.guided(), settings.decides(), sampling.corrector > 0.0);
                 if let (true, Some(&first)) = (warm != Some(kind), indices.first()) {
                     let images = indices.len() as u32;
                     block_on(self.engine.warm_up(&self.jobs[first], &settings, None, images))?;
@@ -339,7 +359,10 @@ impl<'a> Maker<'a> {
             spread: method.spread.unwrap_or(sampling.spread),
             reveal: method.reveal.unwrap_or(sampling.reveal),
             corrector: method.corrector.unwrap_or(sampling.corrector),
+            guidance: method.weight.unwrap_or(sampling.guidance),
             guidance_interval: method.guidance_interval.unwrap_or(sampling.guidance_interval),
+            draw_temperature: method.draw.unwrap_or(sampling.draw_temperature),
+            choice_temperature: method.choice.unwrap_or(sampling.choice_temperature),
             ..sampling
         };
         let predictor = method.predictor.unwrap_or_default();
@@ -383,6 +406,9 @@ mod tests {
         );
         assert_eq!(all.label(), "taylor:2 halton schedule kept cosine spread 1.5 guided 0.2-0.8 optimal");
         assert_eq!(of("ml-cache").unwrap().label(), "ml-cache interval:0.3,5");
+        let hot = of("vanilla weight=1.5 draw=0.9 choice=4").unwrap();
+        assert_eq!((hot.weight, hot.draw, hot.choice), (Some(1.5), Some(0.9), Some(4.0)));
+        assert_eq!(hot.label(), "vanilla weight 1.5 draw 0.9 choice 4");
         let few = of("shortcut pictures=12").unwrap();
         assert!(few.pictures == Some(12) && few.is_as(&shortcut) && few != shortcut, "{few:?}");
         assert!(!few.is_as(&of("reuse").unwrap()) && few.label() == shortcut.label());
@@ -403,6 +429,7 @@ mod tests {
             ("reuse budget=3", "refresh=RULE"),
             ("reuse order=backwards", "order=NAME"),
             ("reuse guidance=1", "guidance=LOW,HIGH"),
+            ("reuse choice=hot", "choice=TEMPERATURE"),
             ("reuse pictures=0", "pictures=N"),
         ] {
             let error = of(text).unwrap_err();
