@@ -345,6 +345,25 @@ impl<'a> Maker<'a> {
         Ok(clocks.into_iter().map(Clock::seconds).collect())
     }
 
+    /// Whether all of these can be run, before the first of them takes its hours.
+    ///
+    /// # Errors
+    /// One cannot; it says which.
+    pub(super) fn check(&self, methods: &[Method]) -> Result<(), GenerateError> {
+        let tokens = self.engine.model()?.family().tokens();
+        for method in methods {
+            self.settings(method).and_then(|settings| settings.plan(tokens)).map_err(
+                |error| match error {
+                    GenerateError::Setting(message) => {
+                        GenerateError::Setting(format!("{}: {message}", method.label()))
+                    }
+                    other => other,
+                },
+            )?;
+        }
+        Ok(())
+    }
+
     /// What a method is for this model.
     ///
     /// # Errors

@@ -230,6 +230,7 @@ pub fn evaluate(
     tick: &mut dyn FnMut(&str),
 ) -> Result<Report, GenerateError> {
     let methods = plan.methods()?;
+    maker.check(&methods)?;
     let [rows, columns] = maker.size()?;
     if [rows, columns] != [judge.config.size; 2] {
         let size = judge.config.size;
