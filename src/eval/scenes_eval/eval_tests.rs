@@ -306,9 +306,9 @@ fn methods_of_one_predictor_follow_each_other_and_none_is_run_twice() {
 
 #[test]
 fn a_method_samples_as_it_says_and_else_as_its_model() {
-    let model = fixture();
+    let (_folder, model) = class_fixture();
     let own = model.config.sampling;
-    let judge = a_judge(64, &sizes(&model).labels);
+    let judge = a_judge(32, &sizes(&model).labels);
     let pictures = class_pictures(sizes(&model), &judge.config, 1).unwrap();
     let mut engine = Engine::of(model, Device::Cpu);
     let maker = Maker::new(&mut engine, pictures, 5, 1).unwrap();
@@ -322,9 +322,9 @@ fn a_method_samples_as_it_says_and_else_as_its_model() {
 
 #[test]
 fn what_cannot_be_run_is_said_before_anything_is_made() {
-    let model = fixture();
-    let mut judge = a_judge(64, &sizes(&model).labels);
-    let source = Stripes { size: 64, nouns: sizes(&model).labels.len() };
+    let (_folder, model) = class_fixture();
+    let mut judge = a_judge(32, &sizes(&model).labels);
+    let source = Stripes { size: 32, nouns: sizes(&model).labels.len() };
     let pictures = class_pictures(sizes(&model), &judge.config, 2).unwrap();
     let real = real_scenes(&source, 5, Split::Seen, 2, true).unwrap();
     let mut engine = Engine::of(model, Device::Cpu);
@@ -344,9 +344,9 @@ fn what_cannot_be_run_is_said_before_anything_is_made() {
 /// Methods of lesser interest are of the first prompts alone, and hold to what the others made of these.
 #[test]
 fn some_methods_make_fewer_pictures() {
-    let model = fixture();
-    let mut judge = a_judge(64, &sizes(&model).labels);
-    let source = Stripes { size: 64, nouns: sizes(&model).labels.len() };
+    let (_folder, model) = class_fixture();
+    let mut judge = a_judge(32, &sizes(&model).labels);
+    let source = Stripes { size: 32, nouns: sizes(&model).labels.len() };
     let pictures = class_pictures(sizes(&model), &judge.config, 3).unwrap();
     let real = real_scenes(&source, 5, Split::Seen, 3, true).unwrap();
     let mut engine = Engine::of(model, Device::Cpu);
