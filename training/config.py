@@ -154,7 +154,7 @@ LARGE = Config(
         "shortcut-maskgit": Stage(minutes=15, batch=64, lr=1e-3, warmup=200, decay=0.3),
         "judge": Stage(minutes=8, batch=128, lr=1e-3, warmup=500, decay=0.3),
     },
-    text_sampling=text_sampling(32, 2.0, choice=0.5),
+    text_sampling=text_sampling(32, 2.0, choice=2.0),
     class_sampling=class_sampling(32, 2.0),
 )
 

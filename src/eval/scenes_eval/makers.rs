@@ -291,12 +291,10 @@ impl<'a> Maker<'a> {
             })?;
         } else {
             for tasks in lengths {
-                // Before anything is timed.
-                if let Some((_, task)) = tasks.first() {
-                    let images = self.at_once.min(task.jobs.len() as u32);
-                    block_on(self.engine.warm_up(&task.jobs[0], &task.settings, None, images))?;
-                }
+                let mut warm = None;
                 for (method, task) in tasks {
+                    let images = self.at_once.min(task.jobs.len() as u32);
+                    self.warm_up(&mut warm, predictor, (&task.jobs[0], &task.settings), images)?;
                     task.run(self.engine, tick)?.iter().for_each(|part| sheets[method].add(part));
                 }
             }
@@ -325,14 +323,9 @@ impl<'a> Maker<'a> {
             let mut warm = None;
             for (method, clock) in methods.iter().zip(&mut clocks) {
                 let settings = self.settings(method)?;
-                // A session is made for a predictor, and for runs that are guided, decide or correct.
-                let sampling = &settings.sampling;
-                let kind =
-                    (method.predictor, sampling.guided(), settings.decides(), sampling.corrector > 0.0);
-                if let (true, Some(&first)) = (warm != Some(kind), indices.first()) {
-                    let images = indices.len() as u32;
-                    block_on(self.engine.warm_up(&self.jobs[first], &settings, None, images))?;
-                    warm = Some(kind);
+                if let Some(&first) = indices.first() {
+                    let job = self.jobs[first].clone();
+                    self.warm_up(&mut warm, method.predictor, (&job, &settings), indices.len() as u32)?;
                 }
                 // By all threads together, as a person waits for a picture.
                 self.task(&settings, &indices, 0)
@@ -343,6 +336,24 @@ impl<'a> Maker<'a> {
             }
         }
         Ok(clocks.into_iter().map(Clock::seconds).collect())
+    }
+
+    /// Makes the session that settings ask for before anything is timed, if it is another than the one before.
+    fn warm_up(
+        &mut self,
+        warm: &mut Option<(Option<Predictor>, [bool; 3])>,
+        predictor: Option<Predictor>,
+        (job, settings): (&Job, &Settings),
+        images: u32,
+    ) -> Result<(), GenerateError> {
+        // A session is made for a predictor, of which vanilla has none, and for runs that are guided, decide or correct.
+        let sampling = &settings.sampling;
+        let asked = (predictor, [sampling.guided(), settings.decides(), sampling.corrector > 0.0]);
+        if *warm != Some(asked) {
+            block_on(self.engine.warm_up(job, settings, None, images))?;
+            *warm = Some(asked);
+        }
+        Ok(())
     }
 
     /// Whether all of these can be run, before the first of them takes its hours.
