@@ -130,7 +130,7 @@ SMALL = Config(
         "shortcut-maskgit": Stage(minutes=60, batch=16, lr=1e-3, warmup=50, ema=0.998, decay=0.3),
         "judge": Stage(minutes=20, batch=16, lr=2e-3, warmup=50, ema=0.998, decay=0.3),
     },
-    text_sampling=text_sampling(32, 2.0, choice=1.0),
+    text_sampling=text_sampling(32, 2.0),
     class_sampling=class_sampling(32, 2.0, choice=2.0),
 )
 
@@ -154,7 +154,7 @@ LARGE = Config(
         "shortcut-maskgit": Stage(minutes=15, batch=64, lr=1e-3, warmup=200, decay=0.3),
         "judge": Stage(minutes=8, batch=128, lr=1e-3, warmup=500, decay=0.3),
     },
-    text_sampling=text_sampling(32, 2.0, choice=1.0),
+    text_sampling=text_sampling(32, 2.0),
     class_sampling=class_sampling(32, 2.0),
 )
 
